@@ -1,0 +1,306 @@
+"""Typed, strict settings. The defaults are the paper's protocol; a profile lists what differs.
+
+``load("cpu")`` reads ``params/cpu.yaml`` and lays it over the defaults; ``overrides`` go on top.
+Every field's description opens with the section of the paper it comes from, or with "ours".
+Perturbation budgets are whole steps of an 8-bit pixel (``eps: 8`` means 8/255), because YAML reads
+``8/255`` as text; they are divided by 255 in one place, :attr:`Budget.eps_unit`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+PROJECT = Path(__file__).resolve().parents[1]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+class SettingsError(ValueError):
+    """A profile or an override that cannot be used; the message says which key and why."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Data(_Section):
+    """Which images, and how many (paper 3.1.1)."""
+
+    name: Literal["cifar10", "shapes"] = Field(
+        "cifar10", description="3.1.1: data set; shapes is our synthetic set with exact masks"
+    )
+    train_size: int | None = Field(
+        None, ge=10, description="3.1.1: training images after the validation split; null = all"
+    )
+    test_size: int | None = Field(
+        None, ge=10, description="3.1.1: class-balanced test images; null = all"
+    )
+    validation_size: int = Field(
+        2000, ge=10, description="ours: class-balanced training images withheld for model selection"
+    )
+    background_correlation: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="ours, Shapes only: how far the background gives the class away",
+    )
+
+
+class ResNet18(_Section):
+    """ResNet-18 with the CIFAR stem (paper 3.1.2)."""
+
+    width: int = Field(64, ge=4, multiple_of=4, description="3.1.2: channels of the first stage")
+
+
+class ViTSmall(_Section):
+    """Vision Transformer (paper 3.1.2; the patch count there is read as 16 a side)."""
+
+    dim: int = Field(384, ge=8, description="3.1.2: width of the token embedding")
+    depth: int = Field(12, ge=1, description="3.1.2: transformer layers")
+    heads: int = Field(6, ge=1, description="3.1.2: attention heads")
+    patch: Literal[1, 2, 4, 8, 16] = Field(2, description="3.1.2: side of a patch in pixels")
+
+    @model_validator(mode="after")
+    def _heads_divide_dim(self) -> ViTSmall:
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
+        return self
+
+
+class AlexNet(_Section):
+    """AlexNet for 32 x 32 images, the reference model of the corruption error (paper 3.5)."""
+
+    width: float = Field(1.0, gt=0, le=4, description="3.5: multiplier on all channel counts")
+
+
+class Recipe(_Section):
+    """How one architecture is trained (paper 3.1.3)."""
+
+    epochs: int = Field(100, ge=1, description="3.1.3: passes over the training images")
+    batch_size: int = Field(128, ge=1, description="3.1.3: images a step")
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="3.1.3: optimizer")
+    learning_rate: float = Field(0.1, gt=0, description="3.1.3: initial (peak) learning rate")
+    momentum: float = Field(0.9, ge=0, lt=1, description="3.1.3: momentum (SGD)")
+    nesterov: bool = Field(False, description="ours: Nesterov's form of the momentum (SGD)")
+    weight_decay: float = Field(5e-4, ge=0, description="3.1.3: weight decay")
+    warmup_epochs: float = Field(
+        0.0, ge=0, description="ours: linear warm-up before the cosine of 3.1.3"
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="ours: label smoothing")
+    clip_norm: float | None = Field(None, gt=0, description="ours: gradient norm; null = unclipped")
+    flip: float = Field(0.5, ge=0, le=1, description="3.1.3: probability of a horizontal flip")
+    padding: int = Field(4, ge=0, le=16, description="3.1.3: padding of the random crop, in pixels")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="ours: autocast while training")
+    compile: bool = Field(False, description="ours: torch.compile while training")
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> Recipe:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs {self.warmup_epochs} must be below epochs {self.epochs}"
+            )
+        return self
+
+
+class StandardTraining(_Section):
+    """Standard training of each architecture from scratch (paper 3.1.3)."""
+
+    resnet18: Recipe = Field(Recipe(), description="3.1.3: ResNet-18")
+    vit_small: Recipe = Field(Recipe(learning_rate=0.001), description="3.1.3: ViT-Small")
+    alexnet: Recipe = Field(
+        Recipe(learning_rate=0.01), description="3.5: the reference model; its recipe is ours"
+    )
+
+
+class Training(_Section):
+    """One section per training objective, each with one recipe per architecture."""
+
+    standard: StandardTraining = Field(StandardTraining(), description="3.1.3: baseline models")
+
+
+class Budget(_Section):
+    """A perturbation budget in whole 255ths."""
+
+    eps: int = Field(8, ge=1, le=255, description="3.2.1: budget in 255ths (8 means 8/255)")
+    n: int | None = Field(
+        None, ge=1, description="3.2.1: class-balanced test images attacked; null = all"
+    )
+
+    @property
+    def eps_unit(self) -> float:
+        """The budget for images in [0, 1]."""
+        return self.eps / 255
+
+
+class FGSM(Budget):
+    """Fast gradient sign method (paper 3.2.1, equation 1)."""
+
+
+class PGD(Budget):
+    """Projected gradient descent (paper 3.2.1, equation 2)."""
+
+    norm: Literal["linf", "l2"] = Field("linf", description="3.2.1: geometry of the budget")
+    steps: int = Field(20, ge=1, description="3.2.1: iterations")
+    step_ratio: float = Field(2.0, gt=0, description="3.2.1: step size as step_ratio * eps / steps")
+    restarts: int = Field(1, ge=1, description="3.2.1: random starts per image")
+    random_start: bool = Field(True, description="3.2.1: start at random within the budget")
+
+    @property
+    def step_size(self) -> float:
+        """One step for images in [0, 1]: 2 eps / 20 in the paper."""
+        return self.step_ratio * self.eps_unit / self.steps
+
+
+class Evaluation(_Section):
+    """How models are evaluated."""
+
+    batch_size: int = Field(250, ge=1, description="ours: images a batch; also one resumable shard")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="ours: level of every interval")
+    ece_bins: int = Field(15, ge=2, le=100, description="4.1: calibration bins (number is ours)")
+    tf32: bool = Field(False, description="ours: TF32 gradients in attacks, on GPUs that have it")
+
+
+class Settings(_Section):
+    """Everything a run needs except its seed."""
+
+    profile: str = Field("paper", description="ours: name of the profile, and of its run directory")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="ours: where to run")
+    data: Data = Field(Data(), description="3.1.1")
+    resnet18: ResNet18 = Field(ResNet18(), description="3.1.2")
+    vit_small: ViTSmall = Field(ViTSmall(), description="3.1.2")
+    alexnet: AlexNet = Field(AlexNet(), description="3.5")
+    training: Training = Field(Training(), description="3.1.3")
+    fgsm: FGSM = Field(FGSM(), description="3.2.1")
+    pgd: PGD = Field(PGD(), description="3.2.1")
+    evaluation: Evaluation = Field(Evaluation(), description="3.3, 4.1")
+
+
+def load(profile: str = "paper", overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read a profile and lay overrides over it.
+
+    Args:
+        profile: name of a file in ``params/`` without its ending, or the path of a YAML file of
+            the same form (``profile:`` and ``settings:``).
+        overrides: nested mapping with the layout of :class:`Settings`, such as
+            ``{"pgd": {"steps": 50}}``.
+
+    Returns:
+        The validated, immutable settings.
+
+    Raises:
+        SettingsError: unknown profile or key, wrong type, value out of range; the message names
+            the key, what was given, what is allowed, and the nearest valid name.
+    """
+    name, chosen = _read_profile(profile)
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise SettingsError(
+            f"settings must be a mapping such as {{pgd: {{steps: 50}}}}, not {overrides!r}"
+        )
+    merged = _merge(_merge(Settings().model_dump(), chosen | {"profile": name}), overrides or {})
+    if merged["profile"] != name:
+        raise SettingsError(
+            f"settings.profile: {merged['profile']!r} contradicts profile {name!r}; "
+            "give the profile outside settings"
+        )
+    try:
+        return Settings(**merged)
+    except ValidationError as error:
+        problems = "\n".join(f"  {line}" for line in _explain(error))
+        raise SettingsError(f"profile {name!r} with the settings given:\n{problems}") from None
+
+
+def profiles() -> dict[str, Path]:
+    """The profiles on offer: name to file."""
+    return {path.stem: path for path in sorted(_params_folder().glob("*.yaml"))}
+
+
+def reference() -> Iterator[tuple[str, Any, str]]:
+    """Yield (dotted key, the paper's value, description) for every leaf of the settings."""
+    yield from _leaves(Settings(), "")
+
+
+def _params_folder() -> Path:
+    return Path(os.environ.get("RSLIB_PARAMS") or PROJECT / "params")
+
+
+def _read_profile(profile: str) -> tuple[str, dict[str, Any]]:
+    if not isinstance(profile, str) or not profile:
+        raise SettingsError(f"profile must be a name such as 'smoke', not {profile!r}")
+    path = Path(profile)
+    if path.suffix not in {".yaml", ".yml"}:
+        known = profiles()
+        if profile not in known:
+            raise SettingsError(
+                f"no profile {profile!r} in {_params_folder()}{_nearest(profile, known)}"
+            )
+        path = known[profile]
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise SettingsError(f"no profile file {path}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(content, dict) or set(content) - {"profile", "settings"}:
+        raise SettingsError(f"{path} must hold exactly 'profile:' and 'settings:' at its top level")
+    name, chosen = content.get("profile", path.stem), content.get("settings") or {}
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise SettingsError(
+            f"{path}: profile {name!r} must be letters, digits, '.', '_' or '-': "
+            "it names the run directory"
+        )
+    if not isinstance(chosen, dict):
+        raise SettingsError(f"{path}: settings must be a mapping, not {chosen!r}")
+    return name, chosen
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        nested = isinstance(below, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge(below, value) if nested else value
+    return merged
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors():
+        *parents, last = problem["loc"] or ("settings",)
+        key, given = ".".join(map(str, problem["loc"])) or "settings", problem["input"]
+        if problem["type"] == "extra_forbidden":
+            valid = list(_section_at(parents).model_fields)
+            yield f"{key}: no such setting (given {given!r}){_nearest(str(last), valid)}"
+            continue
+        hint = ""
+        if isinstance(given, str) and re.fullmatch(r"[-+\d.]+([/eE][-+\d.]+)?", given):
+            hint = "; YAML reads 8/255 and 1e-3 as text: write budgets as 8 and numbers as 1.0e-3"
+        allowed = problem["msg"].removeprefix("Value error, ")
+        yield f"{key}: {allowed[0].lower()}{allowed[1:]} (given {given!r}){hint}"
+
+
+def _section_at(parents: list[str | int]) -> type[BaseModel]:
+    section: type[BaseModel] = Settings
+    for name in parents:
+        section = type(section.model_fields[str(name)].default)
+    return section
+
+
+def _nearest(name: str, valid: Any) -> str:
+    valid = list(valid)
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    return (f"; did you mean {close[0]!r}?" if close else "") + f" Valid: {', '.join(valid)}"
+
+
+def _leaves(section: BaseModel, prefix: str) -> Iterator[tuple[str, Any, str]]:
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value, field.description or ""

@@ -1,0 +1,43 @@
+"""Shared set-up: few threads, no network, small data and nets made on the spot."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import pytest
+import torch
+
+from rslib import settings
+from rslib.run import Run
+
+TINY = {
+    "data": {"name": "shapes", "train_size": 120, "test_size": 60, "validation_size": 40},
+    "resnet18": {"width": 4},
+    "vit_small": {"dim": 16, "depth": 1, "heads": 2, "patch": 8},
+    "training": {
+        "standard": {
+            "resnet18": {"epochs": 3, "batch_size": 40},
+            "vit_small": {"epochs": 2, "optimizer": "adamw", "batch_size": 40},
+            "alexnet": {"epochs": 2, "batch_size": 40},
+        }
+    },
+    "alexnet": {"width": 0.1},
+    "pgd": {"n": 20, "steps": 3},
+    "evaluation": {"batch_size": 16},
+}
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def tiny_run(tmp_path):
+    """Make a run of seconds in a temporary folder, with overrides laid over the tiny settings."""
+
+    def make(overrides=None, seed=0, root=tmp_path):
+        merged = settings._merge(TINY, overrides or {})
+        return Run(settings.load("smoke", merged), seed, root=root, progress=False)
+
+    return make
