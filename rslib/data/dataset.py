@@ -1,0 +1,166 @@
+"""A labeled image set held as tensors: what everything in the project passes around."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SPLITS = ("train", "test")
+
+
+class DataError(RuntimeError):
+    """Data that is missing, damaged, or not what it should be; the message says what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A split of an image set, or a subset of one.
+
+    Args:
+        images: uint8 (N, 3, H, W), RGB, 0 to 255.
+        labels: int64 (N,), each in ``[0, len(classes))``.
+        classes: the class names; a label is a position in this tuple.
+        name: which set this is, ``"cifar10"`` or ``"shapes"``.
+        split: ``"train"`` or ``"test"``.
+        ids: int64 (N,), unique: where each image stands in the canonical order of the whole split.
+            Records made from different subsets are joined on it.
+        masks: bool (N, H, W), True on the object; None where no exact mask is known.
+        attributes: further facts per image, each a tensor whose first dimension is N.
+
+    Raises:
+        ValueError: if a field has the wrong shape, type, device or range.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    name: str
+    split: str
+    ids: Tensor
+    masks: Tensor | None = None
+    attributes: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        images = self.images
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(
+                f"images: expected a uint8 tensor (N, 3, H, W), got {images.dtype} "
+                f"{tuple(images.shape)}."
+            )
+        if len(images) == 0:
+            raise ValueError("images: a Dataset needs at least one image, got none.")
+        if self.split not in SPLITS:
+            raise ValueError(f"split: expected one of {SPLITS}, got {self.split!r}.")
+        n, _, height, width = images.shape
+        self._check("labels", self.labels, torch.int64, (n,))
+        self._check("ids", self.ids, torch.int64, (n,))
+        if self.masks is not None:
+            self._check("masks", self.masks, torch.bool, (n, height, width))
+        for key, values in self.attributes.items():
+            self._check(f"attributes[{key!r}]", values, values.dtype, (n, *values.shape[1:]))
+        low, high = int(self.labels.min()), int(self.labels.max())
+        if low < 0 or high >= len(self.classes):
+            raise ValueError(
+                f"labels: expected values in 0..{len(self.classes) - 1} for {len(self.classes)} "
+                f"classes, got {low}..{high}."
+            )
+        if len(torch.unique(self.ids)) != n:
+            raise ValueError("ids: each image must have its own, but some occur more than once.")
+
+    def _check(self, name: str, value: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+        """Raise ValueError unless `value` has this type and shape and lies beside the images."""
+        if value.dtype != dtype or tuple(value.shape) != shape:
+            raise ValueError(
+                f"{name}: expected {dtype} {shape}, got {value.dtype} {tuple(value.shape)}."
+            )
+        if value.device != self.images.device:
+            raise ValueError(f"{name}: on {value.device}, but the images are on {self.device}.")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset({self.name} {self.split}, n={len(self)}, images={tuple(self.images.shape)}, "
+            f"classes={len(self.classes)}, masks={self.masks is not None}, device={self.device})"
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """The device that holds every tensor of the set."""
+        return self.images.device
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of name, split, images, labels, masks and ids.
+
+        The same data has the same fingerprint on each device and in each process. It is computed
+        once per object. Class names and attributes do not count.
+        """
+        digest = hashlib.sha256(f"{self.name}\n{self.split}\n".encode())
+        fields = {
+            "images": self.images,
+            "labels": self.labels,
+            "masks": self.masks,
+            "ids": self.ids,
+        }
+        for name, value in fields.items():
+            shape = None if value is None else tuple(value.shape)
+            # The headers keep the fields apart: without them bytes could move from one to the next.
+            digest.update(f"{name} {shape}\n".encode())
+            if value is not None:
+                digest.update(value.detach().cpu().contiguous().numpy())
+        return digest.hexdigest()
+
+    def subset(self, indices: Tensor | Sequence[int] | np.ndarray) -> Dataset:
+        """The images at these positions, in this order; `ids` still name them in the whole split.
+
+        Args:
+            indices: integer positions in ``[0, N)``, or a bool mask (N,). No position twice.
+
+        Raises:
+            IndexError: if a position lies outside the set, or a bool mask has another length.
+            ValueError: if nothing is selected, or an image is selected twice.
+        """
+        indices = torch.as_tensor(indices).cpu()
+        if indices.dtype == torch.bool:
+            if indices.shape != (len(self),):
+                raise IndexError(
+                    f"indices: a bool mask must have shape ({len(self)},), "
+                    f"got {tuple(indices.shape)}."
+                )
+            indices = indices.nonzero().squeeze(1)
+        if indices.numel() == 0:
+            raise ValueError("indices: selects no image, and a Dataset needs at least one.")
+        indices = indices.to(torch.int64)
+        low, high = int(indices.min()), int(indices.max())
+        if low < 0 or high >= len(self):
+            raise IndexError(f"indices: expected 0..{len(self) - 1}, got {low}..{high}.")
+        indices = indices.to(self.device)
+        return replace(
+            self,
+            images=self.images[indices],
+            labels=self.labels[indices],
+            ids=self.ids[indices],
+            masks=None if self.masks is None else self.masks[indices],
+            attributes={key: values[indices] for key, values in self.attributes.items()},
+        )
+
+    def to(self, device: torch.device | str) -> Dataset:
+        """The same set with every tensor on `device`; itself if it is there already."""
+        if self.labels.to(device) is self.labels:
+            return self
+        return replace(
+            self,
+            images=self.images.to(device),
+            labels=self.labels.to(device),
+            ids=self.ids.to(device),
+            masks=None if self.masks is None else self.masks.to(device),
+            attributes={key: values.to(device) for key, values in self.attributes.items()},
+        )

@@ -1,0 +1,194 @@
+"""Batches that never leave the device, with the paper's augmentation as batched tensor code."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rslib.data.dataset import Dataset
+
+
+class Batch(NamedTuple):
+    """A batch of images on the device.
+
+    Attributes:
+        x: float32 (B, 3, H, W) in [0, 1].
+        y: labels, int64 (B,).
+        ids: where the images stand in the canonical order of their split, int64 (B,).
+        masks: bool (B, H, W), moved along with the images; None where the set has none.
+    """
+
+    x: Tensor
+    y: Tensor
+    ids: Tensor
+    masks: Tensor | None
+
+
+class Draws(NamedTuple):
+    """What an augmentation does to each of n images.
+
+    Attributes:
+        flip: bool (n,), whether the image is mirrored.
+        top: int64 (n,), the crop's first row in the padded image, 0 to ``2 * padding``.
+        left: int64 (n,), its first column.
+    """
+
+    flip: Tensor
+    top: Tensor
+    left: Tensor
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random crop of the zero-padded image, then random horizontal flip (paper section 3.1.3).
+
+    The distribution is that of torchvision's ``RandomCrop(H, padding=padding)`` and
+    ``RandomHorizontalFlip(flip)``, drawn anew for each image.
+
+    Args:
+        flip: probability of mirroring an image.
+        padding: pixels of zeros added on each side before the crop; 0 for no crop.
+
+    Raises:
+        ValueError: if `flip` is not a probability or `padding` is negative.
+    """
+
+    flip: float = 0.5
+    padding: int = 4
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.flip <= 1.0:
+            raise ValueError(f"flip: expected a probability in [0, 1], got {self.flip}.")
+        if self.padding < 0:
+            raise ValueError(f"padding: expected 0 or more pixels, got {self.padding}.")
+
+    def __call__(
+        self, images: Tensor, masks: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Augment a batch, moving masks along with their images.
+
+        Args:
+            images: (B, C, H, W), of any type.
+            masks: (B, H, W), or None.
+            generator: where the draws come from; it may be on another device than the images.
+
+        Returns:
+            Images and masks of the same shapes and types, on the same device.
+        """
+        draws = self.draw(len(images), generator)
+        return self.apply(images, masks, Draws(*(draw.to(images.device) for draw in draws)))
+
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Draws:
+        """Draw flips and crop positions for `n` images, on the generator's device."""
+        device = "cpu" if generator is None else generator.device
+        flip = torch.rand(n, generator=generator, device=device) < self.flip
+        shifts = torch.randint(0, 2 * self.padding + 1, (2, n), generator=generator, device=device)
+        return Draws(flip, shifts[0], shifts[1])
+
+    def apply(
+        self, images: Tensor, masks: Tensor | None, draws: Draws
+    ) -> tuple[Tensor, Tensor | None]:
+        """Crop and flip as drawn; arguments as in the call, draws on the device of the images."""
+        images = self._move(images, draws)
+        if masks is not None:
+            masks = self._move(masks.unsqueeze(1), draws).squeeze(1)
+        return images, masks
+
+    def _move(self, images: Tensor, draws: Draws) -> Tensor:
+        """Gather the cropped, flipped pixels of (B, C, H, W) from the padded images."""
+        batch, channels, height, width = images.shape
+        padded = F.pad(images, [self.padding] * 4)
+        columns = torch.arange(width, device=images.device).expand(batch, width)
+        columns = torch.where(draws.flip[:, None], width - 1 - columns, columns)
+        columns = columns + draws.left[:, None]
+        rows = torch.arange(height, device=images.device) + draws.top[:, None]
+        index = rows[:, :, None] * padded.shape[3] + columns[:, None, :]
+        index = index.view(batch, 1, -1).expand(-1, channels, -1)
+        return padded.flatten(2).gather(2, index).view(batch, channels, height, width)
+
+
+class Batches:
+    """A dataset cut into batches, held on the device as uint8 from construction.
+
+    Order and augmentation of an epoch depend on `seed` and the epoch's number alone, and are drawn
+    on the CPU: they are the same on each device, and a resumed run needs no generator state. The
+    last batch may be smaller; no image is dropped.
+
+    Args:
+        dataset: the images.
+        batch_size: images a batch.
+        device: where the data lives and the batches are made.
+        shuffle: a new random order each epoch; otherwise the dataset's own order.
+        augment: drawn anew for each image and epoch; None for the images as they are.
+        seed: of order and augmentation.
+        channels_last: whether `x` has the channels-last memory format, which convolutions prefer.
+
+    Raises:
+        ValueError: if `batch_size` is not positive.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        *,
+        device: torch.device | str = "cpu",
+        shuffle: bool = False,
+        augment: Augment | None = None,
+        seed: int = 0,
+        channels_last: bool = False,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected 1 or more, got {batch_size}.")
+        self.dataset = dataset.to(device)
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.augment = augment
+        self.seed = seed
+        self.channels_last = channels_last
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return -(-len(self.dataset) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of epoch 0."""
+        return self.epoch(0)
+
+    def epoch(self, k: int) -> Iterator[Batch]:
+        """The batches of epoch `k`, the same each time they are asked for."""
+        n, device = len(self.dataset), self.dataset.device
+        generator = torch.Generator().manual_seed(_stream(self.seed, k))
+        # All of the epoch's draws are moved at once: a transfer a batch would stall a GPU.
+        order = torch.randperm(n, generator=generator).to(device) if self.shuffle else None
+        draws = None
+        if self.augment is not None:
+            drawn = self.augment.draw(n, generator)
+            draws = Draws(*(draw.to(device) for draw in drawn))
+        for start in range(0, n, self.batch_size):
+            places = slice(start, min(start + self.batch_size, n))
+            chosen = places if order is None else order[places]
+            yield self._batch(chosen, None if draws is None else Draws(*(d[places] for d in draws)))
+
+    def _batch(self, chosen: slice | Tensor, draws: Draws | None) -> Batch:
+        """Select, augment and scale the chosen images."""
+        data = self.dataset
+        images = data.images[chosen]
+        masks = None if data.masks is None else data.masks[chosen]
+        if draws is not None:
+            images, masks = self.augment.apply(images, masks, draws)
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        x = images.to(torch.float32, memory_format=layout).div_(255)
+        return Batch(x, data.labels[chosen], data.ids[chosen], masks)
+
+
+def _stream(seed: int, epoch: int) -> int:
+    """A generator seed in [0, 2^63) for this epoch, the same in each process and version."""
+    digest = hashlib.sha256(f"batches seed={int(seed)} epoch={int(epoch)}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

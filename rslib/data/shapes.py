@@ -1,0 +1,416 @@
+"""Shapes: a seeded synthetic set with exact object masks and a shortcut that can be switched on.
+
+Each image shows one of ten geometric objects, somewhere on one of ten kinds of textured background.
+Size, rotation, position and colors are drawn independently of the class, so only the outline tells
+it. What the background tells is a setting: with `background_correlation` c, the kind of background
+is the class's own with probability c and uniform otherwise. At 0 it tells nothing, at 1 it tells
+the class as well as the object does: a shortcut whose use can be measured, since the mask is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from rslib.data.dataset import SPLITS, Dataset
+
+SIZE = 32
+# Coverage is counted on a grid of 4 x 4 points in each pixel: it comes in steps of 1/16.
+SUPERSAMPLING = 4
+# The object's area as a fraction of the image. The lower end is still some ten pixels across; the
+# upper end leaves the longest object room to move.
+AREA = (0.10, 0.22)
+DEFAULT_SIZES = {"train": 4_000, "test": 1_000}
+
+_CHUNK = 200
+_SCALARS = 20
+_CLOUD = 6
+
+
+class Scene(NamedTuple):
+    """Rendered images with what they are made of; n images.
+
+    Attributes:
+        images: uint8 (n, 3, 32, 32).
+        coverage: the part of each pixel that the object covers, float32 (n, 32, 32), in sixteenths.
+        background: the image without its object, float32 (n, 3, 32, 32) in [0, 1].
+        color: the object's color, float32 (n, 3) in [0, 1].
+        labels: the object's class, int64 (n,).
+        kinds: the background's kind, int64 (n,).
+    """
+
+    images: np.ndarray
+    coverage: np.ndarray
+    background: np.ndarray
+    color: np.ndarray
+    labels: np.ndarray
+    kinds: np.ndarray
+
+
+def load(
+    split: str, *, n: int | None = None, seed: int = 0, background_correlation: float = 0.0
+) -> Dataset:
+    """Make a split of Shapes.
+
+    Image i depends on split, seed and correlation but not on `n`. Changing the correlation alone
+    changes backgrounds alone: objects, positions and colors stay.
+
+    Args:
+        split: ``"train"`` or ``"test"``; their images are drawn independently.
+        n: how many images, class-balanced to within one; by default 4,000 and 1,000.
+        seed: of everything that is drawn, 0 or more.
+        background_correlation: probability in [0, 1] that the background is of the class's own kind
+            rather than of a kind drawn uniformly from all ten.
+
+    Returns:
+        The images with `masks`, True where the object covers at least half of the pixel, and
+        ``attributes["backgrounds"]``, each image's kind of background (position in BACKGROUNDS).
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split: expected one of {SPLITS}, got {split!r}.")
+    scene = render(
+        split,
+        n=DEFAULT_SIZES[split] if n is None else n,
+        seed=seed,
+        background_correlation=background_correlation,
+    )
+    return Dataset(
+        images=torch.from_numpy(scene.images),
+        labels=torch.from_numpy(scene.labels),
+        classes=CLASSES,
+        name="shapes",
+        split=split,
+        ids=torch.arange(len(scene.labels)),
+        masks=torch.from_numpy(scene.coverage >= 0.5),
+        attributes={"backgrounds": torch.from_numpy(scene.kinds)},
+    )
+
+
+def render(split: str, *, n: int, seed: int = 0, background_correlation: float = 0.0) -> Scene:
+    """Render images together with their layers; arguments as in :func:`load`."""
+    if n < 1:
+        raise ValueError(f"n: expected 1 or more images, got {n}.")
+    if seed < 0:
+        raise ValueError(f"seed: expected 0 or more, got {seed}.")
+    if not 0.0 <= background_correlation <= 1.0:
+        raise ValueError(
+            f"background_correlation: expected a probability in [0, 1], got "
+            f"{background_correlation}."
+        )
+    # One stream for each thing drawn. Each image takes a fixed count of numbers from each stream,
+    # in order, so that the first images do not depend on how many follow.
+    entropy = np.random.SeedSequence([seed, SPLITS.index(split)])
+    streams = [np.random.default_rng(child) for child in entropy.spawn(4)]
+    order, scalars, clouds, grain = streams
+    # Labels come in shuffled rounds of one image of each class.
+    rounds = order.random((-(-n // len(CLASSES)), len(CLASSES))).argsort(axis=1)
+    labels = rounds.reshape(-1)[:n].astype(np.int64)
+    chunks = []
+    for start in range(0, n, _CHUNK):
+        chunk = labels[start : start + _CHUNK]
+        m = len(chunk)
+        chunks.append(
+            _render(
+                chunk,
+                scalars.random((m, _SCALARS)),
+                clouds.random((m, _CLOUD, _CLOUD), dtype=np.float32),
+                grain.random((m, 2, SIZE, SIZE), dtype=np.float32),
+                background_correlation,
+            )
+        )
+    return Scene(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))
+
+
+def _render(
+    labels: np.ndarray,
+    u: np.ndarray,
+    clouds: np.ndarray,
+    grain: np.ndarray,
+    correlation: float,
+) -> Scene:
+    """Render images from uniform draws: u (m, 20), clouds (m, 6, 6), grain (m, 2, 32, 32)."""
+    kinds = np.where(u[:, 0] < correlation, labels, (u[:, 1] * len(BACKGROUNDS)).astype(np.int64))
+    coverage = _coverage(labels, area=u[:, 2], turn=u[:, 3], x=u[:, 4], y=u[:, 5])
+    dark, light, color = _colors(u[:, 6:15])
+    pattern = _patterns(kinds, u[:, 15:20].astype(np.float32), clouds, grain[:, 0])[:, None]
+    background = dark[:, :, None, None] * (1 - pattern) + light[:, :, None, None] * pattern
+    background = np.clip(background + 0.06 * (grain[:, 1:] - 0.5), 0, 1)
+    opacity = coverage[:, None]
+    image = background * (1 - opacity) + color[:, :, None, None] * opacity
+    return Scene(np.rint(image * 255).astype(np.uint8), coverage, background, color, labels, kinds)
+
+
+# --- Objects -----------------------------------------------------------------------------------
+# Each function says which points (x, y) an object holds, in a frame where it fits the unit disc.
+
+
+def _circle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return x * x + y * y <= 1
+
+
+def _square(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    half = np.float32(0.5**0.5)
+    return (np.abs(x) <= half) & (np.abs(y) <= half)
+
+
+def _triangle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return (y <= 0.5) & (np.abs(x) * np.float32(3**0.5) <= y + 1)
+
+
+def _cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    x, y = np.abs(x), np.abs(y)
+    length, half = 0.955, 0.295
+    return ((x <= length) & (y <= half)) | ((x <= half) & (y <= length))
+
+
+def _ring(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    r2 = x * x + y * y
+    return (r2 <= 1) & (r2 >= 0.55**2)
+
+
+def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    # A pentagram lies within at least four of the five half-planes that its lines bound.
+    inside = np.zeros(np.broadcast_shapes(x.shape, y.shape), dtype=np.int8)
+    for k in range(5):
+        angle = 2 * np.pi * k / 5
+        edge = np.float32(np.cos(angle)) * y + np.float32(np.sin(angle)) * x
+        inside += edge <= np.float32(np.cos(2 * np.pi / 5))
+    return inside >= 4
+
+
+def _heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    # A square on its corner, with a disc on each of its upper sides as diameter.
+    x, y = np.abs(0.89 * x), 0.18 - 0.89 * y
+    half = np.float32(0.5**0.5)
+    lobe = (x - half / 2) ** 2 + (y - half / 2) ** 2 <= 0.25
+    return lobe | (x + np.abs(y) <= half)
+
+
+def _crescent(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return (x * x + y * y <= 1) & ((x - 0.5) ** 2 + y * y >= 0.75**2)
+
+
+def _arrow(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    y = np.abs(y)
+    head = (x >= 0) & (y <= 0.8 * (1 - x))
+    shaft = (x <= 0) & (x >= -0.95) & (y <= 0.28)
+    return head | shaft
+
+
+def _bar(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return (np.abs(x) <= 0.95) & (np.abs(y) <= 0.31)
+
+
+OBJECTS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "circle": _circle,
+    "square": _square,
+    "triangle": _triangle,
+    "cross": _cross,
+    "ring": _ring,
+    "star": _star,
+    "heart": _heart,
+    "crescent": _crescent,
+    "arrow": _arrow,
+    "bar": _bar,
+}
+CLASSES = tuple(OBJECTS)
+
+
+@cache
+def _unit_areas() -> np.ndarray:
+    """Area of each object in its own frame, counted on a fine grid: float64 (10,)."""
+    points = (np.arange(1_000, dtype=np.float32) + 0.5) / 500 - 1
+    x, y = points[None, :], points[:, None]
+    return np.array([4 * inside(x, y).mean() for inside in OBJECTS.values()])
+
+
+def _coverage(
+    labels: np.ndarray, *, area: np.ndarray, turn: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> np.ndarray:
+    """Draw the objects: the covered part of each pixel, float32 (m, 32, 32).
+
+    `area`, `turn`, `x` and `y` are uniform draws in [0, 1), each (m,). All classes have the same
+    areas; positions are uniform among those where the object's disc lies within the image.
+    """
+    low, high = AREA
+    fraction = low + (high - low) * area
+    radius = np.sqrt(fraction * SIZE**2 / _unit_areas()[labels])
+    center_x = radius + (SIZE - 2 * radius) * x
+    center_y = radius + (SIZE - 2 * radius) * y
+    cos, sin = np.cos(2 * np.pi * turn) / radius, np.sin(2 * np.pi * turn) / radius
+    fine = SIZE * SUPERSAMPLING
+    points = (np.arange(fine) + 0.5) / SUPERSAMPLING
+    # The object's frame is a rotation and scaling of the image's: linear in row and column apart.
+    column = points[None, :] - center_x[:, None]
+    row = points[None, :] - center_y[:, None]
+    terms = (cos[:, None] * column, sin[:, None] * row, -sin[:, None] * column, cos[:, None] * row)
+    along_x, along_y, across_x, across_y = (term.astype(np.float32) for term in terms)
+    held = np.empty((len(labels), fine, fine), dtype=bool)
+    for label, inside in enumerate(OBJECTS.values()):
+        members = np.flatnonzero(labels == label)
+        held[members] = inside(
+            along_x[members, None, :] + along_y[members, :, None],
+            across_x[members, None, :] + across_y[members, :, None],
+        )
+    parts = held.reshape(len(labels), SIZE, SUPERSAMPLING, SIZE, SUPERSAMPLING)
+    return parts.sum(axis=(2, 4), dtype=np.float32) / SUPERSAMPLING**2
+
+
+# --- Colors ------------------------------------------------------------------------------------
+
+
+def _colors(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two muted background tones and a vivid object color: float32 (m, 3) each, from u (m, 9).
+
+    A dark object stands on a light background or the other way round, so that it can be seen.
+    """
+    light_ground = u[:, 0] < 0.5
+    level = np.where(light_ground, 0.70 + 0.12 * u[:, 1], 0.22 + 0.12 * u[:, 1])
+    spread = 0.07 + 0.06 * u[:, 2]
+    dark = _hsv(u[:, 3], 0.35 * u[:, 4], level - spread)
+    light = _hsv(u[:, 5], 0.35 * u[:, 4], level + spread)
+    saturation = 0.55 + 0.45 * u[:, 7]
+    value = np.where(light_ground, 0.25 + 0.25 * u[:, 8], 0.80 + 0.20 * u[:, 8])
+    return dark, light, _hsv(u[:, 6], saturation, value)
+
+
+def _hsv(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Colors from hue, saturation and value, each (m,) in [0, 1]: float32 (m, 3), RGB."""
+    sector = (np.array([5.0, 3.0, 1.0]) + 6 * hue[:, None]) % 6
+    fall = np.clip(np.minimum(sector, 4 - sector), 0, 1)
+    return (value[:, None] * (1 - saturation[:, None] * fall)).astype(np.float32)
+
+
+# --- Backgrounds -------------------------------------------------------------------------------
+# Each function paints the share of the lighter tone, in [0, 1], at pixels (x, y) in pixel units
+# from uniform draws p (5, k, 1, 1); the result is (k, 32, 32).
+
+
+def _wave(phase: np.ndarray) -> np.ndarray:
+    """Stripes with soft edges, one light and one dark in each unit of phase."""
+    return np.clip(0.5 + 0.9 * np.sin(2 * np.pi * phase), 0, 1)
+
+
+def _period(p: np.ndarray) -> np.ndarray:
+    return 5 + 3 * p
+
+
+def _rows(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    return _wave(y / _period(p[0]) + p[1] + 0 * x)
+
+
+def _columns(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    return _wave(x / _period(p[0]) + p[1] + 0 * y)
+
+
+def _diagonals(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    slope = np.where(p[2] < 0.5, -1, 1)
+    return _wave((x + slope * y) * np.float32(0.5**0.5) / _period(p[0]) + p[1])
+
+
+def _checks(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    period = 1.6 * _period(p[0])
+    product = np.sin(2 * np.pi * (x / period + p[1])) * np.sin(2 * np.pi * (y / period + p[2]))
+    return np.clip(0.5 + 3 * product, 0, 1)
+
+
+def _dots(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    period = _period(p[0])
+    dx = (x / period + p[1]) % 1 - 0.5
+    dy = (y / period + p[2]) % 1 - 0.5
+    return np.clip((0.33 - np.sqrt(dx * dx + dy * dy)) * period + 0.5, 0, 1)
+
+
+def _ripples(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    distance = np.hypot(x - SIZE * p[2], y - SIZE * p[3])
+    return _wave(distance / _period(p[0]) + p[1])
+
+
+def _rays(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    angle = np.arctan2(y - SIZE * (0.25 + 0.5 * p[2]), x - SIZE * (0.25 + 0.5 * p[3]))
+    count = 7 + np.floor(5 * p[0])
+    return _wave(count * angle / np.float32(2 * np.pi) + p[1])
+
+
+def _bricks(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    height = 5 + 2 * p[0]
+    width = 1.8 * height
+    course = y / height + p[1]
+    along = x / width + p[2] + 0.5 * (np.floor(course) % 2)
+    # Mortar, about a pixel and a half wide, between bricks.
+    gap = np.minimum(
+        height * (0.5 - np.abs(course % 1 - 0.5)), width * (0.5 - np.abs(along % 1 - 0.5))
+    )
+    return np.clip(1.25 - gap, 0, 1)
+
+
+BACKGROUNDS = (
+    "grain",
+    "rows",
+    "columns",
+    "diagonals",
+    "checks",
+    "dots",
+    "ripples",
+    "rays",
+    "bricks",
+    "clouds",
+)
+_PAINTED = {
+    "rows": _rows,
+    "columns": _columns,
+    "diagonals": _diagonals,
+    "checks": _checks,
+    "dots": _dots,
+    "ripples": _ripples,
+    "rays": _rays,
+    "bricks": _bricks,
+}
+
+
+def _patterns(
+    kinds: np.ndarray, p: np.ndarray, clouds: np.ndarray, grain: np.ndarray
+) -> np.ndarray:
+    """The share of the lighter tone at each pixel, float32 (m, 32, 32) in [0, 1].
+
+    Args:
+        kinds: int64 (m,).
+        p: uniform draws (m, 5) for the painted kinds.
+        clouds: uniform draws (m, 6, 6), smoothly enlarged for clouds.
+        grain: uniform draws (m, 32, 32), used as they are for grain.
+    """
+    pattern = np.empty((len(kinds), SIZE, SIZE), dtype=np.float32)
+    centers = np.arange(SIZE, dtype=np.float32) + 0.5
+    x, y = centers[None, None, :], centers[None, :, None]
+    enlarge = _enlarge()
+    for kind, name in enumerate(BACKGROUNDS):
+        members = np.flatnonzero(kinds == kind)
+        if name == "grain":
+            pattern[members] = grain[members]
+        elif name == "clouds":
+            # Interpolated noise crowds around its mean: stretch it.
+            soft = enlarge @ clouds[members] @ enlarge.T
+            pattern[members] = np.clip(0.5 + 1.6 * (soft - 0.5), 0, 1)
+        else:
+            pattern[members] = _PAINTED[name](x, y, p[members].T[:, :, None, None])
+    return pattern
+
+
+@cache
+def _enlarge() -> np.ndarray:
+    """Weights that enlarge 6 values to 32 by smooth steps: float32 (32, 6)."""
+    place = np.linspace(0, _CLOUD - 1, SIZE)
+    left = np.minimum(place.astype(int), _CLOUD - 2)
+    step = place - left
+    weight = step * step * (3 - 2 * step)
+    matrix = np.zeros((SIZE, _CLOUD), dtype=np.float32)
+    matrix[np.arange(SIZE), left] = 1 - weight
+    matrix[np.arange(SIZE), left + 1] = weight
+    return matrix

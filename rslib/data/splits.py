@@ -1,0 +1,92 @@
+"""Class-balanced splits and subsets: what a model is selected on, and what it is scored on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rslib.data.dataset import DataError, Dataset
+
+# One number for the whole project, so that no run's seed can move an image between the splits.
+_VALIDATION_SEED = 20_090_408
+
+
+def split_validation(dataset: Dataset, *, size: int = 2_000) -> tuple[Dataset, Dataset]:
+    """Withhold class-balanced validation images from a training set.
+
+    The choice depends on the dataset and on `size` alone, never on a run's seed, so every model of
+    the project is selected on the same images and trained on none of them. A smaller validation set
+    is contained in a larger one.
+
+    Args:
+        dataset: the training set.
+        size: how many images to withhold; classes differ by at most one image.
+
+    Returns:
+        The remaining training set and the validation set, each in ascending order of ids.
+
+    Raises:
+        DataError: if a class has too few images to give its share and keep one for training.
+    """
+    shares = _shares(dataset, size, seed=_VALIDATION_SEED)
+    counts = np.bincount(dataset.labels.cpu().numpy(), minlength=len(dataset.classes))
+    if size < 1 or size >= len(dataset) or (shares >= counts).any():
+        raise DataError(
+            f"cannot withhold {size:,} class-balanced validation images from the {len(dataset):,} "
+            f"of {dataset.name} {dataset.split}: its smallest class has {counts.min():,}. Choose a "
+            "smaller validation size or a larger training set."
+        )
+    order = _balanced_order(dataset, seed=_VALIDATION_SEED)
+    return _ascending(dataset, order[size:]), _ascending(dataset, order[:size])
+
+
+def balanced_subset(dataset: Dataset, n: int, *, seed: int = 0) -> Dataset:
+    """A seeded class-balanced subset; with one seed, smaller subsets are contained in larger ones.
+
+    Args:
+        dataset: the set to draw from.
+        n: how many images. Classes differ by at most one image, as long as each has enough.
+        seed: which of the possible subsets.
+
+    Returns:
+        The subset in ascending order of ids; with ``n == len(dataset)`` all images.
+
+    Raises:
+        DataError: if the set has fewer than `n` images, or `n` is not positive.
+    """
+    if not 1 <= n <= len(dataset):
+        raise DataError(
+            f"cannot take {n:,} images from the {len(dataset):,} of {dataset.name} "
+            f"{dataset.split}: choose 1 to {len(dataset):,}."
+        )
+    return _ascending(dataset, _balanced_order(dataset, seed=seed)[:n])
+
+
+def _balanced_order(dataset: Dataset, *, seed: int) -> np.ndarray:
+    """Positions of all images, each prefix of which is class-balanced: int64 (N,).
+
+    The images of each class are shuffled and dealt out in rounds, one of each class a round; the
+    order of the classes is shuffled anew for each round, so that a remainder favours no class.
+    """
+    generator = np.random.default_rng(seed)
+    labels = dataset.labels.cpu().numpy()
+    # Sorted by ids first: the choice must not depend on the order the images happen to be in.
+    by_id = np.argsort(dataset.ids.cpu().numpy(), kind="stable")
+    by_id = by_id[generator.permutation(len(labels))]
+    rounds = np.empty(len(labels), dtype=np.int64)
+    for label in range(len(dataset.classes)):
+        members = by_id[labels[by_id] == label]
+        rounds[members] = np.arange(len(members))
+    turns = generator.random((int(rounds.max()) + 1, len(dataset.classes)))
+    return np.lexsort((turns[rounds, labels], rounds))
+
+
+def _shares(dataset: Dataset, size: int, *, seed: int) -> np.ndarray:
+    """How many of the first `size` images of the order each class gives: int64 (classes,)."""
+    chosen = _balanced_order(dataset, seed=seed)[: max(size, 0)]
+    return np.bincount(dataset.labels.cpu().numpy()[chosen], minlength=len(dataset.classes))
+
+
+def _ascending(dataset: Dataset, positions: np.ndarray) -> Dataset:
+    """The images at these positions, in ascending order of ids."""
+    ids = dataset.ids.cpu().numpy()[positions]
+    return dataset.subset(positions[np.argsort(ids, kind="stable")])
