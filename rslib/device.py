@@ -1,0 +1,57 @@
+"""Where tensors live and how precisely they are computed."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Iterator
+
+import torch
+
+
+def pick(wanted: str = "auto") -> torch.device:
+    """Choose the device once per run.
+
+    Args:
+        wanted: ``"auto"`` (CUDA, else MPS, else CPU), ``"cpu"``, ``"cuda"`` or ``"mps"``.
+
+    Raises:
+        RuntimeError: the device asked for is not there.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if wanted == "auto":
+        return torch.device(next(name for name, there in available.items() if there))
+    if not available.get(wanted, False):
+        there = [name for name, present in available.items() if present]
+        raise RuntimeError(f"device {wanted!r} is not available here; available: {there}")
+    return torch.device(wanted)
+
+
+def describe(device: torch.device) -> str:
+    """One line for a caption, such as ``CPU, 2 threads`` or ``NVIDIA H100 80GB HBM3``."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "mps":
+        return f"Apple {platform.machine()} GPU"
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def place(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """Move a model to a device in channels-last layout, which convolutions there prefer."""
+    return model.to(device=device, memory_format=torch.channels_last)
+
+
+@contextlib.contextmanager
+def tf32(enabled: bool) -> Iterator[None]:
+    """Allow or forbid TF32 in matrix products and convolutions, then restore what was set."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = enabled
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
