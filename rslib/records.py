@@ -1,0 +1,207 @@
+"""What a run leaves on disk: keys, provenance, and files that are either whole or absent.
+
+A *key* is a hash of everything that decides a result: the settings that made it, the seed and the
+weights it was made from. It is part of the file's name, so a result made under other settings is
+never mistaken for this one, and never overwritten by it. What does not decide the result but
+explains it (device, versions, revision, date, seconds) is stored beside it as provenance.
+
+Records are Parquet, one row an image, with their metadata inside the same file; documents are JSON.
+Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rslib.settings import PROJECT
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Raise when the same settings come to mean another computation: every older key then goes stale.
+KEY_VERSION = 1
+
+_METADATA = b"rslib"
+
+
+class RecordError(RuntimeError):
+    """A stored result that is missing, damaged, or was made from something else."""
+
+
+def key(**inputs: Any) -> str:
+    """Hash the inputs that decide a result.
+
+    Args:
+        **inputs: JSON-compatible values. Settings go in as ``model_dump(exclude_defaults=True)``,
+            so that a setting added later, at a default that changes nothing, keeps keys valid.
+
+    Returns:
+        Ten hexadecimal digits.
+    """
+    canonical = json.dumps({"version": KEY_VERSION, **inputs}, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on success it replaces ``path``, otherwise it goes.
+
+    A reader, or a run that follows a crash, sees the old file or the new one, never half of one.
+
+    Raises:
+        RecordError: the disk is full or the folder cannot be written; names the path and the cause.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+    except OSError as error:
+        raise RecordError(f"cannot write {path}: {error.strerror}. {_way_out(error)}") from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise RecordError(f"cannot write {path}: {error.strerror}. {_way_out(error)}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON document atomically (NaN and infinity are refused)."""
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    with atomic(path) as temporary:
+        temporary.write_text(text)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON document.
+
+    Raises:
+        RecordError: the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise RecordError(f"{path} is missing") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path} is damaged ({error}); delete it to have it made again") from None
+
+
+def write_record(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
+    """Write a per-image record and its metadata as one Parquet file, atomically."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    described = {_METADATA: json.dumps(dict(metadata), allow_nan=False).encode()}
+    table = table.replace_schema_metadata((table.schema.metadata or {}) | described)
+    with atomic(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_record(path: Path) -> pd.DataFrame:
+    """Read a per-image record; its metadata is in ``frame.attrs``.
+
+    Raises:
+        RecordError: the file is missing, damaged, or not one of ours.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+        metadata = json.loads(table.schema.metadata[_METADATA])
+    except FileNotFoundError:
+        raise RecordError(f"{path} is missing") from None
+    except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
+        raise RecordError(f"{path} is damaged ({error}); delete it to have it made again") from None
+    frame = table.to_pandas()
+    frame.attrs = metadata
+    return frame
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def provenance(device: torch.device) -> dict[str, Any]:
+    """Who made a result: device, code revision, versions, date. Not part of any key."""
+    from rslib.device import describe
+
+    return {
+        "device": describe(device),
+        "revision": _revision(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "timm": _version("timm"),
+    }
+
+
+@functools.cache
+def _revision() -> str:
+    """The code's git revision, marked where files differ from it; "unknown" outside a checkout."""
+    git = ["git", "-C", str(PROJECT)]
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no", "--", "rslib", "params"],
+            capture_output=True, text=True, check=True,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{head}+changes" if changed else head
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import version
+
+    return version(package)
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value
+
+
+def _sync_folder(folder: Path) -> None:
+    # Without this a power cut can undo the rename; not every file system lets a folder be synced.
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _way_out(error: OSError) -> str:
+    import errno
+
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "The disk is full: free some space and run again; finished stages are kept."
+    if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
+        return "The folder is not writable: set RSLIB_RUNS to one that is."
+    return "Finished stages are kept; run again once the cause is gone."

@@ -1,0 +1,123 @@
+import json
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import torch
+
+from rslib import records
+from rslib.records import RecordError
+
+
+def test_a_key_depends_on_every_input_and_not_on_their_order():
+    base = records.key(a=1, b={"x": 2, "y": 3})
+    assert base == records.key(b={"y": 3, "x": 2}, a=1)
+    assert len({base, records.key(a=2, b={"x": 2, "y": 3}), records.key(a=1, b={"x": 2})}) == 3
+
+
+def test_keys_do_not_drift():
+    # Published records are addressed by these: a change here makes every one of them stale.
+    assert records.key(kind="example", seed=0) == "e73602c1a4"
+
+
+def test_keys_refuse_nan():
+    with pytest.raises(ValueError, match="JSON"):
+        records.key(a=float("nan"))
+
+
+def test_a_record_comes_back_with_its_metadata(tmp_path):
+    frame = pd.DataFrame({"image": [3, 1], "correct": [True, False], "loss": [0.5, 2.0]})
+    path = tmp_path / "deep" / "clean.parquet"
+    records.write_record(path, frame, {"n": 2, "model": "m"})
+    back = records.read_record(path)
+    pd.testing.assert_frame_equal(back, frame)
+    assert back.attrs == {"n": 2, "model": "m"}
+    assert [p.name for p in path.parent.iterdir()] == ["clean.parquet"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.json"
+    records.write_json(path, {"a": 1})
+    with pytest.raises(RuntimeError, match="in the middle"), records.atomic(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("in the middle")
+    assert records.read_json(path) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_json_with_nan_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        records.write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("keep", [0, 1, 50, 0.5, 0.99])
+def test_a_truncated_record_is_named(tmp_path, keep):
+    path = tmp_path / "clean.parquet"
+    records.write_record(path, pd.DataFrame({"a": range(1000)}), {})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: keep if isinstance(keep, int) else int(keep * len(whole))])
+    with pytest.raises(RecordError, match="clean.parquet is damaged"):
+        records.read_record(path)
+
+
+def test_somebody_elses_parquet_is_refused(tmp_path):
+    path = tmp_path / "other.parquet"
+    pd.DataFrame({"a": [1]}).to_parquet(path)
+    with pytest.raises(RecordError, match="damaged"):
+        records.read_record(path)
+
+
+def test_missing_and_damaged_json_are_named(tmp_path):
+    with pytest.raises(RecordError, match="is missing"):
+        records.read_json(tmp_path / "none.json")
+    path = tmp_path / "half.json"
+    path.write_text('{"a": ')
+    with pytest.raises(RecordError, match="half.json is damaged"):
+        records.read_json(path)
+
+
+def test_a_file_where_a_folder_should_be_is_explained(tmp_path):
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(RecordError, match="cannot write"):
+        records.write_json(tmp_path / "runs" / "a.json", {})
+
+
+def test_a_full_disk_is_explained_and_damages_nothing(tmp_path):
+    # A file-size limit in a process of its own stands in for the disk: the write itself fails.
+    script = """
+import errno, resource, signal, sys
+import pandas as pd
+from pathlib import Path
+from rslib import records
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+path = Path(sys.argv[1])
+records.write_record(path, pd.DataFrame({"a": [1]}), {"good": 1})
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+try:
+    records.write_record(path, pd.DataFrame({"a": range(100000)}), {})
+except records.RecordError as error:
+    print("refused:", error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+"""
+    path = tmp_path / "clean.parquet"
+    out = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False
+    )
+    assert "refused: cannot write" in out.stdout, out.stderr
+    assert records.read_record(path).attrs == {"good": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["clean.parquet"]
+
+
+def test_out_of_space_names_the_way_out(tmp_path):
+    with pytest.raises(RecordError, match="free some space"), records.atomic(tmp_path / "a"):
+        raise OSError(28, os.strerror(28))
+
+
+def test_provenance_is_json_and_names_device_and_versions():
+    made = records.provenance(torch.device("cpu"))
+    assert json.loads(json.dumps(made)) == made
+    assert made["device"].startswith("CPU")
+    assert made["torch"] == torch.__version__
