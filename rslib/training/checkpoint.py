@@ -1,0 +1,145 @@
+"""A training run's state in one safetensors file: weights, best weights, optimizer, history.
+
+One file, because one rename is atomic and two are not. A readable copy of its header lies beside it
+as JSON. Random numbers need no state here: each epoch's are drawn from (seed, epoch).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn, optim
+
+from rslib.records import RecordError, atomic, write_json
+
+Weights = dict[str, Tensor]
+
+
+@dataclass
+class State:
+    """Where a training run stands.
+
+    Attributes:
+        epoch: epochs finished.
+        history: one row a finished epoch.
+        best: weights of the epoch with the best validation score so far.
+    """
+
+    epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: Weights = field(default_factory=dict)
+
+
+def weights_of(model: nn.Module) -> Weights:
+    """A detached CPU copy of a model's parameters and buffers."""
+    return {
+        name: value.detach().to("cpu", copy=True).contiguous()
+        for name, value in model.state_dict().items()
+    }
+
+
+def save_weights(path: Path, weights: Weights, metadata: Mapping[str, Any]) -> None:
+    """Write weights and JSON-compatible metadata as safetensors, atomically."""
+    with atomic(path) as temporary:
+        _save(weights, temporary, metadata)
+
+
+def load_weights(path: Path, model: nn.Module) -> dict[str, Any]:
+    """Fill a model from a safetensors file and return the file's metadata.
+
+    Raises:
+        RecordError: missing or damaged file, or weights of another architecture.
+    """
+    weights, metadata = _load(path)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise RecordError(f"{path} does not fit this architecture: {error}") from None
+    return metadata
+
+
+def save(path: Path, model: nn.Module, optimizer: optim.Optimizer, state: State, key: str) -> None:
+    """Write everything a run needs to go on after this epoch, atomically."""
+    tensors = {f"model.{name}": value for name, value in weights_of(model).items()}
+    tensors |= {f"best.{name}": value for name, value in state.best.items()}
+    for number, slots in optimizer.state_dict()["state"].items():
+        for name, value in slots.items():
+            stored = torch.as_tensor(value).detach().to("cpu", copy=True).contiguous()
+            tensors[f"optimizer.{number}.{name}"] = stored
+    header = {"key": key, "epoch": state.epoch, "history": state.history}
+    with atomic(path) as temporary:
+        _save(tensors, temporary, header)
+    write_json(path.with_suffix(".json"), header)
+
+
+def load(path: Path, model: nn.Module, optimizer: optim.Optimizer, key: str) -> State:
+    """Bring model and optimizer back to where :func:`save` left them.
+
+    Raises:
+        RecordError: the file is damaged, or belongs to a run with another key.
+    """
+    tensors, header = _load(path)
+    if header.get("key") != key:
+        raise RecordError(f"{path} belongs to another run (key {header.get('key')}, wanted {key})")
+    model.load_state_dict(_under("model.", tensors))
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in _under("optimizer.", tensors).items():
+        number, slot = name.split(".", 1)
+        like = parameters[int(number)]
+        # A buffer laid out like its parameter is updated by the same instructions as before the
+        # interruption, which bit-for-bit resumption depends on.
+        same_shape = value.shape == like.shape
+        value = torch.empty_like(like).copy_(value) if same_shape else value
+        slots.setdefault(int(number), {})[slot] = value
+    optimizer.load_state_dict(
+        {"state": slots, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
+    return State(header["epoch"], header["history"], _under("best.", tensors))
+
+
+def _under(prefix: str, tensors: Weights) -> Weights:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _save(tensors: Weights, path: Path, metadata: Mapping[str, Any]) -> None:
+    try:
+        save_file(tensors, path, {"rslib": json.dumps(dict(metadata), allow_nan=False)})
+    except SafetensorError as error:
+        # safetensors wraps the system's error; the caller's handling of full disks needs it back.
+        raise _as_os_error(error) from error
+
+
+def _as_os_error(error: SafetensorError) -> OSError:
+    import errno
+    import re
+
+    found = re.search(r"os error (\d+)", str(error))
+    number = int(found[1]) if found else errno.EIO
+    return OSError(number, str(error))
+
+
+def _load(path: Path) -> tuple[Weights, dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            header = json.loads((file.metadata() or {})["rslib"])
+    except FileNotFoundError:
+        raise RecordError(f"{path} is missing") from None
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise RecordError(
+            f"{path} is damaged or not a checkpoint of this project ({error}); "
+            "delete it to start that training again"
+        ) from None
+    return tensors, header

@@ -1,0 +1,160 @@
+"""The training loop: epochs, validation, best and last weights, resumption."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from rslib.data import Batches
+from rslib.records import key as hash_inputs
+from rslib.settings import Recipe
+from rslib.training import checkpoint, optimizer
+from rslib.training.checkpoint import State
+from rslib.training.objectives import Objective
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the last good epoch is kept."""
+
+
+def fit(
+    model: nn.Module,
+    objective: Objective,
+    train: Batches,
+    validation: Batches,
+    recipe: Recipe,
+    *,
+    seed: int,
+    checkpoint_path: Path,
+    key: str,
+    name: str = "model",
+    progress: bool = True,
+    after_epoch: Callable[[State], None] | None = None,
+) -> State:
+    """Train a model, or go on with a training that was interrupted.
+
+    A run killed at any moment and started again ends with the weights of an uninterrupted one: bit
+    for bit on a CPU with the same number of threads.
+
+    Args:
+        model: on its device; left in eval mode with the last epoch's weights.
+        objective: what to minimize.
+        train: shuffled, augmented batches.
+        validation: batches used to choose the best epoch; never test images.
+        recipe: optimizer, schedule and precision.
+        seed: of everything random in this training.
+        checkpoint_path: safetensors file written after each epoch.
+        key: of the result; a checkpoint with another key is refused.
+        name: shown by the progress bar.
+        progress: whether to show one.
+        after_epoch: called with the state after each epoch's checkpoint.
+
+    Returns:
+        The final state, with the history and the best epoch's weights.
+
+    Raises:
+        TrainingError: the loss became NaN or infinite.
+        rslib.records.RecordError: a damaged or foreign checkpoint, a full disk.
+    """
+    optim = optimizer.build(model, recipe)
+    state = State()
+    if checkpoint_path.exists():
+        state = checkpoint.load(checkpoint_path, model, optim, key)
+    forward = torch.compile(model) if recipe.compile else model
+    steps = len(train)
+    for epoch in range(state.epoch, recipe.epochs):
+        started = time.perf_counter()
+        total_loss = correct = seen = 0.0
+        bar = tqdm(
+            train.epoch(epoch),
+            total=steps,
+            desc=f"{name} epoch {epoch + 1}/{recipe.epochs}",
+            disable=not progress,
+            mininterval=1.0,
+            leave=epoch + 1 == recipe.epochs,
+        )
+        model.train()
+        with _randomness(seed, epoch) as generator:
+            for step, batch in enumerate(bar):
+                rate = optimizer.learning_rate(recipe, epoch + (step + 1) / steps)
+                for group in optim.param_groups:
+                    group["lr"] = rate
+                with _precision(recipe, batch.x.device):
+                    result = objective(forward, batch, generator)
+                value = result.loss.item()
+                if not math.isfinite(value):
+                    raise TrainingError(
+                        f"{name}: the loss is {value} at epoch {epoch + 1}, step {step + 1} of "
+                        f"{steps}. Epoch {epoch} is kept in {checkpoint_path}. Lower the learning "
+                        f"rate ({recipe.learning_rate}) or clip the gradient (clip_norm) and run "
+                        "again"
+                    )
+                optim.zero_grad(set_to_none=True)
+                result.loss.backward()
+                if recipe.clip_norm is not None:
+                    nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+                optim.step()
+                total_loss += value * len(batch.y)
+                correct += (result.logits.argmax(1) == batch.y).sum().item()
+                seen += len(batch.y)
+                bar.set_postfix(
+                    loss=f"{total_loss / seen:.3f}", accuracy=f"{correct / seen:.3f}", refresh=False
+                )
+        accuracy, loss = score(model, validation)
+        better = accuracy > max((row["validation_accuracy"] for row in state.history), default=-1)
+        state.history.append(
+            {
+                "epoch": epoch + 1,
+                "learning_rate": rate,
+                "train_loss": total_loss / seen,
+                "train_accuracy": correct / seen,
+                "validation_loss": loss,
+                "validation_accuracy": accuracy,
+                "seconds": time.perf_counter() - started,
+            }
+        )
+        state.epoch = epoch + 1
+        if better:
+            state.best = checkpoint.weights_of(model)
+        checkpoint.save(checkpoint_path, model, optim, state, key)
+        if after_epoch:
+            after_epoch(state)
+    model.eval()
+    return state
+
+
+@torch.inference_mode()
+def score(model: nn.Module, batches: Batches) -> tuple[float, float]:
+    """Accuracy and mean cross-entropy of a model over batches, in eval mode and full precision."""
+    model.eval()
+    correct = loss = seen = 0.0
+    for batch in batches:
+        logits = model(batch.x)
+        loss += functional.cross_entropy(logits, batch.y, reduction="sum").item()
+        correct += (logits.argmax(1) == batch.y).sum().item()
+        seen += len(batch.y)
+    return correct / seen, loss / seen
+
+
+@contextlib.contextmanager
+def _randomness(seed: int, epoch: int) -> Iterator[torch.Generator]:
+    """Seed dropout and the objective's draws from (seed, epoch) alone, leaving the caller's be."""
+    number = int(hash_inputs(seed=seed, epoch=epoch), 16)
+    with torch.random.fork_rng():
+        torch.manual_seed(number)
+        yield torch.Generator().manual_seed(number)
+
+
+@contextlib.contextmanager
+def _precision(recipe: Recipe, device: torch.device) -> Iterator[None]:
+    enabled = recipe.precision == "bf16"
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled):
+        yield

@@ -1,0 +1,47 @@
+"""The optimizer and its learning rate, from a recipe (paper 3.1.3)."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn, optim
+
+from rslib.settings import Recipe
+
+
+def build(model: nn.Module, recipe: Recipe) -> optim.Optimizer:
+    """SGD as in 3.1.3, or AdamW where a profile asks for it.
+
+    AdamW leaves biases, norms and other vectors undecayed, as transformer recipes do; SGD decays
+    everything, as the paper's protocol does.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if recipe.optimizer == "sgd":
+        return optim.SGD(
+            parameters,
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            weight_decay=recipe.weight_decay,
+        )
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return optim.AdamW([g for g in groups if g["params"]], lr=recipe.learning_rate)
+
+
+def learning_rate(recipe: Recipe, progress: float) -> float:
+    """Linear warm-up, then cosine annealing to zero (paper 3.1.3).
+
+    A function of progress alone, so a resumed run needs no scheduler state.
+
+    Args:
+        recipe: peak rate, epochs and warm-up.
+        progress: epochs done so far, fractional, in [0, epochs].
+    """
+    warmup = recipe.warmup_epochs
+    if progress < warmup:
+        return recipe.learning_rate * progress / warmup
+    share = (progress - warmup) / (recipe.epochs - warmup)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
