@@ -1,0 +1,297 @@
+"""Projected gradient descent: many small steps, each projected back (paper 3.2.1, eq. 2).
+
+Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018,
+arXiv:1706.06083.
+"""
+
+import operator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from rslib.attacks.guard import attack_mode, check_inputs, check_outputs, checked_logits
+from rslib.attacks.threat import Threat, in_pixel_units
+
+
+@dataclass(frozen=True)
+class PGDResult:
+    """What an attack found, image by image, in the order of the batch.
+
+    Attributes:
+        x_adv: Images (B, C, H, W) in [0, 1]. Where the attack succeeded, the first iterate that the
+            model got wrong; where it failed, the last iterate of the restart that ended with the
+            highest loss; where the model was wrong from the start, the original.
+        x_last: The same, but looking at last iterates only, as other libraries do; None with early
+            stopping.
+        clean_correct: (B,) bool, the model is right on the original.
+        fooled: (B,) bool, the model is wrong on the original or on any iterate, the random start
+            and the final point included. An image is robust if it is not fooled.
+        fooled_last: (B,) bool, the model is wrong on the original or on the last iterate of some
+            restart; None with early stopping. Never true where ``fooled`` is false.
+        loss: (num_steps + 1,) mean cross-entropy of the clean-correct images at each iterate of the
+            first restart, the start included; an image that was dropped keeps its last value. NaN
+            if the model was right on no image.
+        evaluations: Number of images passed forward through the model, clean pass included.
+    """
+
+    x_adv: Tensor
+    x_last: Tensor | None
+    clean_correct: Tensor
+    fooled: Tensor
+    fooled_last: Tensor | None
+    loss: Tensor
+    evaluations: int
+
+
+def pgd(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float,
+    step_size: float,
+    num_steps: int,
+    restarts: int = 1,
+    random_start: bool = True,
+    norm: str = "linf",
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Attack each image with PGD and return the images to show to the model.
+
+    Implements x_{t+1} = Proj_S(x_t + step_size * sign(grad_x J(x_t, y))) with J the cross-entropy
+    and S the ball of radius eps cut with [0, 1]; in l_2 the step goes along the normalized
+    gradient. The paper uses 20 steps of 2 eps / 20 from a random start. An image is left as soon as
+    the model gets it wrong, and one that the model gets wrong without help is returned unchanged.
+
+    Args:
+        model: Maps images to logits (B, classes). It is attacked in eval mode, in full precision,
+            and given back as it was.
+        x: Images (B, C, H, W), float, in [0, 1].
+        y: True labels (B,), int64.
+        eps: Budget in [0, 1] units, e.g. 8/255 for l_inf; an l_2 radius may exceed 1.
+        step_size: Length of a step, in the same units.
+        num_steps: Number of steps, at least 1.
+        restarts: Number of runs from different random starts; later ones try only what still
+            resists.
+        random_start: Start from a random point of the ball; otherwise from x.
+        norm: "linf" or "l2".
+        generator: Source of the random starts, usually on the CPU; None seeds a fresh one from
+            torch's default generator.
+
+    Returns:
+        Images (B, C, H, W) in [0, 1] within eps of x: ``x_adv`` of ``PGDResult``.
+
+    Raises:
+        TypeError: If a dtype is wrong or the model is not a module.
+        ValueError: If inputs, options or the model's outputs are out of range.
+    """
+    return run_pgd(
+        model,
+        x,
+        y,
+        eps=eps,
+        step_size=step_size,
+        num_steps=num_steps,
+        restarts=restarts,
+        random_start=random_start,
+        norm=norm,
+        generator=generator,
+    ).x_adv
+
+
+def run_pgd(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float,
+    step_size: float,
+    num_steps: int,
+    restarts: int = 1,
+    random_start: bool = True,
+    norm: str = "linf",
+    generator: torch.Generator | None = None,
+    early_stop: bool = True,
+) -> PGDResult:
+    """Run PGD and report everything it found; ``pgd`` explains the attack and the shared arguments.
+
+    Each iterate costs one forward pass, which serves both to judge that iterate and to leave it: a
+    run of num_steps makes num_steps + 1 forward passes of the images still attacked, after one
+    clean pass of all. Random starts are drawn for the whole batch in each restart, whichever images
+    are still attacked, so that the same generator gives the same starts with and without early
+    stopping and for every model.
+
+    Args:
+        model: See ``pgd``.
+        x: See ``pgd``.
+        y: See ``pgd``.
+        eps: See ``pgd``.
+        step_size: See ``pgd``.
+        num_steps: See ``pgd``.
+        restarts: See ``pgd``.
+        random_start: See ``pgd``.
+        norm: See ``pgd``.
+        generator: See ``pgd``.
+        early_stop: Drop an image at its first wrong iterate, which is much faster. Otherwise every
+            clean-correct image is followed to the last step, so that the last iterate is known as
+            well; ``fooled`` and ``x_adv`` are the same.
+
+    Returns:
+        The result.
+
+    Raises:
+        TypeError: See ``pgd``.
+        ValueError: See ``pgd``.
+    """
+    threat = Threat(norm, eps)
+    step_size = in_pixel_units("step_size", step_size, norm=norm)
+    num_steps = _count("num_steps", num_steps)
+    restarts = _count("restarts", restarts)
+    if restarts > 1 and not random_start:
+        raise ValueError(
+            f"restarts={restarts} without a random start repeats one run: set random_start=True "
+            "or restarts=1"
+        )
+    check_inputs(model, x, y)
+    if random_start and generator is None:
+        generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+
+    with attack_mode(model):
+        # Clones, since tensors made in inference mode cannot take part in a backward pass.
+        x, y = x.detach().clone(), y.clone()
+        with torch.no_grad():
+            logits = checked_logits(model, x)
+        check_outputs(logits, y)
+        search = _Search(threat, x, y, logits.argmax(1) == y, num_steps, early_stop)
+        for restart in range(restarts):
+            start = threat.random_start(x, generator) if random_start else x
+            search.run(model, start, step_size, first=restart == 0)
+        return search.result()
+
+
+class _Search:
+    """The best that has been found for each image of a batch, over restarts."""
+
+    def __init__(
+        self,
+        threat: Threat,
+        x: Tensor,
+        y: Tensor,
+        clean_correct: Tensor,
+        num_steps: int,
+        early_stop: bool,
+    ) -> None:
+        self.threat, self.x, self.y = threat, x, y
+        self.num_steps, self.early_stop = num_steps, early_stop
+        self.clean_correct = clean_correct
+        self.fooled, self.fooled_last = ~clean_correct, ~clean_correct
+        self.x_adv, self.x_last = x.clone(), x.clone()
+        # Loss at the last iterate held in x_last; any real one is higher.
+        self.highest = torch.full_like(x[:, 0, 0, 0], -torch.inf)
+        self.trace = x.new_full((num_steps + 1, len(x)), torch.nan)
+        self.evaluations = len(x)
+
+    def run(self, model: nn.Module, start: Tensor, step_size: float, *, first: bool) -> None:
+        """Follow one trajectory per image that still resists, from its place in ``start``."""
+        resists = ~self.fooled if self.early_stop else ~self.fooled_last
+        active = resists.nonzero().squeeze(1)
+        x, y, point = self.x[active], self.y[active], start[active]
+        for step in range(self.num_steps + 1):
+            if len(active) == 0:
+                return
+            last = step == self.num_steps
+            point = point.detach().requires_grad_(not last)
+            logits = checked_logits(model, point)
+            self.evaluations += len(active)
+            losses = cross_entropy(logits, y, reduction="none")
+            wrong = logits.argmax(1) != y
+            self._judge(active, point.detach(), wrong)
+            if first:
+                # Written to all later rows too: a dropped image keeps its last value.
+                self.trace[step:, active] = losses.detach()
+            if last:
+                self._close(active, point, wrong, losses)
+                return
+            if self.early_stop and bool(wrong.all()):
+                return
+            gradient = input_gradient(losses.sum(), point)
+            point = point.detach()
+            if self.early_stop and bool(wrong.any()):
+                keep = (~wrong).nonzero().squeeze(1)
+                active, x, y = active[keep], x[keep], y[keep]
+                point, gradient = point[keep], gradient[keep]
+            point = self.threat.project(self.threat.step(point, gradient, step_size), x)
+
+    def _judge(self, active: Tensor, point: Tensor, wrong: Tensor) -> None:
+        """Keep the first wrong iterate of each image."""
+        new = wrong & ~self.fooled[active]
+        self.x_adv[active[new]] = point[new]
+        self.fooled[active[new]] = True
+
+    def _close(self, active: Tensor, point: Tensor, wrong: Tensor, losses: Tensor) -> None:
+        """Keep the last iterate of the restart that ended highest; one that fools outranks all."""
+        better = wrong | (losses > self.highest[active])
+        chosen = active[better]
+        self.x_last[chosen] = point[better]
+        self.highest[chosen] = losses[better]
+        self.fooled_last[active[wrong]] = True
+
+    def result(self) -> PGDResult:
+        """Sum up: where nothing fooled the model, the best last iterate is the attack's answer."""
+        resists = ~self.fooled
+        self.x_adv[resists] = self.x_last[resists]
+        return PGDResult(
+            x_adv=self.x_adv,
+            x_last=None if self.early_stop else self.x_last,
+            clean_correct=self.clean_correct,
+            fooled=self.fooled,
+            fooled_last=None if self.early_stop else self.fooled_last,
+            loss=self.trace[:, self.clean_correct].mean(1),
+            evaluations=self.evaluations,
+        )
+
+
+def input_gradient(loss: Tensor, x: Tensor) -> Tensor:
+    """Gradient of a summed loss with respect to the images alone.
+
+    Args:
+        loss: Scalar, summed over images, so that each image's gradient does not depend on the
+            batch.
+        x: The images (B, C, H, W) it was computed from, with ``requires_grad``.
+
+    Returns:
+        Gradient (B, C, H, W).
+
+    Raises:
+        ValueError: If the loss does not depend differentiably on x, or if the gradient is not
+            finite.
+    """
+    try:
+        (gradient,) = torch.autograd.grad(loss, x)
+    except RuntimeError as error:
+        if "require grad" not in str(error) and "not have been used" not in str(error):
+            raise
+        raise ValueError(
+            "the model's logits carry no gradient back to its input: look for detach, "
+            "torch.no_grad, integer types or NumPy inside it; a gradient attack tells nothing then"
+        ) from error
+    if not gradient.isfinite().all():
+        bad = int((~gradient.isfinite()).flatten(1).any(1).sum())
+        raise ValueError(
+            f"the gradient is NaN or infinite for {bad} of {len(x)} images: check the model's "
+            "precision and operations without a finite derivative (sqrt or log at 0)"
+        )
+    return gradient
+
+
+def _count(name: str, value: int) -> int:
+    """Check a number of repetitions."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}={value!r} must be a whole number") from None
+    if number < 1:
+        raise ValueError(f"{name}={value!r} must be at least 1")
+    return number
