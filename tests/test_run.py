@@ -1,0 +1,205 @@
+import shutil
+
+import pandas as pd
+import pytest
+import torch
+
+from rslib import data, models, records
+from rslib.records import RecordError
+from rslib.run import Run
+from rslib.settings import load
+
+NAME = "resnet18-standard"
+
+
+def test_a_model_is_trained_once_and_then_loaded(tiny_run, monkeypatch):
+    first = tiny_run().trained(NAME)
+    monkeypatch.setattr("rslib.training.fit", lambda *a, **k: pytest.fail("trained again"))
+    again = tiny_run().trained(NAME)
+    assert not again.training
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+
+
+def test_the_summary_says_what_was_trained(tiny_run):
+    run = tiny_run()
+    run.trained(NAME)
+    summary = run.summary(NAME)
+    accuracies = [row["validation_accuracy"] for row in summary["history"]]
+    assert len(accuracies) == 3
+    assert accuracies[summary["best_epoch"] - 1] == max(accuracies)
+    assert summary["parameters"] == models.count_parameters(run.build(NAME))
+    assert summary["train_images"] == 120
+    assert summary["seconds"] == pytest.approx(sum(r["seconds"] for r in summary["history"]))
+    folder = run._model_folder(NAME)
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "best.safetensors", "last.safetensors", "model.json",
+    ]  # fmt: skip
+
+
+def test_the_clean_record_agrees_with_a_plain_loop(tiny_run):
+    run = tiny_run()
+    frame = run.evaluate(NAME, "clean")
+    test = run.data("test")
+    assert frame.image.tolist() == test.ids.tolist()
+    model = run.trained(NAME)
+    with torch.no_grad():
+        logits = model(test.images.float() / 255)
+    probabilities = logits.softmax(1)
+    assert frame.prediction.tolist() == logits.argmax(1).tolist()
+    assert frame.correct.tolist() == (logits.argmax(1) == test.labels).tolist()
+    stored = torch.tensor(frame[[f"p{c}" for c in range(10)]].to_numpy())
+    torch.testing.assert_close(stored, probabilities, atol=1e-5, rtol=1e-4)
+    nll = -probabilities[torch.arange(len(test)), test.labels].log()
+    torch.testing.assert_close(torch.tensor(frame.loss.to_numpy()), nll, atol=1e-4, rtol=1e-3)
+    assert frame.attrs["n"] == len(frame) == 60
+
+
+def test_attack_records_hold_the_threat_model_and_the_order_of_strength(tiny_run):
+    run = tiny_run()
+    clean = run.evaluate(NAME, "clean").set_index("image")
+    fgsm = run.evaluate(NAME, "fgsm").set_index("image")
+    pgd = run.evaluate(NAME, "pgd").set_index("image")
+    assert (len(fgsm), len(pgd)) == (60, 20)
+    for frame in (fgsm, pgd):
+        assert frame.distance.max() <= 8 / 255 + 1e-5
+        assert (frame.clean_correct == clean.correct.loc[frame.index]).all()
+        assert not (frame.correct & ~frame.clean_correct).any()
+    assert not (pgd.correct & ~pgd.correct_last).any()
+
+
+def test_other_settings_make_other_records_beside_the_first(tiny_run):
+    tiny_run().evaluate(NAME, "pgd")
+    changed = tiny_run({"pgd": {"steps": 2}})
+    with pytest.raises(RecordError, match=r"no pgd record.*there are, made with other settings"):
+        changed.record(NAME, "pgd")
+    changed.evaluate(NAME, "pgd")
+    folder = changed.directory / "records" / NAME
+    assert len(list(folder.glob("pgd-*.parquet"))) == 2
+    assert len(list((changed.directory / "models").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"resnet18": {"width": 8}},
+        {"training": {"standard": {"resnet18": {"epochs": 2}}}},
+        {"data": {"train_size": 110}},
+        {"data": {"background_correlation": 0.5}},
+    ],
+)
+def test_what_decides_the_weights_is_in_the_models_key(tiny_run, changed):
+    assert tiny_run()._model_folder(NAME) != tiny_run(changed)._model_folder(NAME)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"data": {"test_size": 50}}, {"pgd": {"n": 10}}, {"vit_small": {"depth": 2}}],
+)
+def test_what_does_not_is_not(tiny_run, changed):
+    assert tiny_run()._model_folder(NAME) == tiny_run(changed)._model_folder(NAME)
+
+
+def test_keys_of_the_papers_models_do_not_drift():
+    # A setting added at a default that changes nothing must not make published results stale.
+    run = Run(load("paper"))
+    assert run._model_folder(NAME).name == "resnet18-standard-7eab6f4202"
+
+
+def test_records_of_other_weights_are_stale(tiny_run):
+    run = tiny_run()
+    run.evaluate(NAME, "clean")
+    summary = run.summary(NAME)
+    summary["weights"]["best"] = "0" * 64
+    records.write_json(run._model_folder(NAME) / "model.json", summary)
+    with pytest.raises(RecordError, match="no clean record"):
+        run.record(NAME, "clean")
+    with pytest.raises(RecordError, match="is not the file its model.json describes"):
+        run.evaluate(NAME, "clean")
+
+
+def test_a_changed_data_set_is_noticed(tiny_run):
+    tiny_run().evaluate(NAME, "clean")
+    other = tiny_run()
+    shifted = data.load("shapes", "test", n=60, seed=5)
+    other._data["test"] = shifted
+    with pytest.raises(RecordError, match="made from other images"):
+        other.evaluate(NAME, "clean")
+    other = tiny_run()
+    other._data["train"] = data.load("shapes", "train", n=120, seed=5)
+    with pytest.raises(RecordError, match="trained on other train images"):
+        other.trained(NAME)
+
+
+def test_an_interrupted_evaluation_gives_the_same_record(tiny_run, monkeypatch):
+    run = tiny_run()
+    whole = run.evaluate(NAME, "pgd")
+    path = run._record_path(NAME, "pgd")
+    path.unlink()
+    real, calls = records.write_record, []
+
+    def dies_after_one(target, *rest):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(target)
+        real(target, *rest)
+
+    monkeypatch.setattr(records, "write_record", dies_after_one)
+    with pytest.raises(KeyboardInterrupt):
+        run.evaluate(NAME, "pgd")
+    monkeypatch.setattr(records, "write_record", real)
+    parts = path.with_suffix(".parts")
+    (shard,) = parts.iterdir()
+    stamp = shard.stat().st_mtime_ns
+    seen = []
+    monkeypatch.setattr(
+        "rslib.evaluation.discard_parts",
+        lambda folder: (seen.append(shard.stat().st_mtime_ns), shutil.rmtree(folder)),
+    )
+    resumed = run.evaluate(NAME, "pgd")
+    assert seen == [stamp]  # the finished shard was kept, not made again
+    pd.testing.assert_frame_equal(resumed, whole)
+    assert not parts.exists()
+
+
+def test_readers_say_what_to_do_when_nothing_is_there(tiny_run):
+    with pytest.raises(RecordError, match="has not been trained.*run notebook 01"):
+        tiny_run().record(NAME, "clean")
+    with pytest.raises(RecordError, match="has not been trained"):
+        tiny_run().summary(NAME)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("resnet-standard", "architectures"),
+        ("resnet18", "objectives"),
+        ("resnet18-std", "standard"),
+    ],
+)
+def test_bad_model_names_are_explained(tiny_run, name, said):
+    with pytest.raises(ValueError, match=said):
+        tiny_run().trained(name)
+
+
+def test_bad_evaluations_splits_and_seeds_are_explained(tiny_run):
+    with pytest.raises(ValueError, match="clean, fgsm, pgd"):
+        tiny_run().evaluate(NAME, "gdp")
+    with pytest.raises(ValueError, match="'train', 'validation' or 'test'"):
+        tiny_run().data("tset")
+    for seed in (-1, 1.5, "0", True):
+        with pytest.raises(ValueError, match="seed must be a whole number"):
+            tiny_run(seed=seed)
+
+
+def test_validation_images_do_not_depend_on_the_seed_and_are_not_trained_on(tiny_run):
+    a, b = tiny_run(seed=0), tiny_run(seed=1)
+    assert a.data("validation").fingerprint == b.data("validation").fingerprint
+    assert not set(a.data("validation").ids.tolist()) & set(a.data("train").ids.tolist())
+    assert a._model_folder(NAME).name != b._model_folder(NAME).name
+
+
+def test_test_subsets_are_nested(tiny_run):
+    run = tiny_run()
+    attacked = set(run._evaluation_data("pgd").ids.tolist())
+    assert attacked < set(run.data("test").ids.tolist())
