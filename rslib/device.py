@@ -37,7 +37,8 @@ def describe(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
         return f"Apple {platform.machine()} GPU"
-    return f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{"s" * (threads > 1)}"
 
 
 def place(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:

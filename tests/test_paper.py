@@ -1,0 +1,116 @@
+"""The paper's numbers: looked up, in the right unit, and consistent with one another."""
+
+import pytest
+
+from rslib import paper
+
+
+def number(table, row, column):
+    return paper.value(table, row, column).value
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "column", "expected"),
+    [
+        ("table1", "resnet18-standard", "clean_accuracy", 94.8),
+        ("table1", "vit_small-standard", "ece", 0.047),
+        ("table1", "resnet18-standard", "training_hours", 2.5),
+        ("table1", "vit_small-standard", "parameters", 22_100_000),
+        ("table2", "resnet18-standard", "pgd_accuracy", 0.1),
+        ("table2", "vit_small-adversarial", "attack_success", 53.4),
+        ("table3", "vit_small-aligned", "iou_std", 0.098),
+        ("table4", "resnet18-aligned", "alignment_loss", 0.089),
+        ("table5", "vit_small-standard", "noise", 1.89),
+    ],
+)
+def test_values_are_the_printed_ones(table, row, column, expected):
+    assert number(table, row, column) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "columns"),
+    [("table1", 2, 4), ("table2", 4, 4), ("table3", 6, 2), ("table4", 2, 4), ("table5", 4, 5)],
+)
+def test_tables_are_whole(name, rows, columns):
+    table = paper.TABLES[name]
+    assert (len(table.rows), len(table.columns)) == (rows, columns)
+    assert len(table.values) == rows * columns
+    assert table.label == f"Table {name[-1]}"
+
+
+def test_a_value_knows_its_source_and_rounding():
+    found = paper.value("table1", "vit_small-standard", "parameters")
+    assert (found.printed, found.unit, found.section) == ("22.1M", "count", "4.1")
+    assert found.rounding == 50_000
+    assert found.source == "Table 1, Parameters"
+    assert paper.value("table1", "resnet18-standard", "ece").rounding == 0.0005
+    assert paper.value("table2", "vit_small-standard", "attack_success").rounding == 0.05
+
+
+@pytest.mark.parametrize("row", paper.TABLES["table2"].rows)
+def test_attack_success_follows_from_the_accuracies(row):
+    follows = paper.attack_success(
+        number("table2", row, "clean_accuracy"), number("table2", row, "pgd_accuracy")
+    )
+    assert follows == pytest.approx(number("table2", row, "attack_success"), abs=0.05)
+
+
+@pytest.mark.parametrize("row", paper.TABLES["table5"].rows)
+def test_mce_is_the_mean_of_its_categories(row):
+    categories = [number("table5", row, c) for c in ("noise", "blur", "weather", "digital")]
+    assert sum(categories) / 4 == pytest.approx(number("table5", row, "mce"), abs=0.005 + 1e-9)
+
+
+def test_tables_agree_where_they_overlap():
+    for row in ("resnet18-standard", "vit_small-standard"):
+        assert number("table1", row, "clean_accuracy") == number("table2", row, "clean_accuracy")
+    for row in ("resnet18-aligned", "vit_small-aligned"):
+        assert number("table3", row, "iou_mean") == number("table4", row, "final_iou")
+
+
+def test_claims_against_the_tables():
+    clean = [number("table1", row, "clean_accuracy") for row in paper.claim("accuracy_gap").models]
+    assert clean[0] - clean[1] == pytest.approx(paper.claim("accuracy_gap").value)
+    hours = [number("table1", row, "training_hours") for row in paper.claim("training_time").models]
+    assert 100 * (hours[1] / hours[0] - 1) == pytest.approx(paper.claim("training_time").value)
+    # The two that the paper's own Table 2 contradicts.
+    success = [
+        paper.attack_success(
+            number("table2", row, "clean_accuracy"), number("table2", row, "fgsm_accuracy")
+        )
+        for row in paper.claim("fgsm_success").models
+    ]
+    assert success == pytest.approx([67.1, 68.5], abs=0.05)
+    assert max(success) < paper.claim("fgsm_success").value
+    robust = [number("table2", row, "pgd_accuracy") for row in paper.claim("robustness_gap").models]
+    assert robust[0] - robust[1] == pytest.approx(6.5)
+    assert paper.claim("robustness_gap").value == 6.2
+
+
+def test_claims_point_at_numbers_that_exist():
+    assert len(paper.CLAIMS) == 15
+    for name, claim in paper.CLAIMS.items():
+        assert claim.name == name
+        for table, row, column in claim.tables:
+            assert paper.value(table, row, column).row in claim.models
+        assert (claim.value is None) == (claim.relation == "compares")
+
+
+def test_lookups_that_miss_name_the_nearest():
+    with pytest.raises(paper.UnknownValue, match="did you mean 'pgd_accuracy'"):
+        paper.value("table2", "resnet18-standard", "pgd_acuracy")
+    with pytest.raises(paper.UnknownValue, match="no row 'resnet18-aligned'"):
+        paper.value("table2", "resnet18-aligned", "pgd_accuracy")
+    with pytest.raises(paper.UnknownValue, match="no 'table6'"):
+        paper.value("table6", "resnet18-standard", "pgd_accuracy")
+    with pytest.raises(KeyError, match="did you mean 'calibration'"):
+        paper.claim("calibrations")
+    assert paper.find("table2", "resnet18-aligned", "pgd_accuracy") is None
+    assert paper.find("table9", "resnet18-aligned", "pgd_accuracy") is None
+
+
+def test_data_cannot_be_changed():
+    with pytest.raises(TypeError):
+        paper.TABLES["table1"].values["resnet18-standard", "ece"] = None
+    with pytest.raises(AttributeError):
+        paper.value("table1", "resnet18-standard", "ece").printed = "0.001"
