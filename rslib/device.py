@@ -38,7 +38,7 @@ def describe(device: torch.device) -> str:
     if device.type == "mps":
         return f"Apple {platform.machine()} GPU"
     threads = torch.get_num_threads()
-    return f"CPU, {threads} thread{"s" * (threads > 1)}"
+    return "CPU, 1 thread" if threads == 1 else f"CPU, {threads} threads"
 
 
 def place(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
