@@ -141,7 +141,7 @@ def expected_calibration_error(
 ) -> float:
     """Mean gap between confidence and accuracy, over bins of confidence (paper 4.1).
 
-    ECE = sum over bins of (images in the bin / n) * |accuracy - mean confidence|, where confidence
+    ECE = sum over bins of (share of images) ``|accuracy - mean confidence|``, where confidence
     is the largest probability. The value depends on the bins, so two kinds are offered: ``"width"``
     divides [0, 1] into equal parts (Naeini, Cooper and Hauskrecht, AAAI 2015; Guo et al., ICML
     2017, arXiv:1706.04599; computed by torchmetrics, which gives a confidence of exactly 1 a bin of

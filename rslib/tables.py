@@ -168,7 +168,7 @@ def reliability(
     Returns:
         One row per bin that holds an image: n, mean confidence, accuracy, and the ends low and high
         of its Wilson interval; all but n as fractions. The calibration error is the mean of
-        |accuracy - confidence| weighted by n.
+        ``|accuracy - confidence|`` weighted by n.
     """
     import pandas as pd
 
