@@ -1,0 +1,54 @@
+# make book          run every notebook, build the HTML book     PROFILE=smoke|cpu|fast|paper SEEDS="0 1 2"
+# make test          lint, unit tests, notebooks as tests
+# make lab           open the notebooks in JupyterLab
+# make site          build the book from published runs, running nothing           PROFILE=cpu
+# make publish       copy a run's records and notebooks (no weights) into the book  PROFILE=cpu
+# make clean         remove the built book and the smoke run (environment and other runs stay)
+# make help          this text
+
+PYTHON  ?= python3
+PROFILE ?= smoke
+SEEDS   ?= 0
+CORES   ?= all
+GPUS    ?= 1
+VENV    ?= .venv
+RUNS    := $(or $(RSLIB_RUNS),runs)
+
+BIN  := $(VENV)/bin
+DONE := $(VENV)/.installed
+SEED  = $(firstword $(SEEDS))
+
+.PHONY: book test lab site publish clean help
+.DEFAULT_GOAL := help
+
+book: $(DONE)
+	$(BIN)/snakemake --cores $(CORES) --resources gpu=$(GPUS) --rerun-incomplete --rerun-triggers mtime input --quiet rules host --config profile=$(PROFILE) seeds="$(SEEDS)" \
+	|| { $(BIN)/python -m rslib.book errors $(RUNS)/$(PROFILE); exit 1; }
+	$(BIN)/python -m rslib.book build $(RUNS)/$(PROFILE)/seed$(SEED)/executed
+
+test: $(DONE)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/pytest --nbval-lax notebooks
+	$(BIN)/pytest
+
+lab: $(DONE)
+	$(BIN)/jupyter lab notebooks
+
+site: $(DONE)
+	$(BIN)/python -m rslib.book build book/published/$(PROFILE)/seed$(SEED)/executed
+
+publish: $(DONE)
+	$(BIN)/python -m rslib.book publish $(PROFILE)
+
+clean:
+	rm -rf _build $(RUNS)/smoke
+
+help:
+	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
+
+$(DONE): pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 12) else f"RobustSight needs Python 3.11 or 3.12, and $(PYTHON) is {v[0]}.{v[1]}: name another one, as in  make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): about 6.5 GB, several minutes, once"
+	$(BIN)/python -m pip install --quiet --editable '.[book,dev]'
+	@touch $@

@@ -1,0 +1,353 @@
+"""From notebooks to a book: run one, check it, stage the pages, build the HTML, publish a run.
+
+    python -m rslib.book run notebooks/06_x.ipynb OUT.ipynb --profile cpu --seed 0
+    python -m rslib.book errors runs/cpu
+    python -m rslib.book build runs/cpu/seed0/executed
+    python -m rslib.book publish cpu
+
+Sphinx executes nothing: it renders what papermill has run, and refuses anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+FAILED = ".failed.ipynb"  # a notebook as far as it got before a cell raised
+RUNNING = ".running.ipynb"  # a notebook in progress; left behind only by a killed run
+PUBLISHED = Path("book/published")
+
+
+class BookError(Exception):
+    """A run or a build that cannot go on; the message says which notebook, which cell, and why."""
+
+
+# --- running one notebook ---------------------------------------------------------------------
+
+
+def run(source: Path, output: Path, *, profile: str, seed: int) -> None:
+    """Execute one notebook; `output` appears only if every cell passed.
+
+    The kernel talks over sockets in a folder of its own rather than over TCP ports, so notebooks
+    running side by side cannot collide.
+
+    Args:
+        source: notebook with a `parameters` cell holding `profile` and `seed`.
+        output: where the executed copy goes. After a failure it does not exist, and
+            `<output>.failed.ipynb` holds the notebook as far as it got.
+        profile: name of a file in params/, or a path to one.
+        seed: the run's seed.
+
+    Raises:
+        BookError: a cell raised; the message is the cell's own error.
+    """
+    import nbformat
+    import papermill
+    from traitlets.config import Config
+
+    failed, running = output.with_suffix(FAILED), output.with_suffix(RUNNING)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    failed.unlink(missing_ok=True)
+    live = sys.stderr.isatty()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="rslib-") as sockets:
+        transport = {"transport": "ipc", "ip": f"{sockets}/kernel"}
+        try:
+            notebook = papermill.execute_notebook(
+                str(source),
+                str(running),
+                parameters={"profile": profile, "seed": seed},
+                kernel_name="python3",
+                progress_bar=False,
+                stderr_file=sys.stderr if live else None,  # the training bars, as they move
+                config=Config({"KernelManager": transport}),
+            )
+        except Exception as error:
+            if running.exists():
+                running.replace(failed)
+            detail = _errors(failed) if failed.exists() else []
+            raise BookError("\n\n".join(detail) or f"{source}: {error}") from error
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = _without_progress(cell.outputs)
+    notebook.metadata.papermill.output_path = str(output)
+    nbformat.write(notebook, running)
+    running.replace(output)
+    cells = sum(cell.cell_type == "code" for cell in notebook.cells)
+    seconds = time.monotonic() - started
+    print(f"{source.stem} ({profile}, seed {seed}): {cells} cells in {seconds:.0f} s", flush=True)
+
+
+def _without_progress(outputs: list[dict]) -> list[dict]:
+    """Drop what a terminal would have overwritten: a progress bar is kept as its last state.
+
+    Args:
+        outputs: of one cell; neighboring pieces of its standard error belong together.
+
+    Returns:
+        The outputs, with standard error joined and reduced to the lines that would remain.
+    """
+    kept: list[dict] = []
+    for output in outputs:
+        joins = kept and output.get("name") == "stderr" == kept[-1].get("name")
+        if joins:
+            kept[-1] = {**kept[-1], "text": kept[-1]["text"] + output["text"]}
+        else:
+            kept.append(output)
+    for place, output in enumerate(kept):
+        if output.get("name") == "stderr":
+            lines = output["text"].replace("\r\n", "\n").split("\n")
+            remain = [line.rstrip("\r").rpartition("\r")[2] for line in lines]
+            text = "\n".join(line for line in remain if line.strip())
+            kept[place] = type(outputs[0])({**output, "text": text + "\n" * bool(text)})
+    return [output for output in kept if output.get("name") != "stderr" or output["text"]]
+
+
+# --- judging an executed notebook --------------------------------------------------------------
+
+
+def problems(path: Path) -> list[str]:
+    """What keeps an executed notebook out of the book: cells that failed or never ran.
+
+    Args:
+        path: an executed notebook.
+
+    Returns:
+        One line per problem, naming the cell (code cells are counted from 1); empty if complete.
+    """
+    found = []
+    for number, cell in _code_cells(path):
+        error = _error_output(cell)
+        if error:
+            found.append(f"code cell {number} failed: {error['ename']}: {error['evalue']}")
+        elif cell.get("execution_count") is None and "".join(cell.source).strip():
+            found.append(f"code cell {number} was not run: {_first_line(cell.source)}")
+    return found
+
+
+def failures(folder: Path) -> list[str]:
+    """The errors of all notebooks under a folder whose last run failed, each with its traceback."""
+    return [text for path in sorted(folder.rglob(f"*{FAILED}")) for text in _errors(path)]
+
+
+def _errors(path: Path) -> list[str]:
+    name = path.name.removesuffix(FAILED)
+    found = []
+    for number, cell in _code_cells(path):
+        error = _error_output(cell)
+        if error:
+            traceback = ANSI.sub("", "\n".join(error["traceback"])) or error["evalue"]
+            found.append(
+                f"{name}: code cell {number} failed; the notebook so far: {path}\n{traceback}"
+            )
+    return found
+
+
+def _code_cells(path: Path) -> Iterable[tuple[int, dict]]:
+    import nbformat
+
+    cells = nbformat.read(path, as_version=4).cells
+    return list(enumerate((cell for cell in cells if cell.cell_type == "code"), start=1))
+
+
+def _error_output(cell: dict) -> dict | None:
+    if "raises-exception" in cell.metadata.get("tags", []):
+        return None  # the cell is there to show the error
+    return next((out for out in cell.outputs if out.output_type == "error"), None)
+
+
+def _first_line(source: str) -> str:
+    return source.strip().splitlines()[0][:80]
+
+
+# --- the book ----------------------------------------------------------------------------------
+
+
+def pages(toc: Path) -> list[str]:
+    """The pages of the book in reading order: every `file` (and the root) of a `_toc.yml`."""
+    import yaml
+
+    def walk(node: object) -> Iterable[str]:
+        if isinstance(node, dict):
+            for key, value in node.items():
+                if key in ("root", "file"):
+                    yield value
+                else:
+                    yield from walk(value)
+        elif isinstance(node, list):
+            for item in node:
+                yield from walk(item)
+
+    return list(walk(yaml.safe_load(toc.read_text())))
+
+
+def stage(executed: Path, destination: Path, *, root: Path = Path()) -> list[Path]:
+    """Lay the book's sources flat in one folder, so that page addresses do not depend on the run.
+
+    Args:
+        executed: folder with the executed notebooks of one profile and seed.
+        destination: folder to make; must not exist.
+        root: folder holding `_toc.yml` and `book/`.
+
+    Returns:
+        The pages staged, in reading order.
+
+    Raises:
+        BookError: a page is missing, or failed, or was not run to its end; all are listed.
+    """
+    destination.mkdir(parents=True)
+    staged, refused = [], []
+    for page in pages(root / "_toc.yml"):
+        text = _text(page, root)
+        notebook = executed / f"{page}.ipynb"
+        failed = notebook.with_suffix(FAILED)
+        source = text if text.exists() else notebook
+        if source.exists():
+            refused += [f"{source}: {problem}" for problem in _page_problems(source)]
+            staged.append(Path(shutil.copy(source, destination / f"{page}{source.suffix}")))
+        elif failed.exists():
+            refused += [f"{failed}: {problem}" for problem in problems(failed)]
+        else:
+            refused.append(f"{notebook}: missing: it has not been run")
+    if refused:
+        raise BookError("the book is not built:\n  " + "\n  ".join(refused) + _published_hint(root))
+    for extra in ("references.bib", "_static"):
+        source = root / "book" / extra
+        if source.is_dir():
+            shutil.copytree(source, destination / extra)
+        elif source.exists():
+            shutil.copy(source, destination)
+    return staged
+
+
+def _text(page: str, root: Path) -> Path:
+    if page == "changelog":
+        return root / "CHANGELOG.md"  # readers of the repository look for it at the top
+    return root / "book" / f"{page}.md"
+
+
+def _page_problems(source: Path) -> list[str]:
+    return problems(source) if source.suffix == ".ipynb" else []
+
+
+def _published_hint(root: Path) -> str:
+    runs = sorted(path.parent for path in (root / PUBLISHED).glob("*/seed*/executed"))
+    names = ", ".join(f"{run.parent.name} {run.name}" for run in runs) or "none"
+    return f"\nRun the notebooks first (make book PROFILE=…). Published runs: {names}."
+
+
+def build(executed: Path, *, root: Path = Path()) -> Path:
+    """Build the HTML book on a clean `_build`; any warning of Sphinx's is an error.
+
+    A second build over an old one would pass in silence, hence the clean start.
+
+    Args:
+        executed: folder with the executed notebooks of one profile and seed.
+        root: folder holding `_config.yml`, `_toc.yml` and `book/`; `_build` is made in it.
+
+    Returns:
+        The path of `index.html`.
+
+    Raises:
+        BookError: a notebook is missing or incomplete, or Sphinx complained.
+    """
+    root = root.resolve()
+    shutil.rmtree(root / "_build", ignore_errors=True)
+    source = root / "_build" / "source"
+    stage(executed, source, root=root)
+    command = [
+        *(Path(sys.executable).with_name("jupyter-book"), "build", source),
+        *("--config", root / "_config.yml", "--toc", root / "_toc.yml", "--path-output", root),
+        *("-W", "--keep-going", "-n", "-q"),
+    ]
+    finished = subprocess.run([str(part) for part in command], cwd=root, check=False)
+    index = root / "_build" / "html" / "index.html"
+    if finished.returncode or not index.exists():
+        raise BookError("Sphinx refuses the book: see its warnings above")
+    return index
+
+
+def publish(profile: str, *, root: Path = Path()) -> Path:
+    """Copy a finished run, without its weights, into the book.
+
+    Args:
+        profile: the run's profile; all seeds under `runs/<profile>` (or `RSLIB_RUNS`) are copied.
+        root: folder holding `runs/` and `book/`.
+
+    Returns:
+        The folder made, `book/published/<profile>`; an older one is replaced.
+
+    Raises:
+        BookError: there is no such run, or one of its notebooks is incomplete.
+    """
+    run_folder = root / os.environ.get("RSLIB_RUNS", "runs") / profile
+    target = root / PUBLISHED / profile
+    seeds = sorted(path for path in run_folder.glob("seed*") if (path / "executed").is_dir())
+    notebooks = [path for seed in seeds for path in (seed / "executed").glob("*.ipynb")]
+    refused = [f"{path}: {problem}" for path in notebooks for problem in problems(path)]
+    if refused or not notebooks:
+        reasons = refused or [f"{run_folder} holds no executed notebooks"]
+        raise BookError("the run is not published:\n  " + "\n  ".join(reasons))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as new:
+        for seed in seeds:
+            for part in ("executed", "records", "tables", "models"):
+                if (seed / part).is_dir():
+                    shutil.copytree(seed / part, Path(new, seed.name, part), ignore=_unpublished)
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(new, target)
+    return target
+
+
+def _unpublished(folder: str, names: list[str]) -> set[str]:
+    drop = (".safetensors", ".lock", ".tmp", FAILED, RUNNING)
+    return {name for name in names if name.endswith(drop) or name.startswith(".")}
+
+
+# --- command line ------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m rslib.book", description="Run, check, build.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser(
+        "run", help="execute one notebook; the output appears only if it passes"
+    )
+    one.add_argument("notebook", type=Path)
+    one.add_argument("output", type=Path)
+    one.add_argument("--profile", default="smoke")
+    one.add_argument("--seed", type=int, default=0)
+    errors = commands.add_parser("errors", help="print the errors of the notebooks that failed")
+    errors.add_argument("folder", type=Path)
+    html = commands.add_parser("build", help="build the HTML book from executed notebooks")
+    html.add_argument("executed", type=Path)
+    copy = commands.add_parser("publish", help="copy a run, without weights, to book/published")
+    copy.add_argument("profile")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.command == "run":
+            run(chosen.notebook, chosen.output, profile=chosen.profile, seed=chosen.seed)
+        elif chosen.command == "errors":
+            print(*failures(chosen.folder), sep="\n\n", file=sys.stderr)
+        elif chosen.command == "build":
+            print(f"The book: {build(chosen.executed)}")
+        else:
+            print(f"Published: {publish(chosen.profile)}")
+    except BookError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

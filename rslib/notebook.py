@@ -1,0 +1,81 @@
+"""What every notebook's first cells need: a run from its parameters, and numbers for its prose."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rslib import device, records
+from rslib.run import Run
+from rslib.settings import SettingsError, load
+
+PARAMETERS = ("profile", "settings", "seed")
+
+
+def start(profile: str, settings: Mapping[str, Any] | None = None, seed: int = 0) -> Run:
+    """Turn a notebook's parameters into a run, and say in one line what it is.
+
+    papermill only warns of parameters that a notebook does not have, so a mistyped one would go
+    unnoticed; here it is an error.
+
+    Args:
+        profile: name of a profile in ``params/``, or the path of a YAML file of that form.
+        settings: laid over the profile, such as ``{"pgd": {"steps": 50}}``.
+        seed: of everything random.
+
+    Raises:
+        rslib.settings.SettingsError: an unknown parameter, profile, or setting.
+    """
+    _refuse_unknown(_injected_names())
+    run = Run(load(profile, settings), seed)
+    made = records.provenance(run.device)
+    print(
+        f"profile {run.settings.profile} | data {run.settings.data.name} | seed {seed} | "
+        f"{device.describe(run.device)} | torch {made['torch']} | revision {made['revision']} | "
+        f"{made['date'][:10]}"
+    )
+    return run
+
+
+def glue(values: Mapping[str, Any]) -> None:
+    """Store values under their names for the book's prose, which cites them instead of copies.
+
+    Args:
+        values: name to number, string or figure. Numbers are stored as Python's own, since NumPy's
+            do not take a format in prose.
+    """
+    from myst_nb import glue as store
+
+    for name, value in values.items():
+        store(name, value.item() if hasattr(value, "item") else value, display=False)
+
+
+def _injected_names() -> list[str]:
+    """Names assigned by the cell that papermill injects, which opens with "# Parameters"."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is None:
+        return []
+    history: list[str] = shell.user_ns.get("In", [])
+    names = []
+    for source in history:
+        if source.startswith("# Parameters"):
+            for statement in ast.parse(source).body:
+                if isinstance(statement, ast.Assign):
+                    names += [t.id for t in statement.targets if isinstance(t, ast.Name)]
+    return names
+
+
+def _refuse_unknown(names: Iterable[str]) -> None:
+    for name in names:
+        if name not in PARAMETERS:
+            close = difflib.get_close_matches(name, PARAMETERS, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise SettingsError(
+                f"the notebooks have no parameter {name!r}; {hint}"
+                f"They take {', '.join(PARAMETERS)}; everything else goes into settings, "
+                "as in -y '{settings: {pgd: {steps: 50}}}'"
+            )

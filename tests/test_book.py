@@ -1,0 +1,215 @@
+"""Running one notebook, refusing what did not run, and building the book with the real settings."""
+
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from rslib import book
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+def write_notebook(path: Path, *sources: str, executed: bool = False) -> Path:
+    """A notebook with a title, a parameters cell and the given code cells."""
+    parameters = new_code_cell('profile = "smoke"\nsettings = {}\nseed = 0')
+    parameters.metadata["tags"] = ["parameters"]
+    code = [parameters, *map(new_code_cell, sources)]
+    for count, cell in enumerate(code, start=1):
+        cell.execution_count = count if executed else None
+    notebook = new_notebook(
+        cells=[new_markdown_cell(f"# {path.stem}\n\n$\\epsilon = 8/255$"), *code]
+    )
+    notebook.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+    return path
+
+
+def mini_book(root: Path) -> Path:
+    """A book of one page and one notebook in `root`; returns the folder of executed notebooks."""
+    (root / "book" / "_static").mkdir(parents=True)
+    shutil.copy(PROJECT / "_config.yml", root)
+    shutil.copy(PROJECT / "book" / "references.bib", root / "book")
+    (root / "_toc.yml").write_text("format: jb-book\nroot: intro\nchapters:\n  - file: 01_one\n")
+    (root / "book" / "intro.md").write_text(
+        "# Intro\n\n$$a^2 = b$$\n\n{cite}`madry2017`\n\n```{bibliography}\n```\n"
+    )
+    executed = root / "runs" / "executed"
+    write_notebook(executed / "01_one.ipynb", "answer = 42", executed=True)
+    return executed
+
+
+# Running
+
+
+def test_run_passes_profile_and_seed_and_leaves_one_finished_notebook(tmp_path):
+    source = write_notebook(tmp_path / "01_one.ipynb", "print(profile, seed)")
+    output = tmp_path / "out" / "01_one.ipynb"
+    book.run(source, output, profile="cpu", seed=3)
+    assert [path.name for path in output.parent.iterdir()] == ["01_one.ipynb"]
+    assert book.problems(output) == []
+    assert nbformat.read(output, as_version=4).cells[-1].outputs[0].text == "cpu 3\n"
+
+
+def test_a_failing_cell_fails_the_run_with_its_own_error(tmp_path, capsys):
+    source = write_notebook(tmp_path / "01_one.ipynb", "budgets = {}", "budgets['epsilon']", "1")
+    output = tmp_path / "out" / "01_one.ipynb"
+    assert book.main(["run", str(source), str(output)]) == 1
+    said = capsys.readouterr().err
+    assert said.rstrip().endswith("KeyError: 'epsilon'")
+    assert "01_one: code cell" in said and "\x1b" not in said
+    assert [path.name for path in output.parent.iterdir()] == ["01_one.failed.ipynb"]
+
+    assert book.main(["errors", str(tmp_path)]) == 0
+    assert "KeyError: 'epsilon'" in capsys.readouterr().err
+
+    write_notebook(source, "1")
+    assert book.main(["run", str(source), str(output)]) == 0
+    assert [path.name for path in output.parent.iterdir()] == ["01_one.ipynb"]
+
+
+# Judging
+
+
+def test_problems_names_the_cell_that_did_not_run(tmp_path):
+    path = write_notebook(tmp_path / "one.ipynb", "table = 1", executed=True)
+    assert book.problems(path) == []
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[2].execution_count = None
+    nbformat.write(notebook, path)
+    assert book.problems(path) == ["code cell 2 was not run: table = 1"]
+
+
+def test_problems_names_the_cell_that_failed_unless_it_was_meant_to(tmp_path):
+    path = write_notebook(tmp_path / "one.ipynb", "1 / 0", executed=True)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[2].outputs = [
+        new_output("error", ename="ZeroDivisionError", evalue="division by zero", traceback=[])
+    ]
+    nbformat.write(notebook, path)
+    assert book.problems(path) == ["code cell 2 failed: ZeroDivisionError: division by zero"]
+    notebook.cells[2].metadata["tags"] = ["raises-exception"]
+    nbformat.write(notebook, path)
+    assert book.problems(path) == []
+
+
+# Staging and building
+
+
+def test_stage_lays_pages_notebooks_and_extras_flat(tmp_path):
+    executed = mini_book(tmp_path)
+    staged = book.stage(executed, tmp_path / "source", root=tmp_path)
+    assert [path.name for path in staged] == ["intro.md", "01_one.ipynb"]
+    names = {path.name for path in (tmp_path / "source").iterdir()}
+    assert names == {"intro.md", "01_one.ipynb", "references.bib", "_static"}
+
+
+def test_stage_refuses_missing_unexecuted_and_failed_notebooks_all_at_once(tmp_path):
+    executed = mini_book(tmp_path)
+    pages = ["01_one", "02_two", "03_three"]
+    toc = "format: jb-book\nroot: intro\nchapters:\n" + "".join(f"  - file: {p}\n" for p in pages)
+    (tmp_path / "_toc.yml").write_text(toc)
+    write_notebook(executed / "01_one.ipynb", "left = 1")
+    failed = write_notebook(executed / "03_three.failed.ipynb", "1 / 0", executed=True)
+    notebook = nbformat.read(failed, as_version=4)
+    notebook.cells[2].outputs = [
+        new_output("error", ename="ZeroDivisionError", evalue="division by zero", traceback=[])
+    ]
+    nbformat.write(notebook, failed)
+    with pytest.raises(book.BookError) as refusal:
+        book.stage(executed, tmp_path / "source", root=tmp_path)
+    said = str(refusal.value)
+    assert re.search(r"01_one\.ipynb: code cell 2 was not run: left = 1", said)
+    assert re.search(r"02_two\.ipynb: missing", said)
+    assert re.search(r"03_three\.failed\.ipynb: code cell 2 failed: ZeroDivisionError", said)
+
+
+def test_build_makes_a_searchable_book_that_needs_no_network(tmp_path):
+    executed = mini_book(tmp_path)
+    (tmp_path / "_build" / "html").mkdir(parents=True)
+    (tmp_path / "_build" / "html" / "old.html").write_text("from an earlier build")
+    index = book.build(executed, root=tmp_path)
+    html = index.parent
+    assert (html / "01_one.html").exists() and (html / "searchindex.js").exists()
+    assert not (html / "old.html").exists()
+    for page in html.glob("*.html"):
+        loaded = re.findall(r"<(?:script|link)[^>]*(?:src|href)=\"([^\"]+)\"", page.read_text())
+        assert [address for address in loaded if re.match(r"(https?:)?//", address)] == []
+    mathjax = re.search(r"src=\"([^\"]*mathjax[^\"]*\.js)", (html / "01_one.html").read_text())
+    assert mathjax and (html / mathjax[1]).is_file()
+
+
+def test_a_warning_breaks_the_build(tmp_path, capfd):
+    executed = mini_book(tmp_path)
+    with (tmp_path / "book" / "intro.md").open("a") as page:
+        page.write("\nSee {ref}`no-such-label`.\n")
+    with pytest.raises(book.BookError, match="warnings above"):
+        book.build(executed, root=tmp_path)
+    warnings = [line for line in capfd.readouterr().err.splitlines() if "WARNING" in line]
+    assert len(warnings) == 1 and "no-such-label" in warnings[0]
+
+
+# Publishing
+
+
+def test_publish_copies_records_and_notebooks_but_no_weights(tmp_path):
+    seed = tmp_path / "runs" / "cpu" / "seed0"
+    write_notebook(seed / "executed" / "01_one.ipynb", "1", executed=True)
+    for name in ("records/m/clean.parquet", "models/m/model.json", "models/m/best.safetensors"):
+        (seed / name).parent.mkdir(parents=True, exist_ok=True)
+        (seed / name).write_text("x")
+    stale = tmp_path / "book" / "published" / "cpu" / "seed9"
+    stale.mkdir(parents=True)
+    target = book.publish("cpu", root=tmp_path)
+    copied = sorted(str(p.relative_to(target)) for p in target.rglob("*") if p.is_file())
+    assert copied == [
+        "seed0/executed/01_one.ipynb",
+        "seed0/models/m/model.json",
+        "seed0/records/m/clean.parquet",
+    ]
+    assert not stale.exists()
+
+
+def test_publish_refuses_an_incomplete_run_and_keeps_what_was_published(tmp_path):
+    seed = tmp_path / "runs" / "cpu" / "seed0"
+    write_notebook(seed / "executed" / "01_one.ipynb", "1")
+    kept = tmp_path / "book" / "published" / "cpu" / "seed0" / "kept.txt"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("x")
+    with pytest.raises(book.BookError, match="was not run"):
+        book.publish("cpu", root=tmp_path)
+    assert kept.exists()
+    with pytest.raises(book.BookError, match="no executed notebooks"):
+        book.publish("paper", root=tmp_path)
+
+
+# The project's own pages
+
+
+def test_every_page_of_the_book_has_a_source():
+    sources = {path.stem for path in (PROJECT / "book").glob("*.md")} | {"changelog"}
+    notebooks = {path.stem for path in (PROJECT / "notebooks").glob("*.ipynb")}
+    assert set(book.pages(PROJECT / "_toc.yml")) == sources | notebooks
+
+
+def test_every_citation_has_an_entry():
+    entries = set(re.findall(r"^@\w+\{(\w+),", (PROJECT / "book/references.bib").read_text(), re.M))
+    texts = [path.read_text() for path in (PROJECT / "book").glob("*.md")]
+    for path in (PROJECT / "notebooks").glob("*.ipynb"):
+        texts += [cell.source for cell in nbformat.read(path, as_version=4).cells]
+    cited = {
+        key.strip()
+        for text in texts
+        for keys in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", text)
+        for key in keys.split(",")
+    }
+    assert len(entries) >= 22 and cited and cited <= entries
