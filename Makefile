@@ -2,7 +2,8 @@
 # make test          lint, unit tests, notebooks as tests
 # make lab           open the notebooks in JupyterLab
 # make site          build the book from published runs, running nothing           PROFILE=cpu
-# make publish       copy a run's records and notebooks (no weights) into the book  PROFILE=cpu
+# make publish       copy a run's records and notebooks into the book               PROFILE=cpu
+# make restore       copy a published run back into runs/, to go on from it         PROFILE=cpu
 # make clean         remove the built book and the smoke run (environment and other runs stay)
 # make help          this text
 
@@ -18,7 +19,7 @@ BIN  := $(VENV)/bin
 DONE := $(VENV)/.installed
 SEED  = $(firstword $(SEEDS))
 
-.PHONY: book test lab site publish clean help
+.PHONY: book test lab site publish restore clean help
 .DEFAULT_GOAL := help
 
 book: $(DONE)
@@ -39,6 +40,9 @@ site: $(DONE)
 
 publish: $(DONE)
 	$(BIN)/python -m rslib.book publish $(PROFILE)
+
+restore: $(DONE)
+	$(BIN)/python -m rslib.book restore $(PROFILE)
 
 clean:
 	rm -rf _build $(RUNS)/smoke

@@ -4,6 +4,7 @@
     python -m rslib.book errors runs/cpu
     python -m rslib.book build runs/cpu/seed0/executed
     python -m rslib.book publish cpu
+    python -m rslib.book restore cpu
 
 Sphinx executes nothing: it renders what papermill has run, and refuses anything else.
 """
@@ -25,6 +26,7 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 FAILED = ".failed.ipynb"  # a notebook as far as it got before a cell raised
 RUNNING = ".running.ipynb"  # a notebook in progress; left behind only by a killed run
 PUBLISHED = Path("book/published")
+MAX_WEIGHTS = 3_000_000  # bytes of a weights file that may go into the repository
 
 
 class BookError(Exception):
@@ -289,7 +291,7 @@ def publish(profile: str, *, root: Path = Path()) -> Path:
     Raises:
         BookError: there is no such run, or one of its notebooks is incomplete.
     """
-    run_folder = root / os.environ.get("RSLIB_RUNS", "runs") / profile
+    run_folder = _runs(root) / profile
     target = root / PUBLISHED / profile
     seeds = sorted(path for path in run_folder.glob("seed*") if (path / "executed").is_dir())
     notebooks = [path for seed in seeds for path in (seed / "executed").glob("*.ipynb")]
@@ -308,9 +310,43 @@ def publish(profile: str, *, root: Path = Path()) -> Path:
     return target
 
 
+def _runs(root: Path) -> Path:
+    return root / os.environ.get("RSLIB_RUNS", "runs")
+
+
 def _unpublished(folder: str, names: list[str]) -> set[str]:
-    drop = (".safetensors", ".lock", ".tmp", FAILED, RUNNING)
-    return {name for name in names if name.endswith(drop) or name.startswith(".")}
+    drop = (".lock", ".tmp", FAILED, RUNNING, "last.safetensors", "checkpoint.safetensors")
+    return {
+        name
+        for name in names
+        if name.endswith(drop)
+        or name.startswith(".")
+        or (name.endswith(".safetensors") and Path(folder, name).stat().st_size > MAX_WEIGHTS)
+    }
+
+
+def restore(profile: str, *, root: Path = Path()) -> Path:
+    """Copy a published run back into the runs' folder, so that notebooks find what it made.
+
+    Args:
+        profile: of the published run.
+        root: folder holding `book/` and `runs/`.
+
+    Returns:
+        The run's folder. Files that are already there are left as they are.
+
+    Raises:
+        BookError: that profile has not been published.
+    """
+    source, target = root / PUBLISHED / profile, _runs(root) / profile
+    if not source.is_dir():
+        raise BookError(f"{source} does not exist: nothing is published for profile {profile!r}")
+    for path in sorted(source.rglob("*")):
+        copy = target / path.relative_to(source)
+        if path.is_file() and "executed" not in path.parts and not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+    return target
 
 
 # --- command line ------------------------------------------------------------------------------
@@ -331,8 +367,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     errors.add_argument("folder", type=Path)
     html = commands.add_parser("build", help="build the HTML book from executed notebooks")
     html.add_argument("executed", type=Path)
-    copy = commands.add_parser("publish", help="copy a run, without weights, to book/published")
+    copy = commands.add_parser("publish", help="copy a run to book/published")
     copy.add_argument("profile")
+    back = commands.add_parser("restore", help="copy a published run back into runs/")
+    back.add_argument("profile")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.command == "run":
@@ -341,8 +379,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(*failures(chosen.folder), sep="\n\n", file=sys.stderr)
         elif chosen.command == "build":
             print(f"The book: {build(chosen.executed)}")
-        else:
+        elif chosen.command == "publish":
             print(f"Published: {publish(chosen.profile)}")
+        else:
+            print(f"Restored: {restore(chosen.profile)}")
     except BookError as error:
         print(error, file=sys.stderr)
         return 1

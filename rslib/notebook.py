@@ -15,7 +15,7 @@ PARAMETERS = ("profile", "settings", "seed")
 
 
 def start(profile: str, settings: Mapping[str, Any] | None = None, seed: int = 0) -> Run:
-    """Turn a notebook's parameters into a run, and say in one line what it is.
+    """Turn a notebook's parameters into a run, and say what it is.
 
     papermill only warns of parameters that a notebook does not have, so a mistyped one would go
     unnoticed; here it is an error.
@@ -32,9 +32,9 @@ def start(profile: str, settings: Mapping[str, Any] | None = None, seed: int = 0
     run = Run(load(profile, settings), seed)
     made = records.provenance(run.device)
     print(
-        f"profile {run.settings.profile} | data {run.settings.data.name} | seed {seed} | "
-        f"{device.describe(run.device)} | torch {made['torch']} | revision {made['revision']} | "
-        f"{made['date'][:10]}"
+        f"profile {run.settings.profile}, data {run.settings.data.name}, seed {seed}, "
+        f"{device.describe(run.device)}\n"
+        f"revision {made['revision']}, torch {made['torch']}, {made['date'][:10]}"
     )
     return run
 

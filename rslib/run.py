@@ -121,6 +121,11 @@ class Run:
                 )
         model = self.build(name)
         path = folder / "best.safetensors"
+        if not path.exists():
+            raise RecordError(
+                f"the weights of {name} are not in {folder}, only what is known of them: "
+                "delete that folder to train again"
+            )
         if records.file_digest(path) != summary["weights"]["best"]:
             raise RecordError(
                 f"{path} is not the file its model.json describes: delete {folder} to train again"

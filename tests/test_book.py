@@ -161,22 +161,59 @@ def test_a_warning_breaks_the_build(tmp_path, capfd):
 # Publishing
 
 
-def test_publish_copies_records_and_notebooks_but_no_weights(tmp_path):
+def finished_run(tmp_path):
+    """A run of stand-in files: one notebook, one record, one model."""
     seed = tmp_path / "runs" / "cpu" / "seed0"
     write_notebook(seed / "executed" / "01_one.ipynb", "1", executed=True)
-    for name in ("records/m/clean.parquet", "models/m/model.json", "models/m/best.safetensors"):
+    model = "models/m-0123456789"
+    for name in ("records/m/clean.parquet", f"{model}/model.json", f"{model}/best.safetensors"):
         (seed / name).parent.mkdir(parents=True, exist_ok=True)
         (seed / name).write_text("x")
+    (seed / model / "last.safetensors").write_text("x")
+    (seed / model / "checkpoint.safetensors").write_text("x")
+    return seed
+
+
+def files(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_publish_copies_records_notebooks_and_small_weights(tmp_path, monkeypatch, small):
+    finished_run(tmp_path)
+    monkeypatch.setattr(book, "MAX_WEIGHTS", 1 if small else 0)
     stale = tmp_path / "book" / "published" / "cpu" / "seed9"
     stale.mkdir(parents=True)
     target = book.publish("cpu", root=tmp_path)
-    copied = sorted(str(p.relative_to(target)) for p in target.rglob("*") if p.is_file())
-    assert copied == [
+    assert files(target) == [
         "seed0/executed/01_one.ipynb",
-        "seed0/models/m/model.json",
+        *["seed0/models/m-0123456789/best.safetensors"] * small,
+        "seed0/models/m-0123456789/model.json",
         "seed0/records/m/clean.parquet",
     ]
     assert not stale.exists()
+
+
+def test_restore_brings_back_what_is_missing_and_touches_nothing_else(tmp_path):
+    seed = finished_run(tmp_path)
+    book.publish("cpu", root=tmp_path)
+    record, model = seed / "records/m/clean.parquet", seed / "models/m-0123456789/model.json"
+    record.unlink()
+    model.write_text("newer")
+    book.restore("cpu", root=tmp_path)
+    assert (record.read_text(), model.read_text()) == ("x", "newer")
+    with pytest.raises(book.BookError, match="nothing is published for profile 'fast'"):
+        book.restore("fast", root=tmp_path)
+
+
+def test_progress_bars_are_kept_as_their_last_state():
+    def err(text):
+        return nbformat.v4.new_output("stream", name="stderr", text=text)
+
+    out = nbformat.v4.new_output("stream", name="stdout", text="a\rb\n")
+    outputs = [err("\r 0%"), err("\r50%"), err("\r100%\n"), out, err("\r   \r")]
+    kept = book._without_progress(outputs)
+    assert [(o["name"], o["text"]) for o in kept] == [("stderr", "100%\n"), ("stdout", "a\rb\n")]
 
 
 def test_publish_refuses_an_incomplete_run_and_keeps_what_was_published(tmp_path):

@@ -1,0 +1,153 @@
+"""What every source notebook has to keep; nbval and the records check what they compute."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from rslib import hygiene, notebook, settings
+from rslib.settings import PROJECT, SettingsError
+
+SOURCES = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+DEFAULTS = {"profile": "smoke", "settings": {}, "seed": 0}
+
+
+def code(path):
+    return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+
+
+@pytest.fixture(params=SOURCES, ids=lambda path: path.stem)
+def source(request):
+    return request.param
+
+
+def test_there_are_notebooks():
+    assert len(SOURCES) >= 4
+
+
+def test_the_parameters_cell_is_the_agreed_one(source):
+    cells = [c for c in code(source) if "parameters" in c.metadata.get("tags", [])]
+    assert len(cells) == 1
+    assert cells[0] == code(source)[0]
+    found = {}
+    for statement in ast.parse(cells[0].source).body:
+        found[statement.targets[0].id] = ast.literal_eval(statement.value)
+    assert found == DEFAULTS
+    assert tuple(found) == notebook.PARAMETERS
+
+
+def test_the_parameters_are_what_a_profile_file_holds():
+    for path in settings.profiles().values():
+        import yaml
+
+        assert set(yaml.safe_load(path.read_text())) <= set(notebook.PARAMETERS)
+
+
+def test_the_next_cell_starts_the_run(source):
+    assert "notebook.start(profile, settings, seed)" in code(source)[1].source
+
+
+def test_notebooks_are_thin(source):
+    cells = code(source)
+    assert len(cells) <= 22
+    assert sum(len(c.source.splitlines()) for c in cells) <= 160
+    for cell in cells:
+        kinds = {type(node) for node in ast.walk(ast.parse(cell.source))}
+        assert not kinds & {ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef, ast.Lambda}
+
+
+def test_sources_hold_only_checked_outputs(source):
+    assert list(hygiene.complaints(source)) == []
+
+
+def test_every_picture_has_a_caption_and_a_description(source):
+    for cell in code(source):
+        if "figures." in cell.source and "import" not in cell.source:
+            shown = cell.metadata["mystnb"]
+            assert len(shown["image"]["alt"]) > 40
+            assert shown["figure"]["name"].startswith("fig-")
+            assert len(shown["figure"]["caption"]) > 40
+
+
+def test_labels_are_unique():
+    names = [
+        cell.metadata["mystnb"]["figure"]["name"]
+        for path in SOURCES
+        for cell in code(path)
+        if "mystnb" in cell.metadata
+    ]
+    assert len(names) == len(set(names))
+
+
+def test_a_mistyped_parameter_stops_papermill_and_names_the_nearest(tmp_path):
+    (path,) = (p for p in SOURCES if p.name.startswith("06_"))
+    command = [sys.executable, "-m", "papermill", str(path), str(tmp_path / "out.ipynb")]
+    ran = subprocess.run(
+        [*command, "-p", "profle", "smoke", "--no-progress-bar"],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert ran.returncode != 0
+    assert "no parameter 'profle'; did you mean 'profile'?" in ran.stderr
+
+
+def test_a_bad_setting_stops_papermill_and_names_the_nearest(tmp_path):
+    (path,) = (p for p in SOURCES if p.name.startswith("07_"))
+    command = [sys.executable, "-m", "papermill", str(path), str(tmp_path / "out.ipynb")]
+    ran = subprocess.run(
+        [*command, "-y", "{settings: {pgd: {stesp: 50}}}", "--no-progress-bar"],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert ran.returncode != 0
+    assert "pgd.stesp: no such setting (given 50); did you mean 'steps'?" in ran.stderr
+
+
+def test_injected_names_are_read_from_papermills_cell(monkeypatch):
+    class Shell:
+        user_ns = {"In": ["", "profile = 1", "# Parameters\nprofle = 'x'\nseed = 1\n", "x = 2"]}
+
+    monkeypatch.setattr("IPython.get_ipython", lambda: Shell)
+    assert notebook._injected_names() == ["profle", "seed"]
+    with pytest.raises(SettingsError, match="did you mean 'profile'"):
+        notebook.start("smoke")
+
+
+def executed_copy(tmp_path, text, outputs):
+    cell = nbformat.v4.new_code_cell(text, execution_count=3, outputs=outputs)
+    path = tmp_path / "executed" / "n.ipynb"
+    path.parent.mkdir(exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+    return path
+
+
+def test_mending_keeps_checked_outputs_and_clears_the_rest(tmp_path):
+    stream = nbformat.v4.new_output("stream", text="1\n")
+    checked = f"# {hygiene.CHECKED}\nprint(1)"
+    source = tmp_path / "n.ipynb"
+    cells = [
+        nbformat.v4.new_code_cell(checked),
+        nbformat.v4.new_code_cell("print(2)", execution_count=1, outputs=[stream]),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), source)
+    assert len(list(hygiene.complaints(source))) == 3
+    hygiene.mend(source, executed_copy(tmp_path, checked, [stream]))
+    assert list(hygiene.complaints(source)) == []
+    assert [cell.outputs for cell in code(source)] == [[stream], []]
+    with pytest.raises(ValueError, match="is not as in"):
+        hygiene.mend(source, executed_copy(tmp_path, checked + "  # edited", [stream]))
+
+
+def test_hygiene_fails_on_a_dirty_notebook(tmp_path, capsys):
+    source = tmp_path / "n.ipynb"
+    cell = nbformat.v4.new_code_cell("print(2)", execution_count=1)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), source)
+    assert hygiene.main([str(source)]) == 1
+    assert "has an execution count" in capsys.readouterr().err
+
+
+def test_paths_of_the_machine_stay_out_of_sources(source):
+    text = Path(source).read_text()
+    assert "/home/" not in text
+    assert "/root/" not in text

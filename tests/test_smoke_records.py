@@ -1,0 +1,47 @@
+"""The smoke run's numbers, within tolerances: what must come out whatever the machine."""
+
+import pytest
+
+from rslib import settings
+from rslib.run import Run
+
+MODELS = ("resnet18-standard", "vit_small-standard")
+
+
+@pytest.fixture(scope="module")
+def run():
+    return Run(settings.load("smoke"), progress=False)
+
+
+def accuracy(run, name, evaluation):
+    return run.evaluate(name, evaluation)["correct"].mean()
+
+
+def test_tiny_nets_learn_shapes(run):
+    assert accuracy(run, "resnet18-standard", "clean") > 0.95
+    assert accuracy(run, "vit_small-standard", "clean") > 0.6
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_attacks_are_ordered_by_strength(run, name):
+    clean, fgsm, pgd = (accuracy(run, name, kind) for kind in ("clean", "fgsm", "pgd"))
+    assert pgd < fgsm + 0.05 < clean
+    assert pgd < 0.15
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_records_join_and_hold_the_threat_model(run, name):
+    clean = run.evaluate(name, "clean").set_index("image")
+    for kind in ("fgsm", "pgd"):
+        record = run.evaluate(name, kind).set_index("image")
+        budget = getattr(run.settings, kind).eps_unit
+        assert record["distance"].max() <= budget + 1e-5
+        assert (record["label"] == clean["label"].loc[record.index]).all()
+        agree = record["clean_correct"] == clean["correct"].loc[record.index]
+        assert agree.mean() > 0.99  # another batch may round a tie differently
+
+
+def test_pgd_is_class_balanced(run):
+    record = run.evaluate(MODELS[0], "pgd")
+    assert len(record) == run.settings.pgd.n
+    assert record["label"].value_counts().nunique() == 1
