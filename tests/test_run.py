@@ -62,7 +62,7 @@ def test_attack_records_hold_the_threat_model_and_the_order_of_strength(tiny_run
     pgd = run.evaluate(NAME, "pgd").set_index("image")
     assert (len(fgsm), len(pgd)) == (60, 20)
     for frame in (fgsm, pgd):
-        assert frame.distance.max() <= 8 / 255 + 1e-5
+        assert frame.distance.max() <= run.settings.pgd.eps_unit + 1e-5
         assert (frame.clean_correct == clean.correct.loc[frame.index]).all()
         assert not (frame.correct & ~frame.clean_correct).any()
     assert not (pgd.correct & ~pgd.correct_last).any()
