@@ -4,4 +4,6 @@ Import the modules you need (``from rslib import attacks, data, models``); this 
 that a kernel starts quickly.
 """
 
-__version__ = "0.1.0"
+from importlib.metadata import version
+
+__version__ = version("robustsight")
