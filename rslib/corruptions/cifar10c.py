@@ -1,0 +1,303 @@
+"""CIFAR-10-C: the official archive where there is one, generated images otherwise (paper 3.5).
+
+The archive (https://zenodo.org/records/2535967) is a folder ``CIFAR-10-C`` with one
+``<corruption>.npy`` each, uint8 (50000, 32, 32, 3), the 10,000 test images at severity 1 first, and
+``labels.npy``. Generated images are made when they are asked for and are never stored, unless
+:func:`export` writes them in the same layout for other tools. The two are not the same pixels: the
+published generator was not seeded. Each result says which it is from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rslib.corruptions import NAMES, SEVERITIES, check_name, check_severity, corrupt
+from rslib.corruptions.weather import photographs_digest
+from rslib.data.cifar10 import default_root
+from rslib.data.dataset import DataError, Dataset
+from rslib.records import atomic, write_json
+
+FOLDER = "CIFAR-10-C"
+OFFICIAL_IMAGES = 10_000
+# An export holds this file, so that nobody takes it for the official archive.
+MARKER = "generated.json"
+# Raise when the same seed comes to mean other pixels: stored results then no longer match.
+GENERATOR_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A folder in the official layout, checked when opened; the images stay on disk.
+
+    Args:
+        folder: where the files are.
+
+    Raises:
+        DataError: if a file is missing, truncated, or of another shape or type, or if the labels
+            differ between severities.
+    """
+
+    folder: Path
+    labels: Tensor = field(init=False, repr=False)
+    """int64 (N,), the same for each severity and corruption."""
+
+    def __post_init__(self) -> None:
+        folder = Path(self.folder).expanduser()
+        missing = [name for name in (*NAMES, "labels") if not (folder / f"{name}.npy").is_file()]
+        if missing:
+            raise DataError(
+                f"{folder} is incomplete: {', '.join(f'{name}.npy' for name in missing)} missing. "
+                "Unpack the whole archive, or move the folder away to have images generated."
+            )
+        labels = _open(folder / "labels.npy")
+        if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) % len(SEVERITIES):
+            raise DataError(
+                f"{folder / 'labels.npy'}: expected whole numbers, as many for each of 5 "
+                f"severities, got {labels.dtype} {labels.shape}."
+            )
+        rows = np.asarray(labels).reshape(len(SEVERITIES), -1)
+        if (rows != rows[0]).any():
+            raise DataError(f"{folder / 'labels.npy'}: the labels differ between severities.")
+        expected = (len(labels), 32, 32, 3)
+        for name in NAMES:
+            images = _open(folder / f"{name}.npy")
+            if images.dtype != np.uint8 or images.shape != expected:
+                raise DataError(
+                    f"{folder / name}.npy: expected uint8 {expected}, got {images.dtype} "
+                    f"{images.shape}. Unpack the archive again."
+                )
+        object.__setattr__(self, "folder", folder)
+        object.__setattr__(self, "labels", torch.from_numpy(rows[0].astype(np.int64)))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def generated(self) -> bool:
+        """Whether :func:`export` made it."""
+        return (self.folder / MARKER).is_file()
+
+    def images(self, name: str, severity: int, positions: Tensor) -> Tensor:
+        """The corrupted versions of the images at these positions.
+
+        Args:
+            name: one of the 19 corruptions.
+            severity: 1 to 5.
+            positions: int64 (B,), each below ``len(self)``.
+
+        Returns:
+            uint8 (B, 3, 32, 32) on the CPU.
+        """
+        check_name(name)
+        start = (check_severity(severity) - 1) * len(self)
+        rows = _open(self.folder / f"{name}.npy")[start + positions.cpu().numpy()]
+        return torch.from_numpy(rows).permute(0, 3, 1, 2).contiguous()
+
+
+@dataclass(frozen=True)
+class Corrupted:
+    """A data set in all its corrupted versions, each read or made when it is asked for.
+
+    Args:
+        clean: the data set itself.
+        archive: where its corrupted versions are read; None to make them.
+        seed: of what is made.
+        photographs: the folder of frost photographs; None for the installed package's.
+    """
+
+    clean: Dataset
+    archive: Archive | None
+    seed: int = 0
+    photographs: str | Path | None = None
+
+    @property
+    def origin(self) -> str:
+        """``"official"`` or ``"generated"``."""
+        return "generated" if self.archive is None else "official"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides every pixel, as JSON: results from different identities do not compare."""
+        made: dict[str, Any] = {}
+        if self.archive is None:
+            made = {"seed": self.seed, "generator": GENERATOR_VERSION}
+            if self.photographs is not None:
+                made["photographs"] = photographs_digest(self.photographs)
+        return {
+            "origin": self.origin,
+            "dataset": self.clean.name,
+            "split": self.clean.split,
+            "images": len(self.clean),
+            "fingerprint": self.clean.fingerprint,
+            **made,
+        }
+
+    def __str__(self) -> str:
+        what = f"{self.clean.name} {self.clean.split}, n={len(self.clean):,}"
+        if self.archive:
+            return f"CIFAR-10-C, official files ({what})"
+        return f"corruptions generated with seed {self.seed}, not the official files ({what})"
+
+    def images(self, name: str, severity: int) -> Tensor:
+        """All images under one corruption: uint8 (N, 3, 32, 32) on the data set's device.
+
+        Raises:
+            ValueError: if the name or the severity is unknown.
+            DataError: if a file has become unreadable, or frost lacks its photographs.
+        """
+        if self.archive is None:
+            return corrupt(
+                self.clean.images, name, severity, seed=self.seed, photographs=self.photographs
+            )
+        return self.archive.images(name, severity, self.clean.ids).to(self.clean.device)
+
+    def dataset(self, name: str, severity: int) -> Dataset:
+        """The data set with corrupted images; labels, ids and masks stay, so that records join."""
+        return replace(self.clean, images=self.images(name, severity))
+
+
+def load(
+    clean: Dataset,
+    *,
+    root: str | Path | None = None,
+    official: bool | None = None,
+    seed: int = 0,
+    photographs: str | Path | None = None,
+) -> Corrupted:
+    """Find the official archive for a data set, or prepare to generate.
+
+    Args:
+        clean: CIFAR-10's test split or a subset of it; for any other data set, whose images must be
+            32x32, only generated images exist.
+        root: the folder that holds ``CIFAR-10-C``; by default ``$RSLIB_DATA``.
+        official: True to insist on the archive, False to generate even where it is; None takes it
+            where it is. An export is never taken for it.
+        seed: of generated images.
+        photographs: the folder of frost photographs; by default the installed package's.
+
+    Raises:
+        DataError: if the archive is there but damaged or of other images, or if it is insisted on
+            and not there.
+    """
+    folder = (default_root() if root is None else Path(root).expanduser()) / FOLDER
+    there = folder.is_dir() and not (folder / MARKER).is_file()
+    covered = clean.name == "cifar10" and clean.split == "test"
+    if official and not (there and covered):
+        reason = (
+            f"there is none for {clean.name} {clean.split}, only for cifar10 test"
+            if not covered
+            else f"{folder} holds generated images ({MARKER})"
+            if folder.is_dir()
+            else f"{folder} does not exist: get CIFAR-10-C.tar from "
+            "https://zenodo.org/records/2535967 and unpack it there"
+        )
+        raise DataError(f"the official archive was asked for, but {reason}.")
+    if official is False or not (there and covered):
+        return Corrupted(clean, None, seed, photographs)
+    archive = Archive(folder)
+    if len(archive) != OFFICIAL_IMAGES:
+        raise DataError(
+            f"{folder}: the official files hold {OFFICIAL_IMAGES:,} images a severity, these "
+            f"{len(archive):,}. Unpack the archive again, or move the folder away."
+        )
+    wrong = archive.labels[clean.ids.cpu()] != clean.labels.cpu()
+    if wrong.any():
+        raise DataError(
+            f"{folder / 'labels.npy'}: {int(wrong.sum()):,} of {len(clean):,} labels differ from "
+            "those of the CIFAR-10 test images, so these are other images or in another order."
+        )
+    return Corrupted(clean, archive, seed, photographs)
+
+
+def export(
+    clean: Dataset,
+    folder: str | Path,
+    *,
+    seed: int = 0,
+    photographs: str | Path | None = None,
+    names: Sequence[str] = NAMES,
+    progress: Callable[[str], None] | None = None,
+) -> Path:
+    """Write generated images in the official layout, for use with other tools.
+
+    Each file is whole or absent. Files that an interrupted export left are kept, so the same call
+    again finishes it. The full test set takes 2.9 GB.
+
+    Args:
+        clean: the images; their order becomes that of the files.
+        folder: where to; it is made, and may hold nothing but an unfinished export of the same.
+        seed: of the images.
+        photographs: the folder of frost photographs; by default the installed package's.
+        names: which corruptions.
+        progress: called with each file's name before it is made.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: if the folder holds other arrays, or frost lacks its photographs.
+        RecordError: if the disk is full or the folder cannot be written.
+        ValueError: if a name is unknown.
+    """
+    for name in names:
+        check_name(name)
+    folder = Path(folder).expanduser()
+    corrupted = Corrupted(clean, None, seed, photographs)
+    _claim(folder, {"generated by": "rslib.corruptions", **corrupted.identity})
+    with atomic(folder / "labels.npy") as path, open(path, "wb") as file:
+        labels = clean.labels.cpu().numpy().astype(np.uint8)
+        np.save(file, np.tile(labels, len(SEVERITIES)))
+    for name in names:
+        target = folder / f"{name}.npy"
+        if target.is_file():
+            continue
+        if progress:
+            progress(target.name)
+        with atomic(target) as path:
+            shape = (len(SEVERITIES) * len(clean), 32, 32, 3)
+            rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+            for k, severity in enumerate(SEVERITIES):
+                images = corrupted.images(name, severity).permute(0, 2, 3, 1).cpu().numpy()
+                rows[k * len(clean) : (k + 1) * len(clean)] = images
+            rows.flush()
+    return folder
+
+
+def _claim(folder: Path, identity: dict[str, Any]) -> None:
+    """Mark the folder as an export of this, unless it holds something else."""
+    marker = folder / MARKER
+    if marker.is_file():
+        try:
+            found = json.loads(marker.read_text())
+        except ValueError:
+            found = None
+        if found != identity:
+            raise DataError(f"{folder} holds another export ({MARKER}); choose another folder.")
+    elif any(folder.glob("*.npy")):
+        raise DataError(
+            f"{folder} holds arrays that no export made, perhaps the official archive; choose "
+            "another folder."
+        )
+    else:
+        write_json(marker, identity)
+
+
+def _open(path: Path) -> np.ndarray:
+    """Map an array into memory; nothing is ever unpickled."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(
+            f"{path} is damaged or not a NumPy array ({error}). Unpack the archive again."
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path} is not one NumPy array. Unpack the archive again.")
+    return array

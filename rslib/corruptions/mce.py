@@ -1,0 +1,300 @@
+"""Corruption error against a named reference (paper 3.5, eq. 14 and 15; Table 5).
+
+CIFAR-10-C has no canonical reference model, so a score means something only beside the table of
+errors that it was divided by. Here that table is an object with the data it was measured on and a
+digest, and a score refuses a reference that was measured on other images.
+
+Source: Hendrycks and Dietterich, ICLR 2019, arXiv:1903.12261, section 4.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rslib.corruptions import CATEGORIES, SEVERITIES, TEST15, check_name
+
+Errors = Mapping[str, Sequence[float]]
+
+
+class ReferenceMismatch(ValueError):
+    """Errors measured on one set of images were to be divided by errors measured on another."""
+
+
+@dataclass(frozen=True)
+class ErrorTable:
+    """The errors of one model: per corruption at five severities, and on the clean images.
+
+    Args:
+        model: which model; for the reader.
+        errors: for each corruption its five errors, fractions in [0, 1].
+        clean: the error on the clean images.
+        data: what the errors were measured on (``cifar10c.Corrupted.identity``).
+
+    Raises:
+        ValueError: if a name is unknown, a row has not five errors, or one is not in [0, 1].
+    """
+
+    model: str
+    errors: dict[str, tuple[float, ...]]
+    clean: float
+    data: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if not self.errors:
+            raise ValueError("errors: at least one corruption is needed.")
+        rows = {name: tuple(float(value) for value in row) for name, row in self.errors.items()}
+        for name, row in rows.items():
+            check_name(name)
+            if len(row) != len(SEVERITIES):
+                raise ValueError(f"errors[{name!r}] has {len(row)} values; 5 are needed.")
+        for value in (self.clean, *(value for row in rows.values() for value in row)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"an error of {value!r} is not a fraction in [0, 1].")
+        object.__setattr__(self, "errors", rows)
+        object.__setattr__(self, "clean", float(self.clean))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the errors and of what they were measured on."""
+        content = {"errors": self.errors, "clean": self.clean, "data": self.data}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def document(self) -> dict[str, Any]:
+        """The table as JSON, with its digest."""
+        return {
+            "model": self.model,
+            "errors": {name: list(row) for name, row in self.errors.items()},
+            "clean": self.clean,
+            "data": self.data,
+            "digest": self.digest,
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> ErrorTable:
+        """Read what :meth:`document` made.
+
+        Raises:
+            ValueError: if fields are missing or the digest is not that of the content.
+        """
+        missing = {"model", "errors", "clean", "data", "digest"} - set(document)
+        if missing:
+            raise ValueError(f"not a table of errors: {', '.join(sorted(missing))} missing.")
+        table = cls(document["model"], document["errors"], document["clean"], document["data"])
+        if table.digest != document["digest"]:
+            raise ValueError(
+                f"the table of errors of {table.model} was altered: its digest is "
+                f"{table.digest[:10]}…, not {document['digest'][:10]}… as it says."
+            )
+        return table
+
+
+@dataclass(frozen=True)
+class Score:
+    """A model's corruption errors relative to a reference.
+
+    Attributes:
+        ce: for each corruption, its errors' sum over that of the reference; None where the
+            reference makes no error.
+        mce: eq. 14, the mean of ``ce``; None if one of them is.
+        categories: the mean of ``ce`` over each category.
+        category_mean: the mean of the categories, which is what Table 5 of the paper shows.
+        error: the plain mean error over corruptions and severities, without a reference.
+        relative_mce: how much the error grows from clean to corrupted, relative to how much the
+            reference's does; None where the reference's does not grow.
+        reference: the reference's model and digest.
+        names: the corruptions that count.
+    """
+
+    ce: dict[str, float | None]
+    mce: float | None
+    categories: dict[str, float | None]
+    category_mean: float | None
+    error: float
+    relative_mce: float | None
+    reference: tuple[str, str]
+    names: tuple[str, ...]
+
+
+def score(table: ErrorTable, reference: ErrorTable, *, names: Sequence[str] = TEST15) -> Score:
+    """Compare a model with the reference.
+
+    Args:
+        table: the model's errors.
+        reference: the reference's, on the same images.
+        names: which corruptions count: ``TEST15``, ``ALL19``, or others.
+
+    Raises:
+        ReferenceMismatch: if the two were not measured on the same images; says what differs.
+        ValueError: if a corruption is missing from either.
+    """
+    if table.data != reference.data:
+        keys = sorted(
+            key
+            for key in set(table.data) | set(reference.data)
+            if table.data.get(key) != reference.data.get(key)
+        )
+        shown = "; ".join(
+            f"{key} {table.data.get(key)!r} against {reference.data.get(key)!r}" for key in keys
+        )
+        raise ReferenceMismatch(
+            f"{table.model} and the reference {reference.model} were measured on other images "
+            f"({shown}). Measure the reference on the same ones."
+        )
+    names = _names(names, table.errors, reference.errors)
+    ours, theirs = _matrix(table.errors, names), _matrix(reference.errors, names)
+    ratios = _ratios(ours, theirs)
+    return Score(
+        ce={name: _number(ratio) for name, ratio in zip(names, ratios, strict=True)},
+        mce=_number(ratios.mean()),
+        categories={key: _number(value) for key, value in _by_category(ratios, names).items()},
+        category_mean=_number(_category_mean(ratios, names)),
+        error=float(ours.mean()),
+        relative_mce=_number(_ratios(ours - table.clean, theirs - reference.clean).mean()),
+        reference=(reference.model, reference.digest),
+        names=names,
+    )
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Percentile intervals over images of the numbers in :class:`Score`; None where undefined."""
+
+    mce: tuple[float, float] | None
+    category_mean: tuple[float, float] | None
+    error: tuple[float, float]
+    relative_mce: tuple[float, float] | None
+
+
+def interval(
+    wrong: Mapping[str, np.ndarray],
+    reference_wrong: Mapping[str, np.ndarray],
+    *,
+    clean_wrong: np.ndarray,
+    reference_clean_wrong: np.ndarray,
+    names: Sequence[str] = TEST15,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Bootstrap intervals over images, drawing the same images for the model and the reference.
+
+    An image is drawn with all its corrupted versions, for these are not independent. The intervals
+    speak of these two sets of weights. Source: Efron and Tibshirani, 1993, chapter 13.
+
+    Args:
+        wrong: for each corruption, whether each image is wrong at each severity: bool (5, N).
+        reference_wrong: the same of the reference.
+        clean_wrong: whether each clean image is wrong: bool (N,).
+        reference_clean_wrong: the same of the reference.
+        names: which corruptions count.
+        confidence: coverage, between 0 and 1.
+        resamples: how many.
+        seed: of the draws.
+
+    Raises:
+        ValueError: if shapes differ or a corruption is missing.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence={confidence!r} must be between 0 and 1, e.g. 0.95.")
+    names = _names(names, wrong, reference_wrong)
+    ours, theirs = (
+        _outcomes(wrong, clean_wrong, names),
+        _outcomes(reference_wrong, reference_clean_wrong, names),
+    )
+    if ours.shape != theirs.shape:
+        raise ValueError(
+            f"the model has {len(ours)} images and the reference {len(theirs)}: both must have "
+            "seen the same ones."
+        )
+    n, generator = len(ours), np.random.default_rng(seed)
+    both = np.concatenate([ours, theirs], axis=1)
+    values = np.empty((resamples, 4))
+    for k in range(resamples):
+        times = np.bincount(generator.integers(n, size=n), minlength=n)
+        mine, base = np.split((times.astype(np.float32) @ both).astype(float) / n, 2)
+        errors, base_errors = mine[1:].reshape(-1, 5), base[1:].reshape(-1, 5)
+        ratios = _ratios(errors, base_errors)
+        relative = _ratios(errors - mine[0], base_errors - base[0])
+        values[k] = ratios.mean(), _category_mean(ratios, names), errors.mean(), relative.mean()
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    ends = np.quantile(values, tails, axis=0).T
+    pairs = [None if np.isnan(pair).any() else (float(pair[0]), float(pair[1])) for pair in ends]
+    return Interval(*pairs)
+
+
+def table_from_outcomes(
+    model: str, wrong: Mapping[str, np.ndarray], clean_wrong: np.ndarray, data: dict[str, Any]
+) -> ErrorTable:
+    """The table of errors from per-image outcomes.
+
+    Args:
+        model: which model.
+        wrong: for each corruption, bool (5, N).
+        clean_wrong: bool (N,).
+        data: what the images are (``cifar10c.Corrupted.identity``).
+    """
+    _outcomes(wrong, clean_wrong, tuple(wrong))
+    errors = {name: tuple(np.asarray(rows).mean(1)) for name, rows in wrong.items()}
+    return ErrorTable(model, errors, float(np.mean(clean_wrong)), data)
+
+
+def _names(names: Sequence[str], *tables: Mapping[str, Any]) -> tuple[str, ...]:
+    if not names:
+        raise ValueError("names: at least one corruption is needed.")
+    for name in names:
+        check_name(name)
+        if any(name not in table for table in tables):
+            raise ValueError(f"{name} is missing from the errors; give names= those there are.")
+    return tuple(names)
+
+
+def _matrix(errors: Errors, names: tuple[str, ...]) -> np.ndarray:
+    return np.array([errors[name] for name in names], dtype=float)
+
+
+def _ratios(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Sums over severities divided, NaN where the reference's is not above zero."""
+    ours, theirs = ours.sum(1, dtype=float), theirs.sum(1, dtype=float)
+    # A difference of errors that should be zero may be a rounding error away from it.
+    defined = theirs > 1e-6
+    return np.where(defined, ours / np.where(defined, theirs, 1), math.nan)
+
+
+def _by_category(ratios: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
+    chosen = {
+        key: [k for k, name in enumerate(names) if name in members]
+        for key, members in CATEGORIES.items()
+    }
+    return {key: float(ratios[which].mean()) for key, which in chosen.items() if which}
+
+
+def _category_mean(ratios: np.ndarray, names: tuple[str, ...]) -> float:
+    means = _by_category(ratios, names)
+    return math.fsum(means.values()) / len(means)
+
+
+def _outcomes(
+    wrong: Mapping[str, np.ndarray], clean: np.ndarray, names: tuple[str, ...]
+) -> np.ndarray:
+    """Clean and corrupted outcomes side by side: float32 (N, 1 + 5 * names)."""
+    clean = np.asarray(clean)
+    if clean.ndim != 1 or len(clean) == 0:
+        raise ValueError(f"clean outcomes must be (N,), not {clean.shape}.")
+    columns = [clean[:, None]]
+    for name in names:
+        rows = np.asarray(wrong[name])
+        if rows.shape != (len(SEVERITIES), len(clean)):
+            raise ValueError(f"{name}: outcomes must be (5, {len(clean)}), not {rows.shape}.")
+        columns.append(rows.T)
+    return np.concatenate(columns, axis=1).astype(np.float32)
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

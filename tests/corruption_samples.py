@@ -1,0 +1,43 @@
+"""Images, frost photographs and plain per-image arithmetic that the tests of corruptions share."""
+
+import numpy as np
+import torch
+from PIL import Image
+
+FROST = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
+
+
+def pictures(n: int, seed: int = 0) -> torch.Tensor:
+    """Images with smooth parts, edges, texture, black, white and grey: uint8 (n, 3, 32, 32)."""
+    generator = np.random.default_rng(seed)
+    y, x = np.mgrid[:32, :32] / 31
+    images = np.empty((n, 32, 32, 3))
+    for k in range(n):
+        for c in range(3):
+            a, b, phase = generator.uniform(-3, 3, 3)
+            images[k, ..., c] = 127 + 120 * np.sin(a * x * 3 + b * y * 3 + phase)
+        top, left = generator.integers(0, 20, 2)
+        images[k, top : top + 12, left : left + 12] = generator.uniform(0, 255, 3)
+        images[k, 24:, :8] = generator.normal(128, 50, (8, 8, 3))
+        images[k, :3, 26:] = (0, 255, 128)[k % 3]
+    return torch.from_numpy(images.clip(0, 255).astype(np.uint8)).permute(0, 3, 1, 2).contiguous()
+
+
+def photographs(folder, seed: int = 0):
+    """Five small textures under the names of the frost photographs (all of them lossless)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(seed)
+    for k, name in enumerate(FROST):
+        pixels = generator.integers(0, 256, (200 + 10 * k, 230, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name, "PNG")
+    return folder
+
+
+def channels_last(images: torch.Tensor) -> np.ndarray:
+    """(n, 32, 32, 3), as NumPy code likes it."""
+    return images.permute(0, 2, 3, 1).numpy()
+
+
+def truncate(values: np.ndarray) -> np.ndarray:
+    """Cut to whole levels; what lies a rounding error below one is lifted."""
+    return (np.clip(values, 0, 255) + 1e-6).astype(np.uint8)
