@@ -1,0 +1,63 @@
+"""The published editions say what their records say."""
+
+import json
+
+import pytest
+
+from rslib import book, readme, records, tables
+from rslib.settings import PROJECT
+
+EDITIONS = sorted(path.name for path in (PROJECT / book.PUBLISHED).iterdir() if path.is_dir())
+
+
+def test_something_is_published():
+    assert "cpu" in EDITIONS
+
+
+@pytest.fixture(params=EDITIONS)
+def edition(request):
+    return readme.published(request.param)
+
+
+@pytest.mark.parametrize("name", ["table1", "table2"])
+def test_tables_follow_from_the_published_per_image_records(edition, name):
+    stored = records.read_json(edition.directory / "tables" / f"{name}.json")
+    again = getattr(tables, name)(edition)
+    assert len(stored["rows"]) == len(again)
+    for row, other in zip(stored["rows"], again.to_dict("records"), strict=True):
+        assert (row["model"], row["quantity"]) == (other["model"], other["quantity"])
+        assert row["ours"] == pytest.approx(other["ours"], rel=1e-9)
+        if row["low"] is not None:
+            assert (row["low"], row["high"]) == pytest.approx((other["low"], other["high"]))
+
+
+def test_notebooks_were_all_run_to_the_end(edition):
+    notebooks = sorted((edition.directory / "executed").glob("*.ipynb"))
+    sources = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+    assert [p.name for p in notebooks] == [p.name for p in sources]
+    for path in notebooks:
+        assert book.problems(path) == []
+
+
+def test_nothing_published_names_the_machine_it_was_made_on(edition):
+    for path in edition.directory.rglob("*.ipynb"):
+        text = path.read_text()
+        for word in ("/work/", "/root/", "/home/", "/tmp/"):
+            assert word not in text, f"{path} holds {word}"
+
+
+def test_published_weights_are_those_that_were_evaluated(edition):
+    for path in edition.directory.glob("models/*/best.safetensors"):
+        summary = json.loads(path.with_name("model.json").read_text())
+        assert records.file_digest(path) == summary["weights"]["best"]
+
+
+def test_the_readme_says_what_the_published_records_say():
+    text = (PROJECT / "README.md").read_text()
+    assert readme.insert(text, readme.block(readme.published("cpu"))) == text
+    assert (PROJECT / readme.PICTURE).exists()
+
+
+def test_a_readme_without_markers_is_refused():
+    with pytest.raises(ValueError, match="no place for results"):
+        readme.insert("# RobustSight\n", "| a |")
