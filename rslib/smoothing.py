@@ -1,0 +1,400 @@
+"""Randomized smoothing: predictions that provably cannot change within an l2 radius (paper 3.2.2).
+
+The smoothed classifier g answers with the class that the base classifier returns most often when
+Gaussian noise N(0, sigma^2 I) is added to the image. If that class has probability p > 1/2, no
+change of l2 length below sigma * Phi^-1(p) alters g's answer. p is not known, so it is replaced by
+a lower bound from n draws that holds with probability 1 - alpha.
+
+The paper's equation 4 averages the outputs of f, its text counts votes. The certificate belongs to
+the vote, so votes are counted here. The radius is an l2 radius; it must not be compared with the
+l_inf budgets of the attacks.
+
+Source: Cohen, Rosenfeld and Kolter, "Certified adversarial robustness via randomized smoothing",
+ICML 2019, arXiv:1902.02918.
+"""
+
+import math
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from rslib.attacks.guard import attack_mode, check_inputs, checked_logits
+
+ABSTAIN = -1
+
+# Noise is drawn for this many copies of one image at a time, whatever the batch size, because how a
+# draw is divided may change its values.
+_BLOCK = 100
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """What was found for each image, and under which settings.
+
+    Attributes:
+        prediction: (B,) int64, the certified class, or ``ABSTAIN``.
+        radius: (B,) l2 radius in [0, 1] pixel units within which the prediction cannot change; 0
+            where the prediction is ``ABSTAIN``.
+        candidate: (B,) int64, the class that won the first n0 votes, abstention or not.
+        count: (B,) int64, how many of the n votes the candidate got.
+        sigma: Standard deviation of the noise, in [0, 1] pixel units.
+        n0: Votes that chose the candidate.
+        n: Votes behind ``count``.
+        alpha: Probability, for each image, that its certificate is wrong.
+    """
+
+    prediction: Tensor
+    radius: Tensor
+    candidate: Tensor
+    count: Tensor
+    sigma: float
+    n0: int
+    n: int
+    alpha: float
+
+
+def radius(count: int, n: int, *, sigma: float, alpha: float) -> float:
+    """Certified l2 radius of a class that got ``count`` of ``n`` votes.
+
+    sigma * Phi^-1(p), where p is the one-sided Clopper-Pearson lower bound, at confidence
+    1 - alpha, of the probability of that vote (Cohen et al., theorem 1 and section 3.2.2).
+
+    Args:
+        count: Votes for the class, 0 to n.
+        n: All votes.
+        sigma: Standard deviation of the noise, in [0, 1] pixel units.
+        alpha: Probability that the bound is wrong.
+
+    Returns:
+        The radius, in the units of sigma; 0.0 where the bound is not above 1/2, which means:
+        abstain. With few votes that is so for every count (see ``largest_radius``).
+
+    Raises:
+        TypeError: If a count is not a whole number, or sigma or alpha not a number.
+        ValueError: If an argument is out of range.
+    """
+    from scipy.stats import beta, norm
+
+    n = _votes("n", n)
+    count = operator.index(count)
+    sigma, alpha = _sigma(sigma), _alpha(alpha)
+    if not 0 <= count <= n:
+        raise ValueError(f"count={count} must be between 0 and n={n}")
+    low = float(beta.ppf(alpha, count, n - count + 1)) if count else 0.0
+    return sigma * float(norm.ppf(low)) if low > 0.5 else 0.0
+
+
+def largest_radius(n: int, *, sigma: float, alpha: float) -> float:
+    """The radius that a unanimous vote gives: the ceiling that n and alpha impose.
+
+    It equals sigma * Phi^-1(alpha^(1/n)). The paper's settings (sigma 0.25, n 1000) with alpha
+    0.001 end at 0.616, however robust the model is.
+
+    Args:
+        n: Votes.
+        sigma: Standard deviation of the noise.
+        alpha: Probability that a certificate is wrong.
+
+    Returns:
+        The radius, in the units of sigma; 0.0 where n votes can never certify anything.
+
+    Raises:
+        TypeError: See ``radius``.
+        ValueError: See ``radius``.
+    """
+    return radius(n, n, sigma=sigma, alpha=alpha)
+
+
+def certify(
+    model: nn.Module,
+    x: Tensor,
+    *,
+    sigma: float,
+    n0: int = 100,
+    n: int = 1000,
+    alpha: float = 0.001,
+    batch_size: int = 500,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Predict with the smoothed classifier and certify each prediction (Cohen et al., CERTIFY).
+
+    n0 votes choose a class; n fresh votes bound its probability. Both steps never share draws,
+    since a class chosen for its luck would be bounded too high.
+
+    Args:
+        model: The base classifier: images to logits (B, classes), of which only the largest counts.
+            It runs in eval mode and full precision, and is given back as it was.
+        x: Images (B, C, H, W), float, in [0, 1]. Their noisy copies are neither clipped nor
+            checked: the guarantee holds for unbounded Gaussian noise.
+        sigma: Standard deviation of the noise, in [0, 1] pixel units; the paper uses 0.25.
+        n0: Votes that choose the class.
+        n: Votes that bound its probability.
+        alpha: Probability, for each image, that its certificate is wrong.
+        batch_size: Noisy images in one forward pass. It does not change the draws.
+        generator: Source of one seed per image; None uses torch's default generator. The noise
+            itself is drawn on the device of x, image by image.
+
+    Returns:
+        prediction (B,) int64, ``ABSTAIN`` where no class can be certified, and radius (B,), l2, in
+        [0, 1] pixel units, 0 where it abstains.
+
+    Raises:
+        TypeError: If a dtype is wrong or the model is not a module.
+        ValueError: If inputs, options or the model's outputs are out of range, or if n is too small
+            for alpha, so that nothing could ever be certified.
+    """
+    found = certificates(
+        model,
+        x,
+        sigma=sigma,
+        n0=n0,
+        n=n,
+        alpha=alpha,
+        batch_size=batch_size,
+        generator=generator,
+    )
+    return found.prediction, found.radius
+
+
+def certificates(
+    model: nn.Module,
+    x: Tensor,
+    *,
+    sigma: float,
+    n0: int = 100,
+    n: int = 1000,
+    alpha: float = 0.001,
+    batch_size: int = 500,
+    generator: torch.Generator | None = None,
+) -> Certificates:
+    """``certify``, with the votes behind each certificate.
+
+    Args:
+        model: See ``certify``.
+        x: See ``certify``.
+        sigma: See ``certify``.
+        n0: See ``certify``.
+        n: See ``certify``.
+        alpha: See ``certify``.
+        batch_size: See ``certify``.
+        generator: See ``certify``.
+
+    Returns:
+        The certificates.
+
+    Raises:
+        TypeError: See ``certify``.
+        ValueError: See ``certify``.
+    """
+    sigma, alpha = _sigma(sigma), _alpha(alpha)
+    n0, n = _votes("n0", n0), _votes("n", n)
+    if largest_radius(n, sigma=sigma, alpha=alpha) == 0:
+        needed = math.floor(math.log(alpha) / math.log(0.5)) + 1
+        raise ValueError(
+            f"n={n} votes cannot certify any image at alpha={alpha:g}: even a unanimous vote "
+            f"bounds the probability only by {alpha ** (1 / n):.3f}, and more than 0.5 is needed; "
+            f"use n >= {needed}"
+        )
+    _check_images(model, x)
+    choice, bound = _seeds(x, 2, generator)
+    candidate = _count_votes(model, x, sigma, n0, choice, batch_size).argmax(1)
+    votes = _count_votes(model, x, sigma, n, bound, batch_size)
+    count = votes.gather(1, candidate.unsqueeze(1)).squeeze(1)
+
+    radius_of = {k: radius(k, n, sigma=sigma, alpha=alpha) for k in set(count.tolist())}
+    radii = [radius_of[k] for k in count.tolist()]
+    double = torch.float32 if x.device.type == "mps" else torch.float64
+    radii = torch.tensor(radii, dtype=double, device=x.device)
+    return Certificates(
+        prediction=torch.where(radii > 0, candidate, ABSTAIN),
+        radius=radii,
+        candidate=candidate,
+        count=count,
+        sigma=sigma,
+        n0=n0,
+        n=n,
+        alpha=alpha,
+    )
+
+
+def predict(
+    model: nn.Module,
+    x: Tensor,
+    *,
+    sigma: float,
+    n: int = 1000,
+    alpha: float = 0.001,
+    batch_size: int = 500,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Predict with the smoothed classifier, without a radius (Cohen et al., PREDICT).
+
+    The two classes with most votes are compared by a two-sided binomial test of equal
+    probabilities; where it does not reject, the answer is ``ABSTAIN``. The probability of an answer
+    that is not the smoothed classifier's is at most alpha for each image.
+
+    Args:
+        model: See ``certify``.
+        x: See ``certify``.
+        sigma: See ``certify``.
+        n: Votes.
+        alpha: Probability of a wrong answer, for each image.
+        batch_size: See ``certify``.
+        generator: See ``certify``.
+
+    Returns:
+        prediction (B,) int64, or ``ABSTAIN``.
+
+    Raises:
+        TypeError: See ``certify``.
+        ValueError: See ``certify``.
+    """
+    from scipy.stats import binomtest
+
+    sigma, alpha, n = _sigma(sigma), _alpha(alpha), _votes("n", n)
+    if binomtest(n, n, 0.5).pvalue > alpha:
+        needed = math.ceil(1 + math.log(alpha) / math.log(0.5))
+        raise ValueError(
+            f"n={n} votes cannot settle any image at alpha={alpha:g}: even a unanimous vote has "
+            f"p = {2 * 0.5**n:.2g}; use n >= {needed}"
+        )
+    _check_images(model, x)
+    (seeds,) = _seeds(x, 1, generator)
+    top = _count_votes(model, x, sigma, n, seeds, batch_size).topk(2)
+    settled = [binomtest(a, a + b, 0.5).pvalue <= alpha for a, b in top.values.tolist()]
+    return torch.where(torch.tensor(settled, device=x.device), top.indices[:, 0], ABSTAIN)
+
+
+def certified_accuracy(
+    prediction: ArrayLike | Tensor,
+    radius: ArrayLike | Tensor,
+    labels: ArrayLike | Tensor,
+    radii: Sequence[float] | ArrayLike,
+) -> np.ndarray:
+    """Share of images that are certified right at each radius (Cohen et al., section 4).
+
+    Args:
+        prediction: Classes (B,), ``ABSTAIN`` included; an abstention is never right.
+        radius: Certified l2 radii (B,).
+        labels: True classes (B,).
+        radii: Radii (R,) at which to evaluate, in the same units.
+
+    Returns:
+        (R,) shares in [0, 1], falling with the radius.
+
+    Raises:
+        ValueError: If lengths differ, if there are no images, or if a radius is negative.
+    """
+    arrays = [_array(values) for values in (prediction, radius, labels)]
+    if {array.shape for array in arrays} != {(len(arrays[0]),)} or len(arrays[0]) == 0:
+        raise ValueError(
+            "prediction, radius and labels have shapes "
+            f"{', '.join(str(array.shape) for array in arrays)}; one value per image is needed"
+        )
+    prediction, radius, labels = arrays
+    radii = np.atleast_1d(_array(radii).astype(float))
+    if not (radii >= 0).all():
+        raise ValueError("radii must be 0 or more; at 0 the curve is the certified share itself")
+    right = (prediction == labels) & (prediction != ABSTAIN)
+    return (right[None, :] & (radius[None, :] >= radii[:, None])).mean(axis=1)
+
+
+def _count_votes(
+    model: nn.Module, x: Tensor, sigma: float, n: int, seeds: list[int], batch_size: int
+) -> Tensor:
+    """Votes (B, classes) of n noisy copies of each image."""
+    batch_size = _votes("batch_size", batch_size)
+    votes = None
+    with attack_mode(model), torch.inference_mode():
+        for owner, noisy in _batched(_noisy_copies(x, sigma, n, seeds), batch_size):
+            logits = checked_logits(model, noisy)
+            if votes is None:
+                votes = torch.zeros(len(x), logits.shape[1], dtype=torch.int64, device=x.device)
+            one = torch.ones_like(owner)
+            votes.index_put_((owner, logits.argmax(1)), one, accumulate=True)
+    # A clone made outside inference mode can be used in further computations.
+    return votes.clone()
+
+
+def _noisy_copies(
+    x: Tensor, sigma: float, n: int, seeds: list[int]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Blocks of noisy copies, all of one image, and the position of that image for each copy."""
+    generator = torch.Generator(x.device)
+    for position, (image, seed) in enumerate(zip(x, seeds, strict=True)):
+        generator.manual_seed(seed)
+        for start in range(0, n, _BLOCK):
+            shape, options = (_BLOCK, *image.shape), {"dtype": x.dtype, "device": x.device}
+            noise = torch.randn(shape, generator=generator, **options)[: n - start]
+            owner = torch.full((len(noise),), position, dtype=torch.int64, device=x.device)
+            yield owner, image + sigma * noise
+
+
+def _batched(
+    blocks: Iterator[tuple[Tensor, Tensor]], batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Put blocks together, or divide them, into batches of batch_size; the last may be smaller."""
+    owners, copies = next(blocks)
+    while True:
+        while len(owners) >= batch_size:
+            yield owners[:batch_size], copies[:batch_size]
+            owners, copies = owners[batch_size:], copies[batch_size:]
+        block = next(blocks, None)
+        if block is None:
+            break
+        owners, copies = torch.cat([owners, block[0]]), torch.cat([copies, block[1]])
+    if len(owners):
+        yield owners, copies
+
+
+def _seeds(x: Tensor, sets: int, generator: torch.Generator | None) -> list[list[int]]:
+    """One seed per image and set, so that an image's noise depends on no other image's."""
+    device = generator.device if generator is not None else "cpu"
+    drawn = torch.randint(2**62, (len(x), sets), generator=generator, device=device)
+    return drawn.T.tolist()
+
+
+def _check_images(model: nn.Module, x: Tensor) -> None:
+    labels = torch.zeros(len(x), dtype=torch.int64, device=getattr(x, "device", None))
+    check_inputs(model, x, labels)
+
+
+def _sigma(sigma: float) -> float:
+    try:
+        number = float(sigma)
+    except (TypeError, ValueError):
+        raise TypeError(f"sigma={sigma!r} is not a number") from None
+    if not math.isfinite(number) or number <= 0:
+        raise ValueError(
+            f"sigma={sigma!r} must be positive and finite, in [0, 1] pixel units, e.g. 0.25"
+        )
+    return number
+
+
+def _alpha(alpha: float) -> float:
+    try:
+        number = float(alpha)
+    except (TypeError, ValueError):
+        raise TypeError(f"alpha={alpha!r} is not a number") from None
+    if not 0 < number < 1:
+        raise ValueError(f"alpha={alpha!r} must lie between 0 and 1, e.g. 0.001")
+    return number
+
+
+def _votes(name: str, value: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}={value!r} must be a whole number") from None
+    if number < 1:
+        raise ValueError(f"{name}={value!r} must be at least 1")
+    return number
+
+
+def _array(values: ArrayLike | Tensor) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
