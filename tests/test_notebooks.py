@@ -123,6 +123,7 @@ def executed_copy(tmp_path, text, outputs):
 
 
 def test_mending_keeps_checked_outputs_and_clears_the_rest(tmp_path):
+    pieces = [nbformat.v4.new_output("stream", text=text) for text in ("1", "\n")]
     stream = nbformat.v4.new_output("stream", text="1\n")
     checked = f"# {hygiene.CHECKED}\nprint(1)"
     source = tmp_path / "n.ipynb"
@@ -132,9 +133,10 @@ def test_mending_keeps_checked_outputs_and_clears_the_rest(tmp_path):
     ]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), source)
     assert len(list(hygiene.complaints(source))) == 3
-    hygiene.mend(source, executed_copy(tmp_path, checked, [stream]))
+    hygiene.mend(source, executed_copy(tmp_path, checked, pieces))
     assert list(hygiene.complaints(source)) == []
     assert [cell.outputs for cell in code(source)] == [[stream], []]
+    assert [cell.execution_count for cell in code(source)] == [1, None]
     with pytest.raises(ValueError, match="is not as in"):
         hygiene.mend(source, executed_copy(tmp_path, checked + "  # edited", [stream]))
 
