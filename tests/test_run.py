@@ -203,3 +203,41 @@ def test_test_subsets_are_nested(tiny_run):
     run = tiny_run()
     attacked = set(run._evaluation_data("pgd").ids.tolist())
     assert attacked < set(run.data("test").ids.tolist())
+
+
+def test_a_run_with_tf32_gradients_repeats_some_images_in_strict_fp32(tiny_run):
+    repeated = tiny_run({"evaluation": {"tf32": True}}).evaluate(NAME, "pgd").attrs["strict_fp32"]
+    assert repeated["n"] == 20
+    # A CPU has no TF32: both runs are the same computation.
+    assert repeated["agreement"] == 1.0
+    assert repeated["accuracy_fp32"] == repeated["accuracy_tf32"]
+    assert "strict_fp32" not in tiny_run().evaluate(NAME, "pgd").attrs
+
+
+def test_two_processes_do_not_make_the_same_thing(tiny_run, capsys):
+    import threading
+
+    first, second = tiny_run(), tiny_run()
+    second.progress = True
+    folder = first._model_folder(NAME)
+    entered, release, done = threading.Event(), threading.Event(), threading.Event()
+
+    def hold():
+        with first._lock(folder):
+            entered.set()
+            release.wait(10)
+
+    def wait():
+        with second._lock(folder):
+            done.set()
+
+    holder, waiter = threading.Thread(target=hold), threading.Thread(target=wait)
+    holder.start()
+    assert entered.wait(10)
+    waiter.start()
+    assert not done.wait(0.3)
+    release.set()
+    assert done.wait(10)
+    holder.join()
+    waiter.join()
+    assert "waiting: another run is making" in capsys.readouterr().out
