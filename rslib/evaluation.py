@@ -10,31 +10,44 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from rslib import records
-from rslib.attacks import Threat, fgsm, run_pgd
+from rslib import records, smoothing
+from rslib.attacks import PGDResult, Threat, fgsm, run_autoattack, run_pgd
 from rslib.data import Batch, Batches, Dataset
 from rslib.device import tf32
-from rslib.settings import FGSM, PGD
+from rslib.settings import FGSM, PGD, AutoAttack, Smoothing
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Columns = dict[str, Tensor]
-Evaluate = Callable[[nn.Module, Batch, torch.Generator], Columns]
+Evaluate = Callable[[nn.Module, Batch, torch.Generator], "Outcome"]
+
+
+class Outcome(NamedTuple):
+    """What one shard gave.
+
+    Attributes:
+        columns: name to one value an image.
+        notes: what the record says of itself beside its rows. Over shards, numbers add up, lists
+            are joined without repetitions, and texts must agree.
+    """
+
+    columns: Columns
+    notes: dict[str, Any] = {}
 
 
 class EvaluationError(RuntimeError):
     """An evaluation whose own checks failed; no number is reported for it."""
 
 
-def clean(model: nn.Module, batch: Batch, generator: torch.Generator) -> Columns:
+def clean(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
     """Predictions on unperturbed images (paper 4.1).
 
     Returns:
@@ -50,15 +63,15 @@ def clean(model: nn.Module, batch: Batch, generator: torch.Generator) -> Columns
         "confidence": confidence,
         "loss": functional.cross_entropy(logits, batch.y, reduction="none"),
     }
-    return columns | {f"p{c}": probabilities[:, c] for c in range(probabilities.shape[1])}
+    return Outcome(columns | {f"p{c}": probabilities[:, c] for c in range(probabilities.shape[1])})
 
 
 def under_fgsm(settings: FGSM) -> Evaluate:
     """One-step attack (paper 3.2.1, equation 1): clean_correct, prediction, correct, distance."""
 
-    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Columns:
+    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
         x_adv = fgsm(model, batch.x, batch.y, eps=settings.eps_unit)
-        return _judge(model, batch, x_adv, Threat("linf", settings.eps_unit))
+        return Outcome(_judge(model, batch, x_adv, Threat("linf", settings.eps_unit)))
 
     return evaluate
 
@@ -70,24 +83,76 @@ def under_pgd(settings: PGD, *, allow_tf32: bool = False) -> Evaluate:
     the figure other libraries report, only that it is right when clean and at the last one.
     """
 
-    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Columns:
+    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
         with tf32(allow_tf32):
-            result = run_pgd(
-                model,
-                batch.x,
-                batch.y,
-                eps=settings.eps_unit,
-                step_size=settings.step_size,
-                num_steps=settings.steps,
-                restarts=settings.restarts,
-                random_start=settings.random_start,
-                norm=settings.norm,
-                generator=generator,
-                early_stop=False,
-            )
+            result = _pgd(model, batch, settings, generator, early_stop=False)
         columns = _judge(model, batch, result.x_adv, Threat(settings.norm, settings.eps_unit))
         last = _logits(model, result.x_last).argmax(1) == batch.y
-        return columns | {"correct_last": columns["clean_correct"] & last}
+        return Outcome(
+            columns | {"correct_last": columns["clean_correct"] & last},
+            {"evaluations": result.evaluations},
+        )
+
+    return evaluate
+
+
+def under_autoattack(settings: AutoAttack, pgd: PGD, *, seed: int) -> Evaluate:
+    """AutoAttack (paper 3.2.1): clean_correct, prediction, correct, distance and broken_by.
+
+    ``broken_by`` is the position, in the record's note ``stages``, of the first stage that broke
+    the image, or -1.
+    """
+
+    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+        known = None
+        if settings.skip_broken_by_pgd:
+            known = _pgd(model, batch, pgd, generator, early_stop=True).x_adv
+        result = run_autoattack(
+            model,
+            batch.x,
+            batch.y,
+            eps=settings.eps_unit,
+            batch_size=settings.batch_size,
+            seed=seed,
+            known=known,
+            steps=settings.steps,
+            queries=settings.queries,
+        )
+        columns = _judge(model, batch, result.x_adv, Threat("linf", settings.eps_unit))
+        notes = {
+            "label": result.label,
+            "package": result.package,
+            "stages": list(result.stages),
+            "flags": list(result.flags),
+            "mismatches": result.mismatches,
+            "evaluations": result.evaluations,
+        }
+        return Outcome(columns | {"broken_by": result.broken_by}, notes)
+
+    return evaluate
+
+
+def certified(settings: Smoothing) -> Evaluate:
+    """Randomized smoothing (paper 3.2.2): prediction (-1: abstained), correct, radius and votes."""
+
+    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+        found = smoothing.certificates(
+            model,
+            batch.x,
+            sigma=settings.sigma,
+            n0=settings.selection_samples,
+            n=settings.samples,
+            alpha=settings.alpha,
+            generator=generator,
+        )
+        return Outcome(
+            {
+                "prediction": found.prediction,
+                "correct": found.prediction == batch.y,
+                "radius": found.radius,
+                "votes": found.count,
+            }
+        )
 
     return evaluate
 
@@ -103,7 +168,7 @@ def in_shards(
     parts: Path,
     name: str = "evaluation",
     progress: bool = True,
-) -> tuple[pd.DataFrame, float]:
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Evaluate a data set shard by shard, going on after the last shard already on disk.
 
     Args:
@@ -119,28 +184,47 @@ def in_shards(
         progress: whether to show one.
 
     Returns:
-        One row an image, ``image`` (position in the canonical test order) and ``label`` first,
-        and the seconds spent, over all sittings.
+        One row an image, ``image`` (position in the canonical test order) and ``label`` first; and
+        the seconds spent, over all sittings, with the evaluation's notes.
     """
     import pandas as pd
 
     model.eval()
     batches = Batches(dataset, batch_size, device=device, channels_last=True)
-    frames, seconds = [], 0.0
+    frames, notes, seconds = [], {}, 0.0
     bar = tqdm(batches, desc=name, disable=not progress, mininterval=1.0)
     for number, batch in enumerate(bar):
         path = parts / f"{number:05d}.parquet"
         if not path.exists():
             started = time.perf_counter()
             generator = torch.Generator().manual_seed(int(records.key(seed=seed, shard=number), 16))
-            columns = {"image": batch.ids, "label": batch.y} | evaluate(model, batch, generator)
+            outcome = evaluate(model, batch, generator)
+            columns = {"image": batch.ids, "label": batch.y} | outcome.columns
             frame = pd.DataFrame({k: v.detach().cpu().numpy() for k, v in columns.items()})
-            records.write_record(path, frame, {"seconds": time.perf_counter() - started})
+            elapsed = time.perf_counter() - started
+            records.write_record(path, frame, {"seconds": elapsed, "notes": outcome.notes})
         frame = records.read_record(path)
         seconds += frame.attrs["seconds"]
+        _add_notes(notes, frame.attrs["notes"])
         frame.attrs = {}
         frames.append(frame)
-    return pd.concat(frames, ignore_index=True), seconds
+    return pd.concat(frames, ignore_index=True), {"seconds": seconds, "notes": notes}
+
+
+def _add_notes(total: dict[str, Any], notes: dict[str, Any]) -> None:
+    for name, value in notes.items():
+        if name not in total:
+            total[name] = value
+        elif isinstance(value, list):
+            total[name] = list(dict.fromkeys([*total[name], *value]))
+        elif isinstance(value, str):
+            if value != total[name]:
+                raise EvaluationError(
+                    f"shards disagree on {name}: {total[name]!r} and {value!r}; delete the "
+                    "unfinished evaluation's folder and run again"
+                )
+        else:
+            total[name] += value
 
 
 def discard_parts(parts: Path) -> None:
@@ -160,14 +244,32 @@ def strict_repeat(
     outcome = {}
     for allowed in (False, True):
         generator = torch.Generator().manual_seed(seed)
-        columns = under_pgd(settings, allow_tf32=allowed)(model, batch, generator)
-        outcome[allowed] = columns["correct"]
+        result = under_pgd(settings, allow_tf32=allowed)(model, batch, generator)
+        outcome[allowed] = result.columns["correct"]
     return {
         "n": len(dataset),
         "accuracy_fp32": outcome[False].float().mean().item(),
         "accuracy_tf32": outcome[True].float().mean().item(),
         "agreement": (outcome[False] == outcome[True]).float().mean().item(),
     }
+
+
+def _pgd(
+    model: nn.Module, batch: Batch, settings: PGD, generator: torch.Generator, *, early_stop: bool
+) -> PGDResult:
+    return run_pgd(
+        model,
+        batch.x,
+        batch.y,
+        eps=settings.eps_unit,
+        step_size=settings.step_size,
+        num_steps=settings.steps,
+        restarts=settings.restarts,
+        random_start=settings.random_start,
+        norm=settings.norm,
+        generator=generator,
+        early_stop=early_stop,
+    )
 
 
 @torch.inference_mode()

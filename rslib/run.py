@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +19,18 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from rslib import data, device, evaluation, models, records, training
+from rslib.attacks import Report, reliability, run_pgd
 from rslib.records import RecordError
 from rslib.settings import PROJECT, Recipe, Settings
 from rslib.training import checkpoint
+from rslib.training.plan import Plan, plan
 
 if TYPE_CHECKING:
     import pandas as pd
 
-EVALUATIONS = ("clean", "fgsm", "pgd")
+EVALUATIONS = ("clean", "fgsm", "pgd", "autoattack", "smoothing")
 STRICT_REPEAT = 256
+ROBUST = "validation_robust_accuracy"
 
 
 class Run:
@@ -98,7 +101,7 @@ class Run:
 
         Its initial weights depend on the seed and the architecture alone.
         """
-        architecture, _ = _split(name)
+        architecture = plan(self.settings, name).architecture
         size = getattr(self.settings, architecture).model_dump()
         with torch.random.fork_rng():
             torch.manual_seed(int(records.key(seed=self.seed, initialize=architecture), 16))
@@ -119,6 +122,12 @@ class Run:
                     f"{folder} was trained on other {split} images than {self.settings.data.name} "
                     "gives now: delete that folder to train again"
                 )
+        parent = summary.get("parent")
+        if parent and self.summary(parent)["weights"]["best"] != summary["parent_weights"]:
+            raise RecordError(
+                f"{folder} was trained from other weights than {parent} has now: delete that "
+                "folder to train again"
+            )
         model = self.build(name)
         path = folder / "best.safetensors"
         if not path.exists():
@@ -154,29 +163,28 @@ class Run:
                 self._train(name, folder)
 
     def _train(self, name: str, folder: Path) -> None:
-        architecture, objective = _split(name)
-        recipe = self.recipe(name)
+        planned = plan(self.settings, name)
+        recipe = planned.recipe
         model = self.build(name)
-        augment = data.Augment(flip=recipe.flip, padding=recipe.padding)
+        parent_weights = None
+        if planned.parent is not None:
+            model.load_state_dict(self.trained(planned.parent).state_dict())
+            parent_weights = self.summary(planned.parent)["weights"]["best"]
         state = training.fit(
             model,
-            training.Standard(label_smoothing=recipe.label_smoothing),
+            planned.objective,
             data.Batches(
                 self.data("train"),
                 recipe.batch_size,
                 device=self.device,
                 shuffle=True,
-                augment=augment,
+                augment=data.Augment(flip=recipe.flip, padding=recipe.padding),
                 seed=self.seed,
                 channels_last=True,
             ),
-            data.Batches(
-                self.data("validation"),
-                self.settings.evaluation.batch_size,
-                device=self.device,
-                channels_last=True,
-            ),
+            self._validation(planned),
             recipe,
+            select="validation_accuracy" if planned.attack is None else ROBUST,
             seed=self.seed,
             checkpoint_path=folder / "checkpoint.safetensors",
             key=folder.name.rpartition("-")[2],
@@ -189,14 +197,15 @@ class Run:
             path = folder / f"{kind}.safetensors"
             checkpoint.save_weights(path, tensors, {"model": name, "kind": kind})
             digests[kind] = records.file_digest(path)
-        accuracies = [row["validation_accuracy"] for row in state.history]
         # Written last: its presence is what says that the training is complete.
         records.write_json(
             folder / "model.json",
             {
                 "name": name,
-                "architecture": architecture,
-                "objective": objective,
+                "architecture": planned.architecture,
+                "objective": name.partition("-")[2],
+                "parent": planned.parent,
+                "parent_weights": parent_weights,
                 "inputs": self._model_inputs(name),
                 "recipe": recipe.model_dump(),
                 "seed": self.seed,
@@ -204,7 +213,7 @@ class Run:
                 "train_images": len(self.data("train")),
                 "weights": digests,
                 "parameters": models.count_parameters(model),
-                "best_epoch": accuracies.index(max(accuracies)) + 1,
+                "best_epoch": state.best_epoch,
                 "seconds": sum(row["seconds"] for row in state.history),
                 "history": state.history,
                 "provenance": records.provenance(self.device),
@@ -213,21 +222,48 @@ class Run:
         (folder / "checkpoint.safetensors").unlink()
         (folder / "checkpoint.json").unlink(missing_ok=True)
 
+    def _validation(self, planned: Plan) -> Callable[[nn.Module], dict[str, float]]:
+        """What is measured on validation images after each epoch: accuracy, and robust accuracy."""
+        size = self.settings.evaluation.batch_size
+        images = self.data("validation")
+        clean = data.Batches(images, size, device=self.device, channels_last=True)
+        attack = planned.attack
+        if attack is None:
+            return lambda model: training.score(model, clean)
+        few = data.balanced_subset(images, min(attack.validation_images, len(images)))
+        attacked = data.Batches(few, size, device=self.device, channels_last=True)
+
+        def validate(model: nn.Module) -> dict[str, float]:
+            generator = torch.Generator().manual_seed(self.seed)
+            robust = sum(
+                (~run_pgd(
+                    model, batch.x, batch.y, eps=attack.eps_unit, step_size=attack.step_size,
+                    num_steps=attack.steps, generator=generator,
+                ).fooled).sum().item()
+                for batch in attacked
+            )  # fmt: skip
+            return training.score(model, clean) | {ROBUST: robust / len(few)}
+
+        return validate
+
     def recipe(self, name: str) -> Recipe:
         """How a model is trained under these settings."""
-        architecture, objective = _split(name)
-        return getattr(getattr(self.settings.training, objective), architecture)
+        return plan(self.settings, name).recipe
 
     def _model_inputs(self, name: str) -> dict[str, Any]:
-        architecture, _ = _split(name)
-        chosen = self.settings.data.model_dump(exclude_defaults=True, exclude={"test_size"})
-        return {
+        planned = plan(self.settings, name)
+        size = getattr(self.settings, planned.architecture)
+        inputs = {
             "model": name,
-            "architecture": getattr(self.settings, architecture).model_dump(exclude_defaults=True),
-            "recipe": self.recipe(name).model_dump(exclude_defaults=True),
-            "data": chosen,
+            "architecture": size.model_dump(exclude_defaults=True),
+            "recipe": planned.recipe.model_dump(exclude_defaults=True),
+            "data": self.settings.data.model_dump(exclude_defaults=True, exclude={"test_size"}),
             "seed": self.seed,
         }
+        if planned.parent is not None:
+            inputs["objective"] = planned.inputs
+            inputs["parent"] = self._model_inputs(planned.parent)
+        return inputs
 
     def _model_folder(self, name: str) -> Path:
         return self.directory / "models" / f"{name}-{records.key(**self._model_inputs(name))}"
@@ -235,7 +271,7 @@ class Run:
     # Records
 
     def evaluate(self, name: str, evaluated: str) -> pd.DataFrame:
-        """The per-image record of a model under ``"clean"``, ``"fgsm"`` or ``"pgd"``.
+        """The per-image record of a model under one of :data:`EVALUATIONS`.
 
         Made first where it is not there; see :mod:`rslib.evaluation` for the columns.
         """
@@ -269,11 +305,56 @@ class Run:
             )
         return records.read_record(path)
 
+    def reliability(self, name: str) -> dict[str, Any]:
+        """Whether this model's robustness numbers can be trusted: the report, as stored.
+
+        Made first where it is not there; see :func:`rslib.attacks.reliability` for the checks.
+
+        Returns:
+            The report as a document, with ``checks``, ``passed`` and the provenance.
+        """
+        model = self.trained(name)
+        chosen = self.settings.reliability
+        inputs = {
+            "evaluation": "reliability",
+            "weights": self.summary(name)["weights"]["best"],
+            "data": self.settings.data.model_dump(exclude_defaults=True, exclude={"train_size"}),
+            "settings": chosen.model_dump(exclude_defaults=True),
+            "eps": self.settings.pgd.eps,
+            "norm": self.settings.pgd.norm,
+            "seed": self.seed,
+        }
+        stem = f"reliability-{records.key(**inputs)}.json"
+        path = self.directory / "records" / name / stem
+        with self._lock(path):
+            if not path.exists():
+                report = self.examine(model)
+                made = {"model": name, "inputs": inputs, "seed": self.seed}
+                made |= {"provenance": records.provenance(self.device)}
+                records.write_json(path, report.to_dict() | made)
+        return records.read_json(path)
+
+    def examine(self, model: nn.Module) -> Report:
+        """Put a model of any origin through the reliability checks, with this run's settings."""
+        chosen = self.settings.reliability
+        few = data.balanced_subset(self.data("test"), min(chosen.n, len(self.data("test"))))
+        (batch,) = data.Batches(few, len(few), device=self.device)
+        return reliability(
+            model,
+            batch.x,
+            batch.y,
+            eps=self.settings.pgd.eps_unit,
+            norm=self.settings.pgd.norm,
+            strong_steps=chosen.strong_steps,
+            queries=chosen.queries,
+            seed=self.seed,
+        )
+
     def _evaluate(self, name: str, evaluated: str, path: Path) -> None:
         model = self.trained(name)
         dataset = self._evaluation_data(evaluated)
         parts = path.with_suffix(".parts")
-        frame, seconds = evaluation.in_shards(
+        frame, about = evaluation.in_shards(
             model,
             dataset,
             self._evaluator(evaluated),
@@ -292,7 +373,7 @@ class Run:
             "seed": self.seed,
             "n": len(frame),
             "data": dataset.fingerprint,
-            "seconds": seconds,
+            **about,
             "provenance": records.provenance(self.device),
         }
         if evaluated == "pgd" and self.settings.evaluation.tf32:
@@ -309,6 +390,10 @@ class Run:
             "clean": evaluation.clean,
             "fgsm": evaluation.under_fgsm(chosen.fgsm),
             "pgd": evaluation.under_pgd(chosen.pgd, allow_tf32=chosen.evaluation.tf32),
+            "autoattack": evaluation.under_autoattack(
+                chosen.autoattack, chosen.pgd, seed=self.seed
+            ),
+            "smoothing": evaluation.certified(chosen.smoothing),
         }[evaluated]
 
     def _evaluation_data(self, evaluated: str) -> data.Dataset:
@@ -352,19 +437,3 @@ class Run:
             yield
         finally:
             waiting.release()
-
-
-def _split(name: str) -> tuple[str, str]:
-    architecture, _, objective = name.partition("-")
-    known = tuple(training_objectives())
-    if architecture not in models.BUILDERS or objective not in known:
-        raise ValueError(
-            f"no model {name!r}: names are <architecture>-<objective> with architectures "
-            f"{', '.join(models.BUILDERS)} and objectives {', '.join(known)}"
-        )
-    return architecture, objective
-
-
-def training_objectives() -> list[str]:
-    """Names of the training objectives that the settings know."""
-    return list(type(Settings().training).model_fields)

@@ -97,6 +97,12 @@ class Recipe(_Section):
     clip_norm: float | None = Field(None, gt=0, description="ours: gradient norm; null = unclipped")
     flip: float = Field(0.5, ge=0, le=1, description="3.1.3: probability of a horizontal flip")
     padding: int = Field(4, ge=0, le=16, description="3.1.3: padding of the random crop, in pixels")
+    ema_decay: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="ours: moving average of the weights (decay); null = none",
+    )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="ours: autocast while training")
     compile: bool = Field(False, description="ours: torch.compile while training")
 
@@ -119,10 +125,72 @@ class StandardTraining(_Section):
     )
 
 
+class FineTuning(_Section):
+    """Training that starts from the baseline's weights (paper 3.1.3: 50 epochs)."""
+
+    resnet18: Recipe = Field(Recipe(epochs=50), description="3.1.3: ResNet-18")
+    vit_small: Recipe = Field(
+        Recipe(epochs=50, learning_rate=0.001), description="3.1.3: ViT-Small"
+    )
+
+
+class TrainingAttack(FineTuning):
+    """The attack inside adversarial training (paper 3.2.2) and what is validated with it."""
+
+    eps: int = Field(8, ge=1, le=255, description="3.2.1: budget in 255ths (8 means 8/255)")
+    steps: int = Field(10, ge=1, description="3.2.2: iterations")
+    step_ratio: float = Field(2.0, gt=0, description="3.2.2: step size as step_ratio * eps / steps")
+    eval_mode: bool = Field(
+        True, description="ours: craft with batch norm's running statistics, not the batch's"
+    )
+    budget_warmup_epochs: float = Field(
+        0.0, ge=0, description="ours: the budget grows linearly over these epochs"
+    )
+    validation_images: int = Field(
+        500, ge=1, description="ours: validation images attacked after each epoch"
+    )
+
+    @property
+    def eps_unit(self) -> float:
+        """The budget for images in [0, 1]."""
+        return self.eps / 255
+
+    @property
+    def step_size(self) -> float:
+        """One step for images in [0, 1]: 2 eps / 10 in the paper."""
+        return self.step_ratio * self.eps_unit / self.steps
+
+
+class AdversarialTraining(TrainingAttack):
+    """Training on attacked batches (paper 3.2.2, equation 3)."""
+
+    probability: float = Field(0.5, ge=0, le=1, description="3.2.2: share of attacked batches")
+
+
+class Trades(TrainingAttack):
+    """TRADES, the usual alternative (the paper's reference 9)."""
+
+    beta: float = Field(6.0, gt=0, description="ours: weight of the robustness term")
+
+
+class NoiseTraining(FineTuning):
+    """Training on images with Gaussian noise, the base classifier of smoothing."""
+
+    sigma: float = Field(0.25, gt=0, description="3.2.2: standard deviation, in [0, 1] units")
+
+
 class Training(_Section):
     """One section per training objective, each with one recipe per architecture."""
 
     standard: StandardTraining = Field(StandardTraining(), description="3.1.3: baseline models")
+    adversarial: AdversarialTraining = Field(
+        AdversarialTraining(), description="3.2.2: clean and attacked batches alternate"
+    )
+    purely_adversarial: AdversarialTraining = Field(
+        AdversarialTraining(probability=1.0), description="3.2.2: every batch attacked, to compare"
+    )
+    trades: Trades = Field(Trades(), description="ours: a second robust objective")
+    noise: NoiseTraining = Field(NoiseTraining(), description="3.2.2: for randomized smoothing")
 
 
 class Budget(_Section):
@@ -158,6 +226,45 @@ class PGD(Budget):
         return self.step_ratio * self.eps_unit / self.steps
 
 
+class AutoAttack(Budget):
+    """AutoAttack's standard version (paper 3.2.1)."""
+
+    batch_size: int = Field(
+        250,
+        ge=1,
+        description="ours: images a batch; each is seeded anew, so it is part of the result",
+    )
+    skip_broken_by_pgd: bool = Field(
+        False, description="ours: leave out images PGD broke; the result is then labelled so"
+    )
+    steps: int | None = Field(
+        None, ge=1, description="ours: iterations of APGD and FAB for quick looks; null = 100"
+    )
+    queries: int | None = Field(
+        None, ge=1, description="ours: queries of Square for quick looks; null = 5000"
+    )
+
+
+class Smoothing(_Section):
+    """Certification by randomized smoothing (paper 3.2.2; Cohen et al., 2019)."""
+
+    sigma: float = Field(0.25, gt=0, description="3.2.2: noise, in [0, 1] pixel units")
+    samples: int = Field(1000, ge=1, description="3.2.2: votes behind a certificate")
+    selection_samples: int = Field(100, ge=1, description="ours: votes that choose the class")
+    alpha: float = Field(0.001, gt=0, lt=1, description="ours: failure probability a certificate")
+    n: int | None = Field(
+        None, ge=1, description="3.2.2: class-balanced test images certified; null = all"
+    )
+
+
+class Reliability(_Section):
+    """The checks on a robustness number (ours; nothing of the kind is in the paper)."""
+
+    n: int = Field(200, ge=10, description="ours: class-balanced test images examined")
+    strong_steps: int = Field(100, ge=1, description="ours: PGD steps that must not help much")
+    queries: int = Field(300, ge=1, description="ours: black-box queries an image")
+
+
 class Evaluation(_Section):
     """How models are evaluated."""
 
@@ -179,6 +286,9 @@ class Settings(_Section):
     training: Training = Field(Training(), description="3.1.3")
     fgsm: FGSM = Field(FGSM(), description="3.2.1")
     pgd: PGD = Field(PGD(), description="3.2.1")
+    autoattack: AutoAttack = Field(AutoAttack(), description="3.2.1")
+    smoothing: Smoothing = Field(Smoothing(), description="3.2.2")
+    reliability: Reliability = Field(Reliability(), description="ours")
     evaluation: Evaluation = Field(Evaluation(), description="3.3, 4.1")
 
 

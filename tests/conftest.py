@@ -19,10 +19,19 @@ TINY = {
             "resnet18": {"epochs": 3, "batch_size": 40},
             "vit_small": {"epochs": 2, "optimizer": "adamw", "batch_size": 40},
             "alexnet": {"epochs": 2, "batch_size": 40},
-        }
+        },
+        "adversarial": {
+            "steps": 2,
+            "validation_images": 10,
+            "resnet18": {"epochs": 2, "batch_size": 40},
+        },
+        "noise": {"resnet18": {"epochs": 1, "batch_size": 40}},
     },
     "alexnet": {"width": 0.1},
     "pgd": {"n": 20, "steps": 3},
+    "autoattack": {"n": 20, "steps": 2, "queries": 5, "batch_size": 10},
+    "smoothing": {"n": 20, "samples": 30, "selection_samples": 5},
+    "reliability": {"n": 60, "strong_steps": 4, "queries": 5},
     "evaluation": {"batch_size": 16},
 }
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from rslib import data, models, records
+from rslib import data, models, records, smoothing, training
 from rslib.records import RecordError
 from rslib.run import Run
 from rslib.settings import load
@@ -131,10 +131,11 @@ def test_a_changed_data_set_is_noticed(tiny_run):
         other.trained(NAME)
 
 
-def test_an_interrupted_evaluation_gives_the_same_record(tiny_run, monkeypatch):
+@pytest.mark.parametrize("evaluated", ["pgd", "autoattack", "smoothing"])
+def test_an_interrupted_evaluation_gives_the_same_record(tiny_run, monkeypatch, evaluated):
     run = tiny_run()
-    whole = run.evaluate(NAME, "pgd")
-    path = run._record_path(NAME, "pgd")
+    whole = run.evaluate(NAME, evaluated)
+    path = run._record_path(NAME, evaluated)
     path.unlink()
     real, calls = records.write_record, []
 
@@ -146,7 +147,7 @@ def test_an_interrupted_evaluation_gives_the_same_record(tiny_run, monkeypatch):
 
     monkeypatch.setattr(records, "write_record", dies_after_one)
     with pytest.raises(KeyboardInterrupt):
-        run.evaluate(NAME, "pgd")
+        run.evaluate(NAME, evaluated)
     monkeypatch.setattr(records, "write_record", real)
     parts = path.with_suffix(".parts")
     (shard,) = parts.iterdir()
@@ -156,9 +157,10 @@ def test_an_interrupted_evaluation_gives_the_same_record(tiny_run, monkeypatch):
         "rslib.evaluation.discard_parts",
         lambda folder: (seen.append(shard.stat().st_mtime_ns), shutil.rmtree(folder)),
     )
-    resumed = run.evaluate(NAME, "pgd")
+    resumed = run.evaluate(NAME, evaluated)
     assert seen == [stamp]  # the finished shard was kept, not made again
     pd.testing.assert_frame_equal(resumed, whole)
+    assert resumed.attrs["notes"] == whole.attrs["notes"]
     assert not parts.exists()
 
 
@@ -183,7 +185,7 @@ def test_bad_model_names_are_explained(tiny_run, name, said):
 
 
 def test_bad_evaluations_splits_and_seeds_are_explained(tiny_run):
-    with pytest.raises(ValueError, match="clean, fgsm, pgd"):
+    with pytest.raises(ValueError, match="clean, fgsm, pgd, autoattack, smoothing"):
         tiny_run().evaluate(NAME, "gdp")
     with pytest.raises(ValueError, match="'train', 'validation' or 'test'"):
         tiny_run().data("tset")
@@ -241,3 +243,81 @@ def test_two_processes_do_not_make_the_same_thing(tiny_run, capsys):
     holder.join()
     waiter.join()
     assert "waiting: another run is making" in capsys.readouterr().out
+
+
+ROBUST = "resnet18-adversarial"
+
+
+def test_a_defended_model_starts_from_the_baselines_weights(tiny_run, monkeypatch):
+    run = tiny_run()
+    baseline = run.trained(NAME).state_dict()
+    seen = {}
+    real = training.fit
+
+    def spy(model, *rest, **options):
+        seen.update({k: v.clone() for k, v in model.state_dict().items()})
+        return real(model, *rest, **options)
+
+    monkeypatch.setattr("rslib.training.fit", spy)
+    run.trained(ROBUST)
+    assert all(torch.equal(baseline[name], seen[name]) for name in baseline)
+    summary = run.summary(ROBUST)
+    assert summary["parent"] == NAME
+    assert summary["parent_weights"] == run.summary(NAME)["weights"]["best"]
+
+
+def test_a_defended_model_is_selected_by_its_robust_validation_accuracy(tiny_run):
+    run = tiny_run()
+    run.trained(ROBUST)
+    summary = run.summary(ROBUST)
+    robust = [row["validation_robust_accuracy"] for row in summary["history"]]
+    assert robust[summary["best_epoch"] - 1] == max(robust)
+    assert all(row["validation_robust_accuracy"] <= row["validation_accuracy"] + 0.3
+               for row in summary["history"])  # fmt: skip
+
+
+def test_a_model_from_other_parents_is_refused(tiny_run):
+    run = tiny_run()
+    run.trained(ROBUST)
+    path = run._model_folder(ROBUST) / "model.json"
+    records.write_json(path, run.summary(ROBUST) | {"parent_weights": "0" * 64})
+    with pytest.raises(RecordError, match="trained from other weights than resnet18-standard"):
+        run.trained(ROBUST)
+
+
+def test_what_the_parent_was_trained_with_is_in_the_childs_key(tiny_run):
+    changed = tiny_run({"training": {"standard": {"resnet18": {"epochs": 2}}}})
+    assert tiny_run()._model_folder(ROBUST) != changed._model_folder(ROBUST)
+    changed = tiny_run({"training": {"adversarial": {"probability": 0.75}}})
+    assert tiny_run()._model_folder(ROBUST) != changed._model_folder(ROBUST)
+    assert tiny_run()._model_folder(NAME) == changed._model_folder(NAME)
+
+
+def test_autoattack_records_say_what_ran(tiny_run):
+    frame = tiny_run().evaluate(NAME, "autoattack")
+    notes = frame.attrs["notes"]
+    assert notes["package"].startswith("pyautoattack")
+    assert "2 steps" in notes["label"] or "steps" in notes["label"]
+    assert notes["mismatches"] == 0
+    assert notes["stages"][:2] == ["clean", "known"]
+    assert (frame.correct == (frame.broken_by < 0)).all()
+    assert (frame.clean_correct == (frame.broken_by != 0)).all()
+
+
+def test_certificates_stay_under_the_ceiling(tiny_run):
+    run = tiny_run()
+    frame = run.evaluate(NAME, "smoothing")
+    chosen = run.settings.smoothing
+    ceiling = smoothing.largest_radius(chosen.samples, sigma=chosen.sigma, alpha=chosen.alpha)
+    assert frame.radius.max() <= ceiling
+    assert ((frame.prediction == smoothing.ABSTAIN) == (frame.radius == 0)).all()
+    assert not (frame.correct & (frame.prediction == smoothing.ABSTAIN)).any()
+
+
+def test_a_reliability_report_is_made_once_and_says_whose_it_is(tiny_run, monkeypatch):
+    run = tiny_run()
+    report = run.reliability(NAME)
+    assert report["model"] == NAME
+    assert report["passed"] == all(check["passed"] for check in report["checks"])
+    monkeypatch.setattr(Run, "examine", lambda *a: pytest.fail("made again"))
+    assert run.reliability(NAME) == report

@@ -39,7 +39,7 @@ def fit(tmp_path, model, recipe, *, seed=0, stop_after=None, key="k", objective=
             model,
             objective or training.Standard(),
             train,
-            data.Batches(small(20, seed=1), 20),
+            lambda model: training.score(model, data.Batches(small(20, seed=1), 20)),
             recipe,
             seed=seed,
             checkpoint_path=tmp_path / "checkpoint.safetensors",
@@ -54,6 +54,7 @@ def fit(tmp_path, model, recipe, *, seed=0, stop_after=None, key="k", objective=
 RECIPES = {
     "sgd": Recipe(epochs=3, batch_size=32, nesterov=True, warmup_epochs=1.0, label_smoothing=0.1),
     "adamw": Recipe(epochs=3, batch_size=32, optimizer="adamw", learning_rate=1e-3, clip_norm=1.0),
+    "averaged": Recipe(epochs=3, batch_size=32, ema_decay=0.9),
 }
 
 
@@ -106,12 +107,14 @@ def test_best_is_the_epoch_with_the_highest_validation_accuracy(tmp_path):
     recipe = Recipe(epochs=4, batch_size=32)
     train = data.Batches(small(), 32, shuffle=True)
     state = training.fit(
-        model, training.Standard(), train, data.Batches(small(40, seed=1), 40), recipe,
+        model, training.Standard(), train,
+        lambda m: training.score(m, data.Batches(small(40, seed=1), 40)), recipe,
         seed=0, checkpoint_path=tmp_path / "c.safetensors", key="k", progress=False,
         after_epoch=lambda s: seen.update({s.epoch: checkpoint.weights_of(model)}),
     )  # fmt: skip
     accuracies = [row["validation_accuracy"] for row in state.history]
     best = accuracies.index(max(accuracies)) + 1
+    assert state.best_epoch == best
     assert all(torch.equal(state.best[name], seen[best][name]) for name in state.best)
 
 
@@ -122,8 +125,8 @@ def test_the_loop_learns_what_can_be_learned(tmp_path):
     model = net()
     recipe = Recipe(epochs=4, batch_size=16, learning_rate=0.05)
     state = training.fit(
-        model, training.Standard(), data.Batches(easy, 16, shuffle=True), data.Batches(easy, 64),
-        recipe,
+        model, training.Standard(), data.Batches(easy, 16, shuffle=True),
+        lambda m: training.score(m, data.Batches(easy, 64)), recipe,
         seed=0, checkpoint_path=tmp_path / "c.safetensors", key="k", progress=False,
     )  # fmt: skip
     assert state.history[-1]["train_loss"] < 0.2 * state.history[0]["train_loss"]
@@ -148,9 +151,9 @@ def test_standard_loss_by_hand():
             return torch.tensor([[0.0, math.log(3.0)], [0.0, 0.0]])
 
     batch = data.Batch(torch.zeros(2, 3, 1, 1), torch.tensor([1, 0]), torch.arange(2), None)
-    plain = training.Standard()(Fixed(), batch, torch.Generator())
+    plain = training.Standard()(Fixed(), batch, torch.Generator(), 0.0)
     assert plain.loss.item() == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
-    smooth = training.Standard(label_smoothing=0.2)(Fixed(), batch, torch.Generator())
+    smooth = training.Standard(label_smoothing=0.2)(Fixed(), batch, torch.Generator(), 0.0)
     first = 0.9 * math.log(4 / 3) + 0.1 * math.log(4)
     assert smooth.loss.item() == pytest.approx((first + math.log(2)) / 2)
 
@@ -166,9 +169,9 @@ def test_a_nan_loss_stops_with_the_last_good_epoch_kept(tmp_path):
     class Poisoned:
         calls = 0
 
-        def __call__(self, model, batch, generator):
+        def __call__(self, model, batch, generator, epoch):
             self.calls += 1
-            step = training.Standard()(model, batch, generator)
+            step = training.Standard()(model, batch, generator, epoch)
             factor = float("nan") if self.calls > 2 else 1.0
             return type(step)(step.loss * factor, step.logits)
 

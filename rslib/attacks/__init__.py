@@ -13,6 +13,7 @@ from rslib.attacks.autoattack import (
 )
 from rslib.attacks.fgsm import fgsm
 from rslib.attacks.guard import ProbabilityOutputWarning, attack_mode
+from rslib.attacks.masking import RoundedInput
 from rslib.attacks.pgd import PGDResult, pgd, run_pgd
 from rslib.attacks.reliability import Check, Report, reliability
 from rslib.attacks.threat import Threat
@@ -24,6 +25,7 @@ __all__ = [
     "ProbabilityOutputWarning",
     "ReducedAutoAttackWarning",
     "Report",
+    "RoundedInput",
     "Threat",
     "attack_mode",
     "autoattack",

@@ -1,6 +1,16 @@
 """One training loop; what is minimized is passed in as an objective (paper 3.1.3, 3.2.2, 3.4)."""
 
-from rslib.training.loop import TrainingError, fit
-from rslib.training.objectives import Objective, Standard
+from rslib.training.loop import TrainingError, fit, score
+from rslib.training.objectives import Adversarial, Attacker, Noise, Objective, Standard, Trades
 
-__all__ = ["Objective", "Standard", "TrainingError", "fit"]
+__all__ = [
+    "Adversarial",
+    "Attacker",
+    "Noise",
+    "Objective",
+    "Standard",
+    "Trades",
+    "TrainingError",
+    "fit",
+    "score",
+]

@@ -29,12 +29,14 @@ class State:
     Attributes:
         epoch: epochs finished.
         history: one row a finished epoch.
-        best: weights of the epoch with the best validation score so far.
+        best: weights of the epoch with the highest selecting score so far.
+        best_epoch: which epoch that was.
     """
 
     epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     best: Weights = field(default_factory=dict)
+    best_epoch: int = 0
 
 
 def weights_of(model: nn.Module) -> Weights:
@@ -65,22 +67,53 @@ def load_weights(path: Path, model: nn.Module) -> dict[str, Any]:
     return metadata
 
 
-def save(path: Path, model: nn.Module, optimizer: optim.Optimizer, state: State, key: str) -> None:
-    """Write everything a run needs to go on after this epoch, atomically."""
+def save(
+    path: Path,
+    model: nn.Module,
+    optimizer: optim.Optimizer,
+    state: State,
+    key: str,
+    *,
+    average: nn.Module | None = None,
+) -> None:
+    """Write everything a run needs to go on after this epoch, atomically.
+
+    Args:
+        path: safetensors file, replaced.
+        model: as trained so far.
+        optimizer: its slots are stored; its settings come from the recipe.
+        state: epoch, history, best weights.
+        key: of the result.
+        average: the moving average of the model, where the recipe keeps one.
+    """
     tensors = {f"model.{name}": value for name, value in weights_of(model).items()}
+    if average is not None:
+        tensors |= {f"average.{name}": value for name, value in weights_of(average).items()}
     tensors |= {f"best.{name}": value for name, value in state.best.items()}
     for number, slots in optimizer.state_dict()["state"].items():
         for name, value in slots.items():
             stored = torch.as_tensor(value).detach().to("cpu", copy=True).contiguous()
             tensors[f"optimizer.{number}.{name}"] = stored
-    header = {"key": key, "epoch": state.epoch, "history": state.history}
+    header = {
+        "key": key,
+        "epoch": state.epoch,
+        "best_epoch": state.best_epoch,
+        "history": state.history,
+    }
     with atomic(path) as temporary:
         _save(tensors, temporary, header)
     write_json(path.with_suffix(".json"), header)
 
 
-def load(path: Path, model: nn.Module, optimizer: optim.Optimizer, key: str) -> State:
-    """Bring model and optimizer back to where :func:`save` left them.
+def load(
+    path: Path,
+    model: nn.Module,
+    optimizer: optim.Optimizer,
+    key: str,
+    *,
+    average: nn.Module | None = None,
+) -> State:
+    """Bring model, optimizer and average back to where :func:`save` left them.
 
     Raises:
         RecordError: the file is damaged, or belongs to a run with another key.
@@ -89,6 +122,8 @@ def load(path: Path, model: nn.Module, optimizer: optim.Optimizer, key: str) -> 
     if header.get("key") != key:
         raise RecordError(f"{path} belongs to another run (key {header.get('key')}, wanted {key})")
     model.load_state_dict(_under("model.", tensors))
+    if average is not None:
+        average.load_state_dict(_under("average.", tensors))
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in _under("optimizer.", tensors).items():
@@ -102,7 +137,8 @@ def load(path: Path, model: nn.Module, optimizer: optim.Optimizer, key: str) -> 
     optimizer.load_state_dict(
         {"state": slots, "param_groups": optimizer.state_dict()["param_groups"]}
     )
-    return State(header["epoch"], header["history"], _under("best.", tensors))
+    best = _under("best.", tensors)
+    return State(header["epoch"], header["history"], best, header["best_epoch"])
 
 
 def _under(prefix: str, tensors: Weights) -> Weights:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from tqdm import tqdm
 
 from rslib.data import Batches
@@ -19,6 +21,10 @@ from rslib.settings import Recipe
 from rslib.training import checkpoint, optimizer
 from rslib.training.checkpoint import State
 from rslib.training.objectives import Objective
+
+# Enough images for stable statistics at any batch size in use; a whole epoch would cost a third
+# of a training epoch.
+BATCH_NORM_BATCHES = 100
 
 
 class TrainingError(RuntimeError):
@@ -29,9 +35,10 @@ def fit(
     model: nn.Module,
     objective: Objective,
     train: Batches,
-    validation: Batches,
+    validate: Callable[[nn.Module], dict[str, float]],
     recipe: Recipe,
     *,
+    select: str = "validation_accuracy",
     seed: int,
     checkpoint_path: Path,
     key: str,
@@ -45,11 +52,14 @@ def fit(
     for bit on a CPU with the same number of threads.
 
     Args:
-        model: on its device; left in eval mode with the last epoch's weights.
+        model: on its device; left in eval mode with the last epoch's weights (their average, where
+            the recipe keeps one).
         objective: what to minimize.
         train: shuffled, augmented batches.
-        validation: batches used to choose the best epoch; never test images.
-        recipe: optimizer, schedule and precision.
+        validate: called with the model (its average, where the recipe keeps one) in eval mode after
+            each epoch; its scores, of validation images, go into the history.
+        recipe: optimizer, schedule, averaging and precision.
+        select: the score whose highest value marks the best epoch.
         seed: of everything random in this training.
         checkpoint_path: safetensors file written after each epoch.
         key: of the result; a checkpoint with another key is refused.
@@ -65,9 +75,10 @@ def fit(
         rslib.records.RecordError: a damaged or foreign checkpoint, a full disk.
     """
     optim = optimizer.build(model, recipe)
+    average = _average(model, recipe)
     state = State()
     if checkpoint_path.exists():
-        state = checkpoint.load(checkpoint_path, model, optim, key)
+        state = checkpoint.load(checkpoint_path, model, optim, key, average=average)
     forward = torch.compile(model) if recipe.compile else model
     steps = len(train)
     for epoch in range(state.epoch, recipe.epochs):
@@ -84,11 +95,12 @@ def fit(
         model.train()
         with _randomness(seed, epoch) as generator:
             for step, batch in enumerate(bar):
+                done = epoch + step / steps
                 rate = optimizer.learning_rate(recipe, epoch + (step + 1) / steps)
                 for group in optim.param_groups:
                     group["lr"] = rate
                 with _precision(recipe, batch.x.device):
-                    result = objective(forward, batch, generator)
+                    result = objective(forward, batch, generator, done)
                 value = result.loss.item()
                 if not math.isfinite(value):
                     raise TrainingError(
@@ -102,46 +114,65 @@ def fit(
                 if recipe.clip_norm is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
                 optim.step()
+                if average is not None:
+                    average.update_parameters(model)
                 total_loss += value * len(batch.y)
                 correct += (result.logits.argmax(1) == batch.y).sum().item()
                 seen += len(batch.y)
                 bar.set_postfix(
                     loss=f"{total_loss / seen:.3f}", accuracy=f"{correct / seen:.3f}", refresh=False
                 )
-        accuracy, loss = score(model, validation)
-        better = accuracy > max((row["validation_accuracy"] for row in state.history), default=-1)
+        judged = model
+        if average is not None:
+            judged = average.module
+            # The average's weights never met the running statistics it copied.
+            update_bn(itertools.islice(train.epoch(epoch), BATCH_NORM_BATCHES), judged)
+        scores = validate(judged.eval())
+        better = scores[select] > max((row[select] for row in state.history), default=-math.inf)
         state.history.append(
             {
                 "epoch": epoch + 1,
                 "learning_rate": rate,
                 "train_loss": total_loss / seen,
                 "train_accuracy": correct / seen,
-                "validation_loss": loss,
-                "validation_accuracy": accuracy,
+                **scores,
                 "seconds": time.perf_counter() - started,
             }
         )
         state.epoch = epoch + 1
         if better:
-            state.best = checkpoint.weights_of(model)
-        checkpoint.save(checkpoint_path, model, optim, state, key)
+            state.best, state.best_epoch = checkpoint.weights_of(judged), epoch + 1
+        checkpoint.save(checkpoint_path, model, optim, state, key, average=average)
         if after_epoch:
             after_epoch(state)
+    if average is not None:
+        model.load_state_dict(average.module.state_dict())
     model.eval()
     return state
 
 
 @torch.inference_mode()
-def score(model: nn.Module, batches: Batches) -> tuple[float, float]:
-    """Accuracy and mean cross-entropy of a model over batches, in eval mode and full precision."""
-    model.eval()
+def score(model: nn.Module, batches: Batches) -> dict[str, float]:
+    """Accuracy and mean cross-entropy of a model over validation batches, in full precision.
+
+    Args:
+        model: in eval mode.
+        batches: validation images.
+    """
     correct = loss = seen = 0.0
     for batch in batches:
         logits = model(batch.x)
         loss += functional.cross_entropy(logits, batch.y, reduction="sum").item()
         correct += (logits.argmax(1) == batch.y).sum().item()
         seen += len(batch.y)
-    return correct / seen, loss / seen
+    return {"validation_accuracy": correct / seen, "validation_loss": loss / seen}
+
+
+def _average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
+    """An exponential moving average of the weights, started at the weights as they are."""
+    if recipe.ema_decay is None:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
 
 
 @contextlib.contextmanager

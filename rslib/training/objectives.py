@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rslib.attacks import Threat
+from rslib.attacks.pgd import input_gradient
 from rslib.data import Batch
 
 
@@ -28,13 +31,16 @@ class Step:
 class Objective(Protocol):
     """A training objective: called once per batch, in train mode."""
 
-    def __call__(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Step:
+    def __call__(
+        self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
+    ) -> Step:
         """Compute the loss of one batch.
 
         Args:
             model: images in [0, 1] to logits.
             batch: images (B, 3, H, W) in [0, 1], labels (B,), and masks where the data has them.
             generator: CPU generator of this epoch, for whatever the objective draws.
+            epoch: epochs done so far, fractional; for what changes along the training.
         """
         ...
 
@@ -49,8 +55,161 @@ class Standard:
 
     label_smoothing: float = 0.0
 
-    def __call__(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Step:
+    def __call__(
+        self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
+    ) -> Step:
         """Mean cross-entropy of the batch; arguments as in :class:`Objective`."""
-        logits = model(batch.x)
-        loss = functional.cross_entropy(logits, batch.y, label_smoothing=self.label_smoothing)
+        return self.on(model, batch.x, batch.y)
+
+    def on(self, model: nn.Module, x: Tensor, y: Tensor) -> Step:
+        """Mean cross-entropy of given images (B, 3, H, W) and labels (B,)."""
+        logits = model(x)
+        loss = functional.cross_entropy(logits, y, label_smoothing=self.label_smoothing)
         return Step(loss, logits)
+
+
+@dataclass(frozen=True)
+class Attacker:
+    """The inner maximization of adversarial training (paper 3.2.2, equation 3).
+
+    Unlike an evaluation, every image is followed to the last step, fooled or not: training wants
+    the highest loss, not the first mistake.
+
+    Attributes:
+        threat: the set of allowed images.
+        step_size: length of a step, in [0, 1] units.
+        num_steps: steps from a random start in the set.
+        eval_mode: craft with batch norm's running statistics, as at test time; otherwise with the
+            batch's, which crafting then also updates.
+        warmup_epochs: the budget grows linearly to its full size over these epochs.
+    """
+
+    threat: Threat
+    step_size: float
+    num_steps: int
+    eval_mode: bool = True
+    warmup_epochs: float = 0.0
+
+    def __call__(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        loss: Callable[[Tensor], Tensor],
+        generator: torch.Generator,
+        epoch: float,
+    ) -> Tensor:
+        """Climb a loss of the logits within the budget.
+
+        Args:
+            model: in train mode, and left in it.
+            x: images (B, 3, H, W) in [0, 1].
+            loss: logits (B, C) to a scalar, summed over images.
+            generator: source of the random start.
+            epoch: epochs done so far.
+
+        Returns:
+            Images of the same shape, without a graph.
+        """
+        share = min(1.0, epoch / self.warmup_epochs) if self.warmup_epochs else 1.0
+        if share == 0:
+            return x
+        threat = replace(self.threat, eps=share * self.threat.eps)
+        point = threat.random_start(x, generator)
+        model.train(not self.eval_mode)
+        try:
+            for _ in range(self.num_steps):
+                point = point.detach().requires_grad_()
+                gradient = input_gradient(loss(model(point)), point)
+                point = threat.step(point.detach(), gradient, share * self.step_size)
+                point = threat.project(point, x)
+        finally:
+            model.train()
+        return point.detach()
+
+
+@dataclass(frozen=True)
+class Adversarial:
+    """Cross-entropy on attacked images (paper 3.2.2, equation 3; Madry et al., 2017).
+
+    "Alternates between clean and adversarial examples with equal probability" is read as a coin
+    per batch.
+
+    Attributes:
+        attacker: the inner maximization.
+        probability: that a batch is attacked; 1 is Madry et al.'s training.
+        clean: the outer loss.
+    """
+
+    attacker: Attacker
+    probability: float = 0.5
+    clean: Standard = Standard()
+
+    def __call__(
+        self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
+    ) -> Step:
+        """Loss of the batch, attacked or clean; arguments as in :class:`Objective`."""
+        x = batch.x
+        if torch.rand((), generator=generator).item() < self.probability:
+
+            def loss(logits: Tensor) -> Tensor:
+                return functional.cross_entropy(logits, batch.y, reduction="sum")
+
+            x = self.attacker(model, x, loss, generator, epoch)
+        return self.clean.on(model, x, batch.y)
+
+
+@dataclass(frozen=True)
+class Trades:
+    """Cross-entropy on clean images plus a pull of attacked predictions towards clean ones.
+
+    TRADES (Zhang et al., 2019, equation 5): CE(f(x), y) + beta KL(f(x) || f(x')), where x' is found
+    by climbing the same divergence.
+
+    Attributes:
+        attacker: the inner maximization.
+        beta: weight of the pull (1/lambda in the source).
+        clean: the clean loss.
+    """
+
+    attacker: Attacker
+    beta: float = 6.0
+    clean: Standard = Standard()
+
+    def __call__(
+        self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
+    ) -> Step:
+        """Both terms on the batch; arguments as in :class:`Objective`."""
+        model.train(not self.attacker.eval_mode)
+        with torch.no_grad():
+            target = model(batch.x).softmax(1)
+        model.train()
+
+        def divergence(logits: Tensor) -> Tensor:
+            return functional.kl_div(logits.log_softmax(1), target, reduction="sum")
+
+        x_adv = self.attacker(model, batch.x, divergence, generator, epoch)
+        step = self.clean.on(model, batch.x, batch.y)
+        pull = functional.kl_div(
+            model(x_adv).log_softmax(1), step.logits.softmax(1), reduction="batchmean"
+        )
+        return Step(step.loss + self.beta * pull, step.logits)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Cross-entropy on images with Gaussian noise, for smoothing (Cohen et al., 2019, section 3.3).
+
+    Attributes:
+        sigma: standard deviation of the noise in [0, 1] units; noisy images are not clipped.
+        clean: the loss.
+    """
+
+    sigma: float = 0.25
+    clean: Standard = Standard()
+
+    def __call__(
+        self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
+    ) -> Step:
+        """Loss of the noisy batch; arguments as in :class:`Objective`."""
+        noise = torch.randn(batch.x.shape, generator=generator).to(batch.x)
+        return self.clean.on(model, batch.x + self.sigma * noise, batch.y)
