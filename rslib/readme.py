@@ -36,7 +36,7 @@ def published(profile: str, *, root: Path = PROJECT, seed: int = 0) -> Run:
 
 def block(run: Run) -> str:
     """The README's table in Markdown, and the line that says where it comes from."""
-    frame = tables.table2(run)
+    frame = tables.table2(run, tables.BASELINES)
     return "\n".join(
         [*_lines(frame), "", f"{frame.attrs['stamp']}. Square brackets: 95 % intervals."]
     )
@@ -78,7 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = published(parser.parse_args(arguments).profile)
     text = insert((PROJECT / "README.md").read_text(), block(run))
     with records.atomic(PROJECT / PICTURE) as temporary:
-        figures.figure2(run).savefig(temporary, format="png", dpi=150, facecolor="white")
+        figures.figure2(run, tables.BASELINES).savefig(
+            temporary, format="png", dpi=150, facecolor="white"
+        )
     with records.atomic(PROJECT / "README.md") as temporary:
         temporary.write_text(text)
     return 0

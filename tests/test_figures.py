@@ -3,8 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
-from test_tables import DEVICE, HISTORY, RESNET, VIT, make_run
+from known_run import DEVICE, HISTORY, RESNET, ROBUST_RESNET, VIT, make_run
 
 from rslib import figures
 from rslib.records import RecordError
@@ -41,7 +40,7 @@ def test_figure1_draws_histories_and_accuracies(cifar_run):
     figure = figures.figure1(cifar_run)
     dynamics = by_title(figure, "Training dynamics")
     validation = dynamics.lines[0]
-    assert validation.get_label() == f"{figures.tables.architecture_label(RESNET)}, validation"
+    assert validation.get_label() == "ResNet-18, validation"
     assert validation.get_ydata() == pytest.approx([40, 70, 60])
     assert dynamics.lines[1].get_ydata() == pytest.approx([30, 60, 90])
     assert dynamics.lines[2].get_xydata().tolist() == [[2, pytest.approx(70)]]  # the epoch kept
@@ -56,24 +55,49 @@ def test_figure1_draws_histories_and_accuracies(cifar_run):
 def test_figure2_draws_success_and_plane(cifar_run):
     figure = figures.figure2(cifar_run)
     success = by_title(figure, "Attack success")
-    heights = [bar.get_height() for bar in success.patches]
-    # FGSM leaves 4 and 2 of 8 images, PGD 1 and 0.
-    assert heights == pytest.approx([50, 75, 87.5, 100])
-    assert [mark[1] for mark in paper_marks(success)] == pytest.approx(
-        [67.1, 68.5, 99.9, 100], abs=0.05
+    lengths = [bar.get_width() for bar in success.patches]
+    # Of 8 images FGSM leaves 4, 7, 2 and 6, PGD 1, 5, 0 and 3.
+    assert lengths == pytest.approx([50, 12.5, 75, 25, 87.5, 37.5, 100, 62.5])
+    places = [bar.get_y() + bar.get_height() / 2 for bar in success.patches]
+    assert places == pytest.approx([-0.19, 0.81, 1.81, 2.81, 0.19, 1.19, 2.19, 3.19])
+    assert [t.get_text() for t in success.get_yticklabels()] == [
+        "ResNet-18\nstandard",
+        "ResNet-18\nadversarial",
+        "ViT-Small\nstandard",
+        "ViT-Small\nadversarial",
+    ]
+    assert [mark[0] for mark in paper_marks(success)] == pytest.approx(
+        [67.1, 16.7, 68.5, 17.1, 99.9, 48.0, 100, 53.4], abs=0.05
     )
     plane = by_title(figure, "Accuracy and robustness")
     points = {c.get_label(): c.lines[0].get_xydata()[0].tolist() for c in plane.containers}
-    assert points == {RESNET: [pytest.approx(80), 10], VIT: [75, 0]}
+    assert points[RESNET] == [pytest.approx(80), 10]
+    assert points[ROBUST_RESNET] == [pytest.approx(70), 50]
+    assert points[VIT] == [75, 0]
     hollow = {
         line.get_label(): line.get_xydata()[0].tolist()
         for line in plane.lines
         if "paper" in line.get_label()
     }
-    assert hollow == {f"{RESNET}, paper": [94.8, 0.1], f"{VIT}, paper": [91.2, 0.0]}
+    assert hollow[f"{RESNET}, paper"] == [94.8, 0.1]
+    assert hollow[f"{ROBUST_RESNET}, paper"] == [86.9, 45.2]
     low, high = plane.get_xlim()
-    assert low < 75 and high > 94.8
-    assert {"FGSM", "PGD"} <= set(legend(figure))
+    assert low < 65 and high > 94.8
+    assert {"FGSM", "PGD", "standard", "adversarial"} <= set(legend(figure))
+
+
+def test_figure2_stays_legible_with_eight_models(tmp_path):
+    objectives = ("standard", "adversarial", "purely_adversarial", "trades")
+    names = [f"{a}-{o}" for a in ("resnet18", "vit_small") for o in objectives]
+    figure = figures.figure2(make_run(tmp_path, models=dict.fromkeys(names, (14, 7, 5, 6))), names)
+    figure.draw_without_rendering()
+    success = by_title(figure, "Attack success")
+    boxes = [t.get_window_extent() for t in [*success.texts, *success.get_yticklabels()]]
+    assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[k + 1 :])
+    plane = by_title(figure, "Accuracy and robustness")
+    assert len({c.lines[0].get_marker() for c in plane.containers}) == 4
+    assert figure.legends[0].get_window_extent().width <= figure.bbox.width
+    assert figure.get_tightbbox().x1 <= figures.WIDTH + 0.05
 
 
 def test_intervals_are_drawn_both_ways(run):
@@ -133,74 +157,8 @@ def test_figures_are_closed_legible_and_leave_the_style_alone(run):
     assert plt.get_fignums() == []
     assert dict(plt.rcParams) == before
     assert figure.get_size_inches()[0] == figures.WIDTH
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     texts = [t for t in figure.findobj(plt.Text) if t.get_text() and t.get_visible()]
     assert min(t.get_fontsize() for t in texts) >= 8
     box = figure.get_tightbbox()
     assert box.x0 >= -0.05 and box.x1 <= figures.WIDTH + 0.05
-
-
-def test_image_grid_shows_images_titles_and_outlines():
-    images = torch.zeros(12, 3, 4, 4, dtype=torch.uint8)
-    images[0] = 255
-    masks = torch.zeros(12, 4, 4, dtype=torch.bool)
-    masks[0, 1:3, 1:3] = True
-    figure = figures.image_grid(
-        images, [f"class {k}" for k in range(12)], masks=masks, columns=5, footer="stamp"
-    )
-    shown = [axis for axis in figure.axes if axis.images]
-    assert (len(figure.axes), len(shown)) == (15, 12)
-    assert shown[0].images[0].get_array().min() == 1
-    assert shown[11].get_title() == "class 11"
-    outline = shown[0].collections[0].get_segments()
-    assert len(outline) == 8  # a square of 2 x 2 pixels has a border of 8 pixel sides
-    corners = np.concatenate(outline)
-    assert (corners.min(), corners.max()) == (0.5, 2.5)
-    assert footer(figure) == "stamp"
-
-
-def test_image_grid_refuses_what_does_not_fit():
-    with pytest.raises(ValueError, match="2 titles for 3 images"):
-        figures.image_grid(torch.zeros(3, 3, 4, 4), ["a", "b"])
-    with pytest.raises(ValueError, match="needed"):
-        figures.image_grid(torch.zeros(3, 4, 4, 3))
-    with pytest.raises(ValueError, match=r"span \[0, 2\]"):
-        figures.image_grid(torch.full((1, 3, 4, 4), 2.0) * torch.tensor([0.0, 1, 1, 1]))
-
-
-def test_attack_anatomy_magnifies_and_compares():
-    x = torch.full((2, 3, 4, 4), 0.5)
-    x_adv = x.clone()
-    x_adv[0, 0, 0, 0] += 8 / 255
-    x_adv[1, :, 1, 1] -= 4 / 255
-    before = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1]])
-    after = torch.tensor([[0.2, 0.8, 0.0], [0.1, 0.3, 0.6]])
-    figure = figures.attack_anatomy(
-        x, x_adv, before, after, ["cat", "dog", "ship"], labels=[0, 1], eps=8 / 255, top=1
-    )
-    assert len(figure.axes) == 8
-    clean, change, attacked, belief = figure.axes[:4]
-    assert clean.get_title() == "cat\nclean: cat, 90 %"
-    assert attacked.get_title() == "\nattacked: dog, 80 %"
-    assert change.get_title() == "change, ×16\n≤ 8/255"
-    magnified = np.asarray(change.images[0].get_array())
-    assert magnified[0, 0] == pytest.approx([1, 0.5, 0.5], abs=1e-6)
-    second = np.asarray(figure.axes[5].images[0].get_array())
-    assert second[1, 1] == pytest.approx([0.25] * 3, abs=1e-6)
-    assert [t.get_text() for t in belief.get_yticklabels()] == ["dog", "cat"]
-    assert [bar.get_width() for bar in belief.patches] == pytest.approx([10, 90, 80, 20])
-
-
-def test_attack_anatomy_takes_one_image_and_refuses_mismatches():
-    x, p = torch.rand(3, 4, 4), torch.tensor([0.5, 0.5])
-    assert len(figures.attack_anatomy(x, x, p, p, ["cat", "dog"]).axes) == 4
-    with pytest.raises(ValueError, match="shapes disagree"):
-        figures.attack_anatomy(x, x, p, p, ["cat", "dog", "ship"])
-
-
-def test_loss_trace_starts_at_step_0():
-    figure = figures.loss_trace({"ResNet-18": torch.tensor([0.1, 1.0, 2.0])}, footer="stamp")
-    (axis,) = figure.axes
-    assert axis.lines[0].get_xydata() == pytest.approx(np.array([[0, 0.1], [1, 1], [2, 2]]))
-    assert axis.get_legend().get_texts()[0].get_text() == "ResNet-18"
-    assert footer(figure) == "stamp"

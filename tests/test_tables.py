@@ -1,4 +1,4 @@
-"""Tables against outcomes counted by hand, in a run directory written by hand."""
+"""Tables 1 and 2 against outcomes counted by hand, in a run directory written by hand."""
 
 import json
 import math
@@ -6,115 +6,24 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from known_run import (
+    DEVICE,
+    RESNET,
+    ROBUST_RESNET,
+    ROBUST_VIT,
+    VIT,
+    attack_record,
+    clean_record,
+    make_run,
+    pick,
+    wilson,
+)
 
-from rslib import records, settings, tables
+from rslib import _numbers, paper, settings, tables
 from rslib.metrics import expected_calibration_error
 from rslib.records import RecordError
 from rslib.run import Run
-
-DEVICE = "CPU, 2 threads"
-RESNET, VIT = "resnet18-standard", "vit_small-standard"
-# Per model: right clean of 20; of the 10 attacked images the first 8 are right clean, and these
-# many of them survive FGSM, PGD, and PGD's last iterate.
-OUTCOMES = {RESNET: (16, 4, 1, 2), VIT: (15, 2, 0, 0)}
-HISTORY = [
-    {
-        "epoch": epoch,
-        "learning_rate": 0.1 / epoch,
-        "train_loss": 2.0 / epoch,
-        "train_accuracy": 0.3 * epoch,
-        "validation_loss": 2.2 / epoch,
-        "validation_accuracy": accuracy,
-        "seconds": 10.0,
-    }
-    for epoch, accuracy in ((1, 0.4), (2, 0.7), (3, 0.6))
-]
-
-
-def make_run(root, *, profile="smoke", models=OUTCOMES, **overrides):
-    """A run whose directory holds summaries and records of known outcomes."""
-    run = Run(settings.load(profile, {"device": "cpu", **overrides}), 0, root=root, progress=False)
-    made = {"device": DEVICE, "revision": "abc", "date": "2025-07-01T00:00:00+00:00"}
-    for name, (clean, fgsm, pgd, last) in models.items():
-        architecture, _, objective = name.partition("-")
-        summary = {
-            "name": name,
-            "architecture": architecture,
-            "objective": objective,
-            "inputs": {"model": name},
-            "weights": {"best": name},
-            "recipe": {"learning_rate": 0.1},
-            "train_images": 4000,
-            "parameters": 11_173_962,
-            "best_epoch": 2,
-            "seconds": 5400.0,
-            "history": HISTORY,
-            "provenance": made,
-        }
-        records.write_json(run._model_folder(name) / "model.json", summary)
-        for kind, frame in {
-            "clean": clean_record(clean),
-            "fgsm": attack_record(fgsm),
-            "pgd": attack_record(pgd).assign(correct_last=np.arange(10) < last),
-        }.items():
-            about = {
-                "model": name,
-                "evaluation": kind,
-                "inputs": {"evaluation": kind, "model": name},
-                "profile": profile,
-                "seed": 0,
-                "n": len(frame),
-                "seconds": 1.0,
-                "provenance": made,
-            }
-            records.write_record(run._record_path(name, kind), frame, about)
-    return run
-
-
-def clean_record(right):
-    """20 images, half of confidence 0.9 and half of 0.6; the first `right` are right."""
-    label = np.arange(20) % 10
-    prediction = np.where(np.arange(20) < right, label, (label + 1) % 10)
-    confidence = np.where(np.arange(20) % 2 == 0, 0.9, 0.6)
-    probabilities = np.repeat((1 - confidence[:, None]) / 9, 10, axis=1)
-    probabilities[np.arange(20), prediction] = confidence
-    columns = {
-        "image": np.arange(20),
-        "label": label,
-        "prediction": prediction,
-        "correct": prediction == label,
-        "confidence": confidence,
-        "loss": -np.log(probabilities[np.arange(20), label]),
-    }
-    return pd.DataFrame(columns | {f"p{c}": probabilities[:, c] for c in range(10)})
-
-
-def attack_record(survive):
-    """10 images of which 8 are right clean and the first `survive` under attack."""
-    correct = np.arange(10) < survive
-    label = np.arange(10)
-    return pd.DataFrame(
-        {
-            "image": np.arange(10),
-            "label": label,
-            "clean_correct": np.arange(10) < 8,
-            "prediction": np.where(correct, label, (label + 1) % 10),
-            "correct": correct,
-            "distance": 8 / 255,
-        }
-    )
-
-
-def wilson(k, n, z=1.959963984540054):
-    """Wilson's interval in percent, from its textbook formula."""
-    p, d = k / n, 1 + z * z / n
-    center, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return 100 * (center - half) / d, 100 * (center + half) / d
-
-
-def pick(frame, name, quantity):
-    (row,) = frame[(frame.model == name) & (frame.quantity == quantity)].to_dict("records")
-    return row
+from rslib.training.plan import OBJECTIVES
 
 
 @pytest.fixture
@@ -139,7 +48,7 @@ def test_table1_counts_and_intervals(run):
 
 
 def test_calibration_error_by_hand(run):
-    # Right: images 0 to 15, so 8 of 10 at confidence 0.9 and 8 of 10 at 0.6:
+    # Wrong: images 8, 9, 18 and 19, so 8 of 10 are right at confidence 0.9 and 8 of 10 at 0.6:
     # (10 * |0.8 - 0.9| + 10 * |0.8 - 0.6|) / 20.
     row = pick(tables.table1(run), RESNET, "ece")
     assert row["ours"] == pytest.approx(0.15)
@@ -205,6 +114,36 @@ def test_attack_success_without_right_images_is_refused():
         tables.attack_success(record)
 
 
+def test_table2_has_the_papers_rows_in_its_order(tmp_path):
+    frame = tables.table2(make_run(tmp_path, profile="paper"))
+    assert list(frame.model.unique()) == [RESNET, ROBUST_RESNET, VIT, ROBUST_VIT]
+    for name in frame.model.unique():
+        for quantity in ("clean_accuracy", "fgsm_accuracy", "pgd_accuracy", "attack_success"):
+            row, printed = pick(frame, name, quantity), paper.value("table2", name, quantity).value
+            assert row["paper"] == printed
+            assert row["difference"] == pytest.approx(row["ours"] - printed)
+    row = pick(frame, ROBUST_RESNET, "pgd_accuracy")
+    assert (row["training"], row["ours"]) == ("Adversarial", pytest.approx(50))
+
+
+def test_table2_takes_models_the_paper_does_not_report(tmp_path):
+    names = ["resnet18-standard", "resnet18-trades", "resnet18-noise"]
+    run = make_run(tmp_path, models=dict.fromkeys(names, (14, 7, 5, 6)))
+    frame = tables.table2(run, names)
+    assert frame[frame.model == names[1]].paper.isna().all()
+    assert pick(frame, names[2], "pgd_accuracy")["training"] == "Gaussian noise"
+    shown = tables.show(frame)
+    markup, text = shown._repr_html_(), repr(shown)
+    assert markup.count("<i>not reported</i>") == 2
+    assert 'colspan="6"' in markup and markup.count('rowspan="4"') == 1
+    assert markup.count('rowspan="3"') == 2
+    assert text.count("not reported") == 2
+    assert "TRADES" in text and "Gaussian noise" in text
+    values = tables.values(frame)
+    assert "table2_resnet18_trades_pgd_accuracy_paper" not in values
+    assert values["table2_resnet18_trades_pgd_accuracy_versus"] == "not reported by the paper"
+
+
 def test_differences_only_where_numbers_compare(run, tmp_path):
     shapes = tables.table1(run)
     assert pick(shapes, RESNET, "clean_accuracy")["incomparable"] == "Shapes"
@@ -224,7 +163,14 @@ def test_names_say_where_sizes_differ(run, tmp_path):
     assert tables.model_label(run, VIT) == "ViT-Small (dim 48, depth 3, heads 3, patch 4)"
     full = Run(settings.load("paper"), root=tmp_path)
     assert tables.model_label(full, VIT) == "ViT-Small"
-    assert tables.training_label("resnet18-noise_trained") == "Noise trained"
+    labels = {name: tables.training_label(f"resnet18-{name}") for name in OBJECTIVES}
+    assert labels == {
+        "standard": "Standard",
+        "adversarial": "Adversarial",
+        "purely_adversarial": "Adversarial (every batch)",
+        "trades": "TRADES",
+        "noise": "Gaussian noise",
+    }
 
 
 def test_values_are_plain_and_complete(cifar_run):
@@ -240,6 +186,11 @@ def test_values_are_plain_and_complete(cifar_run):
     assert found["table2_vit_small_standard_clean_accuracy_versus"] == "−16.2 points"
     assert found["table2_resnet18_standard_fgsm_success_versus"] == "not reported by the paper"
     assert f"{DEVICE}; n = 20 test images (FGSM and PGD 10)" in found["table2_stamp"]
+
+
+def test_a_table_of_no_model_is_refused(run):
+    with pytest.raises(ValueError, match="at least one model"):
+        tables.table2(run, [])
 
 
 def test_values_have_the_same_keys_in_every_profile(run, cifar_run):
@@ -330,7 +281,13 @@ def test_stamp_names_devices_of_the_records(run):
         (76_543, "count", "76.5 k"),
         (94.84, "%", "94.8"),
         (0.0321, "", "0.032"),
+        (1234, "images", "1,234"),
+        (2.25, "points", "+2.2"),
+        (-2.06, "points", "−2.1"),
+        (-0.04, "points", "0.0"),
+        (0.0321, "p", "0.032"),
+        (0.0009, "p", "< 0.001"),
     ],
 )
 def test_numbers_are_written_as_in_the_paper(value, unit, text):
-    assert tables._format(value, unit) == text
+    assert _numbers.written(value, unit) == text

@@ -1,0 +1,225 @@
+"""What all figures share: canvas, last line, colors, marks, legends."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import numpy as np
+
+from rslib import labels, paper
+from rslib.estimates import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from rslib.run import Run
+
+P = ParamSpec("P")
+
+WIDTH = 7.5
+BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
+SKY, ORANGE, PURPLE, GREY = "#56B4E9", "#E69F00", "#CC79A7", "#595959"
+CYCLE = (BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE)
+DASHES = ("-", "--", "-.", ":")
+
+PAPER = {
+    "marker": "D",
+    "linestyle": "",
+    "markersize": 6.5,
+    "markerfacecolor": "white",
+    "markeredgecolor": "black",
+    "markeredgewidth": 1.3,
+}
+
+_COLORS = {"resnet18": BLUE, "vit_small": VERMILION, "alexnet": GREEN}
+_MARKERS = {
+    "standard": "o",
+    "adversarial": "s",
+    "purely_adversarial": "P",
+    "trades": "v",
+    "noise": "X",
+    "aligned": "^",
+}
+# Where one panel is one architecture: neither blue nor vermilion, which tell architectures apart.
+_TRAININGS = {
+    "standard": ("black", "-"),
+    "adversarial": (PURPLE, "--"),
+    "purely_adversarial": (ORANGE, "-."),
+    "trades": (SKY, (0, (1, 1))),
+    "noise": (GREEN, (0, (6, 1.5))),
+    "aligned": (GREY, ":"),
+}
+_STYLE = {
+    "figure.dpi": 150,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "text.color": "black",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.facecolor": "white",
+    "axes.edgecolor": "#444444",
+    "axes.labelcolor": "black",
+    "axes.labelsize": 9,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "xtick.color": "#222222",
+    "ytick.color": "#222222",
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "errorbar.capsize": 3,
+    "image.interpolation": "nearest",
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+}
+_FOOTER_SIZE = 8
+_LINE_INCHES = 0.16
+# Letters that fit into a legend's line at book width, with the room that a handle takes.
+_LEGEND_LETTERS, _HANDLE_LETTERS = 116, 7
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw in this style, and take the figure from pyplot, which would show it twice."""
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        import matplotlib.pyplot as plt
+
+        with plt.rc_context(_STYLE):
+            figure = draw(*args, **kwargs)
+        plt.close(figure)
+        return figure
+
+    return drawn
+
+
+def canvas(
+    places: list[list[str]], *, height: float, footer: str, **ratios: Any
+) -> tuple[Figure, dict[str, Axes]]:
+    """A figure of book width with named axes and a last line of text."""
+    import matplotlib.pyplot as plt
+
+    room = _LINE_INCHES * len(footer.splitlines())
+    total = height + room
+    figure = plt.figure(figsize=(WIDTH, total), layout="constrained")
+    figure.get_layout_engine().set(rect=(0, room / total, 1, 1 - room / total))
+    axes = figure.subplot_mosaic(places, gridspec_kw=ratios)
+    if footer:
+        figure.text(
+            0.005, 0.03 / total, footer, fontsize=_FOOTER_SIZE, color=GREY, va="bottom",
+            ha="left", linespacing=1.3, gid="footer",
+        )  # fmt: skip
+    return figure, axes
+
+
+def footer(
+    run: Run,
+    names: Sequence[str],
+    sources: Iterable[Mapping[str, Any]],
+    *,
+    images: int | None = None,
+) -> str:
+    """The stamp, and below it the sizes of nets that are not the paper's."""
+    sources = list(sources)
+    counted = images or labels.images(sources) or None
+    lines = [labels.stamp(run, counted, sources=sources), labels.sizes(run, names)]
+    return "\n".join(filter(None, lines))
+
+
+def legend(figure: Figure, handles: Sequence[Any]) -> None:
+    """One legend for all panels, above them, where it cannot hide a point."""
+    letters = sum(len(handle.get_label()) + _HANDLE_LETTERS for handle in handles)
+    lines = -(-letters // _LEGEND_LETTERS)
+    figure.legend(
+        handles=handles,
+        loc="outside upper left",
+        ncols=-(-len(handles) // lines),
+        columnspacing=1.3,
+        handletextpad=0.5,
+        borderpad=0.1,
+    )
+
+
+def architectures(names: Sequence[str]) -> list[Any]:
+    """A legend's entries for the architectures of some models."""
+    found = {labels.architecture_label(name): color(name) for name in names}
+    return [line(label, color=shade, linewidth=4) for label, shade in found.items()]
+
+
+def trainings(names: Sequence[str]) -> list[Any]:
+    """A legend's entries for the marks of some models' trainings."""
+    found = {labels.training_phrase(name): marker(name) for name in names}
+    return [line(label, color=GREY, marker=mark, ls="") for label, mark in found.items()]
+
+
+def line(label: str, **look: Any) -> Any:
+    """A legend's entry."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label=label, **look)
+
+
+def patch(label: str, **look: Any) -> Any:
+    """A legend's entry for a bar or an area."""
+    from matplotlib.patches import Patch
+
+    return Patch(label=label, **look)
+
+
+def paper_handle(run: Run) -> list[Any]:
+    """A legend's entry for the paper's marks, where they are drawn."""
+    return [line("paper (hollow)", **PAPER)] if labels.comparable(run) else []
+
+
+def paper_value(run: Run, table: str, name: str, quantity: str) -> float | None:
+    """What the paper reports, where it speaks of this data set and has the number."""
+    found = paper.find(table, name, quantity) if labels.comparable(run) else None
+    return None if found is None else found.value
+
+
+def color(name: str) -> str:
+    """A model's color, by its architecture."""
+    return _COLORS.get(name.partition("-")[0], GREY)
+
+
+def marker(name: str) -> str:
+    """A model's mark, by its training."""
+    return _MARKERS.get(name.partition("-")[2], "o")
+
+
+def training_look(name: str) -> dict[str, Any]:
+    """Color and dashes of a model's curve, by its training."""
+    shade, dashes = _TRAININGS.get(name.partition("-")[2], (GREY, "-"))
+    return {"color": shade, "linestyle": dashes}
+
+
+def tint(shade: str) -> tuple[float, ...]:
+    """A light version of a color."""
+    from matplotlib.colors import to_rgb
+
+    return tuple(0.35 * channel + 0.65 for channel in to_rgb(shade))
+
+
+def reach(estimate: Estimate) -> np.ndarray:
+    """How far an interval reaches below and above its estimate, (2, 1)."""
+    ends = [[estimate.value - estimate.low], [estimate.high - estimate.value]]
+    return np.maximum(0.0, ends)
+
+
+def whole_numbers(axis: Axes) -> None:
+    """Ticks at whole numbers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,0 +1,275 @@
+"""Numbers from per-image records, each with its interval: what tables and figures state.
+
+Intervals are over images. They speak of these weights, not of the training method: that would take
+several seeds. Accuracies are in percent, as the paper prints them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rslib.records import RecordError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_RESAMPLES = 1000
+# Radii may have been stored in single precision.
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval, in one unit.
+
+    Attributes:
+        value: the number.
+        low: lower end of its interval, or None where it has none.
+        high: upper end.
+        n: images it rests on, or None where it is not about images.
+        method: how the interval was made, such as ``"Wilson"`` or ``"bootstrap"``.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    method: str = ""
+
+
+def on_images(record: pd.DataFrame, images: Iterable[int]) -> pd.DataFrame:
+    """The rows of a record that are about the given images, in their order.
+
+    Args:
+        record: with the column ``image``.
+        images: positions in the canonical test order.
+
+    Raises:
+        RecordError: the record lacks some of them.
+    """
+    wanted = np.asarray(list(images))
+    missing = int((~np.isin(wanted, record["image"])).sum())
+    if missing:
+        about = record.attrs
+        raise RecordError(
+            f"the {about.get('evaluation', '')} record of {about.get('model', 'a model')} holds "
+            f"{len(record)} images and lacks {missing} of the {len(wanted)} to compare on: set its "
+            "n in the settings as high as the other's, or leave it out"
+        )
+    return record.set_index("image").loc[wanted].reset_index()
+
+
+def accuracy(correct: Iterable[bool], *, confidence: float = 0.95) -> Estimate:
+    """The share of images that are right, in percent, with its Wilson interval.
+
+    Args:
+        correct: (n,) right or wrong, per image.
+        confidence: coverage of the interval.
+    """
+    correct = np.asarray(correct, dtype=bool)
+    return _proportion(int(correct.sum()), len(correct), confidence)
+
+
+def attack_success(record: pd.DataFrame, *, confidence: float = 0.95) -> Estimate:
+    """The share of correctly classified images that an attack turns, in percent (paper 4.2).
+
+    It equals 1 - attacked accuracy / clean accuracy on the same images, which is how the paper's
+    Table 2 computes it. Given the images that are right when clean, it is a proportion, so its
+    interval is Wilson's; a bootstrap would give an attack that never failed no uncertainty at all.
+
+    Args:
+        record: of an attack, with ``clean_correct`` and ``correct``.
+        confidence: coverage of the interval.
+
+    Returns:
+        The estimate; its n counts the images that are right when clean.
+
+    Raises:
+        RecordError: no image is right when clean.
+    """
+    right = record["clean_correct"].to_numpy(bool)
+    if not right.any():
+        raise RecordError(
+            f"attack success is undefined: the model of this {len(record)}-image record is right "
+            "on none of them when clean. Train it longer, or attack more images"
+        )
+    held = int(record["correct"].to_numpy(bool)[right].sum())
+    return _proportion(int(right.sum()) - held, int(right.sum()), confidence)
+
+
+def paired_difference(
+    first: Iterable[bool], second: Iterable[bool], *, confidence: float = 0.95
+) -> Estimate:
+    """Accuracy less accuracy on the same images, in percentage points.
+
+    The interval rests on the images on which the two differ, with half an image added to each cell
+    of the 2 x 2 table, so that two models that never differ still keep some uncertainty.
+
+    Source: Agresti and Min, Statistics in Medicine 24 (2005) 729-740.
+
+    Args:
+        first: (n,) right or wrong, per image.
+        second: the same images in the same order.
+        confidence: coverage of the interval.
+    """
+    from scipy.stats import norm
+
+    first, second = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+    n, more = len(first), len(first) + 2
+    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
+    gap = only_first - only_second
+    spread = math.sqrt(only_first + only_second + 1 - gap**2 / more) / more
+    reach = float(norm.ppf(0.5 + confidence / 2)) * spread
+    low, high = max(-1.0, gap / more - reach), min(1.0, gap / more + reach)
+    return Estimate(100 * gap / n, 100 * low, 100 * high, n, "Agresti-Min")
+
+
+def certified_accuracy(
+    record: pd.DataFrame, radius: float, *, confidence: float = 0.95
+) -> Estimate:
+    """The share of images certified right within an l2 radius, in percent (paper 3.2.2).
+
+    Args:
+        record: of smoothing, with ``correct`` (False where it abstains) and ``radius``.
+        radius: in [0, 1] pixel units; at 0 it is the accuracy of the smoothed classifier, with
+            abstentions counted as wrong.
+        confidence: coverage of the interval.
+    """
+    reached = record["radius"].to_numpy(float) >= radius * (1 - _TOLERANCE)
+    return accuracy(record["correct"].to_numpy(bool) & reached, confidence=confidence)
+
+
+def mean_radius(record: pd.DataFrame, *, confidence: float = 0.95) -> Estimate:
+    """The mean certified l2 radius, wrong answers and abstentions counted as 0 (paper 3.2.2).
+
+    It is the area under the curve of certified accuracy.
+
+    Args:
+        record: of smoothing, with ``correct`` and ``radius``.
+        confidence: coverage of the bootstrap interval; there is none where all images agree.
+    """
+    from rslib.metrics import bootstrap_interval
+
+    radii = np.where(record["correct"].to_numpy(bool), record["radius"].to_numpy(float), 0.0)
+    if np.ptp(radii) == 0:
+        return Estimate(float(radii[0]), n=len(radii))
+    low, high = bootstrap_interval(radii, confidence=confidence, resamples=_RESAMPLES)
+    return Estimate(float(radii.mean()), low, high, len(radii), "bootstrap")
+
+
+def calibration_error(
+    record: pd.DataFrame, *, bins: int = 15, binning: str = "width", confidence: float = 0.95
+) -> Estimate:
+    """Expected calibration error of a clean record (paper 4.1), with a bootstrap interval.
+
+    Resampled calibration errors lie above the estimate (bins get noisier), so their percentiles are
+    moved down by their mean excess; the interval then surrounds the estimate. It says how far the
+    estimate moves from one sample of images to another; the estimate itself leans high, by about
+    the same excess, so even a perfectly calibrated model does not measure 0.
+
+    Args:
+        record: with the class probabilities p0, p1, ... and ``label``.
+        bins: number of bins of confidence.
+        binning: ``"width"`` (bins equally wide) or ``"mass"`` (bins with equally many images).
+        confidence: coverage of the interval.
+    """
+    from scipy.stats import bootstrap
+
+    from rslib.metrics import expected_calibration_error
+
+    probabilities, label = _probabilities(record), record["label"].to_numpy()
+    estimate = expected_calibration_error(probabilities, label, bins=bins, binning=binning)
+    # With each image's bin fixed, a resample costs one count: bins need not be cut again.
+    certainty, right = probabilities.max(1), probabilities.argmax(1) == label
+    gap, place = certainty - right, _bins(certainty, bins, binning)
+
+    def error(drawn: np.ndarray) -> float:
+        return float(np.abs(np.bincount(place[drawn], weights=gap[drawn])).sum() / len(drawn))
+
+    result = bootstrap(
+        (np.arange(len(gap)),),
+        error,
+        vectorized=False,
+        batch=100,
+        n_resamples=_RESAMPLES,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    low, high = result.confidence_interval
+    excess = float(result.bootstrap_distribution.mean()) - estimate
+    return Estimate(
+        estimate,
+        max(0.0, min(estimate, float(low) - excess)),
+        min(1.0, max(estimate, float(high) - excess)),
+        len(record),
+        "bootstrap",
+    )
+
+
+def reliability(
+    record: pd.DataFrame, *, bins: int = 15, binning: str = "width", confidence: float = 0.95
+) -> pd.DataFrame:
+    """What a reliability diagram shows: accuracy against confidence, bin by bin (paper 4.1).
+
+    Args:
+        record: a clean record.
+        bins: number of bins of confidence.
+        binning: ``"width"`` or ``"mass"``.
+        confidence: coverage of the intervals.
+
+    Returns:
+        One row per bin that holds an image: n, mean confidence, accuracy, and the ends low and high
+        of its Wilson interval; all but n as fractions. The calibration error is the mean of
+        ``|accuracy - confidence|`` weighted by n.
+    """
+    import pandas as pd
+
+    probabilities = _probabilities(record)
+    certainty = probabilities.max(1)
+    right = probabilities.argmax(1) == record["label"].to_numpy()
+    place = _bins(certainty, bins, binning)
+    rows = []
+    for number in np.unique(place):
+        inside = place == number
+        found = accuracy(right[inside], confidence=confidence)
+        rows.append(
+            {
+                "n": int(inside.sum()),
+                "confidence": float(certainty[inside].mean()),
+                "accuracy": found.value / 100,
+                "low": found.low / 100,
+                "high": found.high / 100,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _proportion(count: int, n: int, confidence: float) -> Estimate:
+    from rslib.metrics import accuracy_interval
+
+    low, high = accuracy_interval(count, n, confidence=confidence)
+    return Estimate(100 * count / n, 100 * low, 100 * high, n, "Wilson")
+
+
+def _probabilities(record: pd.DataFrame) -> np.ndarray:
+    classes = [c for c in record.columns if c[:1] == "p" and c[1:].isdigit()]
+    return record[sorted(classes, key=lambda c: int(c[1:]))].to_numpy(float)
+
+
+def _bins(certainty: np.ndarray, bins: int, binning: str) -> np.ndarray:
+    """The bin of each image, (n,), cut as rslib.metrics cuts them."""
+    if binning == "width":
+        return np.searchsorted(np.linspace(0, 1, bins + 1), certainty, side="right") - 1
+    if binning == "mass":
+        order = np.argsort(certainty, kind="stable")
+        place = np.empty(len(order), dtype=int)
+        for number, part in enumerate(np.array_split(order, bins)):
+            place[part] = number
+        return place
+    raise ValueError(f"binning={binning!r} is unknown: use 'width' or 'mass'")

@@ -1,0 +1,236 @@
+"""How a table is kept: one row a number, what its caption needs in ``frame.attrs``, JSON on disk.
+
+:mod:`rslib.tables` fills such frames, :mod:`rslib.rendering` prints them, and :func:`values` hands
+their numbers to the prose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rslib import _numbers, labels, paper, records
+from rslib.estimates import Estimate
+from rslib.records import RecordError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rslib.run import Run
+
+
+def row(
+    run: Run,
+    table: str,
+    name: str,
+    quantity: str,
+    estimate: Estimate,
+    column: paper.Column | None = None,
+) -> dict[str, Any]:
+    """One number of a table, beside the paper's where the paper has it.
+
+    Args:
+        run: the run.
+        table: such as ``"table2"``.
+        name: of the model.
+        quantity: such as ``"pgd_accuracy"``.
+        estimate: our number.
+        column: header and unit; by default the paper's column of that table.
+    """
+    column = column or paper.TABLES[table].columns[quantity]
+    reported = paper.find(table, name, quantity)
+    reason = _incomparable(run, name, quantity) if reported else ""
+    return {
+        "table": table,
+        "model": name,
+        "label": labels.model_label(run, name),
+        "training": labels.training_label(name),
+        "quantity": quantity,
+        "header": column.header,
+        "unit": column.unit,
+        "paper": reported.value if reported else None,
+        "ours": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "n": estimate.n,
+        "method": estimate.method,
+        "difference": estimate.value - reported.value if reported and not reason else None,
+        "incomparable": reason,
+    }
+
+
+def build(
+    run: Run,
+    rows: Sequence[Mapping[str, Any]],
+    sources: Iterable[Mapping[str, Any]],
+    *,
+    title: str,
+    notes: Iterable[str],
+    same_images: bool = False,
+    intervals: str = "Wilson's score",
+    unreported: str = "not reported",
+    facts: Mapping[str, float | int | str] | None = None,
+) -> pd.DataFrame:
+    """A table from its rows.
+
+    Args:
+        run: the run.
+        rows: of :func:`row`, all of one table.
+        sources: metadata of the records and models that were read.
+        title: first sentence of the caption.
+        notes: its other sentences.
+        same_images: whether all numbers are about the images of the first, rather than about all
+            that ``sources`` hold.
+        intervals: how the intervals were made.
+        unreported: stands for the paper's values where it has none for a model; empty leaves out
+            the line.
+        facts: what :func:`values` tells beside the numbers, by name.
+
+    Returns:
+        The frame; its ``attrs`` are what :func:`save` calls metadata.
+
+    Raises:
+        ValueError: no rows.
+    """
+    if not rows:
+        raise ValueError("a table needs at least one model")
+    confidence = run.settings.evaluation.confidence
+    notes = [
+        *notes,
+        f"Square brackets: {100 * confidence:g} % interval over images ({intervals}).",
+    ]
+    if any(each["paper"] is not None for each in rows):
+        notes.append("The paper's values, in italics, are for full-size nets on CIFAR-10.")
+    sources = list(sources)
+    counted = rows[0]["n"] if same_images else labels.images(sources)
+    about = {
+        "table": rows[0]["table"],
+        "title": f"{title}.",
+        "stamp": labels.stamp(run, counted or None, sources=sources),
+        "notes": notes,
+        "unreported": unreported,
+        "facts": dict(facts or {}),
+        "profile": run.settings.profile,
+        "data": run.settings.data.name,
+        "seed": run.seed,
+        "confidence": confidence,
+        "settings": _settings_key(run),
+        "sources": [_source(s) for s in sources],
+    }
+    return _typed(rows, about)
+
+
+def save(run: Run, name: str, frame: pd.DataFrame) -> Path:
+    """Store a table as ``tables/<name>.json`` in the run's directory, atomically.
+
+    The document holds ``metadata`` (caption, profile, data set, devices, seed, hash of the
+    settings, the records read, facts) and ``rows``, a list of objects with these keys; null stands
+    for "none":
+
+    table, model, label, training, quantity, header, unit, paper, ours, low, high, n, method (of the
+    interval), difference (ours - paper, where the two compare) and incomparable (why they do not).
+
+    Returns:
+        The file's path.
+    """
+    rows = [
+        {key: None if _numbers.missing(value) else _plain(value) for key, value in each.items()}
+        for each in frame.to_dict("records")
+    ]
+    path = _path(run, name)
+    records.write_json(path, {"metadata": frame.attrs, "rows": rows})
+    return path
+
+
+def load(run: Run, name: str) -> pd.DataFrame:
+    """Read a table that :func:`save` stored.
+
+    Raises:
+        RecordError: it is missing, damaged, or was made with other settings.
+    """
+    path = _path(run, name)
+    document = records.read_json(path)
+    if document["metadata"]["settings"] != _settings_key(run):
+        raise RecordError(
+            f"{path} was made with other settings: run the notebook that makes {name} again"
+        )
+    return _typed(document["rows"], document["metadata"])
+
+
+def values(frame: pd.DataFrame) -> dict[str, float | int | str]:
+    """A table's numbers under flat names, for the prose.
+
+    Returns:
+        For each model and quantity, with the stem ``<table>_<model>_<quantity>`` such as
+        ``table2_resnet18_standard_pgd_accuracy`` (``-`` becomes ``_``): the stem itself (float);
+        ``_low``, ``_high`` (float) and ``_n`` (int) where it has them; ``_paper`` (float) where the
+        paper reports it; and as text ``_text`` (value with unit), ``_interval`` ("[90.6, 91.7]"),
+        ``_versus`` ("-3.6 points" or "not comparable (Shapes)"). For the table: ``<table>_stamp``
+        (profile, data, device, n, seed), and its own facts, such as ``autoattack_label``.
+    """
+    table = frame.attrs["table"]
+    found: dict[str, float | int | str] = {f"{table}_stamp": frame.attrs["stamp"]}
+    found |= {f"{table}_{name}": fact for name, fact in frame.attrs["facts"].items()}
+    for each in frame.to_dict("records"):
+        stem = f"{table}_{flat(each['model'])}_{each['quantity']}"
+        found[stem] = float(each["ours"])
+        for key in ("low", "high", "paper"):
+            if not _numbers.missing(each[key]):
+                found[f"{stem}_{key}"] = float(each[key])
+        if not _numbers.missing(each["n"]):
+            found[f"{stem}_n"] = int(each["n"])
+        found[f"{stem}_text"] = _numbers.quantity(each["ours"], each["unit"])
+        found[f"{stem}_interval"] = _numbers.interval(each) or "no interval"
+        found[f"{stem}_versus"] = _numbers.versus(each, spelled=True)
+    return found
+
+
+def flat(name: str) -> str:
+    """A name without ``-``, as keys of :func:`values` have it."""
+    return name.replace("-", "_")
+
+
+def _incomparable(run: Run, name: str, quantity: str) -> str:
+    if quantity == "parameters":
+        return "other size" if labels.model_size(run, name) else ""
+    if not labels.comparable(run):
+        return labels.dataset(run)
+    # The paper does not say what its training hours were measured on.
+    return "other hardware" if quantity == "training_hours" else ""
+
+
+def _source(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    made = attrs["provenance"]
+    return {
+        "model": attrs.get("model") or attrs.get("name"),
+        "evaluation": attrs.get("evaluation", "training"),
+        "key": records.key(**attrs["inputs"]),
+        "n": attrs.get("n"),
+        "seconds": attrs["seconds"],
+        "device": made["device"],
+        "revision": made["revision"],
+        "date": made["date"],
+    }
+
+
+def _typed(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> pd.DataFrame:
+    import pandas as pd
+
+    frame = pd.DataFrame(list(rows))
+    numbers = ["paper", "ours", "low", "high", "difference"]
+    frame = frame.astype(dict.fromkeys(numbers, float) | {"n": "Int64"})
+    frame.attrs = dict(about)
+    return frame
+
+
+def _settings_key(run: Run) -> str:
+    return records.key(**run.settings.model_dump(exclude_defaults=True, exclude={"device"}))
+
+
+def _path(run: Run, name: str) -> Path:
+    return run.directory / "tables" / f"{name}.json"
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
