@@ -82,6 +82,30 @@ def test_labels_are_unique():
     assert len(names) == len(set(names))
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "profile smoke, data shapes, seed 0"),
+        (["-p", "profile", "cpu", "-p", "seed", "3"], "profile cpu, data cifar10, seed 3"),
+        (["-f", str(PROJECT / "params" / "paper.yaml")], "profile paper, data cifar10, seed 0"),
+        (["-y", "{settings: {data: {name: cifar10}}}"], "profile smoke, data cifar10, seed 0"),
+    ],
+    ids=["none", "-p", "-f", "-y"],
+)
+def test_papermill_takes_parameters_in_every_form(tmp_path, options, said):
+    opening = nbformat.read(SOURCES[0], as_version=4)
+    starts = [cell for cell in opening.cells if cell.cell_type == "code"][:2]
+    opening.cells = starts
+    nbformat.write(opening, tmp_path / "opening.ipynb")
+    command = [sys.executable, "-m", "papermill", "opening.ipynb", "out.ipynb", *options]
+    ran = subprocess.run(
+        [*command, "--no-progress-bar"], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert ran.returncode == 0, ran.stderr
+    last = code(tmp_path / "out.ipynb")[-1]
+    assert last.outputs[0]["text"].startswith(said)
+
+
 def test_a_mistyped_parameter_stops_papermill_and_names_the_nearest(tmp_path):
     (path,) = (p for p in SOURCES if p.name.startswith("06_"))
     command = [sys.executable, "-m", "papermill", str(path), str(tmp_path / "out.ipynb")]

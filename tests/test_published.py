@@ -43,7 +43,7 @@ def test_notebooks_were_all_run_to_the_end(edition):
 def test_nothing_published_names_the_machine_it_was_made_on(edition):
     for path in edition.directory.rglob("*.ipynb"):
         text = path.read_text()
-        for word in ("/work/", "/root/", "/home/", "/tmp/"):
+        for word in (str(PROJECT), "/root/", "/home/", "/tmp/"):
             assert word not in text, f"{path} holds {word}"
 
 
