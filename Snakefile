@@ -18,9 +18,9 @@ NEEDS = {
     "01_experimental_setup": [],
     "02_attacks_and_defences": ["01_experimental_setup"],
     "06_baseline_performance": ["01_experimental_setup"],
-    "07_adversarial_robustness": ["01_experimental_setup"],
+    "07_adversarial_robustness": ["02_attacks_and_defences"],
 }
-TRAINS = {"01_experimental_setup"}  # these take every core; the others share
+TRAINS = {"01_experimental_setup", "02_attacks_and_defences"}  # these take every core; the others share
 
 PROFILE = str(config.get("profile", "smoke"))
 SEEDS = re.findall(r"\d+", str(config.get("seeds", 0)))

@@ -7,9 +7,9 @@ several seeds. Accuracies are in percent, as the paper prints them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from rslib.records import RecordError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+ROBUST_ACCURACY = "validation_robust_accuracy"
+"""What a training's history calls accuracy under attack on validation images."""
 
 _RESAMPLES = 1000
 # Radii may have been stored in single precision.
@@ -40,6 +43,24 @@ class Estimate:
     high: float | None = None
     n: int | None = None
     method: str = ""
+
+
+def robust_history(summary: Mapping[str, Any]) -> list[dict[str, float]]:
+    """The epochs of a training that was validated under attack.
+
+    Args:
+        summary: of the model, from :meth:`rslib.run.Run.summary`.
+
+    Raises:
+        ValueError: its training was validated on clean images only.
+    """
+    history = summary["history"]
+    if ROBUST_ACCURACY not in history[0]:
+        raise ValueError(
+            f"{summary['name']} was not validated under attack while it was trained: name models "
+            "of adversarial training or TRADES"
+        )
+    return history
 
 
 def on_images(record: pd.DataFrame, images: Iterable[int]) -> pd.DataFrame:
@@ -72,7 +93,7 @@ def accuracy(correct: Iterable[bool], *, confidence: float = 0.95) -> Estimate:
         confidence: coverage of the interval.
     """
     correct = np.asarray(correct, dtype=bool)
-    return _proportion(int(correct.sum()), len(correct), confidence)
+    return proportion(int(correct.sum()), len(correct), confidence)
 
 
 def attack_success(record: pd.DataFrame, *, confidence: float = 0.95) -> Estimate:
@@ -99,7 +120,7 @@ def attack_success(record: pd.DataFrame, *, confidence: float = 0.95) -> Estimat
             "on none of them when clean. Train it longer, or attack more images"
         )
     held = int(record["correct"].to_numpy(bool)[right].sum())
-    return _proportion(int(right.sum()) - held, int(right.sum()), confidence)
+    return proportion(int(right.sum()) - held, int(right.sum()), confidence)
 
 
 def paired_difference(
@@ -250,7 +271,8 @@ def reliability(
     return pd.DataFrame(rows)
 
 
-def _proportion(count: int, n: int, confidence: float) -> Estimate:
+def proportion(count: int, n: int, confidence: float) -> Estimate:
+    """A share of n images in percent, with Wilson's interval."""
     from rslib.metrics import accuracy_interval
 
     low, high = accuracy_interval(count, n, confidence=confidence)

@@ -12,7 +12,13 @@ import numpy as np
 
 from rslib import _style, labels
 from rslib._style import CYCLE, DASHES, GREEN, GREY, ORANGE, PURPLE, SKY
-from rslib.estimates import accuracy, certified_accuracy, on_images
+from rslib.estimates import (
+    ROBUST_ACCURACY,
+    accuracy,
+    certified_accuracy,
+    on_images,
+    robust_history,
+)
 from rslib.robustness_tables import PIXEL_VALUES, STAGES
 
 if TYPE_CHECKING:
@@ -22,7 +28,6 @@ if TYPE_CHECKING:
 
     from rslib.run import Run
 
-ROBUST = "validation_robust_accuracy"
 
 _STAGE_COLORS = {
     "known": "#F0E442",
@@ -108,12 +113,8 @@ def robust_overfitting(run: Run, names: Sequence[str]) -> Figure:
         ValueError: a model was not validated under attack.
     """
     summaries = {name: run.summary(name) for name in names}
-    for name, summary in summaries.items():
-        if ROBUST not in summary["history"][0]:
-            raise ValueError(
-                f"{name} was not validated under attack while it was trained: name models of "
-                "adversarial training or TRADES"
-            )
+    for summary in summaries.values():
+        robust_history(summary)
     attacks = {name.partition("-")[2]: None for name in names}
     sections = [getattr(run.settings.training, objective) for objective in attacks]
     told = {f"PGD with {s.steps} steps and budget {s.eps}/255 in l-infinity" for s in sections}
@@ -310,7 +311,7 @@ def _overfitting(above: Axes, below: Axes, name: str, summary: Mapping[str, Any]
             [
                 ("train_accuracy", 100, "--", 1.1),
                 ("validation_accuracy", 100, "-", 1.2),
-                (ROBUST, 100, "-", 2.2),
+                (ROBUST_ACCURACY, 100, "-", 2.2),
             ],
         ),
         (below, [("train_loss", 1, "--", 1.1), ("validation_loss", 1, "-", 1.2)]),
@@ -324,8 +325,8 @@ def _overfitting(above: Axes, below: Axes, name: str, summary: Mapping[str, Any]
         axis.grid(True)
         _style.whole_numbers(axis)
     above.set_title(
-        f"{labels.short_label(name)}\nunder attack: {100 * kept[ROBUST]:.1f} % kept, "
-        f"{100 * history[-1][ROBUST]:.1f} % last"
+        f"{labels.short_label(name)}\nunder attack: {100 * kept[ROBUST_ACCURACY]:.1f} % kept, "
+        f"{100 * history[-1][ROBUST_ACCURACY]:.1f} % last"
     )
     above.set_ylim(0, 100)
     above.tick_params(labelbottom=False)

@@ -20,6 +20,7 @@ from torch import nn
 
 from rslib import data, device, evaluation, models, records, training
 from rslib.attacks import Report, reliability, run_pgd
+from rslib.estimates import ROBUST_ACCURACY
 from rslib.records import RecordError
 from rslib.settings import PROJECT, Recipe, Settings
 from rslib.training import checkpoint
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 EVALUATIONS = ("clean", "fgsm", "pgd", "autoattack", "smoothing")
 STRICT_REPEAT = 256
-ROBUST = "validation_robust_accuracy"
 
 
 class Run:
@@ -184,7 +184,7 @@ class Run:
             ),
             self._validation(planned),
             recipe,
-            select="validation_accuracy" if planned.attack is None else ROBUST,
+            select="validation_accuracy" if planned.attack is None else ROBUST_ACCURACY,
             seed=self.seed,
             checkpoint_path=folder / "checkpoint.safetensors",
             key=folder.name.rpartition("-")[2],
@@ -242,7 +242,7 @@ class Run:
                 ).fooled).sum().item()
                 for batch in attacked
             )  # fmt: skip
-            return training.score(model, clean) | {ROBUST: robust / len(few)}
+            return training.score(model, clean) | {ROBUST_ACCURACY: robust / len(few)}
 
         return validate
 
@@ -308,13 +308,16 @@ class Run:
     def reliability(self, name: str) -> dict[str, Any]:
         """Whether this model's robustness numbers can be trusted: the report, as stored.
 
-        Made first where it is not there; see :func:`rslib.attacks.reliability` for the checks.
+        Made first where it is not there; see :func:`rslib.attacks.reliability` for the checks. What
+        AutoAttack left is among them where its record is there and covers the images examined.
 
         Returns:
             The report as a document, with ``checks``, ``passed`` and the provenance.
         """
         model = self.trained(name)
         chosen = self.settings.reliability
+        images = self._examined_images()
+        left = self._left_by_autoattack(name, images)
         inputs = {
             "evaluation": "reliability",
             "weights": self.summary(name)["weights"]["best"],
@@ -322,13 +325,14 @@ class Run:
             "settings": chosen.model_dump(exclude_defaults=True),
             "eps": self.settings.pgd.eps,
             "norm": self.settings.pgd.norm,
+            "autoattack": None if left is None else self._record_path(name, "autoattack").stem,
             "seed": self.seed,
         }
         stem = f"reliability-{records.key(**inputs)}.json"
         path = self.directory / "records" / name / stem
         with self._lock(path):
             if not path.exists():
-                report = self.examine(model)
+                report = self._examine(model, images, left)
                 made = {"model": name, "inputs": inputs, "seed": self.seed}
                 made |= {"provenance": records.provenance(self.device)}
                 records.write_json(path, report.to_dict() | made)
@@ -336,9 +340,29 @@ class Run:
 
     def examine(self, model: nn.Module) -> Report:
         """Put a model of any origin through the reliability checks, with this run's settings."""
+        return self._examine(model, self._examined_images(), None)
+
+    def _examined_images(self) -> data.Dataset:
+        test = self.data("test")
+        return data.balanced_subset(test, min(self.settings.reliability.n, len(test)))
+
+    def _left_by_autoattack(self, name: str, images: data.Dataset) -> torch.Tensor | None:
+        """Which of these images the model gets right under AutoAttack, where that is known."""
+        if (
+            self.settings.autoattack.eps != self.settings.pgd.eps
+            or self.settings.pgd.norm != "linf"
+            or not self._record_path(name, "autoattack").exists()
+        ):
+            return None
+        correct = self.record(name, "autoattack").set_index("image")["correct"]
+        wanted = images.ids.tolist()
+        if not set(wanted) <= set(correct.index):
+            return None
+        return torch.from_numpy(correct.loc[wanted].to_numpy(copy=True))
+
+    def _examine(self, model: nn.Module, images: data.Dataset, left: torch.Tensor | None) -> Report:
         chosen = self.settings.reliability
-        few = data.balanced_subset(self.data("test"), min(chosen.n, len(self.data("test"))))
-        (batch,) = data.Batches(few, len(few), device=self.device)
+        (batch,) = data.Batches(images, len(images), device=self.device)
         return reliability(
             model,
             batch.x,
@@ -348,6 +372,7 @@ class Run:
             strong_steps=chosen.strong_steps,
             queries=chosen.queries,
             seed=self.seed,
+            autoattack_correct=left,
         )
 
     def _evaluate(self, name: str, evaluated: str, path: Path) -> None:

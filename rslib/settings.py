@@ -284,6 +284,10 @@ class Settings(_Section):
     vit_small: ViTSmall = Field(ViTSmall(), description="3.1.2")
     alexnet: AlexNet = Field(AlexNet(), description="3.5")
     training: Training = Field(Training(), description="3.1.3")
+    extra_models: list[str] = Field(
+        ["resnet18-trades"],
+        description="ours: models trained and compared under attack beside the paper's",
+    )
     fgsm: FGSM = Field(FGSM(), description="3.2.1")
     pgd: PGD = Field(PGD(), description="3.2.1")
     autoattack: AutoAttack = Field(AutoAttack(), description="3.2.1")

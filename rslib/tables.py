@@ -31,6 +31,7 @@ from rslib.labels import dataset as dataset
 from rslib.labels import images as images
 from rslib.labels import model_label as model_label
 from rslib.labels import model_size as model_size
+from rslib.labels import short_label as short_label
 from rslib.labels import stamp as stamp
 from rslib.labels import training_label as training_label
 from rslib.paper import Column
@@ -39,6 +40,7 @@ from rslib.rendering import show as show
 from rslib.robustness_tables import autoattack_table as autoattack_table
 from rslib.robustness_tables import mcnemar_table as mcnemar_table
 from rslib.robustness_tables import smoothing_table as smoothing_table
+from rslib.training_tables import selection_table as selection_table
 
 if TYPE_CHECKING:
     import pandas as pd

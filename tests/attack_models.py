@@ -6,6 +6,8 @@ import functools
 import torch
 from torch import nn
 
+from rslib.attacks import pgd
+
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
@@ -103,5 +105,43 @@ def _trained_cnn():
                 optimizer.zero_grad(set_to_none=True)
                 nn.functional.cross_entropy(model(x[index]), y[index]).backward()
                 optimizer.step()
+    model.zero_grad(set_to_none=True)
+    return model.eval()
+
+
+def patterned_set(n, seed):
+    """Ten faint smooth patterns under noise, as 8-bit images of 10 x 10 pixels."""
+    patterns = nn.functional.interpolate(torch.randn(10, 3, 4, 4, generator=seeded(1234)), size=10)
+    patterns = patterns / patterns.flatten(1).abs().mean(1).view(-1, 1, 1, 1)
+    generator = seeded(seed)
+    y = torch.arange(n) % 10
+    x = 0.5 + 0.06 * patterns[y] + 0.08 * torch.randn(n, 3, 10, 10, generator=generator)
+    return (x.clamp(0, 1) * 255).round() / 255, y
+
+
+def train_on_patterns(*, eps, epochs):
+    """A small net, trained on clean images or, with a budget, on adversarial ones."""
+    x, y = patterned_set(500, seed=1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(3, 8, 3, stride=2, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 16, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(144, 10),
+        )
+    optimizer, order = torch.optim.Adam(model.parameters(), lr=5e-3), seeded(0)
+    for _ in range(epochs):
+        for index in torch.randperm(len(x), generator=order).split(50):
+            batch, labels = x[index], y[index]
+            if eps:
+                options = {"eps": eps, "step_size": eps / 2, "num_steps": 3}
+                batch = pgd(model, batch, labels, **options, generator=order)
+            optimizer.zero_grad(set_to_none=True)
+            nn.functional.cross_entropy(model(batch), labels).backward()
+            optimizer.step()
     model.zero_grad(set_to_none=True)
     return model.eval()

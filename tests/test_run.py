@@ -319,5 +319,27 @@ def test_a_reliability_report_is_made_once_and_says_whose_it_is(tiny_run, monkey
     report = run.reliability(NAME)
     assert report["model"] == NAME
     assert report["passed"] == all(check["passed"] for check in report["checks"])
-    monkeypatch.setattr(Run, "examine", lambda *a: pytest.fail("made again"))
+    monkeypatch.setattr(Run, "_examine", lambda *a: pytest.fail("made again"))
     assert run.reliability(NAME) == report
+
+
+def test_the_verdict_compares_autoattack_on_the_same_images_once_it_has_run(tiny_run):
+    run = tiny_run({"autoattack": {"n": 60}, "reliability": {"n": 40}})
+    before = run.reliability(NAME)
+    assert "autoattack" not in [check["name"] for check in before["checks"]]
+    record = run.evaluate(NAME, "autoattack").set_index("image")
+    report = run.reliability(NAME)
+    (check,) = [check for check in report["checks"] if check["name"] == "autoattack"]
+    examined = data.balanced_subset(run.data("test"), 40).ids.tolist()
+    assert check["evidence"]["autoattack_accuracy"] == record["correct"].loc[examined].mean()
+    assert report["inputs"]["autoattack"] is not None
+
+
+def test_autoattack_on_too_few_images_or_another_budget_is_no_part_of_the_verdict(tiny_run):
+    for overrides in (
+        {"autoattack": {"n": 30}, "reliability": {"n": 40}},
+        {"autoattack": {"n": 40, "eps": 4}, "reliability": {"n": 40}},
+    ):
+        run = tiny_run(overrides)
+        run.evaluate(NAME, "autoattack")
+        assert run.reliability(NAME)["inputs"]["autoattack"] is None

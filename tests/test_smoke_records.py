@@ -45,3 +45,22 @@ def test_pgd_is_class_balanced(run):
     record = run.evaluate(MODELS[0], "pgd")
     assert len(record) == run.settings.pgd.n
     assert record["label"].value_counts().nunique() == 1
+
+
+def test_adversarial_training_trades_clean_accuracy_for_robustness(run):
+    standard, adversarial = "resnet18-standard", "resnet18-adversarial"
+    assert accuracy(run, adversarial, "pgd") > accuracy(run, standard, "pgd") + 0.15
+    assert accuracy(run, adversarial, "clean") < accuracy(run, standard, "clean")
+
+
+@pytest.mark.parametrize("name", (*MODELS, "resnet18-adversarial"))
+def test_honest_models_raise_no_flag(run, name):
+    run.evaluate(name, "autoattack")
+    assert run.reliability(name)["failed"] == []
+
+
+def test_a_model_trained_on_noise_is_certified_further(run):
+    standard, noise = (
+        run.evaluate(name, "smoothing") for name in ("resnet18-standard", "resnet18-noise")
+    )
+    assert noise["radius"].mean() > standard["radius"].mean() + 0.1
