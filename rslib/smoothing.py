@@ -23,7 +23,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from rslib.attacks.guard import attack_mode, check_inputs, checked_logits
+from rslib.attacks.guard import attack_mode, check_inputs, checked_logits, whole
 
 ABSTAIN = -1
 
@@ -80,7 +80,7 @@ def radius(count: int, n: int, *, sigma: float, alpha: float) -> float:
     """
     from scipy.stats import beta, norm
 
-    n = _votes("n", n)
+    n = whole("n", n, 1)
     count = operator.index(count)
     sigma, alpha = _sigma(sigma), _alpha(alpha)
     if not 0 <= count <= n:
@@ -192,7 +192,7 @@ def certificates(
         ValueError: See ``certify``.
     """
     sigma, alpha = _sigma(sigma), _alpha(alpha)
-    n0, n = _votes("n0", n0), _votes("n", n)
+    n0, n = whole("n0", n0, 1), whole("n", n, 1)
     if largest_radius(n, sigma=sigma, alpha=alpha) == 0:
         needed = math.floor(math.log(alpha) / math.log(0.5)) + 1
         raise ValueError(
@@ -256,7 +256,7 @@ def predict(
     """
     from scipy.stats import binomtest
 
-    sigma, alpha, n = _sigma(sigma), _alpha(alpha), _votes("n", n)
+    sigma, alpha, n = _sigma(sigma), _alpha(alpha), whole("n", n, 1)
     if binomtest(n, n, 0.5).pvalue > alpha:
         needed = math.ceil(1 + math.log(alpha) / math.log(0.5))
         raise ValueError(
@@ -308,7 +308,7 @@ def _count_votes(
     model: nn.Module, x: Tensor, sigma: float, n: int, seeds: list[int], batch_size: int
 ) -> Tensor:
     """Votes (B, classes) of n noisy copies of each image."""
-    batch_size = _votes("batch_size", batch_size)
+    batch_size = whole("batch_size", batch_size, 1)
     votes = None
     with attack_mode(model), torch.inference_mode():
         for owner, noisy in _batched(_noisy_copies(x, sigma, n, seeds), batch_size):
@@ -383,16 +383,6 @@ def _alpha(alpha: float) -> float:
         raise TypeError(f"alpha={alpha!r} is not a number") from None
     if not 0 < number < 1:
         raise ValueError(f"alpha={alpha!r} must lie between 0 and 1, e.g. 0.001")
-    return number
-
-
-def _votes(name: str, value: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}={value!r} must be a whole number") from None
-    if number < 1:
-        raise ValueError(f"{name}={value!r} must be at least 1")
     return number
 
 

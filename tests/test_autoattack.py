@@ -12,7 +12,8 @@ from pyautoattack.square import SquareAttack
 from torch import nn
 
 from rslib.attacks import ProbabilityOutputWarning, Threat
-from rslib.attacks.autoattack import ReducedAutoAttackWarning, autoattack, run_autoattack, square
+from rslib.attacks.autoattack import ReducedAutoAttackWarning, autoattack, run_autoattack
+from rslib.attacks.square import square
 
 # The package exports the function, which hides the module of the same name.
 module = sys.modules["rslib.attacks.autoattack"]
@@ -168,7 +169,7 @@ def test_provenance(linear):
 
 
 def test_the_unreduced_version_is_called_standard(monkeypatch):
-    monkeypatch.setattr(module._Runner, "run", lambda self, attack, x, y: x.clone())
+    monkeypatch.setattr(module.Runner, "run", lambda self, attack, x, y: x.clone())
     model = Linear()
     x, y = labelled(model, 3)
     assert run_autoattack(model, x, y, eps=EPS).label == "AutoAttack (standard)"

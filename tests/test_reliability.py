@@ -8,8 +8,8 @@ import torch
 from attack_models import patterned_set, train_on_patterns
 from torch import nn
 
-from rslib.attacks import ProbabilityOutputWarning
-from rslib.attacks.reliability import Report, reliability
+from rslib.attacks import ProbabilityOutputWarning, Report
+from rslib.attacks.reliability import reliability
 
 EPS = 8 / 255
 QUICK = {"strong_steps": 40, "queries": 80}

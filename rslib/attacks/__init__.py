@@ -15,7 +15,8 @@ from rslib.attacks.fgsm import fgsm
 from rslib.attacks.guard import ProbabilityOutputWarning, attack_mode
 from rslib.attacks.masking import RoundedInput
 from rslib.attacks.pgd import PGDResult, pgd, run_pgd
-from rslib.attacks.reliability import Check, Report, reliability
+from rslib.attacks.reliability import reliability
+from rslib.attacks.report import Check, Report
 from rslib.attacks.threat import Threat
 
 __all__ = [

@@ -1,5 +1,6 @@
 """What must hold around every attack: the state of the model, the inputs, and the outputs."""
 
+import operator
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -59,6 +60,24 @@ def attack_mode(model: nn.Module) -> Iterator[nn.Module]:
             module.training = flag
         for parameter, flag in wanted:
             parameter.requires_grad_(flag)
+
+
+@contextmanager
+def seeded_apart(seed: int) -> Iterator[None]:
+    """Seed torch's global generators for a while, and put them back after.
+
+    AutoAttack's packages draw from them, and so does a randomized model.
+
+    Args:
+        seed: The seed.
+    """
+    with ExitStack() as stack:
+        cards = range(torch.cuda.device_count())
+        stack.enter_context(torch.random.fork_rng(devices=cards))
+        if torch.backends.mps.is_available():
+            stack.enter_context(torch.random.fork_rng(devices=[0], device_type="mps"))
+        torch.manual_seed(seed)
+        yield
 
 
 def check_inputs(model: nn.Module, x: Tensor, y: Tensor) -> None:
@@ -147,6 +166,22 @@ def check_outputs(logits: Tensor, y: Tensor) -> None:
             ProbabilityOutputWarning,
             stacklevel=3,
         )
+
+
+def whole(name: str, value: int, least: int) -> int:
+    """A whole number of at least ``least``.
+
+    Raises:
+        TypeError: If it is not a whole number.
+        ValueError: If it is too small.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}={value!r} must be a whole number") from None
+    if number < least:
+        raise ValueError(f"{name}={value!r} must be at least {least}")
+    return number
 
 
 def _check_images(x: Tensor) -> None:

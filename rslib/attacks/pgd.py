@@ -4,14 +4,13 @@ Madry et al., "Towards deep learning models resistant to adversarial attacks", I
 arXiv:1706.06083.
 """
 
-import operator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from rslib.attacks.guard import attack_mode, check_inputs, check_outputs, checked_logits
+from rslib.attacks.guard import attack_mode, check_inputs, check_outputs, checked_logits, whole
 from rslib.attacks.threat import Threat, in_pixel_units
 
 
@@ -147,8 +146,8 @@ def run_pgd(
     """
     threat = Threat(norm, eps)
     step_size = in_pixel_units("step_size", step_size, norm=norm)
-    num_steps = _count("num_steps", num_steps)
-    restarts = _count("restarts", restarts)
+    num_steps = whole("num_steps", num_steps, 1)
+    restarts = whole("restarts", restarts, 1)
     if restarts > 1 and not random_start:
         raise ValueError(
             f"restarts={restarts} without a random start repeats one run: set random_start=True "
@@ -284,14 +283,3 @@ def input_gradient(loss: Tensor, x: Tensor) -> Tensor:
             "precision and operations without a finite derivative (sqrt or log at 0)"
         )
     return gradient
-
-
-def _count(name: str, value: int) -> int:
-    """Check a number of repetitions."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}={value!r} must be a whole number") from None
-    if number < 1:
-        raise ValueError(f"{name}={value!r} must be at least 1")
-    return number

@@ -12,21 +12,23 @@ arXiv:1902.06705; Croce and Hein, ICML 2020, arXiv:2003.01690 (section 5 and the
 code).
 """
 
-import html
-import json
 import math
 import operator
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from rslib.attacks.autoattack import seeded_apart, square
-from rslib.attacks.guard import attack_mode, check_inputs, check_outputs, checked_logits
-from rslib.attacks.pgd import run_pgd
+from rslib.attacks._lab import Lab, logits_of, share
+from rslib.attacks.guard import (
+    attack_mode,
+    check_inputs,
+    check_outputs,
+    checked_logits,
+    seeded_apart,
+)
+from rslib.attacks.report import Check, Report
+from rslib.attacks.square import square
 from rslib.attacks.threat import Threat
 from rslib.device import tf32
 
@@ -42,119 +44,6 @@ _RECHECK = 0.01
 _ROUNDING = 0.05
 # Relative to the largest logit: float32 arithmetic in another order stays far below.
 _SAME_LOGITS = 1e-3
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check and its outcome.
-
-    Attributes:
-        name: Short name.
-        passed: Whether nothing suspicious was seen.
-        evidence: The numbers behind it; shares are of all images unless their name says otherwise.
-        meaning: What the outcome says, in a sentence.
-    """
-
-    name: str
-    passed: bool
-    evidence: dict[str, Any]
-    meaning: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """The verdict on one model's robustness number.
-
-    Attributes:
-        checks: All checks made, in order.
-        eps: Budget, in [0, 1] units.
-        norm: Its norm.
-        images: Number of images.
-        clean_accuracy: Share that is right without an attack.
-        pgd_accuracy: Share that is right under PGD-20, at every iterate.
-    """
-
-    checks: tuple[Check, ...]
-    eps: float
-    norm: str
-    images: int
-    clean_accuracy: float
-    pgd_accuracy: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether every check passed."""
-        return all(check.passed for check in self.checks)
-
-    @property
-    def failed(self) -> tuple[str, ...]:
-        """Names of the checks that did not pass."""
-        return tuple(check.name for check in self.checks if not check.passed)
-
-    def __getitem__(self, name: str) -> Check:
-        for check in self.checks:
-            if check.name == name:
-                return check
-        raise KeyError(f"{name}: the checks made are {', '.join(c.name for c in self.checks)}")
-
-    def __iter__(self) -> Iterator[Check]:
-        return iter(self.checks)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as JSON-compatible values."""
-        return {
-            "passed": self.passed,
-            "failed": list(self.failed),
-            "eps": self.eps,
-            "norm": self.norm,
-            "images": self.images,
-            "clean_accuracy": self.clean_accuracy,
-            "pgd_accuracy": self.pgd_accuracy,
-            "checks": [
-                {
-                    "name": check.name,
-                    "passed": check.passed,
-                    "evidence": check.evidence,
-                    "meaning": check.meaning,
-                }
-                for check in self.checks
-            ],
-        }
-
-    def summary(self) -> str:
-        """The report as lines of text."""
-        lines = [f"{self._verdict()}  ({self._setting()})"]
-        for check in self.checks:
-            mark = "ok  " if check.passed else "FAIL"
-            lines.append(f"{mark}  {check.name:<13} {check.meaning}")
-            if not check.passed:
-                lines.append(f"{'':21}{json.dumps(check.evidence)}")
-        return "\n".join(lines)
-
-    def _repr_html_(self) -> str:
-        """The report as a table, for notebooks."""
-        rows = "".join(
-            f"<tr><td>{'✓' if check.passed else '✗'}</td><td>{html.escape(check.name)}</td>"
-            f'<td style="text-align:left">{html.escape(check.meaning)}</td>'
-            f'<td style="text-align:left"><code>{html.escape(_brief(check.evidence))}</code></td>'
-            "</tr>"
-            for check in self.checks
-        )
-        heading = "<tr><th></th><th>check</th><th>meaning</th><th>evidence</th></tr>"
-        caption = html.escape(f"{self._verdict()} ({self._setting()})")
-        return f"<table><caption>{caption}</caption>{heading}{rows}</table>"
-
-    def _verdict(self) -> str:
-        if self.passed:
-            return f"Nothing suspicious in {len(self.checks)} checks"
-        return f"Not to be trusted as it stands: {', '.join(self.failed)}"
-
-    def _setting(self) -> str:
-        budget = f"{self.eps * 255:.3g}/255" if self.norm == "linf" else f"{self.eps:.3g}"
-        return (
-            f"{self.norm}, eps {budget}, {self.images} images, clean {self.clean_accuracy:.1%}, "
-            f"PGD-20 {self.pgd_accuracy:.1%}"
-        )
 
 
 def reliability(
@@ -243,8 +132,8 @@ def reliability(
     # Strict float32: some checks compare logits, and TF32 alone would make them differ.
     with attack_mode(model), tf32(False), seeded_apart(operator.index(seed)):
         x, y = x.detach().clone(), y.clone()
-        check_outputs(_logits(model, x, batch_size), y)
-        lab = _Lab(model, x, y, threat, examined, batch_size, seed)
+        check_outputs(logits_of(model, x, batch_size), y)
+        lab = Lab(model, x, y, threat, examined, batch_size, seed)
         if not bool(lab.correct.any()):
             raise ValueError(
                 f"the model is right on none of the {len(x)} images: there is nothing to attack"
@@ -268,112 +157,12 @@ def reliability(
         eps=threat.eps,
         norm=threat.norm,
         images=len(x),
-        clean_accuracy=_share(lab.correct),
-        pgd_accuracy=_share(lab.robust),
+        clean_accuracy=share(lab.correct),
+        pgd_accuracy=share(lab.robust),
     )
 
 
-class _Lab:
-    """The model, its images and the result in question, which all checks look at."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        x: Tensor,
-        y: Tensor,
-        threat: Threat,
-        examined: int,
-        batch_size: int,
-        seed: int,
-    ) -> None:
-        self.judged, self.x, self.y, self.threat = model, x, y, threat
-        self.examined, self.batch_size, self.seed = examined, batch_size, seed
-        self.has_gradient = _has_gradient(model, x[:1])
-        # Attacks need some gradient to follow, if only zeros.
-        self.model = model if self.has_gradient else _ZeroGradient(model)
-        self.logits = _logits(model, x, batch_size)
-        self.correct = self.logits.argmax(1) == y
-        self.x_adv, fooled = self.pgd(threat.eps)
-        self.robust = self.correct & ~fooled
-        self.survivors = self.some(self.robust)
-
-    def pgd(
-        self,
-        eps: float,
-        *,
-        steps: int = 20,
-        step_size: float | None = None,
-        start: int = 0,
-        random_start: bool = True,
-        to_the_end: bool = False,
-        model: nn.Module | None = None,
-        images: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Adversarial images and whether they fooled the model, for all images or some.
-
-        Other values of ``start`` give other random starts. An image is left at its first wrong
-        iterate, or else followed to the end, which takes it away from the decision boundary.
-        """
-        x, y = (self.x, self.y) if images is None else (self.x[images], self.y[images])
-        generator = torch.Generator().manual_seed(self.seed + start)
-        found = [
-            run_pgd(
-                model or self.model,
-                part,
-                labels,
-                eps=eps,
-                step_size=step_size or 2 * eps / steps,
-                num_steps=steps,
-                random_start=random_start,
-                norm=self.threat.norm,
-                generator=generator,
-                early_stop=not to_the_end,
-            )
-            for part, labels in self.batches(x, y)
-        ]
-        if not found:
-            return x, torch.zeros_like(y, dtype=torch.bool)
-        if to_the_end:
-            return torch.cat([r.x_last for r in found]), torch.cat([r.fooled_last for r in found])
-        return torch.cat([r.x_adv for r in found]), torch.cat([r.fooled for r in found])
-
-    def batches(self, x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Images and labels in batches; none if there are no images."""
-        if len(x) == 0:
-            return []
-        return list(zip(x.split(self.batch_size), y.split(self.batch_size), strict=True))
-
-    def some(self, which: Tensor) -> Tensor:
-        """Positions of the images in ``which``, or of as many as may be examined, evenly spaced."""
-        positions = which.nonzero().squeeze(1)
-        if len(positions) <= self.examined:
-            return positions
-        return positions[torch.arange(self.examined) * len(positions) // self.examined]
-
-    def few(
-        self, name: str, found: Tensor, of: Tensor, tolerance: float
-    ) -> tuple[bool, dict[str, Any]]:
-        """Whether few enough images are found among those examined, and the numbers.
-
-        The share found among the examined stands for all images in ``of``, and is then expressed
-        as a share of all images.
-        """
-        from rslib.metrics import accuracy_interval
-
-        count, examined = int(found.sum()), len(found)
-        weight = _share(of)
-        low, high = accuracy_interval(count, examined) if examined else (0.0, 0.0)
-        evidence = {
-            name: count,
-            "examined": examined,
-            "share": weight * count / max(examined, 1),
-            "interval": [weight * low, weight * high],
-            "tolerance": tolerance,
-        }
-        return weight * low <= tolerance, evidence
-
-
-def _budget(lab: _Lab) -> Check:
+def _budget(lab: Lab) -> Check:
     """Double the budget until half the range of pixel values is allowed."""
     # An l2 budget is compared by the change per pixel value that it would allow if spread evenly.
     spread = 1.0 if lab.threat.norm == "linf" else math.sqrt(lab.x[0].numel())
@@ -381,9 +170,9 @@ def _budget(lab: _Lab) -> Check:
     while eps < 0.5 * spread:
         eps = min(2 * eps, spread)
         budgets.append(eps)
-    accuracy = [_share(lab.robust)]
+    accuracy = [share(lab.robust)]
     for eps in budgets:
-        accuracy.append(_share(lab.correct & ~lab.pgd(eps)[1]))
+        accuracy.append(share(lab.correct & ~lab.pgd(eps)[1]))
     budgets = [lab.threat.eps, *budgets]
     rise = max((b - a for a, b in zip(accuracy, accuracy[1:], strict=False)), default=0.0)
     vanishes = accuracy[-1] <= _LEFT
@@ -407,7 +196,7 @@ def _budget(lab: _Lab) -> Check:
     return Check("budget", vanishes and monotone, evidence, meaning)
 
 
-def _effort(lab: _Lab, steps: int) -> Check:
+def _effort(lab: Lab, steps: int) -> Check:
     eps = lab.threat.eps
     # Steps longer than those of PGD-20 divided by the same factor let it leave a local maximum.
     _, fooled = lab.pgd(eps, steps=steps, step_size=eps / 10, start=1, images=lab.survivors)
@@ -420,7 +209,7 @@ def _effort(lab: _Lab, steps: int) -> Check:
     return Check("effort", passed, {"steps": steps, **evidence}, meaning)
 
 
-def _logit_scale(lab: _Lab) -> Check:
+def _logit_scale(lab: Lab) -> Check:
     _, fooled = lab.pgd(lab.threat.eps, model=_Rescaled(lab.model), images=lab.survivors)
     passed, evidence = lab.few("newly_broken", fooled, lab.robust, _MORE)
     largest = lab.logits.abs().amax(1).median().item()
@@ -433,7 +222,7 @@ def _logit_scale(lab: _Lab) -> Check:
     return Check("logit_scale", passed, {"median_largest_logit": largest, **evidence}, meaning)
 
 
-def _black_box(lab: _Lab, queries: int) -> Check:
+def _black_box(lab: Lab, queries: int) -> Check:
     fooled = torch.zeros(0, dtype=torch.bool)
     if len(lab.survivors):
         x, y = lab.x[lab.survivors], lab.y[lab.survivors]
@@ -447,7 +236,7 @@ def _black_box(lab: _Lab, queries: int) -> Check:
             batch_size=lab.batch_size,
             seed=lab.seed,
         )
-        fooled = _logits(lab.judged, x_adv, lab.batch_size).argmax(1) != y
+        fooled = logits_of(lab.judged, x_adv, lab.batch_size).argmax(1) != y
     passed, evidence = lab.few("newly_broken", fooled, lab.robust, _WEAKER)
     meaning = (
         "A search without gradients finds next to nothing that the gradient attack missed."
@@ -458,11 +247,11 @@ def _black_box(lab: _Lab, queries: int) -> Check:
     return Check("black_box", passed, {"queries": queries, **evidence}, meaning)
 
 
-def _one_step(lab: _Lab) -> Check:
+def _one_step(lab: Lab) -> Check:
     # FGSM; in l2 the same step along the normalized gradient.
     _, wrong = lab.pgd(lab.threat.eps, steps=1, step_size=lab.threat.eps, random_start=False)
     passed, evidence = lab.few("newly_broken", wrong[lab.robust], lab.robust, _WEAKER)
-    evidence["one_step_accuracy"] = _share(lab.correct & ~wrong)
+    evidence["one_step_accuracy"] = share(lab.correct & ~wrong)
     meaning = (
         "One long step finds next to nothing that many small ones missed."
         if passed
@@ -472,7 +261,7 @@ def _one_step(lab: _Lab) -> Check:
     return Check("one_step", passed, evidence, meaning)
 
 
-def _gradients(lab: _Lab) -> Check:
+def _gradients(lab: Lab) -> Check:
     zero: dict[str, list[Tensor]] = {"cross_entropy": [], "margin": []}
     sizes = []
     for x, y in lab.batches(lab.x[lab.correct], lab.y[lab.correct]):
@@ -486,7 +275,7 @@ def _gradients(lab: _Lab) -> Check:
         sizes.append(gradient.flatten(1).double().norm(dim=1))
         (gradient,) = torch.autograd.grad(margin, point)
         zero["margin"].append(gradient.flatten(1).abs().amax(1) == 0)
-    shares = {f"zero_{name}": _share(torch.cat(parts)) for name, parts in zero.items()}
+    shares = {f"zero_{name}": share(torch.cat(parts)) for name, parts in zero.items()}
     passed = lab.has_gradient and max(shares.values()) <= _ZERO_GRADIENTS
     evidence = {
         "reaches_input": lab.has_gradient,
@@ -509,11 +298,11 @@ def _gradients(lab: _Lab) -> Check:
     return Check("gradients", passed, evidence, meaning)
 
 
-def _recheck(lab: _Lab) -> Check:
+def _recheck(lab: Lab) -> Check:
     distance = lab.threat.distance(lab.x_adv, lab.x).max().item()
     # Rounding of float32 differences.
     inside = distance <= lab.threat.eps + 1e-5 and 0 <= lab.x_adv.min() and lab.x_adv.max() <= 1
-    still_right = _logits(lab.judged, lab.x_adv, lab.batch_size).argmax(1) == lab.y
+    still_right = logits_of(lab.judged, lab.x_adv, lab.batch_size).argmax(1) == lab.y
     mismatches = int((still_right != lab.robust).sum())
     few = mismatches <= max(1, _RECHECK * len(lab.x))
     evidence = {
@@ -531,10 +320,10 @@ def _recheck(lab: _Lab) -> Check:
     return Check("recheck", bool(inside and few), evidence, meaning)
 
 
-def _batch(lab: _Lab) -> Check:
+def _batch(lab: Lab) -> Check:
     x = lab.x[:48]
     difference, changed = _compare(
-        _logits(lab.judged, x, len(x)), _logits(lab.judged, x, max(1, len(x) // 7))
+        logits_of(lab.judged, x, len(x)), logits_of(lab.judged, x, max(1, len(x) // 7))
     )
     passed = difference <= _SAME_LOGITS
     meaning = (
@@ -550,9 +339,9 @@ def _batch(lab: _Lab) -> Check:
     return Check("batch", passed, evidence, meaning)
 
 
-def _repeat(lab: _Lab) -> Check:
+def _repeat(lab: Lab) -> Check:
     # Three passes: a model that switches between two answers may repeat one by luck.
-    passes = [_logits(lab.judged, lab.x, lab.batch_size) for _ in range(3)]
+    passes = [logits_of(lab.judged, lab.x, lab.batch_size) for _ in range(3)]
     pairs = [_compare(passes[0], other) for other in passes[1:]]
     difference, changed = max(pair[0] for pair in pairs), max(pair[1] for pair in pairs)
     passed = difference <= _SAME_LOGITS
@@ -570,7 +359,7 @@ def _repeat(lab: _Lab) -> Check:
     return Check("repeat", passed, evidence, meaning)
 
 
-def _eight_bit(lab: _Lab) -> Check:
+def _eight_bit(lab: Lab) -> Check:
     # The first wrong iterate lies just past the boundary, where rounding decides either way; the
     # question is whether a finished attack survives it.
     broken = lab.correct & ~lab.robust
@@ -579,7 +368,7 @@ def _eight_bit(lab: _Lab) -> Check:
     recovered = fooled
     if len(some):
         rounded = lab.threat.project((x_adv * 255).round() / 255, lab.x[some])
-        right = _logits(lab.judged, rounded, lab.batch_size).argmax(1) == lab.y[some]
+        right = logits_of(lab.judged, rounded, lab.batch_size).argmax(1) == lab.y[some]
         recovered = right & fooled
     passed, evidence = lab.few("recovered", recovered, broken, _ROUNDING)
     meaning = (
@@ -591,8 +380,8 @@ def _eight_bit(lab: _Lab) -> Check:
     return Check("eight_bit", passed, evidence, meaning)
 
 
-def _autoattack(lab: _Lab, correct: Tensor) -> Check:
-    pgd, autoattack = _share(lab.robust), _share(correct)
+def _autoattack(lab: Lab, correct: Tensor) -> Check:
+    pgd, autoattack = share(lab.robust), share(correct)
     # A gap of exactly the tolerance must not fail by the rounding of a difference.
     passed = pgd - autoattack <= _MORE + 1e-9
     evidence = {
@@ -627,45 +416,7 @@ class _Rescaled(nn.Module):
         return logits / spread.clamp_min(torch.finfo(logits.dtype).tiny)
 
 
-class _ZeroGradient(nn.Module):
-    """A model whose logits carry no gradient, given one of zeros."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        return checked_logits(self.model, x).detach() + 0 * x.flatten(1).sum(1, keepdim=True)
-
-
-def _has_gradient(model: nn.Module, x: Tensor) -> bool:
-    """Whether the logits are connected to the input at all."""
-    point = x.clone().requires_grad_()
-    logits = checked_logits(model, point)
-    if not logits.requires_grad:
-        return False
-    return torch.autograd.grad(logits.sum(), point, allow_unused=True)[0] is not None
-
-
-def _logits(model: nn.Module, x: Tensor, batch_size: int) -> Tensor:
-    with torch.no_grad():
-        return torch.cat([checked_logits(model, part) for part in x.split(batch_size)])
-
-
 def _compare(a: Tensor, b: Tensor) -> tuple[float, int]:
     """Largest difference relative to the largest logit, and how many predictions differ."""
     scale = max(a.abs().max().item(), torch.finfo(a.dtype).tiny)
     return (a - b).abs().max().item() / scale, int((a.argmax(1) != b.argmax(1)).sum())
-
-
-def _share(outcomes: Tensor) -> float:
-    return outcomes.double().mean().item()
-
-
-def _brief(evidence: dict[str, Any]) -> str:
-    def number(value: Any) -> str:
-        if isinstance(value, list):
-            return "[" + ", ".join(number(item) for item in value) + "]"
-        return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-    return ", ".join(f"{name} {number(value)}" for name, value in evidence.items())

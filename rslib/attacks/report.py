@@ -1,0 +1,129 @@
+"""The verdict on a robustness number as data: checks, each with evidence and meaning."""
+
+import html
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check and its outcome.
+
+    Attributes:
+        name: Short name.
+        passed: Whether nothing suspicious was seen.
+        evidence: The numbers behind it; shares are of all images unless their name says otherwise.
+        meaning: What the outcome says, in a sentence.
+    """
+
+    name: str
+    passed: bool
+    evidence: dict[str, Any]
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The verdict on one model's robustness number.
+
+    Attributes:
+        checks: All checks made, in order.
+        eps: Budget, in [0, 1] units.
+        norm: Its norm.
+        images: Number of images.
+        clean_accuracy: Share that is right without an attack.
+        pgd_accuracy: Share that is right under PGD-20, at every iterate.
+    """
+
+    checks: tuple[Check, ...]
+    eps: float
+    norm: str
+    images: int
+    clean_accuracy: float
+    pgd_accuracy: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Names of the checks that did not pass."""
+        return tuple(check.name for check in self.checks if not check.passed)
+
+    def __getitem__(self, name: str) -> Check:
+        for check in self.checks:
+            if check.name == name:
+                return check
+        raise KeyError(f"{name}: the checks made are {', '.join(c.name for c in self.checks)}")
+
+    def __iter__(self) -> Iterator[Check]:
+        return iter(self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-compatible values."""
+        return {
+            "passed": self.passed,
+            "failed": list(self.failed),
+            "eps": self.eps,
+            "norm": self.norm,
+            "images": self.images,
+            "clean_accuracy": self.clean_accuracy,
+            "pgd_accuracy": self.pgd_accuracy,
+            "checks": [
+                {
+                    "name": check.name,
+                    "passed": check.passed,
+                    "evidence": check.evidence,
+                    "meaning": check.meaning,
+                }
+                for check in self.checks
+            ],
+        }
+
+    def summary(self) -> str:
+        """The report as lines of text."""
+        lines = [f"{self._verdict()}  ({self._setting()})"]
+        for check in self.checks:
+            mark = "ok  " if check.passed else "FAIL"
+            lines.append(f"{mark}  {check.name:<13} {check.meaning}")
+            if not check.passed:
+                lines.append(f"{'':21}{json.dumps(check.evidence)}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """The report as a table, for notebooks."""
+        rows = "".join(
+            f"<tr><td>{'✓' if check.passed else '✗'}</td><td>{html.escape(check.name)}</td>"
+            f'<td style="text-align:left">{html.escape(check.meaning)}</td>'
+            f'<td style="text-align:left"><code>{html.escape(_brief(check.evidence))}</code></td>'
+            "</tr>"
+            for check in self.checks
+        )
+        heading = "<tr><th></th><th>check</th><th>meaning</th><th>evidence</th></tr>"
+        caption = html.escape(f"{self._verdict()} ({self._setting()})")
+        return f"<table><caption>{caption}</caption>{heading}{rows}</table>"
+
+    def _verdict(self) -> str:
+        if self.passed:
+            return f"Nothing suspicious in {len(self.checks)} checks"
+        return f"Not to be trusted as it stands: {', '.join(self.failed)}"
+
+    def _setting(self) -> str:
+        budget = f"{self.eps * 255:.3g}/255" if self.norm == "linf" else f"{self.eps:.3g}"
+        return (
+            f"{self.norm}, eps {budget}, {self.images} images, clean {self.clean_accuracy:.1%}, "
+            f"PGD-20 {self.pgd_accuracy:.1%}"
+        )
+
+
+def _brief(evidence: dict[str, Any]) -> str:
+    def number(value: Any) -> str:
+        if isinstance(value, list):
+            return "[" + ", ".join(number(item) for item in value) + "]"
+        return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+    return ", ".join(f"{name} {number(value)}" for name, value in evidence.items())
