@@ -100,7 +100,8 @@ def under_autoattack(settings: AutoAttack, pgd: PGD, *, seed: int) -> Evaluate:
     """AutoAttack (paper 3.2.1): clean_correct, prediction, correct, distance and broken_by.
 
     ``broken_by`` is the position, in the record's note ``stages``, of the first stage that broke
-    the image, or -1.
+    the image, or -1. Where the settings ask for it, ``alone_<attack>`` says whether the image is
+    still right under that attack by itself.
     """
 
     def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
@@ -115,6 +116,7 @@ def under_autoattack(settings: AutoAttack, pgd: PGD, *, seed: int) -> Evaluate:
             batch_size=settings.batch_size,
             seed=seed,
             known=known,
+            individual=settings.individual,
             steps=settings.steps,
             queries=settings.queries,
         )
@@ -127,7 +129,12 @@ def under_autoattack(settings: AutoAttack, pgd: PGD, *, seed: int) -> Evaluate:
             "mismatches": result.mismatches,
             "evaluations": result.evaluations,
         }
-        return Outcome(columns | {"broken_by": result.broken_by}, notes)
+        columns["broken_by"] = result.broken_by
+        if result.alone is not None:
+            attacks = result.stages[2:]
+            each = zip(attacks, result.alone.T, strict=True)
+            columns |= {f"alone_{attack}": ~broken for attack, broken in each}
+        return Outcome(columns, notes)
 
     return evaluate
 

@@ -26,6 +26,7 @@ COLUMNS = {
     "clean_accuracy": "clean",
     "fgsm_accuracy": "FGSM",
     "pgd_accuracy": "PGD-20",
+    "autoattack_accuracy": "AutoAttack",
 }
 
 
@@ -36,9 +37,17 @@ def published(profile: str, *, root: Path = PROJECT, seed: int = 0) -> Run:
 
 def block(run: Run) -> str:
     """The README's table in Markdown, and the line that says where it comes from."""
-    frame = tables.table2(run, tables.BASELINES)
+    attacked, strongest = tables.table2(run), tables.autoattack_table(run)
+    found = pd.concat(
+        [attacked, strongest[strongest.quantity == "autoattack_accuracy"]], ignore_index=True
+    )
+    counted = f"AutoAttack on {strongest.attrs['stamp'].partition('n = ')[2].partition(';')[0]}"
     return "\n".join(
-        [*_lines(frame), "", f"{frame.attrs['stamp']}. Square brackets: 95 % intervals."]
+        [
+            *_lines(found),
+            "",
+            f"{attacked.attrs['stamp']}; {counted}. Square brackets: 95 % intervals.",
+        ]
     )
 
 
@@ -48,12 +57,12 @@ def _lines(frame: pd.DataFrame) -> Iterator[str]:
     for model, rows in frame.groupby("model", sort=False):
         cells = rows.set_index("quantity").loc[list(COLUMNS)]
         ours = [f"{r.ours:.1f} [{r.low:.1f}, {r.high:.1f}]" for r in cells.itertuples()]
-        reported = [f"{r.paper:.1f}" for r in cells.itertuples()]
+        reported = ["" if pd.isna(r.paper) else f"*{r.paper:.1f}*" for r in cells.itertuples()]
         training = tables.training_label(str(model)).lower()
         yield f"| {cells.label.iloc[0]}, {training} | " + " | ".join(ours) + " |"
         yield (
-            f"| *the paper's {cells.label.iloc[0].partition(' (')[0]}* | "
-            + " | ".join(f"*{value}*" for value in reported)
+            f"| *the paper's {cells.label.iloc[0].partition(' (')[0]}, {training}* | "
+            + " | ".join(reported)
             + " |"
         )
 
@@ -78,9 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = published(parser.parse_args(arguments).profile)
     text = insert((PROJECT / "README.md").read_text(), block(run))
     with records.atomic(PROJECT / PICTURE) as temporary:
-        figures.figure2(run, tables.BASELINES).savefig(
-            temporary, format="png", dpi=150, facecolor="white"
-        )
+        figures.figure2(run).savefig(temporary, format="png", dpi=150, facecolor="white")
     with records.atomic(PROJECT / "README.md") as temporary:
         temporary.write_text(text)
     return 0

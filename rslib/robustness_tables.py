@@ -58,7 +58,8 @@ def autoattack_table(run: Run, names: Sequence[str] = ROBUSTNESS) -> pd.DataFram
 
     The paper names AutoAttack among its three attacks and reports no result of it. A PGD accuracy
     well above AutoAttack's on the same images overstates robustness, so their difference stands
-    beside them. The last columns are cumulative: each stage tries only the images that are left.
+    beside them. Columns are cumulative, since each stage tries only the images that are left, or
+    individual where ``autoattack.individual`` asked for each attack by itself; headers say which.
 
     Args:
         run: whose clean, PGD and AutoAttack records are read; nothing is computed.
@@ -91,6 +92,7 @@ def autoattack_table(run: Run, names: Sequence[str] = ROBUSTNESS) -> pd.DataFram
             ("pgd_accuracy", right["pgd"], "PGD Acc (%)"),
             ("autoattack_accuracy", record["correct"], "AutoAttack Acc (%)"),
             *_cumulative(record["broken_by"], stages),
+            *_individual(record, stages),
         ]
         estimates = [
             (quantity, accuracy(correct, confidence=confidence), Column(header, "%"))
@@ -118,7 +120,9 @@ def autoattack_table(run: Run, names: Sequence[str] = ROBUSTNESS) -> pd.DataFram
             f"What ran: {facts['label']}; {facts['package']}, in batches of "
             f"{chosen.autoattack.batch_size}.",
             "All columns are about the same images. Cumulative: the accuracy that this stage and "
-            "those before it leave, since each tries only the images that are left.",
+            "those before it leave, since each tries only the images that are left."
+            + " Individual: under that attack by itself."
+            * chosen.autoattack.individual,
             *_budgets_differ(run),
             *_warnings(flags),
             *_mismatches(facts, names),
@@ -289,6 +293,21 @@ def _cumulative(
             f"After {STAGES.get(stage, stage)}, Cumulative (%)",
         )
         for place, stage in stages
+    ]
+
+
+def _individual(
+    record: pd.DataFrame, stages: Sequence[tuple[int, str]]
+) -> list[tuple[str, pd.Series, str]]:
+    """Quantity, images still right under each attack by itself, and header."""
+    return [
+        (
+            f"alone_{flat(stage)}",
+            record[f"alone_{stage}"],
+            f"{STAGES.get(stage, stage)}, Individual (%)",
+        )
+        for _, stage in stages
+        if f"alone_{stage}" in record
     ]
 
 

@@ -237,6 +237,9 @@ class AutoAttack(Budget):
     skip_broken_by_pgd: bool = Field(
         False, description="ours: leave out images PGD broke; the result is then labelled so"
     )
+    individual: bool = Field(
+        False, description="ours: also run each attack by itself; up to four times the work"
+    )
     steps: int | None = Field(
         None, ge=1, description="ours: iterations of APGD and FAB for quick looks; null = 100"
     )

@@ -89,6 +89,19 @@ def test_stage_of_pgd_is_shown_where_it_was_used(tmp_path):
     assert pick(frame, VIT, "after_pgd")["ours"] == pytest.approx(87.5)
 
 
+def test_attacks_by_themselves_have_columns_of_their_own(tmp_path):
+    run = make_run(tmp_path, autoattack={"individual": True})
+    record = run.record(VIT, "autoattack")
+    record["alone_apgd-ce"] = [False, True, True, False, False, False, False, False]
+    about = record.attrs
+    record.attrs = {}
+    records.write_record(run._record_path(VIT, "autoattack"), record, about)
+    frame = tables.autoattack_table(run, [VIT])
+    row = pick(frame, VIT, "alone_apgd_ce")
+    assert row["ours"] == pytest.approx(25) and row["header"] == "APGD-CE, Individual (%)"
+    assert "Individual: under that attack by itself." in tables.show(frame).caption
+
+
 def test_autoattack_caption_says_what_ran(run):
     frame = tables.autoattack_table(run)
     shown = tables.show(frame)

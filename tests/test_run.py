@@ -304,6 +304,19 @@ def test_autoattack_records_say_what_ran(tiny_run):
     assert (frame.clean_correct == (frame.broken_by != 0)).all()
 
 
+def test_each_attack_by_itself_where_asked_for(tiny_run):
+    run = tiny_run({"autoattack": {"individual": True}})
+    frame = run.evaluate(NAME, "autoattack")
+    alone = [column for column in frame if column.startswith("alone_")]
+    assert alone == ["alone_apgd-ce", "alone_apgd-t", "alone_fab-t", "alone_square"]
+    # What survives all of them survives each; the first attack is cumulative and individual.
+    assert not (frame.correct & ~frame[alone].all(axis=1)).any()
+    broken_first = frame.broken_by.isin([0, 2])
+    assert (frame["alone_apgd-ce"] == ~broken_first).all()
+    plain = tiny_run().evaluate(NAME, "autoattack")
+    pd.testing.assert_frame_equal(frame[plain.columns], plain, check_exact=True)
+
+
 def test_certificates_stay_under_the_ceiling(tiny_run):
     run = tiny_run()
     frame = run.evaluate(NAME, "smoothing")
