@@ -17,8 +17,10 @@ from pathlib import Path
 NEEDS = {
     "01_experimental_setup": [],
     "02_attacks_and_defences": ["01_experimental_setup"],
+    "05_distribution_shift": ["01_experimental_setup"],
     "06_baseline_performance": ["01_experimental_setup"],
     "07_adversarial_robustness": ["02_attacks_and_defences"],
+    "10_distribution_shift_robustness": ["05_distribution_shift", "07_adversarial_robustness"],
 }
 TRAINS = {"01_experimental_setup", "02_attacks_and_defences"}  # these take every core; the others share
 

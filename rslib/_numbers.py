@@ -17,8 +17,8 @@ def missing(value: Any) -> bool:
 
 
 def ours(cell: Mapping[str, Any]) -> str:
-    """Our value."""
-    return written(cell["ours"], cell["unit"])
+    """Our value; a dash where it is undefined."""
+    return NONE if missing(cell["ours"]) else written(cell["ours"], cell["unit"])
 
 
 def reported(cell: Mapping[str, Any]) -> str:

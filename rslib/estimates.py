@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +43,10 @@ class Estimate:
     high: float | None = None
     n: int | None = None
     method: str = ""
+
+
+UNDEFINED = Estimate(math.nan)
+"""A number that the records cannot give, such as the mean of no images."""
 
 
 def robust_history(summary: Mapping[str, Any]) -> list[dict[str, float]]:
@@ -188,30 +192,52 @@ def calibration_error(
 ) -> Estimate:
     """Expected calibration error of a clean record (paper 4.1), with a bootstrap interval.
 
-    Resampled calibration errors lie above the estimate (bins get noisier), so their percentiles are
-    moved down by their mean excess; the interval then surrounds the estimate. It says how far the
-    estimate moves from one sample of images to another; the estimate itself leans high, by about
-    the same excess, so even a perfectly calibrated model does not measure 0.
-
     Args:
         record: with the class probabilities p0, p1, ... and ``label``.
         bins: number of bins of confidence.
         binning: ``"width"`` (bins equally wide) or ``"mass"`` (bins with equally many images).
         confidence: coverage of the interval.
     """
-    from scipy.stats import bootstrap
-
     from rslib.metrics import expected_calibration_error
 
     probabilities, label = _probabilities(record), record["label"].to_numpy()
     estimate = expected_calibration_error(probabilities, label, bins=bins, binning=binning)
-    # With each image's bin fixed, a resample costs one count: bins need not be cut again.
     certainty, right = probabilities.max(1), probabilities.argmax(1) == label
+    found = confidence_error(certainty, right, bins=bins, binning=binning, confidence=confidence)
+    return replace(found, value=estimate)
+
+
+def confidence_error(
+    certainty: np.ndarray,
+    right: np.ndarray,
+    *,
+    bins: int = 15,
+    binning: str = "width",
+    confidence: float = 0.95,
+) -> Estimate:
+    """Expected calibration error from confidences alone, with a bootstrap interval.
+
+    Resampled calibration errors lie above the estimate (bins get noisier), so their percentiles are
+    moved down by their mean excess; the interval then surrounds the estimate. It says how far the
+    estimate moves from one sample of images to another; the estimate itself leans high, by about
+    the same excess, so even a perfectly calibrated model does not measure 0.
+
+    Args:
+        certainty: (n,) largest probabilities.
+        right: (n,) bool, whether the prediction is right.
+        bins: number of bins of confidence.
+        binning: ``"width"`` (bins equally wide) or ``"mass"`` (bins with equally many images).
+        confidence: coverage of the interval.
+    """
+    from scipy.stats import bootstrap
+
+    # With each image's bin fixed, a resample costs one count: bins need not be cut again.
     gap, place = certainty - right, _bins(certainty, bins, binning)
 
     def error(drawn: np.ndarray) -> float:
         return float(np.abs(np.bincount(place[drawn], weights=gap[drawn])).sum() / len(drawn))
 
+    estimate = error(np.arange(len(gap)))
     result = bootstrap(
         (np.arange(len(gap)),),
         error,
@@ -228,9 +254,46 @@ def calibration_error(
         estimate,
         max(0.0, min(estimate, float(low) - excess)),
         min(1.0, max(estimate, float(high) - excess)),
-        len(record),
+        len(gap),
         "bootstrap",
     )
+
+
+def difference_of_means(
+    first: np.ndarray, second: np.ndarray, *, confidence: float = 0.95
+) -> Estimate:
+    """Mean of one group of images less the mean of another, with Welch's interval.
+
+    Args:
+        first: (n,) values of the first group, at least two.
+        second: (m,) values of the second.
+        confidence: coverage of the interval.
+    """
+    from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
+
+    value, n = float(first.mean() - second.mean()), len(first) + len(second)
+    if np.ptp(first) == 0 and np.ptp(second) == 0:
+        return Estimate(value, n=n)
+    compared = CompareMeans(DescrStatsW(first), DescrStatsW(second))
+    low, high = compared.tconfint_diff(alpha=1 - confidence, usevar="unequal")
+    return Estimate(value, float(low), float(high), n, "Welch")
+
+
+def mean_difference(first: np.ndarray, second: np.ndarray, *, confidence: float = 0.95) -> Estimate:
+    """Mean difference between two values of the same images, with a bootstrap interval.
+
+    Args:
+        first: (n,) one value an image.
+        second: (n,) the other, of the same images in the same order.
+        confidence: coverage of the interval; there is none where the two never differ.
+    """
+    from rslib.metrics import bootstrap_interval
+
+    gap = np.asarray(first, float) - np.asarray(second, float)
+    if np.ptp(gap) == 0:
+        return Estimate(float(gap[0]), n=len(gap))
+    low, high = bootstrap_interval(gap, confidence=confidence, resamples=_RESAMPLES)
+    return Estimate(float(gap.mean()), low, high, len(gap), "bootstrap")
 
 
 def reliability(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,8 @@ from tqdm import tqdm
 
 from rslib import records, smoothing
 from rslib.attacks import PGDResult, Threat, fgsm, run_autoattack, run_pgd
+from rslib.corruptions import NAMES, SEVERITIES
+from rslib.corruptions.cifar10c import Corrupted
 from rslib.data import Batch, Batches, Dataset
 from rslib.device import tf32
 from rslib.settings import FGSM, PGD, AutoAttack, Smoothing
@@ -164,58 +167,108 @@ def certified(settings: Smoothing) -> Evaluate:
     return evaluate
 
 
+def under_corruptions(corrupted: Corrupted) -> Evaluate:
+    """All 19 corruptions at 5 severities (paper 3.5), two columns each.
+
+    ``<corruption>_<severity>`` says whether the image is still classified correctly, and
+    ``<corruption>_<severity>_confidence`` is the largest probability, to three decimals. The
+    versions of the last images seen are kept, so that models evaluated side by side share them.
+
+    Args:
+        corrupted: the data set that is evaluated, in all its corrupted versions.
+    """
+    place = {image: position for position, image in enumerate(corrupted.clean.ids.tolist())}
+    kept: dict[str, Any] = {"ids": None}
+
+    def versions(ids: list[int]) -> dict[str, Tensor]:
+        if kept["ids"] != ids:
+            part = replace(corrupted, clean=corrupted.clean.subset([place[i] for i in ids]))
+            kept["images"] = {
+                f"{name}_{severity}": part.images(name, severity)
+                for name in NAMES
+                for severity in SEVERITIES
+            }
+            kept["ids"] = ids
+        return kept["images"]
+
+    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+        columns: Columns = {}
+        for name, images in versions(batch.ids.tolist()).items():
+            x = images.to(batch.x.device).float().div(255)
+            confidence, prediction = _logits(model, x).softmax(1).max(1)
+            columns[name] = prediction == batch.y
+            columns[f"{name}_confidence"] = confidence.mul(1000).round().div(1000)
+        return Outcome(columns)
+
+    return evaluate
+
+
 def in_shards(
-    model: nn.Module,
+    models: Mapping[str, nn.Module],
     dataset: Dataset,
     evaluate: Evaluate,
     *,
     batch_size: int,
     device: torch.device,
     seed: int,
-    parts: Path,
+    parts: Mapping[str, Path],
     name: str = "evaluation",
     progress: bool = True,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Evaluate a data set shard by shard, going on after the last shard already on disk.
+) -> dict[str, tuple[pd.DataFrame, dict[str, Any]]]:
+    """Evaluate models on a data set shard by shard, going on after the last shards on disk.
+
+    All models see a shard before any sees the next one, so that an evaluation can make what they
+    share once.
 
     Args:
-        model: in any mode; evaluated in eval mode.
+        models: by name, in any mode; evaluated in eval mode.
         dataset: the images.
         evaluate: one of this module's evaluations.
         batch_size: images a shard.
         device: where to compute.
         seed: of the random draws, together with the shard's number.
-        parts: folder for finished shards; remove it with :func:`discard_parts` once the whole
-            record is on disk.
+        parts: for each model the folder for its finished shards; remove it with
+            :func:`discard_parts` once the whole record is on disk.
         name: shown by the progress bar.
         progress: whether to show one.
 
     Returns:
-        One row an image, ``image`` (position in the canonical test order) and ``label`` first; and
-        the seconds spent, over all sittings, with the evaluation's notes.
+        For each model one row an image, ``image`` (position in the canonical test order) and
+        ``label`` first; and the seconds spent, over all sittings, with the evaluation's notes.
     """
     import pandas as pd
 
-    model.eval()
     batches = Batches(dataset, batch_size, device=device, channels_last=True)
-    frames, notes, seconds = [], {}, 0.0
-    bar = tqdm(batches, desc=name, disable=not progress, mininterval=1.0)
-    for number, batch in enumerate(bar):
-        path = parts / f"{number:05d}.parquet"
-        if not path.exists():
-            started = time.perf_counter()
-            generator = torch.Generator().manual_seed(int(records.key(seed=seed, shard=number), 16))
-            outcome = evaluate(model, batch, generator)
-            columns = {"image": batch.ids, "label": batch.y} | outcome.columns
-            frame = pd.DataFrame({k: v.detach().cpu().numpy() for k, v in columns.items()})
-            elapsed = time.perf_counter() - started
-            records.write_record(path, frame, {"seconds": elapsed, "notes": outcome.notes})
-        frame = records.read_record(path)
-        seconds += frame.attrs["seconds"]
-        _add_notes(notes, frame.attrs["notes"])
-        frame.attrs = {}
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True), {"seconds": seconds, "notes": notes}
+    frames: dict[str, list[pd.DataFrame]] = {each: [] for each in models}
+    about: dict[str, dict[str, Any]] = {each: {"seconds": 0.0, "notes": {}} for each in models}
+    total = len(batches) * len(models)
+    with tqdm(total=total, desc=name, disable=not progress, mininterval=1.0) as bar:
+        for number, batch in enumerate(batches):
+            for each, model in models.items():
+                path = parts[each] / f"{number:05d}.parquet"
+                if not path.exists():
+                    _write_shard(path, model.eval(), batch, evaluate, seed, number)
+                frame = records.read_record(path)
+                about[each]["seconds"] += frame.attrs["seconds"]
+                _add_notes(about[each]["notes"], frame.attrs["notes"])
+                frame.attrs = {}
+                frames[each].append(frame)
+                bar.update()
+    return {each: (pd.concat(frames[each], ignore_index=True), about[each]) for each in models}
+
+
+def _write_shard(
+    path: Path, model: nn.Module, batch: Batch, evaluate: Evaluate, seed: int, number: int
+) -> None:
+    import pandas as pd
+
+    started = time.perf_counter()
+    generator = torch.Generator().manual_seed(int(records.key(seed=seed, shard=number), 16))
+    outcome = evaluate(model, batch, generator)
+    columns = {"image": batch.ids, "label": batch.y} | outcome.columns
+    frame = pd.DataFrame({k: v.detach().cpu().numpy() for k, v in columns.items()})
+    elapsed = time.perf_counter() - started
+    records.write_record(path, frame, {"seconds": elapsed, "notes": outcome.notes})
 
 
 def _add_notes(total: dict[str, Any], notes: dict[str, Any]) -> None:

@@ -18,10 +18,15 @@ import numpy as np
 from rslib import _style, estimates, labels, paper
 from rslib._style import DASHES, GREY, PAPER
 from rslib._style import WIDTH as WIDTH
-from rslib.estimates import Estimate
-from rslib.labels import BASELINES, ROBUSTNESS
 
 # What notebooks call as figures.<name>, wherever it lives.
+from rslib.corruption_figures import by_severity as by_severity
+from rslib.corruption_figures import corruption_differences as corruption_differences
+from rslib.corruption_figures import corruption_errors as corruption_errors
+from rslib.corruption_figures import corruption_heat_map as corruption_heat_map
+from rslib.corruption_figures import corruption_sheet as corruption_sheet
+from rslib.estimates import Estimate
+from rslib.labels import BASELINES, ROBUSTNESS
 from rslib.pictures import attack_anatomy as attack_anatomy
 from rslib.pictures import image_grid as image_grid
 from rslib.pictures import loss_trace as loss_trace

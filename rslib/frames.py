@@ -40,7 +40,7 @@ def row(
     """
     column = column or paper.TABLES[table].columns[quantity]
     reported = paper.find(table, name, quantity)
-    reason = _incomparable(run, name, quantity) if reported else ""
+    reason = _incomparable(run, table, name, quantity) if reported else ""
     return {
         "table": table,
         "model": name,
@@ -173,6 +173,8 @@ def values(frame: pd.DataFrame) -> dict[str, float | int | str]:
     found: dict[str, float | int | str] = {f"{table}_stamp": frame.attrs["stamp"]}
     found |= {f"{table}_{name}": fact for name, fact in frame.attrs["facts"].items()}
     for each in frame.to_dict("records"):
+        if _numbers.missing(each["ours"]):
+            continue  # undefined: prose cannot cite it
         stem = f"{table}_{flat(each['model'])}_{each['quantity']}"
         found[stem] = float(each["ours"])
         for key in ("low", "high", "paper"):
@@ -191,11 +193,13 @@ def flat(name: str) -> str:
     return name.replace("-", "_")
 
 
-def _incomparable(run: Run, name: str, quantity: str) -> str:
+def _incomparable(run: Run, table: str, name: str, quantity: str) -> str:
     if quantity == "parameters":
         return "other size" if labels.model_size(run, name) else ""
     if not labels.comparable(run):
         return labels.dataset(run)
+    if table == "table5":
+        return "other reference"  # the paper does not publish the errors it divides by
     # The paper does not say what its training hours were measured on.
     return "other hardware" if quantity == "training_hours" else ""
 

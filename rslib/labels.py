@@ -130,6 +130,20 @@ def pgd_phrase(chosen: PGD) -> str:
     )
 
 
+def corruption_label(name: str) -> str:
+    """A corruption's name in a table, such as ``Gaussian noise`` or ``JPEG compression``."""
+    words = name.replace("_", " ").capitalize()
+    return words.replace("Jpeg", "JPEG")
+
+
+def corrupted_phrase(identity: Mapping[str, Any]) -> str:
+    """Where corrupted images come from, in words."""
+    if identity["origin"] == "official":
+        return "the official CIFAR-10-C files"
+    name = DATASETS.get(identity["dataset"], identity["dataset"])
+    return f"corruptions of {name} generated with seed {identity['seed']}, not the official files"
+
+
 def images(sources: Iterable[Mapping[str, Any]]) -> str:
     """How many test images the records hold, such as ``n = 10,000 test images (PGD 1,000)``."""
     counts: dict[int, dict[str, None]] = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ from torch import nn
 
 from rslib import data, device, evaluation, models, records, training
 from rslib.attacks import Report, reliability, run_pgd
+from rslib.corruptions import cifar10c
+from rslib.corruptions.cifar10c import Corrupted
 from rslib.estimates import ROBUST_ACCURACY
 from rslib.records import RecordError
 from rslib.settings import PROJECT, Recipe, Settings
@@ -29,7 +31,7 @@ from rslib.training.plan import Plan, plan
 if TYPE_CHECKING:
     import pandas as pd
 
-EVALUATIONS = ("clean", "fgsm", "pgd", "autoattack", "smoothing")
+EVALUATIONS = ("clean", "fgsm", "pgd", "autoattack", "smoothing", "corruptions")
 STRICT_REPEAT = 256
 
 
@@ -275,19 +277,52 @@ class Run:
 
         Made first where it is not there; see :mod:`rslib.evaluation` for the columns.
         """
-        self._ensure_trained(name)
-        path = self._record_path(name, evaluated)
-        with self._lock(path):
-            if not path.exists():
-                self._evaluate(name, evaluated, path)
-        frame = self.record(name, evaluated)
+        return self.evaluate_together([name], evaluated)[name]
+
+    def evaluate_together(self, names: Sequence[str], evaluated: str) -> dict[str, pd.DataFrame]:
+        """The records of several models under one evaluation, made side by side where missing.
+
+        What the models share is then made once: of the corruptions, the corrupted images.
+        """
+        for name in names:
+            self._ensure_trained(name)
+        paths = {name: self._record_path(name, evaluated) for name in names}
+        with contextlib.ExitStack() as stack:
+            # In one order whatever the models', so that two processes cannot wait for each other.
+            for path in sorted(paths.values()):
+                stack.enter_context(self._lock(path))
+            missing = {name: path for name, path in paths.items() if not path.exists()}
+            if missing:
+                self._evaluate(missing, evaluated)
         dataset = self._evaluation_data(evaluated)
-        if frame.attrs["data"] != dataset.fingerprint:
+        frames = {}
+        for name, path in paths.items():
+            frames[name] = frame = self.record(name, evaluated)
+            if frame.attrs["data"] != dataset.fingerprint:
+                raise RecordError(
+                    f"{path} was made from other images than {self.settings.data.name} gives now: "
+                    "delete it to have it made again"
+                )
+            if evaluated == "corruptions":
+                self._check_origin(path, frame.attrs["corrupted"])
+        return frames
+
+    def corrupted(self) -> Corrupted:
+        """The test images of the corruption evaluation, in all their corrupted versions."""
+        chosen = self.settings.corruptions
+        return cifar10c.load(
+            self._evaluation_data("corruptions"), official=chosen.official, seed=chosen.seed
+        )
+
+    def _check_origin(self, path: Path, made: Mapping[str, Any]) -> None:
+        now = self.corrupted().identity
+        differ = [key for key in {*made, *now} if made.get(key) != now.get(key)]
+        if differ:
+            told = ", ".join(f"{key} {made.get(key)!r}, now {now.get(key)!r}" for key in differ)
             raise RecordError(
-                f"{path} was made from other images than {self.settings.data.name} gives now: "
-                "delete it to have it made again"
+                f"{path} was made from other corrupted images than there are now ({told}): set "
+                "corruptions.official to say which are meant, or delete it to have it made again"
             )
-        return frame
 
     def record(self, name: str, evaluated: str) -> pd.DataFrame:
         """A per-image record that is already there; needs neither model weights nor images.
@@ -375,51 +410,60 @@ class Run:
             autoattack_correct=left,
         )
 
-    def _evaluate(self, name: str, evaluated: str, path: Path) -> None:
-        model = self.trained(name)
+    def _evaluate(self, paths: Mapping[str, Path], evaluated: str) -> None:
+        """Make the records of some models and put each at its path."""
+        trained = {name: self.trained(name) for name in paths}
         dataset = self._evaluation_data(evaluated)
-        parts = path.with_suffix(".parts")
-        frame, about = evaluation.in_shards(
-            model,
+        parts = {name: path.with_suffix(".parts") for name, path in paths.items()}
+        made = evaluation.in_shards(
+            trained,
             dataset,
             self._evaluator(evaluated),
             batch_size=self.settings.evaluation.batch_size,
             device=self.device,
             seed=self.seed,
             parts=parts,
-            name=f"{name} {evaluated}",
+            name=f"{', '.join(paths)}: {evaluated}",
             progress=self.progress,
         )
-        metadata = {
-            "model": name,
-            "evaluation": evaluated,
-            "inputs": self._record_inputs(name, evaluated),
-            "profile": self.settings.profile,
-            "seed": self.seed,
-            "n": len(frame),
-            "data": dataset.fingerprint,
-            **about,
-            "provenance": records.provenance(self.device),
-        }
-        if evaluated == "pgd" and self.settings.evaluation.tf32:
-            few = data.balanced_subset(dataset, min(STRICT_REPEAT, len(dataset)))
-            metadata["strict_fp32"] = evaluation.strict_repeat(
-                model, few, self.settings.pgd, device=self.device, seed=self.seed
-            )
-        records.write_record(path, frame, metadata)
-        evaluation.discard_parts(parts)
+        for name, (frame, about) in made.items():
+            metadata = {
+                "model": name,
+                "evaluation": evaluated,
+                "inputs": self._record_inputs(name, evaluated),
+                "profile": self.settings.profile,
+                "seed": self.seed,
+                "n": len(frame),
+                "data": dataset.fingerprint,
+                **about,
+                "provenance": records.provenance(self.device),
+            }
+            if evaluated == "corruptions":
+                metadata["corrupted"] = self.corrupted().identity
+            if evaluated == "pgd" and self.settings.evaluation.tf32:
+                few = data.balanced_subset(dataset, min(STRICT_REPEAT, len(dataset)))
+                metadata["strict_fp32"] = evaluation.strict_repeat(
+                    trained[name], few, self.settings.pgd, device=self.device, seed=self.seed
+                )
+            records.write_record(paths[name], frame, metadata)
+            evaluation.discard_parts(parts[name])
 
     def _evaluator(self, evaluated: str) -> evaluation.Evaluate:
         chosen = self.settings
-        return {
-            "clean": evaluation.clean,
-            "fgsm": evaluation.under_fgsm(chosen.fgsm),
-            "pgd": evaluation.under_pgd(chosen.pgd, allow_tf32=chosen.evaluation.tf32),
-            "autoattack": evaluation.under_autoattack(
-                chosen.autoattack, chosen.pgd, seed=self.seed
-            ),
-            "smoothing": evaluation.certified(chosen.smoothing),
-        }[evaluated]
+        match evaluated:
+            case "clean":
+                return evaluation.clean
+            case "fgsm":
+                return evaluation.under_fgsm(chosen.fgsm)
+            case "pgd":
+                return evaluation.under_pgd(chosen.pgd, allow_tf32=chosen.evaluation.tf32)
+            case "autoattack":
+                return evaluation.under_autoattack(chosen.autoattack, chosen.pgd, seed=self.seed)
+            case "smoothing":
+                return evaluation.certified(chosen.smoothing)
+            case "corruptions":
+                return evaluation.under_corruptions(self.corrupted())
+        raise ValueError(f"no evaluation {evaluated!r}; known: {', '.join(EVALUATIONS)}")
 
     def _evaluation_data(self, evaluated: str) -> data.Dataset:
         n = None if evaluated == "clean" else getattr(self.settings, evaluated).n

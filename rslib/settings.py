@@ -260,6 +260,22 @@ class Smoothing(_Section):
     )
 
 
+class Corruptions(_Section):
+    """Images under the 19 corruptions of CIFAR-10-C at 5 severities (paper 3.5)."""
+
+    n: int | None = Field(
+        None, ge=1, description="3.5: class-balanced test images under each corruption; null = all"
+    )
+    official: bool | None = Field(
+        None,
+        description="3.5: true insists on the official archive, false generates; null = the "
+        "archive where it is",
+    )
+    seed: int = Field(
+        0, ge=0, description="ours: of generated corruptions, whatever the run's seed"
+    )
+
+
 class Reliability(_Section):
     """The checks on a robustness number (ours; nothing of the kind is in the paper)."""
 
@@ -295,6 +311,7 @@ class Settings(_Section):
     pgd: PGD = Field(PGD(), description="3.2.1")
     autoattack: AutoAttack = Field(AutoAttack(), description="3.2.1")
     smoothing: Smoothing = Field(Smoothing(), description="3.2.2")
+    corruptions: Corruptions = Field(Corruptions(), description="3.5")
     reliability: Reliability = Field(Reliability(), description="ours")
     evaluation: Evaluation = Field(Evaluation(), description="3.3, 4.1")
 

@@ -13,6 +13,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 # What notebooks call as tables.<name>, wherever it lives.
+from rslib.corruption_tables import agreement_table as agreement_table
+from rslib.corruption_tables import corruption_difference_table as corruption_difference_table
+from rslib.corruption_tables import corruption_table as corruption_table
+from rslib.corruption_tables import severity_table as severity_table
+from rslib.corruption_tables import table5 as table5
 from rslib.estimates import Estimate as Estimate
 from rslib.estimates import accuracy as accuracy
 from rslib.estimates import attack_success as attack_success

@@ -31,6 +31,7 @@ TINY = {
     "pgd": {"n": 20, "steps": 3},
     "autoattack": {"n": 20, "steps": 2, "queries": 5, "batch_size": 10},
     "smoothing": {"n": 20, "samples": 30, "selection_samples": 5},
+    "corruptions": {"n": 20},
     "reliability": {"n": 60, "strong_steps": 4, "queries": 5},
     "evaluation": {"batch_size": 16},
 }

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from rslib import data, models, records, smoothing, training
+from rslib.corruptions import cifar10c
 from rslib.records import RecordError
 from rslib.run import Run
 from rslib.settings import load
@@ -131,7 +132,7 @@ def test_a_changed_data_set_is_noticed(tiny_run):
         other.trained(NAME)
 
 
-@pytest.mark.parametrize("evaluated", ["pgd", "autoattack", "smoothing"])
+@pytest.mark.parametrize("evaluated", ["pgd", "autoattack", "smoothing", "corruptions"])
 def test_an_interrupted_evaluation_gives_the_same_record(tiny_run, monkeypatch, evaluated):
     run = tiny_run()
     whole = run.evaluate(NAME, evaluated)
@@ -356,3 +357,47 @@ def test_autoattack_on_too_few_images_or_another_budget_is_no_part_of_the_verdic
         run = tiny_run(overrides)
         run.evaluate(NAME, "autoattack")
         assert run.reliability(NAME)["inputs"]["autoattack"] is None
+
+
+def test_corruption_records_agree_with_a_plain_loop(tiny_run):
+    run = tiny_run()
+    frame = run.evaluate(NAME, "corruptions")
+    model, corrupted = run.trained(NAME), run.corrupted()
+    assert len(frame) == 20 and frame.attrs["corrupted"] == corrupted.identity
+    assert corrupted.origin == "generated"
+    for name, severity in (("fog", 1), ("impulse_noise", 5), ("jpeg_compression", 3)):
+        images = corrupted.images(name, severity)
+        with torch.no_grad():
+            confidence, prediction = model(images.float() / 255).softmax(1).max(1)
+        right = (prediction == corrupted.clean.labels).tolist()
+        assert frame[f"{name}_{severity}"].tolist() == right
+        stored = frame[f"{name}_{severity}_confidence"].to_numpy()
+        assert abs(stored - confidence.numpy()).max() < 6e-4
+    assert frame.image.tolist() == corrupted.clean.ids.tolist()
+
+
+def test_models_evaluated_together_share_the_corrupted_images(tiny_run, monkeypatch, tmp_path):
+    names = [NAME, "alexnet-standard"]
+    alone = {n: tiny_run(root=tmp_path / "alone").evaluate(n, "corruptions") for n in names}
+    made = []
+    real = cifar10c.corrupt
+    monkeypatch.setattr(cifar10c, "corrupt", lambda *a, **k: made.append(a[1]) or real(*a, **k))
+    run = tiny_run(root=tmp_path / "together")
+    together = run.evaluate_together(names, "corruptions")
+    assert len(made) == 2 * 19 * 5  # two shards
+    for name in names:
+        pd.testing.assert_frame_equal(together[name], alone[name])
+
+
+def test_records_of_other_corrupted_images_are_refused(tiny_run, monkeypatch):
+    run = tiny_run()
+    run.evaluate(NAME, "corruptions")
+    monkeypatch.setattr(cifar10c, "GENERATOR_VERSION", 99)
+    with pytest.raises(RecordError, match="other corrupted images .*generator 1, now 99"):
+        run.evaluate(NAME, "corruptions")
+
+
+def test_insisting_on_an_archive_that_cannot_be_there(tiny_run):
+    run = tiny_run({"corruptions": {"official": True}})
+    with pytest.raises(data.DataError, match="there is none for shapes test"):
+        run.evaluate(NAME, "corruptions")

@@ -170,6 +170,8 @@ class Interval:
     category_mean: tuple[float, float] | None
     error: tuple[float, float]
     relative_mce: tuple[float, float] | None
+    categories: dict[str, tuple[float, float] | None]
+    ce: dict[str, tuple[float, float] | None]
 
 
 def interval(
@@ -215,18 +217,25 @@ def interval(
         )
     n, generator = len(ours), np.random.default_rng(seed)
     both = np.concatenate([ours, theirs], axis=1)
-    values = np.empty((resamples, 4))
+    categories = list(_by_category(np.zeros(len(names)), names))
+    values = np.empty((resamples, 4 + len(categories) + len(names)))
     for k in range(resamples):
         times = np.bincount(generator.integers(n, size=n), minlength=n)
         mine, base = np.split((times.astype(np.float32) @ both).astype(float) / n, 2)
         errors, base_errors = mine[1:].reshape(-1, 5), base[1:].reshape(-1, 5)
         ratios = _ratios(errors, base_errors)
         relative = _ratios(errors - mine[0], base_errors - base[0])
-        values[k] = ratios.mean(), _category_mean(ratios, names), errors.mean(), relative.mean()
+        means = (ratios.mean(), _category_mean(ratios, names), errors.mean(), relative.mean())
+        values[k] = [*means, *_by_category(ratios, names).values(), *ratios]
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     ends = np.quantile(values, tails, axis=0).T
     pairs = [None if np.isnan(pair).any() else (float(pair[0]), float(pair[1])) for pair in ends]
-    return Interval(*pairs)
+    by_category, by_name = pairs[4 : 4 + len(categories)], pairs[4 + len(categories) :]
+    return Interval(
+        *pairs[:4],
+        categories=dict(zip(categories, by_category, strict=True)),
+        ce=dict(zip(names, by_name, strict=True)),
+    )
 
 
 def table_from_outcomes(

@@ -157,8 +157,7 @@ def frost_folder() -> Path:
     if not places:
         raise DataError(
             "frost needs photographs from the package imagecorruptions, which is not installed. "
-            "Install it with `pip install 'robustsight[corruptions]'` (or `pip install --no-deps "
-            "imagecorruptions`), or give a folder that holds "
+            "Install it with `pip install --no-deps imagecorruptions`, or give a folder that holds "
             f"{', '.join(FROST_PHOTOGRAPHS)} as photographs=."
         )
     return Path(places[0]) / "frost"

@@ -1,0 +1,69 @@
+"""A model's per-image corruption record as arrays, and as the table of errors it sums up to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rslib.corruptions import NAMES, SEVERITIES
+from rslib.corruptions.mce import ErrorTable, table_from_outcomes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """One model on N images, clean and under every corruption.
+
+    Attributes:
+        model: its name.
+        wrong: for each corruption bool (5, N), whether each image is wrong at each severity.
+        confidence: for each corruption (5, N), the largest probability.
+        clean_wrong: bool (N,).
+        images: (N,) positions in the canonical test order.
+        data: what the corrupted images are (``cifar10c.Corrupted.identity``).
+    """
+
+    model: str
+    wrong: Mapping[str, np.ndarray]
+    confidence: Mapping[str, np.ndarray]
+    clean_wrong: np.ndarray
+    images: np.ndarray
+    data: dict[str, Any]
+
+    @classmethod
+    def from_records(cls, corrupted: pd.DataFrame, clean: pd.DataFrame) -> Outcomes:
+        """Join a corruption record with the clean record of the same model.
+
+        Raises:
+            rslib.records.RecordError: the clean record lacks some of the images.
+        """
+        from rslib.estimates import on_images
+
+        wrong, confidence = {}, {}
+        for name in NAMES:
+            columns = [f"{name}_{severity}" for severity in SEVERITIES]
+            wrong[name] = ~corrupted[columns].to_numpy(bool).T
+            confidence[name] = corrupted[[f"{c}_confidence" for c in columns]].to_numpy(float).T
+        clean_wrong = ~on_images(clean, corrupted["image"])["correct"].to_numpy(bool)
+        images = corrupted["image"].to_numpy()
+        about = corrupted.attrs
+        return cls(about["model"], wrong, confidence, clean_wrong, images, about["corrupted"])
+
+    def errors(self) -> ErrorTable:
+        """Its error under each corruption and severity, and on the clean images."""
+        return table_from_outcomes(self.model, self.wrong, self.clean_wrong, self.data)
+
+    def share_wrong(self) -> np.ndarray:
+        """(N,) the share of an image's corrupted versions that the model gets wrong."""
+        return np.mean([rows.mean(0) for rows in self.wrong.values()], axis=0)
+
+    def at_severity(self, severity: int) -> tuple[np.ndarray, np.ndarray]:
+        """Confidence and correctness of all corrupted versions at one severity, (19 N,) each."""
+        row = SEVERITIES.index(severity)
+        certainty = np.concatenate([rows[row] for rows in self.confidence.values()])
+        return certainty, ~np.concatenate([rows[row] for rows in self.wrong.values()])
