@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +18,14 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from rslib import data, device, evaluation, models, records, training
-from rslib.attacks import Report, reliability, run_pgd
+from rslib import data, device, evaluation, models, records, trainer, verdict
+from rslib.attacks import Report
 from rslib.corruptions import cifar10c
 from rslib.corruptions.cifar10c import Corrupted
-from rslib.estimates import ROBUST_ACCURACY
 from rslib.records import RecordError
 from rslib.settings import PROJECT, Recipe, Settings
 from rslib.training import checkpoint
-from rslib.training.plan import Plan, plan
+from rslib.training.plan import plan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,91 +161,7 @@ class Run:
         folder = self._model_folder(name)
         with self._lock(folder):
             if not (folder / "model.json").exists():
-                self._train(name, folder)
-
-    def _train(self, name: str, folder: Path) -> None:
-        planned = plan(self.settings, name)
-        recipe = planned.recipe
-        model = self.build(name)
-        parent_weights = None
-        if planned.parent is not None:
-            model.load_state_dict(self.trained(planned.parent).state_dict())
-            parent_weights = self.summary(planned.parent)["weights"]["best"]
-        state = training.fit(
-            model,
-            planned.objective,
-            data.Batches(
-                self.data("train"),
-                recipe.batch_size,
-                device=self.device,
-                shuffle=True,
-                augment=data.Augment(flip=recipe.flip, padding=recipe.padding),
-                seed=self.seed,
-                channels_last=True,
-            ),
-            self._validation(planned),
-            recipe,
-            select="validation_accuracy" if planned.attack is None else ROBUST_ACCURACY,
-            seed=self.seed,
-            checkpoint_path=folder / "checkpoint.safetensors",
-            key=folder.name.rpartition("-")[2],
-            name=name,
-            progress=self.progress,
-        )
-        weights = {"best": state.best, "last": checkpoint.weights_of(model)}
-        digests = {}
-        for kind, tensors in weights.items():
-            path = folder / f"{kind}.safetensors"
-            checkpoint.save_weights(path, tensors, {"model": name, "kind": kind})
-            digests[kind] = records.file_digest(path)
-        # Written last: its presence is what says that the training is complete.
-        records.write_json(
-            folder / "model.json",
-            {
-                "name": name,
-                "architecture": planned.architecture,
-                "objective": name.partition("-")[2],
-                "parent": planned.parent,
-                "parent_weights": parent_weights,
-                "inputs": self._model_inputs(name),
-                "recipe": recipe.model_dump(),
-                "seed": self.seed,
-                "data": {split: self.data(split).fingerprint for split in ("train", "validation")},
-                "train_images": len(self.data("train")),
-                "weights": digests,
-                "parameters": models.count_parameters(model),
-                "best_epoch": state.best_epoch,
-                "seconds": sum(row["seconds"] for row in state.history),
-                "history": state.history,
-                "provenance": records.provenance(self.device),
-            },
-        )
-        (folder / "checkpoint.safetensors").unlink()
-        (folder / "checkpoint.json").unlink(missing_ok=True)
-
-    def _validation(self, planned: Plan) -> Callable[[nn.Module], dict[str, float]]:
-        """What is measured on validation images after each epoch: accuracy, and robust accuracy."""
-        size = self.settings.evaluation.batch_size
-        images = self.data("validation")
-        clean = data.Batches(images, size, device=self.device, channels_last=True)
-        attack = planned.attack
-        if attack is None:
-            return lambda model: training.score(model, clean)
-        few = data.balanced_subset(images, min(attack.validation_images, len(images)))
-        attacked = data.Batches(few, size, device=self.device, channels_last=True)
-
-        def validate(model: nn.Module) -> dict[str, float]:
-            generator = torch.Generator().manual_seed(self.seed)
-            robust = sum(
-                (~run_pgd(
-                    model, batch.x, batch.y, eps=attack.eps_unit, step_size=attack.step_size,
-                    num_steps=attack.steps, generator=generator,
-                ).fooled).sum().item()
-                for batch in attacked
-            )  # fmt: skip
-            return training.score(model, clean) | {ROBUST_ACCURACY: robust / len(few)}
-
-        return validate
+                trainer.train(self, name, folder, self._model_inputs(name))
 
     def recipe(self, name: str) -> Recipe:
         """How a model is trained under these settings."""
@@ -349,25 +264,12 @@ class Run:
         Returns:
             The report as a document, with ``checks``, ``passed`` and the provenance.
         """
-        model = self.trained(name)
-        chosen = self.settings.reliability
-        images = self._examined_images()
-        left = self._left_by_autoattack(name, images)
-        inputs = {
-            "evaluation": "reliability",
-            "weights": self.summary(name)["weights"]["best"],
-            "data": self.settings.data.model_dump(exclude_defaults=True, exclude={"train_size"}),
-            "settings": chosen.model_dump(exclude_defaults=True),
-            "eps": self.settings.pgd.eps,
-            "norm": self.settings.pgd.norm,
-            "autoattack": None if left is None else self._record_path(name, "autoattack").stem,
-            "seed": self.seed,
-        }
-        stem = f"reliability-{records.key(**inputs)}.json"
-        path = self.directory / "records" / name / stem
+        self._ensure_trained(name)
+        inputs = verdict.inputs(self, name)
+        path = self.directory / "records" / name / f"reliability-{records.key(**inputs)}.json"
         with self._lock(path):
             if not path.exists():
-                report = self._examine(model, images, left)
+                report = verdict.examine(self, self.trained(name), known=name)
                 made = {"model": name, "inputs": inputs, "seed": self.seed}
                 made |= {"provenance": records.provenance(self.device)}
                 records.write_json(path, report.to_dict() | made)
@@ -375,40 +277,11 @@ class Run:
 
     def examine(self, model: nn.Module) -> Report:
         """Put a model of any origin through the reliability checks, with this run's settings."""
-        return self._examine(model, self._examined_images(), None)
+        return verdict.examine(self, model)
 
-    def _examined_images(self) -> data.Dataset:
-        test = self.data("test")
-        return data.balanced_subset(test, min(self.settings.reliability.n, len(test)))
-
-    def _left_by_autoattack(self, name: str, images: data.Dataset) -> torch.Tensor | None:
-        """Which of these images the model gets right under AutoAttack, where that is known."""
-        if (
-            self.settings.autoattack.eps != self.settings.pgd.eps
-            or self.settings.pgd.norm != "linf"
-            or not self._record_path(name, "autoattack").exists()
-        ):
-            return None
-        correct = self.record(name, "autoattack").set_index("image")["correct"]
-        wanted = images.ids.tolist()
-        if not set(wanted) <= set(correct.index):
-            return None
-        return torch.from_numpy(correct.loc[wanted].to_numpy(copy=True))
-
-    def _examine(self, model: nn.Module, images: data.Dataset, left: torch.Tensor | None) -> Report:
-        chosen = self.settings.reliability
-        (batch,) = data.Batches(images, len(images), device=self.device)
-        return reliability(
-            model,
-            batch.x,
-            batch.y,
-            eps=self.settings.pgd.eps_unit,
-            norm=self.settings.pgd.norm,
-            strong_steps=chosen.strong_steps,
-            queries=chosen.queries,
-            seed=self.seed,
-            autoattack_correct=left,
-        )
+    def has_record(self, name: str, evaluated: str) -> bool:
+        """Whether a record is there under these settings."""
+        return self._record_path(name, evaluated).exists()
 
     def _evaluate(self, paths: Mapping[str, Path], evaluated: str) -> None:
         """Make the records of some models and put each at its path."""

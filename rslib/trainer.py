@@ -1,0 +1,117 @@
+"""One model of a run: trained by its plan, validated as its objective asks, and written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from rslib import data, models, records, training
+from rslib.attacks import run_pgd
+from rslib.estimates import ROBUST_ACCURACY
+from rslib.training import checkpoint
+from rslib.training.plan import Plan, plan
+
+if TYPE_CHECKING:
+    from rslib.run import Run
+
+
+def train(run: Run, name: str, folder: Path, inputs: Mapping[str, Any]) -> None:
+    """Train a model, or go on with its training, and write its weights and ``model.json``.
+
+    Args:
+        run: whose data, settings and seed it is trained with; its parent is trained where missing.
+        name: ``<architecture>-<objective>``.
+        folder: where the checkpoint is kept meanwhile and the results go; its name ends in the key.
+        inputs: what decides the result, kept in ``model.json``.
+
+    Raises:
+        rslib.training.TrainingError: the loss became NaN or infinite.
+        rslib.records.RecordError: a damaged or foreign checkpoint, a full disk.
+    """
+    planned = plan(run.settings, name)
+    recipe = planned.recipe
+    model = run.build(name)
+    parent_weights = None
+    if planned.parent is not None:
+        model.load_state_dict(run.trained(planned.parent).state_dict())
+        parent_weights = run.summary(planned.parent)["weights"]["best"]
+    state = training.fit(
+        model,
+        planned.objective,
+        data.Batches(
+            run.data("train"),
+            recipe.batch_size,
+            device=run.device,
+            shuffle=True,
+            augment=data.Augment(flip=recipe.flip, padding=recipe.padding),
+            seed=run.seed,
+            channels_last=True,
+        ),
+        validation(run, planned),
+        recipe,
+        select="validation_accuracy" if planned.attack is None else ROBUST_ACCURACY,
+        seed=run.seed,
+        checkpoint_path=folder / "checkpoint.safetensors",
+        key=folder.name.rpartition("-")[2],
+        name=name,
+        progress=run.progress,
+    )
+    weights = {"best": state.best, "last": checkpoint.weights_of(model)}
+    digests = {}
+    for kind, tensors in weights.items():
+        path = folder / f"{kind}.safetensors"
+        checkpoint.save_weights(path, tensors, {"model": name, "kind": kind})
+        digests[kind] = records.file_digest(path)
+    # Written last: its presence is what says that the training is complete.
+    records.write_json(
+        folder / "model.json",
+        {
+            "name": name,
+            "architecture": planned.architecture,
+            "objective": name.partition("-")[2],
+            "parent": planned.parent,
+            "parent_weights": parent_weights,
+            "inputs": dict(inputs),
+            "recipe": recipe.model_dump(),
+            "seed": run.seed,
+            "data": {split: run.data(split).fingerprint for split in ("train", "validation")},
+            "train_images": len(run.data("train")),
+            "weights": digests,
+            "parameters": models.count_parameters(model),
+            "best_epoch": state.best_epoch,
+            "seconds": sum(row["seconds"] for row in state.history),
+            "history": state.history,
+            "provenance": records.provenance(run.device),
+        },
+    )
+    (folder / "checkpoint.safetensors").unlink()
+    (folder / "checkpoint.json").unlink(missing_ok=True)
+
+
+def validation(run: Run, planned: Plan) -> Callable[[nn.Module], dict[str, float]]:
+    """What is measured on validation images after each epoch: accuracy, and robust accuracy."""
+    size = run.settings.evaluation.batch_size
+    images = run.data("validation")
+    clean = data.Batches(images, size, device=run.device, channels_last=True)
+    attack = planned.attack
+    if attack is None:
+        return lambda model: training.score(model, clean)
+    few = data.balanced_subset(images, min(attack.validation_images, len(images)))
+    attacked = data.Batches(few, size, device=run.device, channels_last=True)
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        generator = torch.Generator().manual_seed(run.seed)
+        robust = sum(
+            (~run_pgd(
+                model, batch.x, batch.y, eps=attack.eps_unit, step_size=attack.step_size,
+                num_steps=attack.steps, generator=generator,
+            ).fooled).sum().item()
+            for batch in attacked
+        )  # fmt: skip
+        return training.score(model, clean) | {ROBUST_ACCURACY: robust / len(few)}
+
+    return validate
