@@ -106,7 +106,8 @@ def table5(
         ),
         notes=[
             f"Reference: {short_label(reference)}, trained in this run, with a mean error of "
-            f"{100 * _mean_error(divisor):.1f} % on the same images; digest {divisor.digest[:10]}. "
+            f"{100 * _mean_error(divisor):.1f} % on the same images ({100 * divisor.clean:.1f} % "
+            f"clean); digest {divisor.digest[:10]}. "
             "1 is the reference's error, and lower is better.",
             "mCE is the mean over corruptions (equation 14). The paper's column equals the mean of "
             "its four categories. Relative mCE counts the increase over the clean error. Mean "

@@ -197,7 +197,9 @@ def under_corruptions(corrupted: Corrupted) -> Evaluate:
             x = images.to(batch.x.device).float().div(255)
             confidence, prediction = _logits(model, x).softmax(1).max(1)
             columns[name] = prediction == batch.y
-            columns[f"{name}_confidence"] = confidence.mul(1000).round().div(1000)
+            # Below 1, which is a bin of its own where calibration errors are computed.
+            rounded = confidence.mul(1000).round().div(1000).clamp(max=0.9995)
+            columns[f"{name}_confidence"] = rounded
         return Outcome(columns)
 
     return evaluate

@@ -91,7 +91,7 @@ def test_the_caption_names_reference_and_origin(run):
     for part in (
         "generated with seed 0, not the official files",
         "Reference: AlexNet, standard",
-        "60.0 % on the same images",
+        "60.0 % on the same images (20.0 % clean)",
         digest[:10],
         "n = 10 test images",
     ):
