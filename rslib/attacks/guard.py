@@ -8,6 +8,8 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from rslib.models import eval_mode
+
 
 class ProbabilityOutputWarning(UserWarning):
     """The model seems to return probabilities where logits are expected.
@@ -42,7 +44,6 @@ def attack_mode(model: nn.Module) -> Iterator[nn.Module]:
             f"model is a {type(model).__name__}, not a torch.nn.Module: eval mode can only be "
             "ensured for modules, so wrap the function in one"
         )
-    training = [(module, module.training) for module in model.modules()]
     wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     device_types = {"cpu"} | {tensor.device.type for tensor in _tensors(model)}
     try:
@@ -51,13 +52,11 @@ def attack_mode(model: nn.Module) -> Iterator[nn.Module]:
                 stack.enter_context(torch.autocast(device_type, enabled=False))
             # Leaving inference mode also switches gradients on.
             stack.enter_context(torch.inference_mode(False))
-            model.eval()
+            stack.enter_context(eval_mode(model))
             for parameter, _ in wanted:
                 parameter.requires_grad_(False)
             yield model
     finally:
-        for module, flag in training:
-            module.training = flag
         for parameter, flag in wanted:
             parameter.requires_grad_(flag)
 

@@ -1,0 +1,217 @@
+"""Is an explanation true to the model? Tests that do not ask where the object is.
+
+Insertion and deletion: Petsiuk, Das and Saenko, "RISE", BMVC 2018, arXiv:1806.07421. Infidelity:
+Yeh et al., NeurIPS 2019, arXiv:1901.09392. Randomization: Adebayo et al., "Sanity checks for
+saliency maps", NeurIPS 2018, arXiv:1810.03292 (the paper's reference 14).
+"""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from rslib.models import eval_mode
+from rslib.saliency.maps import check_maps, degenerate
+
+Method = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""A saliency method: model, images (B, C, H, W) and targets (B,) to maps (B, h, w)."""
+
+
+def deletion_curve(
+    model: nn.Module, x: Tensor, saliency: Tensor, target: Tensor, *, steps: int = 16
+) -> Tensor:
+    """The class's probability as the most salient pixels are replaced by the image's mean color.
+
+    A faithful map makes it fall at once: a smaller mean over the curve is better.
+
+    Args:
+        model: Images to logits; it runs in eval mode and is given back as it was.
+        x: Images (B, C, H, W) in [0, 1].
+        saliency: float (B, H, W); ties fall in random but fixed order.
+        target: (B,) int64.
+        steps: Points after the first.
+
+    Returns:
+        float (B, steps + 1), from the image to its mean color.
+
+    Raises:
+        NotSaliency: If the maps are not finite or of another form.
+        ValueError: If maps and images differ in size.
+    """
+    return _curve(model, x, saliency, target, steps, start=x, end=_mean_color(x))
+
+
+def insertion_curve(
+    model: nn.Module, x: Tensor, saliency: Tensor, target: Tensor, *, steps: int = 16
+) -> Tensor:
+    """The class's probability as the most salient pixels are put into the image's mean color.
+
+    A faithful map makes it rise at once: a larger mean over the curve is better.
+
+    Args:
+        model: See :func:`deletion_curve`.
+        x: See :func:`deletion_curve`.
+        saliency: See :func:`deletion_curve`.
+        target: See :func:`deletion_curve`.
+        steps: See :func:`deletion_curve`.
+
+    Returns:
+        float (B, steps + 1), from the mean color to the image.
+
+    Raises:
+        NotSaliency: See :func:`deletion_curve`.
+        ValueError: See :func:`deletion_curve`.
+    """
+    return _curve(model, x, saliency, target, steps, start=_mean_color(x), end=x)
+
+
+def infidelity(
+    model: nn.Module,
+    x: Tensor,
+    saliency: Tensor,
+    target: Tensor,
+    *,
+    sigma: float = 0.05,
+    draws: int = 16,
+    seed: int = 0,
+) -> Tensor:
+    """How far a map mispredicts what small noise does to the logit, through captum; less is better.
+
+    The map stands for all channels alike. It is rescaled as captum's ``normalize`` does, so that
+    maps in other units compare.
+
+    Args:
+        model: See :func:`deletion_curve`.
+        x: See :func:`deletion_curve`.
+        saliency: float (B, H, W).
+        target: (B,) int64.
+        sigma: Standard deviation of the noise, in [0, 1] units.
+        draws: Noise samples an image.
+        seed: Of the noise; torch's generators are left as they were.
+
+    Returns:
+        float (B,), 0 or more.
+
+    Raises:
+        NotSaliency: See :func:`deletion_curve`.
+    """
+    from captum.metrics import infidelity as captum_infidelity
+
+    spread = check_maps(saliency).unsqueeze(1).expand_as(x).contiguous()
+
+    def perturb(images: Tensor) -> tuple[Tensor, Tensor]:
+        noise = sigma * torch.randn_like(images)
+        return noise, images - noise
+
+    with eval_mode(model), torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return captum_infidelity(
+            model, perturb, x, spread, target=target, n_perturb_samples=draws, normalize=True
+        ).detach()
+
+
+def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Spearman's correlation of two maps of the same image, pixel by pixel.
+
+    Args:
+        first: float (B, h, w).
+        second: The same shape.
+
+    Returns:
+        float64 (B,), in [-1, 1]; NaN where a map is constant (see :func:`degenerate`).
+
+    Raises:
+        NotSaliency: If the maps are not finite or of another form.
+        ValueError: If shapes differ.
+    """
+    from scipy.stats import rankdata
+
+    check_maps(first), check_maps(second)
+    if first.shape != second.shape:
+        raise ValueError(f"maps have shapes {tuple(first.shape)} and {tuple(second.shape)}")
+    ranks = [
+        torch.from_numpy(rankdata(maps.detach().flatten(1).cpu().numpy(), axis=1))
+        for maps in (first, second)
+    ]
+    centered = [each - each.mean(1, keepdim=True) for each in ranks]
+    product = (centered[0] * centered[1]).sum(1)
+    return product / (centered[0].norm(dim=1) * centered[1].norm(dim=1))
+
+
+def randomization_check(
+    model: nn.Module, x: Tensor, method: Method, *, seed: int = 0
+) -> list[tuple[str, float, int]]:
+    """How a map changes as the model's layers are re-initialized from the last to the first.
+
+    A method that explains the model must change with it; one whose maps stay correlated with the
+    trained model's after all layers are random shows the image instead (Adebayo et al., section 3).
+
+    Args:
+        model: Left as it is; a copy is randomized.
+        x: Images (B, C, H, W) in [0, 1].
+        method: Explains the class that the *trained* model predicts.
+        seed: Of the new weights; torch's generators are left as they were.
+
+    Returns:
+        For each layer with parameters, last first: its name, the mean rank correlation with the
+        trained model's maps over images where it is defined, and the number of degenerate maps.
+    """
+    altered = copy.deepcopy(model)
+    with eval_mode(model), torch.no_grad():
+        target = model(x).argmax(1)
+    original = method(model, x, target)
+    layers = [(n, m) for n, m in altered.named_modules() if hasattr(m, "reset_parameters")]
+    found = []
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for name, layer in reversed(layers):
+            layer.reset_parameters()
+            maps = method(altered, x, target)
+            defined = rank_correlation(original, maps)
+            defined = defined[~defined.isnan()]
+            mean = float(defined.mean()) if len(defined) else float("nan")
+            found.append((name, mean, int(degenerate(maps).sum())))
+    return found
+
+
+def _curve(
+    model: nn.Module,
+    x: Tensor,
+    saliency: Tensor,
+    target: Tensor,
+    steps: int,
+    *,
+    start: Tensor,
+    end: Tensor,
+) -> Tensor:
+    check_maps(saliency)
+    if saliency.shape != (len(x), *x.shape[2:]):
+        raise ValueError(
+            f"saliency is {tuple(saliency.shape)}, images are {tuple(x.shape)}: bring maps to the "
+            "image's size with resize(saliency, (H, W))"
+        )
+    order = _order(saliency)
+    pixels = order.shape[1]
+    shares = []
+    with eval_mode(model), torch.no_grad():
+        for step in range(steps + 1):
+            changed = order < round(step / steps * pixels)
+            mask = changed.view(len(x), 1, *x.shape[2:])
+            probabilities = model(torch.where(mask, end, start)).softmax(1)
+            shares.append(probabilities.gather(1, target.unsqueeze(1)).squeeze(1))
+    return torch.stack(shares, 1)
+
+
+def _order(saliency: Tensor) -> Tensor:
+    """Each pixel's place, the most salient first; ties in a random but fixed order."""
+    flat = saliency.detach().flatten(1)
+    shuffle = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(0))
+    shuffle = shuffle.to(flat.device)
+    ranked = shuffle[torch.argsort(flat[:, shuffle], dim=1, descending=True, stable=True)]
+    places = torch.arange(flat.shape[1], device=flat.device).expand_as(ranked)
+    return torch.empty_like(ranked).scatter_(1, ranked, places)
+
+
+def _mean_color(x: Tensor) -> Tensor:
+    return x.mean((2, 3), keepdim=True).expand_as(x)

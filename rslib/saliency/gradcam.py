@@ -1,0 +1,235 @@
+"""Grad-CAM: feature maps weighted by what they do to a class's score (paper 3.3.1, eq. 5-6).
+
+Selvaraju et al., "Grad-CAM: Visual explanations from deep networks via gradient-based
+localization", ICCV 2017, arXiv:1610.02391.
+
+Where the layer is followed by average pooling and one linear map, the weights of equation 6 are
+that map's, divided by the number of places: no backward pass is needed, and a loss of the map has
+first-order gradients. This closed form is used where it holds, and equals the general one there.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from rslib.models import eval_mode
+
+# Float32 sums in another order stay well within this.
+_SAME = {"rtol": 1e-4, "atol": 1e-4}
+
+
+def gradcam(
+    model: nn.Module,
+    x: Tensor,
+    target: int | Tensor | None = None,
+    *,
+    layer: str | nn.Module | None = None,
+    relu: bool = True,
+    create_graph: bool = False,
+) -> Tensor:
+    """Grad-CAM of a batch.
+
+    Args:
+        model: Images to logits (B, classes). It runs in eval mode and is given back as it was.
+        x: Images (B, C, H, W) in [0, 1].
+        target: The class explained: one for all, or one per image (B,) int64; None takes the
+            predicted class.
+        layer: The layer whose feature maps are weighted, a module or its name in
+            ``model.named_modules()``; None takes the last feature map before the classifier.
+        relu: Keep positive evidence only, as equation 5 does; otherwise the signed map.
+        create_graph: Keep the graph, so that a loss of the map can be minimized.
+
+    Returns:
+        Maps (B, h, w) at the layer's resolution, in units of the logits; on the device of x.
+
+    Raises:
+        ValueError: If the model has no feature map to take, the layer's output is not (B, K, h, w),
+            the logits do not depend on it, or a target is out of range.
+        KeyError: If no module has the layer's name.
+    """
+    with eval_mode(model), torch.inference_mode(False), torch.enable_grad():
+        found = named_layer(model, layer) if layer is not None else last_feature_layer(model, x)
+        x = x.clone() if x.is_inference() else x
+        with captured(found) as outputs:
+            logits = model(x)
+        features = _feature_map(outputs)
+        chosen = _target(target, logits)
+        cam = activation_map(model, features, logits, chosen, create_graph=create_graph)
+        cam = cam.relu() if relu else cam
+    return cam if create_graph else cam.detach()
+
+
+def activation_map(
+    model: nn.Module, features: Tensor, logits: Tensor, target: Tensor, *, create_graph: bool
+) -> Tensor:
+    """The signed map from one forward pass, in closed form where that is exact.
+
+    Args:
+        model: What made both tensors; its last linear layer is looked at.
+        features: (B, K, h, w), with the graph to the logits.
+        logits: (B, classes).
+        target: (B,) int64.
+        create_graph: See :func:`gradcam`.
+
+    Returns:
+        (B, h, w).
+
+    Raises:
+        ValueError: If the logits do not depend on the features.
+    """
+    head = linear_head(model, features, logits)
+    if head is not None:
+        return closed_form(features, head.weight, target)
+    return general_form(features, logits, target, create_graph=create_graph)
+
+
+def closed_form(features: Tensor, weight: Tensor, target: Tensor) -> Tensor:
+    """Equation 5 without its ReLU, for features -> average pooling -> linear.
+
+    There y_c = sum_k W_ck mean(A_k) + b_c, so equation 6 gives alpha_k = W_ck / (h w).
+
+    Args:
+        features: (B, K, h, w).
+        weight: (classes, K).
+        target: (B,) int64.
+
+    Returns:
+        (B, h, w).
+    """
+    places = features.shape[2] * features.shape[3]
+    return torch.einsum("bk,bkhw->bhw", weight[target], features) / places
+
+
+def general_form(
+    features: Tensor, logits: Tensor, target: Tensor, *, create_graph: bool = False
+) -> Tensor:
+    """Equation 5 without its ReLU, for any layer: the weights of equation 6 by a backward pass.
+
+    Args:
+        features: (B, K, h, w), with the graph to the logits.
+        logits: (B, classes).
+        target: (B,) int64.
+        create_graph: Whether the weights keep their own graph (second-order gradients).
+
+    Returns:
+        (B, h, w).
+
+    Raises:
+        ValueError: If the logits do not depend on the features.
+    """
+    score = logits.gather(1, target.unsqueeze(1)).sum()
+    (gradient,) = torch.autograd.grad(
+        score, features, create_graph=create_graph, retain_graph=True, allow_unused=True
+    )
+    if gradient is None:
+        raise ValueError("the logits do not depend on this layer's output: name another layer")
+    return (gradient.mean((2, 3), keepdim=True) * features).sum(1)
+
+
+def linear_head(model: nn.Module, features: Tensor, logits: Tensor) -> nn.Linear | None:
+    """The model's last linear layer, if the logits are that layer's of the pooled features."""
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not linear or linear[-1].in_features != features.shape[1]:
+        return None
+    with torch.no_grad():
+        pooled = linear[-1](features.mean((2, 3)))
+    same = pooled.shape == logits.shape and torch.allclose(pooled, logits.detach(), **_SAME)
+    return linear[-1] if same else None
+
+
+def named_layer(model: nn.Module, layer: str | nn.Module) -> nn.Module:
+    """A layer by its name, or itself.
+
+    Raises:
+        KeyError: If no module has this name; names near ones.
+    """
+    if isinstance(layer, nn.Module):
+        return layer
+    modules = dict(model.named_modules())
+    if layer not in modules:
+        import difflib
+
+        close = difflib.get_close_matches(layer, modules, n=3, cutoff=0.3)
+        raise KeyError(f"no layer {layer!r} in the model; near it: {', '.join(close) or 'none'}")
+    return modules[layer]
+
+
+def last_feature_layer(model: nn.Module, x: Tensor) -> nn.Module:
+    """The module that gives the last feature map (B, K, h, w), of more than one place, of a pass.
+
+    Args:
+        model: Images to logits.
+        x: Images; the first one is looked at.
+
+    Raises:
+        ValueError: If there is none, or if tokens (B, n, K) come after it, as in a transformer.
+    """
+    seen: list[tuple[nn.Module, int]] = []
+    hooks = [
+        module.register_forward_hook(
+            lambda module, inputs, output: (
+                seen.append((module, output.ndim))
+                if isinstance(output, Tensor)
+                and (output.ndim == 3 or (output.ndim == 4 and output[0, 0].numel() > 1))
+                else None
+            )
+        )
+        for module in model.modules()
+    ]
+    try:
+        with torch.no_grad():
+            model(x[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not seen or seen[-1][1] == 3:
+        reason = "ends in tokens, as a transformer does" if seen else "has no convolution"
+        raise ValueError(
+            f"the model {reason}, so there is no last feature map: name a layer that returns "
+            "(B, K, h, w), or use attention_rollout"
+        )
+    return seen[-1][0]
+
+
+@contextmanager
+def captured(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect a layer's outputs while the context lasts; the hook goes with it, errors included."""
+    outputs: list[Tensor] = []
+    hook = layer.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    try:
+        yield outputs
+    finally:
+        hook.remove()
+
+
+def _feature_map(outputs: list[Tensor]) -> Tensor:
+    if len(outputs) != 1:
+        raise ValueError(
+            f"the layer ran {len(outputs)} times in one forward pass; Grad-CAM needs one that runs "
+            "once"
+        )
+    (features,) = outputs
+    if not isinstance(features, Tensor) or features.ndim != 4:
+        found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise ValueError(f"the layer returned {found}; a feature map (B, K, h, w) is needed")
+    return features
+
+
+def _target(target: int | Tensor | None, logits: Tensor) -> Tensor:
+    if target is None:
+        return logits.detach().argmax(1)
+    chosen = torch.as_tensor(target, device=logits.device)
+    chosen = chosen.expand(len(logits)) if chosen.ndim == 0 else chosen
+    if chosen.dtype != torch.int64 or chosen.shape != logits.shape[:1]:
+        raise ValueError(
+            f"target is {chosen.dtype} {tuple(chosen.shape)}; a class, or int64 ({len(logits)},), "
+            "is needed"
+        )
+    low, high = int(chosen.min()), int(chosen.max())
+    if low < 0 or high >= logits.shape[1]:
+        raise ValueError(
+            f"target holds {low if low < 0 else high}; classes run from 0 to {logits.shape[1] - 1}"
+        )
+    return chosen

@@ -1,0 +1,195 @@
+"""Where the object is: proxy masks from activation maps (paper 3.4.1), and masks of one's own.
+
+The paper makes "simplified object masks using thresholding and morphological operations on class
+activation maps from a well-calibrated baseline model" and gives no numbers. Read here: Otsu's
+threshold, opening and closing by a 3 x 3 cross, the largest component. A proxy mask says where a
+*model* looked; overlap with it measures agreement with that model, not with an object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rslib.saliency.maps import check_maps, degenerate
+
+
+class MaskError(ValueError):
+    """Masks that cannot be used; the message says which and why."""
+
+
+def check_masks(mask: Tensor, *, like: Tensor | None = None, least: int = 1) -> Tensor:
+    """Refuse what is not a batch of masks with an object in each.
+
+    Args:
+        mask: bool (B, H, W).
+        like: Maps (B, H, W) whose shape the masks must have.
+        least: Fewest masks.
+
+    Raises:
+        MaskError: If the dtype or shape is wrong, there are too few, or one is empty.
+    """
+    if mask.dtype != torch.bool or mask.ndim != 3 or len(mask) < least:
+        raise MaskError(
+            f"masks are {mask.dtype} {tuple(mask.shape)}; bool (B, H, W) with B >= {least} is "
+            "needed (a mask in [0, 1] is binarized by mask > 0.5)"
+        )
+    if like is not None and mask.shape != like.shape:
+        raise MaskError(
+            f"masks have shape {tuple(mask.shape)}, saliency maps {tuple(like.shape)}: bring maps "
+            "to the image's size with resize(saliency, (H, W))"
+        )
+    empty = (~mask.flatten(1).any(1)).nonzero().flatten().tolist()
+    if empty:
+        raise MaskError(
+            f"{len(empty)} masks hold no object (positions {', '.join(map(str, empty[:5]))}"
+            f"{', …' if len(empty) > 5 else ''}): leave those images out and say how many"
+        )
+    return mask
+
+
+def proxy_masks(
+    saliency: Tensor, *, smallest: float = 0.02, largest: float = 0.95
+) -> tuple[Tensor, Tensor]:
+    """Object masks from activation maps (paper 3.4.1).
+
+    Args:
+        saliency: float (B, H, W), at the image's size.
+        smallest: A component that covers less than this share is no object.
+        largest: Nor is one that covers more than this.
+
+    Returns:
+        masks bool (B, H, W), empty where refused, and refused bool (B,): constant maps, and maps
+        whose largest component is too small or too large. Refusals are to be counted.
+
+    Raises:
+        NotSaliency: If the maps are not finite or not of the form above.
+    """
+    from skimage.filters import threshold_otsu
+    from skimage.measure import label
+    from skimage.morphology import closing, footprint_rectangle, opening
+
+    maps = check_maps(saliency).detach().cpu().numpy()
+    constant = degenerate(saliency).cpu().numpy()
+    cross = footprint_rectangle((3, 3))
+    cross[[0, 0, -1, -1], [0, -1, 0, -1]] = 0
+    masks = np.zeros(maps.shape, dtype=bool)
+    for position, values in enumerate(maps):
+        if constant[position]:
+            continue
+        cleaned = closing(opening(values > threshold_otsu(values), cross), cross)
+        parts, number = label(cleaned, return_num=True, connectivity=1)
+        if number:
+            sizes = np.bincount(parts.ravel())[1:]
+            masks[position] = parts == 1 + sizes.argmax()
+    covered = masks.mean((1, 2))
+    refused = (covered < smallest) | (covered > largest)
+    masks[refused] = False
+    return torch.from_numpy(masks).to(saliency.device), torch.from_numpy(refused).to(
+        saliency.device
+    )
+
+
+def coverage(masks: Tensor) -> dict[str, float]:
+    """What share of the image masks cover: mean, std, and the quartiles, over non-empty ones.
+
+    Args:
+        masks: bool (B, H, W); empty ones are counted and left out.
+
+    Returns:
+        n, empty, mean, std, q25, q50, q75; the shares are NaN where all are empty.
+
+    Raises:
+        MaskError: If they are not bool (B, H, W).
+    """
+    if masks.dtype != torch.bool or masks.ndim != 3:
+        raise MaskError(f"masks are {masks.dtype} {tuple(masks.shape)}; bool (B, H, W) is needed")
+    share = masks.flatten(1).double().mean(1)
+    some = share[share > 0].cpu().numpy()
+    found = {"n": float(len(masks)), "empty": float((share == 0).sum())}
+    if not len(some):
+        return found | dict.fromkeys(("mean", "std", "q25", "q50", "q75"), float("nan"))
+    quartiles = np.quantile(some, [0.25, 0.5, 0.75])
+    return found | {
+        "mean": float(some.mean()),
+        "std": float(some.std()),
+        **{f"q{q}": float(value) for q, value in zip((25, 50, 75), quartiles, strict=True)},
+    }
+
+
+def read_masks(
+    source: str | Path, ids: Sequence[int], *, size: tuple[int, int] = (32, 32)
+) -> tuple[Tensor, Tensor]:
+    """Masks of one's own, for all or some of the images.
+
+    Args:
+        source: A folder of PNG files named by the image's number, ``17.png``, whose values above
+            half the range are the object; or a ``.npy`` file, bool or uint8 (N, H, W), whose row i
+            belongs to image i, all zeros where there is none.
+        ids: The images wanted, by their position in the canonical order of their split.
+        size: (H, W).
+
+    Returns:
+        masks bool (B, H, W), empty where there is none, and known bool (B,).
+
+    Raises:
+        MaskError: If the source is missing, holds no mask of these images, or a mask has another
+            size, cannot be read, or covers nothing or the whole image.
+    """
+    source = Path(source).expanduser()
+    if source.is_dir():
+        found = {i: _read_png(source / f"{i}.png", size) for i in ids if _has(source, i)}
+    elif source.suffix == ".npy" and source.is_file():
+        rows = _open_rows(source, size)
+        found = {i: rows[i] > 0 for i in ids if i < len(rows) and (rows[i] > 0).any()}
+    else:
+        raise MaskError(
+            f"{source}: expected a folder of PNG files named 0.png, 1.png, … or a .npy file "
+            "(N, H, W)"
+        )
+    if not found:
+        raise MaskError(f"{source} holds no mask of any of the {len(ids):,} images asked for")
+    masks = np.zeros((len(ids), *size), dtype=bool)
+    for position, image in enumerate(ids):
+        if image in found:
+            if found[image].all() or not found[image].any():
+                what = "the whole image" if found[image].all() else "nothing"
+                raise MaskError(f"{source}: the mask of image {image} covers {what}")
+            masks[position] = found[image]
+    known = torch.tensor([image in found for image in ids])
+    return torch.from_numpy(masks), known
+
+
+def _has(folder: Path, image: int) -> bool:
+    return (folder / f"{image}.png").is_file()
+
+
+def _read_png(path: Path, size: tuple[int, int]) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            values = np.asarray(picture.convert("L"))
+    except (OSError, ValueError) as error:
+        raise MaskError(f"{path} cannot be read as an image ({error})") from None
+    if values.shape != size:
+        raise MaskError(f"{path} is {values.shape[0]} x {values.shape[1]}; {size[0]} x {size[1]} "
+                        "is needed")  # fmt: skip
+    return values > 127
+
+
+def _open_rows(path: Path, size: tuple[int, int]) -> np.ndarray:
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise MaskError(f"{path} is damaged or not a NumPy array ({error})") from None
+    if rows.ndim != 3 or rows.shape[1:] != size or rows.dtype.kind not in "bu":
+        raise MaskError(
+            f"{path} holds {rows.dtype} {rows.shape}; bool or uint8 (N, {size[0]}, {size[1]}) is "
+            "needed"
+        )
+    return rows

@@ -1,0 +1,247 @@
+"""How far a saliency map and an object's mask overlap, and what overlap means (paper 3.3.3, eq. 9).
+
+An IoU says little by itself: a map drawn at random scores above 0, a map of the image's center
+scores well wherever objects are centered, and a perfect map cannot reach 1 unless the object fills
+exactly the share that is kept. Those levels are here beside the measure.
+
+Saliency maps tie, above all where a ReLU leaves zeros. Which of the tied pixels enter the top share
+is then not the map's to say, so the expectation over all choices is taken, never the pixels' order.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rslib.saliency.maps import check_maps
+from rslib.saliency.masks import check_masks
+
+TOP = 0.30
+"""Share of the pixels that counts as salient (paper 3.3.3)."""
+
+
+def iou(saliency: Tensor, mask: Tensor, *, top: float = TOP) -> Tensor:
+    """IoU of the most salient pixels with the object's mask (equation 9).
+
+    Args:
+        saliency: float (B, H, W); ties are taken in expectation, so a constant map scores chance.
+        mask: bool (B, H, W).
+        top: Share of the pixels kept, in (0, 1).
+
+    Returns:
+        float64 (B,), in [0, 1].
+
+    Raises:
+        NotSaliency: If the maps are not finite or not of the form above.
+        MaskError: If the masks are of another form or size, or one is empty.
+        ValueError: If top is out of range.
+    """
+    return iou_curve(saliency, mask, tops=[top])[:, 0]
+
+
+def iou_curve(saliency: Tensor, mask: Tensor, *, tops: Sequence[float]) -> Tensor:
+    """:func:`iou` at several shares.
+
+    Args:
+        saliency: See :func:`iou`.
+        mask: See :func:`iou`.
+        tops: Shares, each in (0, 1).
+
+    Returns:
+        float64 (B, shares).
+
+    Raises:
+        NotSaliency: See :func:`iou`.
+        MaskError: See :func:`iou`.
+        ValueError: See :func:`iou`.
+    """
+    values, inside = _flat(saliency, mask)
+    order = values.sort(1, descending=True).values
+    area = inside.sum(1)
+    columns = []
+    for top in tops:
+        kept = _kept(top, values.shape[1])
+        threshold = order[:, kept - 1 : kept]
+        above, tied = values > threshold, values == threshold
+        sure = (above & inside).sum(1)
+        columns.append(
+            _expected_iou(
+                sure=sure,
+                tied=tied.sum(1),
+                tied_inside=(tied & inside).sum(1),
+                drawn=kept - above.sum(1),
+                kept=kept,
+                area=area,
+            )
+        )
+    return torch.stack(columns, 1)
+
+
+def chance(mask: Tensor, *, top: float = TOP) -> Tensor:
+    """Expected IoU of a map drawn at random: all that a mask's size explains.
+
+    For a mask of share m it is about ``top * m / (top + (1 - top) * m)``: 0.15 at m = 0.24.
+
+    Args:
+        mask: bool (B, H, W).
+        top: Share of the pixels kept.
+
+    Returns:
+        float64 (B,).
+
+    Raises:
+        MaskError: See :func:`iou`.
+        ValueError: See :func:`iou`.
+    """
+    return iou(torch.zeros(mask.shape, device=mask.device), mask, top=top)
+
+
+def ceiling(mask: Tensor, *, top: float = TOP) -> Tensor:
+    """The largest IoU that any map can reach: the kept share and the object differ in size.
+
+    Args:
+        mask: bool (B, H, W).
+        top: Share of the pixels kept.
+
+    Returns:
+        float64 (B,).
+
+    Raises:
+        MaskError: See :func:`iou`.
+        ValueError: See :func:`iou`.
+    """
+    area = check_masks(mask).flatten(1).sum(1).double()
+    kept = torch.full_like(area, _kept(top, mask[0].numel()))
+    return torch.minimum(area, kept) / torch.maximum(area, kept)
+
+
+def center_prior(size: tuple[int, int], n: int = 1) -> Tensor:
+    """A map that looks at the middle of the image, whatever is there.
+
+    Args:
+        size: (H, W).
+        n: Copies.
+
+    Returns:
+        float (n, H, W), falling with the distance from the center.
+    """
+    rows, columns = (torch.arange(side) - (side - 1) / 2 for side in size)
+    distance = (rows.view(-1, 1) ** 2 + columns.view(1, -1) ** 2).sqrt()
+    return (-distance).expand(n, -1, -1).clone()
+
+
+def mean_mask_prior(mask: Tensor) -> Tensor:
+    """For each image the mean of all *other* images' masks: where objects usually are.
+
+    Args:
+        mask: bool (B, H, W), B >= 2.
+
+    Returns:
+        float (B, H, W), in [0, 1].
+
+    Raises:
+        MaskError: If the masks are of another form, one is empty, or there is only one.
+    """
+    masks = check_masks(mask, least=2).float()
+    return (masks.sum(0, keepdim=True) - masks) / (len(masks) - 1)
+
+
+def shuffled_pairs(saliency: Tensor, mask: Tensor, *, top: float = TOP, seed: int = 0) -> Tensor:
+    """IoU of each map with another image's mask: what the maps share whatever they show.
+
+    Args:
+        saliency: float (B, H, W), B >= 2.
+        mask: bool (B, H, W).
+        top: Share of the pixels kept.
+        seed: Of the pairing, in which no map meets its own mask.
+
+    Returns:
+        float64 (B,).
+
+    Raises:
+        NotSaliency: See :func:`iou`.
+        MaskError: See :func:`iou`, or if there is only one.
+        ValueError: See :func:`iou`.
+    """
+    check_masks(mask, least=2)
+    order = torch.randperm(len(mask), generator=torch.Generator().manual_seed(seed))
+    # A cycle through a random order moves every position.
+    partner = torch.empty_like(order)
+    partner[order] = order.roll(1)
+    return iou(saliency, mask[partner.to(mask.device)], top=top)
+
+
+def mass_inside(saliency: Tensor, mask: Tensor) -> Tensor:
+    """Share of the saliency that lies on the object; 4.3 of the paper reads IoU as this.
+
+    Args:
+        saliency: float (B, H, W); negative values count as none.
+        mask: bool (B, H, W).
+
+    Returns:
+        float64 (B,), in [0, 1]; where a map has no positive value, the mask's own share, which is
+        what a constant map scores.
+
+    Raises:
+        NotSaliency: See :func:`iou`.
+        MaskError: See :func:`iou`.
+    """
+    values, inside = _flat(saliency, mask)
+    positive = values.double().clamp(min=0)
+    total = positive.sum(1)
+    found = (positive * inside).sum(1) / total.clamp(min=torch.finfo(torch.float64).tiny)
+    return torch.where(total > 0, found, inside.double().mean(1))
+
+
+def pointing_game(saliency: Tensor, mask: Tensor) -> Tensor:
+    """Whether the most salient pixel lies on the object (Zhang et al., 2018, arXiv:1608.00507).
+
+    Args:
+        saliency: float (B, H, W).
+        mask: bool (B, H, W).
+
+    Returns:
+        float64 (B,): 1 or 0, or the share of the tied maxima that lie on the object.
+
+    Raises:
+        NotSaliency: See :func:`iou`.
+        MaskError: See :func:`iou`.
+    """
+    values, inside = _flat(saliency, mask)
+    highest = values == values.amax(1, keepdim=True)
+    return (highest & inside).sum(1).double() / highest.sum(1)
+
+
+def _flat(saliency: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    maps, masks = check_maps(saliency).detach(), check_masks(mask, like=saliency)
+    return maps.flatten(1), masks.flatten(1)
+
+
+def _kept(top: float, pixels: int) -> int:
+    if not 0 < top < 1:
+        raise ValueError(f"top={top!r} must lie between 0 and 1, e.g. 0.3 for the top 30 %")
+    return max(1, round(top * pixels))
+
+
+def _expected_iou(
+    *, sure: Tensor, tied: Tensor, tied_inside: Tensor, drawn: Tensor, kept: int, area: Tensor
+) -> Tensor:
+    """E[I / (kept + area - I)] where I = sure + the hits among ``drawn`` of the ``tied`` pixels."""
+    from scipy.stats import hypergeom
+
+    device = sure.device
+    sure, tied, tied_inside, drawn, area = (
+        value.cpu().numpy().astype(np.int64) for value in (sure, tied, tied_inside, drawn, area)
+    )
+    hits = sure + np.minimum(drawn, tied_inside)
+    result = hits / (kept + area - hits)
+    # Nothing to choose where all tied pixels are drawn, or all or none of them lie on the object.
+    open_to_chance = (drawn < tied) & (tied_inside > 0) & (tied_inside < tied)
+    for row in np.flatnonzero(open_to_chance):
+        least = max(0, drawn[row] - (tied[row] - tied_inside[row]))
+        found = np.arange(least, min(drawn[row], tied_inside[row]) + 1)
+        weight = hypergeom.pmf(found, tied[row], tied_inside[row], drawn[row])
+        total = sure[row] + found
+        result[row] = (weight * total / (kept + area[row] - total)).sum() / weight.sum()
+    return torch.from_numpy(result).to(device)

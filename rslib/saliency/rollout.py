@@ -1,0 +1,156 @@
+"""Attention rollout: attention multiplied through a transformer's layers (paper 3.3.2, eq. 7-8).
+
+Abnar and Zuidema, "Quantifying attention flow in transformers", ACL 2020, arXiv:2005.00928. They
+renormalize each layer's rows; equation 7 of the paper does not. Rows of E + A sum to 2, so the two
+differ by the factor 2^L alone: the same ranking of patches, and the same overlap with a mask.
+
+Unlike Grad-CAM, rollout does not ask for a class.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from rslib.models import eval_mode
+
+
+def attention_rollout(model: nn.Module, x: Tensor, *, normalise: bool = False) -> Tensor:
+    """Rollout from the class token to the patches, for a timm vision transformer.
+
+    Gradients flow where the caller has them switched on, so a loss of the map can be minimized;
+    they are of first order.
+
+    Args:
+        model: Holds a timm vision transformer with a class token, perhaps behind other modules. It
+            runs in eval mode, with fused attention off for this pass, and is given back as it was.
+        x: Images (B, C, H, W) in [0, 1].
+        normalise: Average E and A instead of adding them, so that rows sum to 1.
+
+    Returns:
+        Maps (B, h, w), one value per patch.
+
+    Raises:
+        ValueError: If the model holds no such transformer; says what is missing.
+    """
+    transformer = find_transformer(model)
+    with eval_mode(model), attention_matrices(transformer) as attentions:
+        model(x)
+    return patch_map(transformer, class_token_rollout(attentions, normalise=normalise))
+
+
+def rollout(attentions: Tensor, *, normalise: bool = False) -> Tensor:
+    """The full product of equation 7.
+
+    Args:
+        attentions: (L, B, n+1, n+1), averaged over heads (equation 8), first layer first.
+        normalise: See :func:`attention_rollout`.
+
+    Returns:
+        (B, n+1, n+1): row i says how token i at the end draws on the tokens at the start.
+
+    Raises:
+        ValueError: If the shape is not (L, B, m, m).
+    """
+    if attentions.ndim != 4 or attentions.shape[2] != attentions.shape[3] or not len(attentions):
+        raise ValueError(
+            f"attentions has shape {tuple(attentions.shape)}; (L, B, n+1, n+1) is needed"
+        )
+    identity = torch.eye(attentions.shape[2], dtype=attentions.dtype, device=attentions.device)
+    product = identity.expand(attentions.shape[1:])
+    for attention in attentions:
+        product = (identity + attention) @ product
+    return product / 2 ** len(attentions) if normalise else product
+
+
+def class_token_rollout(attentions: Sequence[Tensor], *, normalise: bool = False) -> Tensor:
+    """The class token's row of :func:`rollout`, by vector-matrix products from the last layer.
+
+    Args:
+        attentions: For each layer (B, n+1, n+1), averaged over heads, first layer first.
+        normalise: See :func:`attention_rollout`.
+
+    Returns:
+        (B, n+1).
+    """
+    row = torch.zeros_like(attentions[0][:, 0])
+    row[:, 0] = 1
+    for attention in reversed(attentions):
+        row = row + (row.unsqueeze(1) @ attention).squeeze(1)
+    return row / 2 ** len(attentions) if normalise else row
+
+
+def find_transformer(model: nn.Module) -> nn.Module:
+    """The timm vision transformer in a model.
+
+    Raises:
+        ValueError: If there is none with a class token and plain attention blocks.
+    """
+    for module in model.modules():
+        if not (hasattr(module, "blocks") and hasattr(module, "patch_embed")):
+            continue
+        if getattr(module, "cls_token", None) is None:
+            raise ValueError(
+                "the transformer has no class token (it pools its patches), so there is no row "
+                "of the rollout to take"
+            )
+        blocks = list(module.blocks)
+        if not all(hasattr(getattr(block, "attn", None), "attn_drop") for block in blocks):
+            raise ValueError(
+                "the transformer's blocks do not expose their attention as timm's "
+                "VisionTransformer does (block.attn.attn_drop)"
+            )
+        return module
+    raise ValueError(
+        "the model holds no timm vision transformer: attention rollout needs attention; for a "
+        "convolutional network use gradcam"
+    )
+
+
+@contextmanager
+def attention_matrices(transformer: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect each layer's attention, averaged over heads (equation 8), while the context lasts.
+
+    Fused attention never forms the matrix, so it is switched off meanwhile; that changes the logits
+    by rounding only. The switch and the hooks are put back after, errors included.
+
+    Args:
+        transformer: From :func:`find_transformer`.
+
+    Yields:
+        A list that each forward pass extends by one (B, n+1, n+1) per layer, first layer first.
+    """
+    collected: list[Tensor] = []
+    layers = [block.attn for block in transformer.blocks]
+    fused = [getattr(layer, "fused_attn", False) for layer in layers]
+    # Before dropout, which is not part of equation 8.
+    hooks = [
+        layer.attn_drop.register_forward_pre_hook(
+            lambda module, inputs: collected.append(inputs[0].mean(1))
+        )
+        for layer in layers
+    ]
+    try:
+        for layer in layers:
+            layer.fused_attn = False
+        yield collected
+    finally:
+        for layer, flag in zip(layers, fused, strict=True):
+            layer.fused_attn = flag
+        for hook in hooks:
+            hook.remove()
+
+
+def patch_map(transformer: nn.Module, row: Tensor) -> Tensor:
+    """The patches of a rollout row as a map.
+
+    Args:
+        transformer: Gives the grid and the number of tokens before the patches.
+        row: (B, n+1).
+
+    Returns:
+        (B, h, w).
+    """
+    height, width = transformer.patch_embed.grid_size
+    return row[:, transformer.num_prefix_tokens :].unflatten(1, (height, width))
