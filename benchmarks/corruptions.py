@@ -12,7 +12,7 @@ all of them, medians reported:
 * imagecorruptions, where it is installed: another package with this job, but made for photographs
   of 224 pixels, with the ImageNet constants. What it cannot do with 32 pixels is left blank.
 
-Needs `pip install opencv-python-headless scikit-image` beside the project.
+OpenCV and scikit-image come with the package imagecorruptions.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ try:
     from scipy import ndimage
     from skimage import color, filters, util
 except ImportError as error:
-    sys.exit(f"{error}: pip install opencv-python-headless scikit-image")
+    sys.exit(f"{error}: install the project with its dependencies")
 
 WHOLE = 10_000 * len(NAMES) * len(SEVERITIES)  # images in all of CIFAR-10-C
 # Corruptions that draw nothing: both columns must come to the same pixels, give or take one level.

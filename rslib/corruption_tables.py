@@ -254,7 +254,10 @@ def corruption_difference_table(run: Run, pairs: Sequence[tuple[str, str]]) -> p
         rows,
         sources.values(),
         title="Error of A less error of B under each corruption, over all severities (paper 4.5)",
-        notes=["Below 0, A is the more robust.", f"{sizes(run, list(sources))}."],
+        notes=[
+            "Below 0, A is the more robust.",
+            *(f"{text}." for text in [sizes(run, list(sources))] if text),
+        ],
         same_images=True,
         intervals="bootstrap over images, paired",
         unreported="",
