@@ -179,6 +179,21 @@ class NoiseTraining(FineTuning):
     sigma: float = Field(0.25, gt=0, description="3.2.2: standard deviation, in [0, 1] units")
 
 
+class AlignedTraining(FineTuning):
+    """Human-guided alignment (paper 3.4.1, equations 10-13)."""
+
+    alpha: float = Field(1.0, ge=0, description="3.4.1: weight of the classification loss")
+    beta: float = Field(0.1, ge=0, description="3.4.1: weight of the alignment loss")
+    layer: str = Field(
+        "network.layer4", description="3.3.1: ResNet-18's layer of Grad-CAM, the last of features"
+    )
+    reading: Literal["as_written", "standardized"] = Field(
+        "as_written",
+        description="3.4.1: the sigmoid of equation 12 on the map as it is, or on the signed map "
+        "standardized image by image",
+    )
+
+
 class Training(_Section):
     """One section per training objective, each with one recipe per architecture."""
 
@@ -191,6 +206,7 @@ class Training(_Section):
     )
     trades: Trades = Field(Trades(), description="ours: a second robust objective")
     noise: NoiseTraining = Field(NoiseTraining(), description="3.2.2: for randomized smoothing")
+    aligned: AlignedTraining = Field(AlignedTraining(), description="3.4.1: saliency and masks")
 
 
 class Budget(_Section):

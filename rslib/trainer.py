@@ -93,11 +93,18 @@ def train(run: Run, name: str, folder: Path, inputs: Mapping[str, Any]) -> None:
 
 
 def validation(run: Run, planned: Plan) -> Callable[[nn.Module], dict[str, float]]:
-    """What is measured on validation images after each epoch: accuracy, and robust accuracy."""
+    """What is measured on validation images after each epoch.
+
+    Accuracy always; accuracy under attack where the training attacks; whatever the objective
+    measures of its own.
+    """
     size = run.settings.evaluation.batch_size
     images = run.data("validation")
     clean = data.Batches(images, size, device=run.device, channels_last=True)
     attack = planned.attack
+    own = getattr(planned.objective, "validate", None)
+    if own is not None:
+        return lambda model: training.score(model, clean) | own(model, clean)
     if attack is None:
         return lambda model: training.score(model, clean)
     few = data.balanced_subset(images, min(attack.validation_images, len(images)))

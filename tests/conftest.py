@@ -26,6 +26,10 @@ TINY = {
             "resnet18": {"epochs": 2, "batch_size": 40},
         },
         "noise": {"resnet18": {"epochs": 1, "batch_size": 40}},
+        "aligned": {
+            "resnet18": {"epochs": 2, "batch_size": 40},
+            "vit_small": {"epochs": 1, "batch_size": 40},
+        },
     },
     "alexnet": {"width": 0.1},
     "pgd": {"n": 20, "steps": 3},

@@ -29,7 +29,11 @@ class Step:
 
 
 class Objective(Protocol):
-    """A training objective: called once per batch, in train mode."""
+    """A training objective: called once per batch, in train mode.
+
+    One that has something of its own to measure on validation images also has a method
+    ``validate(model, batches)``, which returns scores by name.
+    """
 
     def __call__(
         self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float

@@ -13,6 +13,7 @@ from rslib.attacks import Threat
 from rslib.models import BUILDERS
 from rslib.settings import (
     AdversarialTraining,
+    AlignedTraining,
     NoiseTraining,
     Recipe,
     Settings,
@@ -22,6 +23,7 @@ from rslib.settings import (
     TrainingAttack,
 )
 from rslib.training import objectives
+from rslib.training.alignment import Aligned
 from rslib.training.objectives import Attacker, Objective, Standard
 
 OBJECTIVES = tuple(Training.model_fields)
@@ -67,14 +69,14 @@ def plan(settings: Settings, name: str) -> Plan:
     return Plan(
         architecture,
         recipe,
-        _objective(section, Standard(recipe.label_smoothing)),
+        _objective(section, architecture, Standard(recipe.label_smoothing)),
         parent=None if isinstance(section, StandardTraining) else f"{architecture}-standard",
         attack=section if isinstance(section, TrainingAttack) else None,
         inputs=section.model_dump(exclude_defaults=True, exclude=set(BUILDERS)),
     )
 
 
-def _objective(section: Any, clean: Standard) -> Objective:
+def _objective(section: Any, architecture: str, clean: Standard) -> Objective:
     match section:
         case AdversarialTraining():
             return objectives.Adversarial(_attacker(section), section.probability, clean)
@@ -82,6 +84,9 @@ def _objective(section: Any, clean: Standard) -> Objective:
             return objectives.Trades(_attacker(section), section.beta, clean)
         case NoiseTraining():
             return objectives.Noise(section.sigma, clean)
+        case AlignedTraining():
+            layer = section.layer if architecture == "resnet18" else None
+            return Aligned(section.alpha, section.beta, layer, section.reading, clean)
     return clean
 
 

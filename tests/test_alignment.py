@@ -1,0 +1,164 @@
+"""The alignment objective against values by hand; its gradients; what is recorded of it."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from rslib import models
+from rslib.data import Batch
+from rslib.training import Aligned, NoMasks, Standard
+
+
+class Pooled(nn.Module):
+    """The features are the image; logit c weighs the pooled channels by row c."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Identity()
+        self.fc = nn.Linear(3, 2, bias=False)
+        with torch.no_grad():
+            self.fc.weight.copy_(torch.tensor([[4.0, 0.0, 0.0], [0.0, -4.0, 0.0]]))
+
+    def forward(self, x):
+        return self.fc(self.features(x).mean((2, 3)))
+
+
+@pytest.fixture
+def batch():
+    """Class 0's map is channel 0 and class 1's is less channel 1, both divided by one pixel."""
+    x = torch.zeros(2, 3, 2, 2)
+    x[0, 0, 0, 0], x[1, 1, 1, 1] = 1.0, 1.0
+    masks = torch.zeros(2, 2, 2, dtype=torch.bool)
+    masks[0, 0, 0] = masks[1, 0, 0] = True
+    return Batch(x, torch.tensor([0, 1]), torch.arange(2), masks)
+
+
+def shapes_batch(n=6):
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.zeros(n, 32, 32, dtype=torch.bool)
+    masks[:, 8:20, 10:26] = True
+    x = torch.rand(n, 3, 32, 32, generator=generator)
+    return Batch(x, torch.arange(n) % 10, torch.arange(n), masks)
+
+
+def resnet():
+    torch.manual_seed(0)
+    model = models.build("resnet18", width=4)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)  # timm starts each block's last at 0
+    return model
+
+
+def vit():
+    torch.manual_seed(0)
+    return models.build("vit_small", dim=16, depth=2, heads=2, patch=8)
+
+
+def test_as_written_by_hand(batch):
+    # Maps: 4 * 1 / 4 = 1 at one place of image 0; the ReLU leaves nothing of image 1's.
+    aligned = Aligned(layer="features")
+    step = aligned(Pooled(), batch, torch.Generator(), 0.0)
+    squashed = torch.sigmoid(torch.tensor(1.0)).item()
+    first = ((squashed - 1) ** 2 + 3 * 0.25) / 4
+    second = 0.25
+    ce = functional.cross_entropy(Pooled()(batch.x), batch.y).item()
+    assert step.loss.item() == pytest.approx(ce + 0.1 * (first + second) / 2)
+    assert torch.equal(step.logits, Pooled()(batch.x))
+
+
+def test_standardized_by_hand(batch):
+    aligned = Aligned(alpha=0, beta=1, layer="features", reading="standardized")
+    step = aligned(Pooled(), batch, torch.Generator(), 0.0)
+    # (1, 0, 0, 0) less its mean over its deviation: sqrt(3), then -1/sqrt(3) three times; image 1's
+    # map is the negative of its channel, so its low place is elsewhere than the mask.
+    high, low = (torch.sigmoid(torch.tensor(v)).item() for v in (3**0.5, -(3**-0.5)))
+    first = ((high - 1) ** 2 + 3 * low**2) / 4
+    others, least = (torch.sigmoid(torch.tensor(v)).item() for v in (3**-0.5, -(3**0.5)))
+    second = ((others - 1) ** 2 + 2 * others**2 + least**2) / 4
+    assert step.loss.item() == pytest.approx((first + second) / 2, abs=1e-5)
+
+
+def test_as_written_the_background_cannot_fall_under_a_quarter():
+    masks = torch.zeros(1, 4, 4, dtype=torch.bool)
+    masks[0, 0, 0] = True
+    best = torch.full((1, 4, 4), -50.0)
+    best[0, 0, 0] = 50.0
+    assert Aligned().distance(best, masks).item() == pytest.approx(15 * 0.25 / 16)
+    assert Aligned(reading="standardized").distance(best, masks).item() < 0.2
+
+
+def test_at_beta_0_nothing_is_aligned():
+    control, plain = resnet(), resnet()
+    batch = shapes_batch()
+    loss = Aligned(beta=0, layer="network.layer4")(control, batch, torch.Generator(), 0.0).loss
+    other = Standard()(plain, batch, torch.Generator(), 0.0).loss
+    loss.backward(), other.backward()
+    assert loss.item() == other.item()
+    for ours, theirs in zip(control.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(ours.grad, theirs.grad, atol=1e-7)
+
+
+@pytest.mark.parametrize("reading", ["as_written", "standardized"])
+@pytest.mark.parametrize("layer", ["network.layer4", "network.layer3"])
+def test_the_alignment_term_trains_every_weight_of_the_resnet(layer, reading):
+    model = resnet().train()
+    aligned = Aligned(alpha=0, beta=1, layer=layer, reading=reading)
+    aligned(model, shapes_batch(), torch.Generator(), 0.0).loss.backward()
+    for name, parameter in model.named_parameters():
+        # Biases behind the layer shift scores, and no map.
+        shift = "bias" in name and (
+            name == "network.fc.bias" or (layer[-1] == "3" and "layer4" in name)
+        )
+        touched = parameter.grad is not None and parameter.grad.abs().sum() > 0
+        assert touched or shift, name
+    assert model.training
+
+
+def test_the_alignment_term_trains_the_transformer_up_to_its_last_attention():
+    model = vit().train()
+    aligned = Aligned(alpha=0, beta=1, reading="standardized")
+    aligned(model, shapes_batch(), torch.Generator(), 0.0).loss.backward()
+    last = model.network.blocks[-1]
+    behind = {id(p) for m in (last.mlp, last.norm2, last.attn.proj, model.network.norm,
+                              model.network.head) for p in m.parameters()}  # fmt: skip
+    for name, parameter in model.named_parameters():
+        touched = parameter.grad is not None and parameter.grad.abs().sum() > 0
+        assert touched != (id(parameter) in behind), name
+
+
+def test_images_without_masks_are_refused(batch):
+    bare = Batch(batch.x, batch.y, batch.ids, None)
+    with pytest.raises(NoMasks, match="needs an object mask for each image"):
+        Aligned(layer="features")(Pooled(), bare, torch.Generator(), 0.0)
+
+
+def test_an_aligned_model_records_overlap_and_both_losses(tiny_run):
+    run = tiny_run()
+    for name in ("resnet18-aligned", "vit_small-aligned"):
+        run.trained(name)
+        summary = run.summary(name)
+        assert summary["parent"] == name.replace("aligned", "standard")
+        for row in summary["history"]:
+            assert 0 < row["validation_iou"] < 1
+            assert 0 < row["validation_alignment_loss"] < 1
+            assert row["validation_loss"] > 0
+
+
+def test_alignment_moves_saliency_onto_the_objects(tiny_run):
+    recipe = {"epochs": 6, "batch_size": 40, "learning_rate": 0.02}
+    found = {}
+    for beta in (0.0, 2.0):
+        run = tiny_run(
+            {
+                "data": {"train_size": 200},
+                "resnet18": {"width": 8},
+                "training": {
+                    "aligned": {"beta": beta, "reading": "standardized", "resnet18": recipe}
+                },
+            }
+        )
+        run.trained("resnet18-aligned")
+        found[beta] = run.summary("resnet18-aligned")["history"][-1]["validation_iou"]
+    assert found[2.0] > found[0.0] + 0.1
