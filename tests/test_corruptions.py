@@ -324,9 +324,9 @@ class TestBadInput:
 
 
 class TestFrostPhotographs:
-    def test_missing_package_names_the_extra(self, monkeypatch):
+    def test_missing_package_is_named(self, monkeypatch):
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-        with pytest.raises(DataError, match=r"imagecorruptions.*robustsight\[corruptions\]"):
+        with pytest.raises(DataError, match=r"pip install --no-deps imagecorruptions"):
             corrupt(pictures(1), "frost", 1, seed=0)
 
     def test_the_package_is_found_and_never_imported(self, tmp_path):
