@@ -79,7 +79,8 @@ def test_only_what_is_missing_or_stale_runs(project):
     later = newer.stat().st_mtime + 60
     os.utime(newer, (later, later))
     assert planned(snakemake(project, "-n")) == [
-        "runs/smoke/seed0/executed/07_adversarial_robustness.ipynb"
+        "runs/smoke/seed0/executed/07_adversarial_robustness.ipynb",
+        "runs/smoke/seed0/executed/10_distribution_shift_robustness.ipynb",  # it reads 07's records
     ]
 
     settings = project / "params" / "smoke.yaml"

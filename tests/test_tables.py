@@ -170,6 +170,7 @@ def test_names_say_where_sizes_differ(run, tmp_path):
         "purely_adversarial": "Adversarial (every batch)",
         "trades": "TRADES",
         "noise": "Gaussian noise",
+        "aligned": "Aligned",
     }
 
 
