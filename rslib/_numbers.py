@@ -64,7 +64,7 @@ def written(value: float, unit: str) -> str:
     Args:
         value: in its unit.
         unit: ``"%"``, ``"points"`` (signed), ``"h"``, ``"count"`` (rounded), ``"images"`` (exact),
-            ``"p"`` (a p-value) or ``""`` (a ratio or a length).
+            ``"p"`` (a p-value), ``"ratio"`` (of errors) or ``""`` (another plain number).
     """
     match unit:
         case "%":
@@ -76,6 +76,8 @@ def written(value: float, unit: str) -> str:
             return f"{sign}{abs(rounded):.1f}"
         case "h":
             return _duration(value)
+        case "ratio":
+            return f"{value:.2f}"
         case "count":
             return _thousands(value)
         case "images":

@@ -85,13 +85,13 @@ def table5(
             (
                 "category_mean",
                 _ratio(every.category_mean, spread.category_mean, n),
-                Column("Mean of Categories", ""),
+                Column("Mean of Categories", "ratio"),
             ),
-            ("mce_test15", _ratio(common.mce, spread15.mce, n), Column("mCE, 15 Corruptions", "")),
+            ("mce_test15", _ratio(common.mce, spread15.mce, n), Column("mCE, 15 Corruptions", "ratio")),
             (
                 "relative_mce",
                 _ratio(every.relative_mce, spread.relative_mce, n),
-                Column("Relative mCE", ""),
+                Column("Relative mCE", "ratio"),
             ),
             ("error", _percent(every.error, spread.error, n), Column("Mean Error (%)", "%")),
         ]
@@ -151,7 +151,7 @@ def corruption_table(
         )
         for corruption in ALL19:
             ratio = _ratio(score.ce[corruption], spread.ce[corruption], len(found.images))
-            column = Column(corruption_label(corruption), "")
+            column = Column(corruption_label(corruption), "ratio")
             rows.append(row(run, "corruption", name, corruption, ratio, column))
     return build(
         run,

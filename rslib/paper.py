@@ -33,7 +33,7 @@ class PaperValue:
 
     Attributes:
         printed: the number as the paper prints it, such as ``"22.1M"``.
-        unit: ``"%"``, ``"h"``, ``"count"`` or ``""`` (a ratio).
+        unit: ``"%"``, ``"h"``, ``"count"``, ``"ratio"`` (of errors) or ``""`` (a plain number).
         section: where the table stands.
         table: such as ``"table2"``.
         row: the model's name.
@@ -280,11 +280,11 @@ TABLES: Mapping[str, PaperTable] = MappingProxyType(
                 "4.5",
                 "Corruption Robustness Results (mCE Scores)",
                 {
-                    "noise": ("Noise", ""),
-                    "blur": ("Blur", ""),
-                    "weather": ("Weather", ""),
-                    "digital": ("Digital", ""),
-                    "mce": ("mCE", ""),
+                    "noise": ("Noise", "ratio"),
+                    "blur": ("Blur", "ratio"),
+                    "weather": ("Weather", "ratio"),
+                    "digital": ("Digital", "ratio"),
+                    "mce": ("mCE", "ratio"),
                 },
                 {
                     "resnet18-standard": "1.68 1.52 1.41 1.33 1.49",
