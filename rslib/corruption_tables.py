@@ -87,7 +87,11 @@ def table5(
                 _ratio(every.category_mean, spread.category_mean, n),
                 Column("Mean of Categories", "ratio"),
             ),
-            ("mce_test15", _ratio(common.mce, spread15.mce, n), Column("mCE, 15 Corruptions", "ratio")),
+            (
+                "mce_test15",
+                _ratio(common.mce, spread15.mce, n),
+                Column("mCE, 15 Corruptions", "ratio"),
+            ),
             (
                 "relative_mce",
                 _ratio(every.relative_mce, spread.relative_mce, n),
