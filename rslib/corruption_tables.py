@@ -325,7 +325,6 @@ def agreement_table(run: Run, names: Sequence[str] = ROBUSTNESS) -> pd.DataFrame
             f"No comparison where one of the groups has fewer than {_FEWEST} images.",
             *(f"{text}." for text in [sizes(run, names)] if text),
         ],
-        same_images=True,
         intervals="Welch's",
         unreported="",
         facts={"compared": compared},
