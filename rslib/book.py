@@ -81,7 +81,7 @@ def run(source: Path, output: Path, *, profile: str, seed: int) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = _without_progress(cell.outputs)
-    notebook.metadata.papermill.output_path = str(output)
+    notebook.metadata.papermill.output_path = output.name  # not where on this machine
     nbformat.write(notebook, running)
     running.replace(output)
     cells = sum(cell.cell_type == "code" for cell in notebook.cells)
