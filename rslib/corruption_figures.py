@@ -86,7 +86,6 @@ def corruption_heat_map(
         rslib.records.RecordError: a record has not been made.
     """
     from matplotlib.colors import LogNorm
-    from matplotlib.ticker import ScalarFormatter
 
     frame = corruption_table(run, names, reference=reference)
     values = np.array([[_pick(frame, m, c) for m in names] for c in IN_ORDER])
@@ -110,8 +109,10 @@ def corruption_heat_map(
     edges = np.cumsum([len(members) for members in CATEGORIES.values()])[:-1]
     axis.hlines(edges - 0.5, -0.5, len(names) - 0.5, color="black", linewidth=1)
     bar = figure.colorbar(shown, ax=axis, shrink=0.6, pad=0.02)
-    bar.ax.yaxis.set_major_formatter(ScalarFormatter())
-    bar.ax.yaxis.set_minor_formatter(ScalarFormatter())
+    steps = [1.0, 1.25, 1.5, 2.0, 3.0, 4.0]
+    marks = sorted({mark for step in steps if step <= far for mark in (step, 1 / step)})
+    bar.set_ticks(marks, labels=[f"{mark:.2f}" for mark in marks], minor=False)
+    bar.ax.minorticks_off()
     bar.set_label(f"Error relative to {labels.short_label(reference)}")
     return figure
 
