@@ -19,11 +19,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import importlib.resources
 import io
 import platform
 import statistics
 import sys
 import time
+import types
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -279,6 +281,12 @@ def plain(images: Array, name: str, severity: int) -> Array:
 
 def peer() -> tuple[Callable | None, str]:
     """The function of imagecorruptions, and its version or why it is missing."""
+    # It asks setuptools for one function, which newer versions of setuptools no longer bring.
+    stand_in = types.ModuleType("pkg_resources")
+    stand_in.resource_filename = lambda package, name: str(
+        importlib.resources.files(package.partition(".")[0]) / name
+    )
+    sys.modules.setdefault("pkg_resources", stand_in)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
