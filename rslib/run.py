@@ -18,12 +18,12 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from rslib import data, device, evaluation, models, records, trainer, verdict
+from rslib import data, device, evaluation, masking, models, records, trainer, verdict
 from rslib.attacks import Report
 from rslib.corruptions import cifar10c
 from rslib.corruptions.cifar10c import Corrupted
 from rslib.records import RecordError
-from rslib.settings import PROJECT, Recipe, Settings
+from rslib.settings import PROJECT, AlignedTraining, Recipe, Settings
 from rslib.training import checkpoint
 from rslib.training.plan import plan
 
@@ -87,9 +87,10 @@ class Run:
         if chosen.name == "cifar10":
             return data.load("cifar10", split)
         sized = {} if size is None else {"n": size}
-        return data.load(
-            "shapes", split, background_correlation=chosen.background_correlation, **sized
-        )
+        correlation = chosen.background_correlation
+        if split == "test" and chosen.test_background_correlation is not None:
+            correlation = chosen.test_background_correlation
+        return data.load("shapes", split, background_correlation=correlation, **sized)
 
     @staticmethod
     def _cut(dataset: data.Dataset, size: int | None) -> data.Dataset:
@@ -102,11 +103,15 @@ class Run:
 
         Its initial weights depend on the seed and the architecture alone.
         """
-        architecture = plan(self.settings, name).architecture
+        planned = plan(self.settings, name)
+        architecture = planned.architecture
         size = getattr(self.settings, architecture).model_dump()
         with torch.random.fork_rng():
             torch.manual_seed(int(records.key(seed=self.seed, initialize=architecture), 16))
             model = models.build(architecture, **size)
+            prepare = getattr(planned.objective, "prepare", None)
+            if prepare is not None:
+                prepare(model)
         return device.place(model, self.device)
 
     def trained(self, name: str) -> nn.Module:
@@ -159,31 +164,40 @@ class Run:
 
     def _ensure_trained(self, name: str) -> None:
         folder = self._model_folder(name)
-        with self._lock(folder):
+        with self.lock(folder):
             if not (folder / "model.json").exists():
-                trainer.train(self, name, folder, self._model_inputs(name))
+                trainer.train(self, name, folder, self.model_inputs(name))
 
     def recipe(self, name: str) -> Recipe:
         """How a model is trained under these settings."""
         return plan(self.settings, name).recipe
 
-    def _model_inputs(self, name: str) -> dict[str, Any]:
+    def model_inputs(self, name: str) -> dict[str, Any]:
+        """What decides a model's weights; its key is made of it."""
         planned = plan(self.settings, name)
         size = getattr(self.settings, planned.architecture)
         inputs = {
             "model": name,
             "architecture": size.model_dump(exclude_defaults=True),
             "recipe": planned.recipe.model_dump(exclude_defaults=True),
-            "data": self.settings.data.model_dump(exclude_defaults=True, exclude={"test_size"}),
+            "data": self.settings.data.model_dump(
+                exclude_defaults=True, exclude={"test_size", "test_background_correlation"}
+            ),
             "seed": self.seed,
         }
         if planned.parent is not None:
             inputs["objective"] = planned.inputs
-            inputs["parent"] = self._model_inputs(planned.parent)
+            inputs["parent"] = self.model_inputs(planned.parent)
+        if planned.masks is not None:
+            inputs["masks"] = masking.inputs(self, self.masks_of(planned.masks))
         return inputs
 
+    def masks_of(self, section: AlignedTraining) -> str:
+        """The kind of masks that aligned training uses (:data:`rslib.masking.SOURCES`)."""
+        return section.masks or masking.default(self)
+
     def _model_folder(self, name: str) -> Path:
-        return self.directory / "models" / f"{name}-{records.key(**self._model_inputs(name))}"
+        return self.directory / "models" / f"{name}-{records.key(**self.model_inputs(name))}"
 
     # Records
 
@@ -205,7 +219,7 @@ class Run:
         with contextlib.ExitStack() as stack:
             # In one order whatever the models', so that two processes cannot wait for each other.
             for path in sorted(paths.values()):
-                stack.enter_context(self._lock(path))
+                stack.enter_context(self.lock(path))
             missing = {name: path for name, path in paths.items() if not path.exists()}
             if missing:
                 self._evaluate(missing, evaluated)
@@ -267,7 +281,7 @@ class Run:
         self._ensure_trained(name)
         inputs = verdict.inputs(self, name)
         path = self.directory / "records" / name / f"reliability-{records.key(**inputs)}.json"
-        with self._lock(path):
+        with self.lock(path):
             if not path.exists():
                 report = verdict.examine(self, self.trained(name), known=name)
                 made = {"model": name, "inputs": inputs, "seed": self.seed}
@@ -364,7 +378,7 @@ class Run:
         return self.directory / "records" / name / f"{evaluated}-{made}.parquet"
 
     @contextlib.contextmanager
-    def _lock(self, path: Path) -> Iterator[None]:
+    def lock(self, path: Path) -> Iterator[None]:
         """Let one process make a result; others wait for it and then read it."""
         lock = self.directory / "locks" / f"{path.name}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)

@@ -51,12 +51,19 @@ class Data(_Section):
         le=1,
         description="ours, Shapes only: how far the background gives the class away",
     )
+    test_background_correlation: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="ours, Shapes only: the same for the test images; null = as in training",
+    )
 
 
 class ResNet18(_Section):
     """ResNet-18 with the CIFAR stem (paper 3.1.2)."""
 
-    width: int = Field(64, ge=4, multiple_of=4, description="3.1.2: channels of the first stage")
+    # Under 8, oneDNN's channels-last convolutions crash on processors without AVX-512.
+    width: int = Field(64, ge=8, multiple_of=4, description="3.1.2: channels of the first stage")
 
 
 class ViTSmall(_Section):
@@ -115,11 +122,23 @@ class Recipe(_Section):
         return self
 
 
-class StandardTraining(_Section):
-    """Standard training of each architecture from scratch (paper 3.1.3)."""
+class FromScratch(_Section):
+    """Training from random weights."""
 
     resnet18: Recipe = Field(Recipe(), description="3.1.3: ResNet-18")
     vit_small: Recipe = Field(Recipe(learning_rate=0.001), description="3.1.3: ViT-Small")
+
+
+class TeacherTraining(FromScratch):
+    """Models whose activation maps become proxy masks (paper 3.4.1).
+
+    Each is trained on one half of the training images, class-balanced, and the halves share none.
+    """
+
+
+class StandardTraining(FromScratch):
+    """Standard training of each architecture (paper 3.1.3)."""
+
     alexnet: Recipe = Field(
         Recipe(learning_rate=0.01), description="3.5: the reference model; its recipe is ours"
     )
@@ -192,6 +211,19 @@ class AlignedTraining(FineTuning):
         description="3.4.1: the sigmoid of equation 12 on the map as it is, or on the signed map "
         "standardized image by image",
     )
+    through: Literal["explanation", "head"] = Field(
+        "explanation",
+        description="3.4.2: the map that is aligned: Grad-CAM or rollout, or that of a head of its "
+        "own on the last feature map or the patch embeddings",
+    )
+    masks: str | None = Field(
+        None,
+        description="3.4.1: the masks aligned to: exact, cnn or vit (a teacher's), own; null = "
+        "exact where the data set has them, otherwise cnn",
+    )
+    share: float = Field(
+        1.0, gt=0, le=1, description="5.5: share of the training images whose mask is used"
+    )
 
 
 class Training(_Section):
@@ -207,6 +239,9 @@ class Training(_Section):
     trades: Trades = Field(Trades(), description="ours: a second robust objective")
     noise: NoiseTraining = Field(NoiseTraining(), description="3.2.2: for randomized smoothing")
     aligned: AlignedTraining = Field(AlignedTraining(), description="3.4.1: saliency and masks")
+    teacher: TeacherTraining = Field(
+        TeacherTraining(), description="3.4.1: models that proxy masks are made from"
+    )
 
 
 class Budget(_Section):
@@ -292,6 +327,85 @@ class Corruptions(_Section):
     )
 
 
+class Masks(_Section):
+    """Object masks (paper 3.4.1)."""
+
+    cnn_layer: str = Field(
+        "network.layer3", description="3.4.1: the CNN teacher's layer whose maps become masks"
+    )
+    vit_layer: str | None = Field(
+        None, description="3.4.1: the ViT teacher's; null = what enters its last block"
+    )
+    smallest: float = Field(
+        0.02, ge=0, lt=1, description="ours: a mask that covers less of the image is refused"
+    )
+    largest: float = Field(
+        0.95, gt=0, le=1, description="ours: a mask that covers more of the image is refused"
+    )
+    own: str | None = Field(
+        None,
+        description="3.4.1: your own masks: a folder with train and test in it, each a folder of "
+        "PNG files (17.png) or a NumPy array (train.npy)",
+    )
+
+
+class Saliency(_Section):
+    """Overlap of saliency with masks, over all test images (paper 3.3.3)."""
+
+
+class Faithfulness(_Section):
+    """Whether saliency maps are true to the model (ours; the paper's reference 14)."""
+
+    n: int | None = Field(200, ge=1, description="ours: class-balanced test images; null = all")
+    steps: int = Field(16, ge=2, description="ours: points of insertion and deletion curves")
+    randomized_n: int = Field(50, ge=2, description="ours: images of the randomization check")
+
+
+class AttackedSaliency(_Section):
+    """Saliency of attacked images (ours), under PGD as set for accuracy."""
+
+    n: int | None = Field(250, ge=1, description="ours: class-balanced test images; null = all")
+
+
+class Swapped(_Section):
+    """Images whose object stands before another image's background (ours)."""
+
+    n: int | None = Field(2000, ge=20, description="ours: class-balanced test images; null = all")
+
+
+class AlignmentStudy(_Section):
+    """The variants of alignment that are trained beside the paper's (3.4, 5.5)."""
+
+    variants: list[str] = Field(
+        [
+            "resnet18-aligned@beta=0.0",
+            "resnet18-aligned@beta=1.0",
+            "resnet18-aligned@reading=standardized",
+            "resnet18-aligned@reading=standardized,beta=1.0",
+            "resnet18-aligned@reading=standardized,beta=10.0",
+            "resnet18-aligned@through=head",
+            "vit_small-aligned@beta=0.0",
+            "vit_small-aligned@reading=standardized,beta=1.0",
+            "vit_small-aligned@through=head",
+        ],
+        description="3.4.1: weights of the alignment loss (0 is the control), readings of equation "
+        "12, and the head of 3.4.2; a name, then what differs from training.aligned",
+    )
+    shares: list[float] = Field(
+        [0.01, 0.05, 0.25], description="5.5: shares of the training images that have a mask"
+    )
+    shared: str = Field(
+        "resnet18-aligned@reading=standardized,beta=1.0",
+        description="5.5: the model that is trained again with masks for a share of the images",
+    )
+    shortcut_correlation: float = Field(
+        0.95,
+        ge=0,
+        le=1,
+        description="ours: how far the background gives the class away in the shortcut experiment",
+    )
+
+
 class Reliability(_Section):
     """The checks on a robustness number (ours; nothing of the kind is in the paper)."""
 
@@ -329,6 +443,12 @@ class Settings(_Section):
     smoothing: Smoothing = Field(Smoothing(), description="3.2.2")
     corruptions: Corruptions = Field(Corruptions(), description="3.5")
     reliability: Reliability = Field(Reliability(), description="ours")
+    masks: Masks = Field(Masks(), description="3.4.1")
+    saliency: Saliency = Field(Saliency(), description="3.3")
+    faithfulness: Faithfulness = Field(Faithfulness(), description="ours")
+    attacked_saliency: AttackedSaliency = Field(AttackedSaliency(), description="ours")
+    swapped: Swapped = Field(Swapped(), description="ours")
+    alignment: AlignmentStudy = Field(AlignmentStudy(), description="3.4")
     evaluation: Evaluation = Field(Evaluation(), description="3.3, 4.1")
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from rslib import data, models, records, training
+from rslib import data, masking, models, records, training
 from rslib.attacks import run_pgd
 from rslib.estimates import ROBUST_ACCURACY
 from rslib.training import checkpoint
-from rslib.training.plan import Plan, plan
+from rslib.training.plan import Plan, parts, plan
 
 if TYPE_CHECKING:
     from rslib.run import Run
@@ -37,13 +37,15 @@ def train(run: Run, name: str, folder: Path, inputs: Mapping[str, Any]) -> None:
     model = run.build(name)
     parent_weights = None
     if planned.parent is not None:
-        model.load_state_dict(run.trained(planned.parent).state_dict())
+        # What the parent does not have, such as a saliency head, starts at random.
+        model.load_state_dict(model.state_dict() | run.trained(planned.parent).state_dict())
         parent_weights = run.summary(planned.parent)["weights"]["best"]
+    images = training_images(run, planned)
     state = training.fit(
         model,
         planned.objective,
         data.Batches(
-            run.data("train"),
+            images,
             recipe.batch_size,
             device=run.device,
             shuffle=True,
@@ -72,14 +74,15 @@ def train(run: Run, name: str, folder: Path, inputs: Mapping[str, Any]) -> None:
         {
             "name": name,
             "architecture": planned.architecture,
-            "objective": name.partition("-")[2],
+            "objective": parts(name).objective,
             "parent": planned.parent,
             "parent_weights": parent_weights,
             "inputs": dict(inputs),
             "recipe": recipe.model_dump(),
             "seed": run.seed,
             "data": {split: run.data(split).fingerprint for split in ("train", "validation")},
-            "train_images": len(run.data("train")),
+            "train_images": len(images),
+            "masked_images": None if planned.masks is None else masked(images),
             "weights": digests,
             "parameters": models.count_parameters(model),
             "best_epoch": state.best_epoch,
@@ -92,6 +95,22 @@ def train(run: Run, name: str, folder: Path, inputs: Mapping[str, Any]) -> None:
     (folder / "checkpoint.json").unlink(missing_ok=True)
 
 
+def training_images(run: Run, planned: Plan) -> data.Dataset:
+    """The images that a model is trained on, with their masks where it is aligned to them."""
+    images = run.data("train")
+    if planned.half is not None:
+        return data.halves(images)[planned.half]
+    if planned.masks is not None:
+        source = run.masks_of(planned.masks)
+        return masking.attach(run, images, "train", source, planned.masks.share)
+    return images
+
+
+def masked(images: data.Dataset) -> int:
+    """How many of the images have a mask that is not empty."""
+    return 0 if images.masks is None else int(images.masks.flatten(1).any(1).sum())
+
+
 def validation(run: Run, planned: Plan) -> Callable[[nn.Module], dict[str, float]]:
     """What is measured on validation images after each epoch.
 
@@ -100,6 +119,8 @@ def validation(run: Run, planned: Plan) -> Callable[[nn.Module], dict[str, float
     """
     size = run.settings.evaluation.batch_size
     images = run.data("validation")
+    if planned.masks is not None:
+        images = masking.attach(run, images, "validation", run.masks_of(planned.masks), 1.0)
     clean = data.Batches(images, size, device=run.device, channels_last=True)
     attack = planned.attack
     own = getattr(planned.objective, "validate", None)

@@ -12,7 +12,7 @@ from rslib.run import Run
 
 TINY = {
     "data": {"name": "shapes", "train_size": 120, "test_size": 60, "validation_size": 40},
-    "resnet18": {"width": 4},
+    "resnet18": {"width": 8},
     "vit_small": {"dim": 16, "depth": 1, "heads": 2, "patch": 8},
     "training": {
         "standard": {

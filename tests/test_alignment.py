@@ -44,7 +44,7 @@ def shapes_batch(n=6):
 
 def resnet():
     torch.manual_seed(0)
-    model = models.build("resnet18", width=4)
+    model = models.build("resnet18", width=8)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)  # timm starts each block's last at 0

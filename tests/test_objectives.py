@@ -74,7 +74,7 @@ def test_the_budget_grows_over_the_warm_up():
 
 @pytest.mark.parametrize("eval_mode", [True, False])
 def test_crafting_leaves_running_statistics_alone_only_in_eval_mode(eval_mode):
-    model = models.build("resnet18", width=4).train()
+    model = models.build("resnet18", width=8).train()
     before = model.network.bn1.running_mean.clone()
     batch = data.Batch(torch.rand(4, 3, 32, 32), torch.arange(4), torch.arange(4), None)
     attacker(8 / 255, 2, eval_mode=eval_mode)(
@@ -86,7 +86,7 @@ def test_crafting_leaves_running_statistics_alone_only_in_eval_mode(eval_mode):
 
 
 def test_train_mode_comes_back_after_an_error():
-    model = models.build("resnet18", width=4).train()
+    model = models.build("resnet18", width=8).train()
     with pytest.raises(ZeroDivisionError):
         attacker()(model, torch.rand(1, 3, 32, 32), lambda z: 1 / 0, generator(), 0.0)
     assert model.training

@@ -114,7 +114,7 @@ def test_any_transformer_of_timm_with_a_class_token():
 
 
 def test_models_without_it_are_refused(batch):
-    resnet = models.build("resnet18", width=4)
+    resnet = models.build("resnet18", width=8)
     with pytest.raises(ValueError, match="no timm vision transformer.*gradcam"):
         attention_rollout(resnet, batch)
     pooled = timm.models.vision_transformer.VisionTransformer(

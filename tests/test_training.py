@@ -20,7 +20,7 @@ def small(n=64, seed=0):
 
 def net(seed=0):
     torch.manual_seed(seed)
-    return models.build("resnet18", width=4)
+    return models.build("resnet18", width=8)
 
 
 def fit(tmp_path, model, recipe, *, seed=0, stop_after=None, key="k", objective=None):
@@ -225,7 +225,7 @@ from rslib.training import checkpoint, optimizer
 from rslib.training.checkpoint import State
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 path = Path(sys.argv[1])
-model = models.build("resnet18", width=4)
+model = models.build("resnet18", width=8)
 optim = optimizer.build(model, Recipe())
 checkpoint.save(path, model, optim, State(epoch=1), "k")
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY))
@@ -251,7 +251,7 @@ from pathlib import Path
 from rslib import settings
 from rslib.run import Run
 size = {"data": {"name": "shapes", "train_size": 400, "test_size": 20, "validation_size": 20},
-        "resnet18": {"width": 4},
+        "resnet18": {"width": 8},
         "training": {"standard": {"resnet18": {"epochs": 8, "batch_size": 50}}}}
 run = Run(settings.load("smoke", size), root=Path(sys.argv[1]), progress=False)
 run.trained("resnet18-standard")

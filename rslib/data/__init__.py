@@ -10,7 +10,7 @@ from typing import Any
 from rslib.data import cifar10, shapes
 from rslib.data.dataset import DataError, Dataset
 from rslib.data.loader import Augment, Batch, Batches
-from rslib.data.splits import balanced_subset, split_validation
+from rslib.data.splits import balanced_subset, halves, split_validation
 
 __all__ = [
     "NAMES",
@@ -20,6 +20,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "balanced_subset",
+    "halves",
     "load",
     "split_validation",
 ]

@@ -61,6 +61,26 @@ def balanced_subset(dataset: Dataset, n: int, *, seed: int = 0) -> Dataset:
     return _ascending(dataset, _balanced_order(dataset, seed=seed)[:n])
 
 
+def halves(dataset: Dataset, *, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """Two class-balanced halves that share no image; the first has the odd one.
+
+    Args:
+        dataset: the set to divide, of at least two images.
+        seed: which of the possible divisions.
+
+    Returns:
+        Each half in ascending order of ids.
+
+    Raises:
+        DataError: if there are fewer than two images.
+    """
+    if len(dataset) < 2:
+        raise DataError(f"cannot halve {len(dataset)} image of {dataset.name} {dataset.split}.")
+    order = _balanced_order(dataset, seed=seed)
+    middle = -(-len(order) // 2)
+    return _ascending(dataset, order[:middle]), _ascending(dataset, order[middle:])
+
+
 def _balanced_order(dataset: Dataset, *, seed: int) -> np.ndarray:
     """Positions of all images, each prefix of which is class-balanced: int64 (N,).
 

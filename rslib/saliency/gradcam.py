@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rslib.models import eval_mode
+from rslib.saliency.rollout import find_transformer
 
 # Float32 sums in another order stay well within this.
 _SAME = {"rtol": 1e-4, "atol": 1e-4}
@@ -37,7 +38,9 @@ def gradcam(
         target: The class explained: one for all, or one per image (B,) int64; None takes the
             predicted class.
         layer: The layer whose feature maps are weighted, a module or its name in
-            ``model.named_modules()``; None takes the last feature map before the classifier.
+            ``model.named_modules()``; None takes the last feature map before the classifier. A
+            layer of a timm vision transformer, such as ``blocks.11.norm1``, gives tokens; those of
+            the patches are taken for a feature map.
         relu: Keep positive evidence only, as equation 5 does; otherwise the signed map.
         create_graph: Keep the graph, so that a loss of the map can be minimized.
 
@@ -45,8 +48,9 @@ def gradcam(
         Maps (B, h, w) at the layer's resolution, in units of the logits; on the device of x.
 
     Raises:
-        ValueError: If the model has no feature map to take, the layer's output is not (B, K, h, w),
-            the logits do not depend on it, or a target is out of range.
+        ValueError: If the model has no feature map to take, the layer's output is neither
+            (B, K, h, w) nor a transformer's tokens, the logits do not depend on it, or a target is
+            out of range.
         KeyError: If no module has the layer's name.
     """
     with eval_mode(model), torch.inference_mode(False), torch.enable_grad():
@@ -54,9 +58,12 @@ def gradcam(
         x = x.clone() if x.is_inference() else x
         with captured(found) as outputs:
             logits = model(x)
-        features = _feature_map(outputs)
+        features = _features(outputs)
         chosen = _target(target, logits)
-        cam = activation_map(model, features, logits, chosen, create_graph=create_graph)
+        if features.ndim == 3:
+            cam = token_form(model, features, logits, chosen, create_graph=create_graph)
+        else:
+            cam = activation_map(model, features, logits, chosen, create_graph=create_graph)
         cam = cam.relu() if relu else cam
     return cam if create_graph else cam.detach()
 
@@ -119,13 +126,43 @@ def general_form(
     Raises:
         ValueError: If the logits do not depend on the features.
     """
+    gradient = _gradient(features, logits, target, create_graph=create_graph)
+    return (gradient.mean((2, 3), keepdim=True) * features).sum(1)
+
+
+def token_form(
+    model: nn.Module, tokens: Tensor, logits: Tensor, target: Tensor, *, create_graph: bool = False
+) -> Tensor:
+    """:func:`general_form` with a transformer's patch tokens as the feature map.
+
+    Args:
+        model: Holds a timm vision transformer, which gives the grid.
+        tokens: (B, n, K) after the layer, patches last, with the graph to the logits.
+        logits: (B, classes).
+        target: (B,) int64.
+        create_graph: See :func:`general_form`.
+
+    Returns:
+        (B, h, w).
+
+    Raises:
+        ValueError: If the model is no such transformer, or the logits do not depend on the tokens.
+    """
+    grid = find_transformer(model).patch_embed.grid_size
+    gradient = _gradient(tokens, logits, target, create_graph=create_graph)
+    patches = slice(tokens.shape[1] - grid[0] * grid[1], None)
+    weights = gradient[:, patches].mean(1, keepdim=True)
+    return (weights * tokens[:, patches]).sum(2).unflatten(1, grid)
+
+
+def _gradient(features: Tensor, logits: Tensor, target: Tensor, *, create_graph: bool) -> Tensor:
     score = logits.gather(1, target.unsqueeze(1)).sum()
     (gradient,) = torch.autograd.grad(
         score, features, create_graph=create_graph, retain_graph=True, allow_unused=True
     )
     if gradient is None:
         raise ValueError("the logits do not depend on this layer's output: name another layer")
-    return (gradient.mean((2, 3), keepdim=True) * features).sum(1)
+    return gradient
 
 
 def linear_head(model: nn.Module, features: Tensor, logits: Tensor) -> nn.Linear | None:
@@ -204,14 +241,14 @@ def captured(layer: nn.Module) -> Iterator[list[Tensor]]:
         hook.remove()
 
 
-def _feature_map(outputs: list[Tensor]) -> Tensor:
+def _features(outputs: list[Tensor]) -> Tensor:
     if len(outputs) != 1:
         raise ValueError(
             f"the layer ran {len(outputs)} times in one forward pass; Grad-CAM needs one that runs "
             "once"
         )
     (features,) = outputs
-    if not isinstance(features, Tensor) or features.ndim != 4:
+    if not isinstance(features, Tensor) or features.ndim not in (3, 4):
         found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise ValueError(f"the layer returned {found}; a feature map (B, K, h, w) is needed")
     return features

@@ -6,6 +6,9 @@ convolutional network and attention rollout for a transformer.
 Read as written, the sigmoid of a map that a ReLU has passed lies in [1/2, 1], so that the
 background's error cannot fall under 1/4; and a rollout's values, near 2^L, saturate it. The other
 reading takes the signed map, standardized image by image, whose sigmoid can reach both ends.
+
+Section 3.4.2 speaks of another map: that of a saliency head of its own, which the classifier does
+not use. Both are here; whether the model's explanation follows such a head is the question.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rslib.data import Batch, Batches
+from rslib.models import eval_mode
 from rslib.saliency import iou, resize, standardize
 from rslib.saliency.gradcam import activation_map, captured, named_layer
 from rslib.saliency.rollout import (
@@ -44,6 +48,7 @@ class Aligned:
         beta: weight of the alignment loss; at 0 the map is still computed and nothing is aligned.
         layer: the layer of Grad-CAM; None for a transformer, which takes rollout.
         reading: of equation 12, see above.
+        head: align the map of a head of its own (3.4.2) and not the model's explanation.
         clean: the classification loss.
     """
 
@@ -51,22 +56,58 @@ class Aligned:
     beta: float = 0.1
     layer: str | None = None
     reading: Reading = "as_written"
+    head: bool = False
     clean: Standard = Standard()
+
+    def prepare(self, model: nn.Module) -> None:
+        """Give the model its saliency head, where one is trained: a linear map to one value."""
+        if not self.head:
+            return
+        if self.layer is None:
+            model.saliency_head = nn.Linear(find_transformer(model).embed_dim, 1)
+        else:
+            layer = named_layer(model, self.layer)
+            example = torch.zeros(1, 3, 32, 32, device=next(model.parameters()).device)
+            with captured(layer) as outputs, eval_mode(model), torch.no_grad():
+                model(example)
+            model.saliency_head = nn.Conv2d(outputs[0].shape[1], 1, 1)
+        model.saliency_head.to(next(model.parameters()).device)
 
     def __call__(
         self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
     ) -> Step:
         """Both terms on the batch; arguments as in :class:`rslib.training.Objective`.
 
+        Images whose mask is empty have none: they enter the classification loss only.
+
         Raises:
             NoMasks: the batch has no masks.
         """
-        logits, maps = self.explained(model, batch.x, batch.y)
+        logits, maps = self.aligned(model, batch.x, batch.y)
         loss = functional.cross_entropy(logits, batch.y, label_smoothing=self.clean.label_smoothing)
-        return Step(self.alpha * loss + self.beta * self.distance(maps, masks_of(batch)), logits)
+        distance = self.distance(maps, masks_of(batch))
+        return Step(self.alpha * loss + self.beta * distance, logits)
+
+    def aligned(self, model: nn.Module, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, classes) and the map that is aligned (B, h, w), from one pass."""
+        return self.headed(model, x) if self.head else self.explained(model, x, target)
+
+    def headed(self, model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, classes) and the map of the saliency head (B, h, w), with their graph."""
+        if self.layer is None:
+            transformer = find_transformer(model)
+            with captured(transformer.patch_embed) as outputs:
+                logits = model(x)
+            (patches,) = outputs
+            height, width = transformer.patch_embed.grid_size
+            return logits, model.saliency_head(patches).squeeze(2).unflatten(1, (height, width))
+        with captured(named_layer(model, self.layer)) as outputs:
+            logits = model(x)
+        (features,) = outputs
+        return logits, model.saliency_head(features).squeeze(1)
 
     def explained(self, model: nn.Module, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, classes) and signed saliency (B, h, w) from one pass, with their graph.
+        """Logits (B, classes) and the explanation (B, h, w), signed, from one pass with its graph.
 
         The model stays in the mode it is in; Grad-CAM explains ``target``.
         """
@@ -85,38 +126,59 @@ class Aligned:
 
         Args:
             maps: signed saliency (B, h, w).
-            masks: bool (B, H, W).
+            masks: bool (B, H, W); an empty one stands for "not known" and is left out.
 
         Returns:
-            Scalar, with its graph.
+            Scalar, with its graph: the mean over the masks that are known, 0 where none is.
         """
+        known = masks.flatten(1).any(1)
         maps = resize(maps, masks.shape[1:])
-        squashed = maps.relu() if self.reading == "as_written" else standardize(maps)
-        return functional.mse_loss(squashed.sigmoid(), masks.to(maps.dtype))
+        if self.head:
+            squashed = maps.sigmoid()
+        elif self.reading == "as_written":
+            squashed = maps.relu().sigmoid()
+        else:
+            squashed = standardize(maps).sigmoid()
+        errors = (squashed - masks.to(maps.dtype)).square().mean((1, 2))
+        return torch.where(known, errors, 0).sum() / known.sum().clamp(min=1)
 
     def validate(self, model: nn.Module, batches: Batches) -> dict[str, float]:
         """IoU and alignment loss on validation images; Grad-CAM explains the predicted class.
 
         Args:
             model: in eval mode.
-            batches: validation images with masks.
+            batches: validation images with masks; those without one are left out.
 
         Returns:
-            ``validation_iou`` (mean over images) and ``validation_alignment_loss``.
+            ``validation_iou`` of the explanation (mean over images), ``validation_alignment_loss``
+            of the map that is aligned and, where that is a head's, ``validation_head_iou``.
 
         Raises:
             NoMasks: the images have no masks.
         """
-        overlap = loss = seen = 0.0
+        totals: dict[str, float] = {}
+        seen = 0
         for batch in batches:
+            masks = masks_of(batch)
+            known = masks.flatten(1).any(1)
+            if not known.any():
+                continue
+            x, masks = batch.x[known], masks[known]
             with torch.no_grad():
-                target = model(batch.x).argmax(1)
-            _, maps = self.explained(model, batch.x, target)
-            maps, masks = maps.detach(), masks_of(batch)
-            loss += self.distance(maps, masks).item() * len(masks)
-            overlap += iou(resize(maps, masks.shape[1:]).relu(), masks).sum().item()
+                target = model(x).argmax(1)
+            maps = {"iou": self.explained(model, x, target)[1].detach().relu()}
+            if self.head:
+                with torch.no_grad():
+                    maps["head_iou"] = self.headed(model, x)[1]
+            scores = {n: iou(resize(m, masks.shape[1:]), masks).sum() for n, m in maps.items()}
+            signed = self.aligned(model, x, target)[1].detach()
+            scores["alignment_loss"] = self.distance(signed, masks) * len(masks)
+            for name, value in scores.items():
+                totals[f"validation_{name}"] = totals.get(f"validation_{name}", 0.0) + value.item()
             seen += len(masks)
-        return {"validation_iou": overlap / seen, "validation_alignment_loss": loss / seen}
+        if not seen:
+            raise NoMasks("none of the validation images has an object mask")
+        return {name: total / seen for name, total in totals.items()}
 
 
 def masks_of(batch: Batch) -> Tensor:
@@ -127,7 +189,7 @@ def masks_of(batch: Batch) -> Tensor:
     """
     if batch.masks is None:
         raise NoMasks(
-            "aligned training needs an object mask for each image, and these images have none: "
-            "Shapes has exact masks; CIFAR-10 has none of its own"
+            "aligned training needs object masks, and these images have none: Shapes has exact "
+            "masks; for others, set training.aligned.masks to a teacher's (cnn or vit) or your own"
         )
     return batch.masks

@@ -1,6 +1,8 @@
 """From settings to training: what a model's name asks for.
 
 A name is ``<architecture>-<objective>``, such as ``resnet18-adversarial``: two sections of the
+settings. What differs from the objective's section may follow: ``resnet18-aligned@beta=1.0`` is
+``resnet18-aligned`` trained with another weight, ``@reading=standardized,beta=1.0`` with two other
 settings.
 """
 
@@ -9,15 +11,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+from pydantic import ValidationError
+
 from rslib.attacks import Threat
 from rslib.models import BUILDERS
 from rslib.settings import (
     AdversarialTraining,
     AlignedTraining,
+    FromScratch,
     NoiseTraining,
     Recipe,
     Settings,
-    StandardTraining,
+    TeacherTraining,
     Trades,
     Training,
     TrainingAttack,
@@ -27,6 +33,9 @@ from rslib.training.alignment import Aligned
 from rslib.training.objectives import Attacker, Objective, Standard
 
 OBJECTIVES = tuple(Training.model_fields)
+
+HALVES = ("resnet18", "vit_small")
+"""The architectures of the teachers, in the order of the halves of the images they are taught."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,8 @@ class Plan:
         parent: name of the model whose weights it starts from, or None for random ones.
         attack: what its robustness is validated with, or None.
         inputs: the objective's own settings, as they enter the model's key.
+        half: which half of the training images it sees, 0 or 1; None for all.
+        masks: the object masks it is trained with, and the share of the images that have one.
     """
 
     architecture: str
@@ -48,21 +59,60 @@ class Plan:
     parent: str | None
     attack: TrainingAttack | None
     inputs: dict[str, Any]
+    half: int | None = None
+    masks: AlignedTraining | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a model's name consists of.
+
+    Attributes:
+        architecture: such as ``"resnet18"``.
+        objective: such as ``"aligned"``.
+        changes: what differs from the objective's settings, by name; mostly empty.
+    """
+
+    architecture: str
+    objective: str
+    changes: dict[str, Any]
+
+
+def parts(name: str) -> Parts:
+    """Take a model's name apart.
+
+    Raises:
+        ValueError: what follows the ``@`` is not ``setting=value``, or more of them, with commas.
+    """
+    architecture, _, rest = name.partition("-")
+    objective, at, written = rest.partition("@")
+    changes = {}
+    for each in written.split(",") if at else []:
+        setting, equals, value = each.partition("=")
+        if not (setting and equals and value):
+            raise ValueError(
+                f"no model {name!r}: after the @ come settings of {objective} training, as in "
+                f"{architecture}-{objective}@beta=1.0,reading=standardized"
+            )
+        changes[setting] = yaml.safe_load(value)
+    return Parts(architecture, objective, changes)
 
 
 def plan(settings: Settings, name: str) -> Plan:
     """Read a model's name.
 
     Raises:
-        ValueError: unknown architecture or objective, or one without a recipe for the other.
+        ValueError: unknown architecture or objective, one without a recipe for the other, or a
+            change that the objective's settings do not allow.
     """
-    architecture, _, wanted = name.partition("-")
+    taken = parts(name)
+    architecture, wanted = taken.architecture, taken.objective
     if architecture not in BUILDERS or wanted not in OBJECTIVES:
         raise ValueError(
             f"no model {name!r}: names are <architecture>-<objective> with architectures "
             f"{', '.join(BUILDERS)} and objectives {', '.join(OBJECTIVES)}"
         )
-    section = getattr(settings.training, wanted)
+    section = _changed(name, getattr(settings.training, wanted), taken.changes)
     recipe = getattr(section, architecture, None)
     if recipe is None:
         raise ValueError(f"no model {name!r}: {wanted} training has no recipe for {architecture}")
@@ -70,10 +120,29 @@ def plan(settings: Settings, name: str) -> Plan:
         architecture,
         recipe,
         _objective(section, architecture, Standard(recipe.label_smoothing)),
-        parent=None if isinstance(section, StandardTraining) else f"{architecture}-standard",
+        parent=None if isinstance(section, FromScratch) else f"{architecture}-standard",
         attack=section if isinstance(section, TrainingAttack) else None,
         inputs=section.model_dump(exclude_defaults=True, exclude=set(BUILDERS)),
+        half=HALVES.index(architecture) if isinstance(section, TeacherTraining) else None,
+        masks=section if isinstance(section, AlignedTraining) else None,
     )
+
+
+def _changed(name: str, section: Any, changes: dict[str, Any]) -> Any:
+    """The objective's settings with what the name changes."""
+    if not changes:
+        return section
+    allowed = [key for key in type(section).model_fields if key not in BUILDERS]
+    for key in changes:
+        if key not in allowed:
+            raise ValueError(f"no model {name!r}: {key} is none of {', '.join(allowed)}")
+    try:
+        return type(section)(**(section.model_dump() | changes))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise ValueError(
+            f"no model {name!r}: {problem['loc'][0]}: {problem['msg']} (given {problem['input']!r})"
+        ) from None
 
 
 def _objective(section: Any, architecture: str, clean: Standard) -> Objective:
@@ -86,7 +155,8 @@ def _objective(section: Any, architecture: str, clean: Standard) -> Objective:
             return objectives.Noise(section.sigma, clean)
         case AlignedTraining():
             layer = section.layer if architecture == "resnet18" else None
-            return Aligned(section.alpha, section.beta, layer, section.reading, clean)
+            head = section.through == "head"
+            return Aligned(section.alpha, section.beta, layer, section.reading, head, clean)
     return clean
 
 
