@@ -17,12 +17,23 @@ from pathlib import Path
 NEEDS = {
     "01_experimental_setup": [],
     "02_attacks_and_defences": ["01_experimental_setup"],
+    "03_interpretability": ["01_experimental_setup"],
+    "04_human_guided_alignment": ["03_interpretability"],
     "05_distribution_shift": ["01_experimental_setup"],
     "06_baseline_performance": ["01_experimental_setup"],
     "07_adversarial_robustness": ["02_attacks_and_defences"],
+    "08_interpretability_analysis": ["02_attacks_and_defences", "04_human_guided_alignment"],
+    "09_alignment_results": ["04_human_guided_alignment"],
     "10_distribution_shift_robustness": ["05_distribution_shift", "07_adversarial_robustness"],
 }
-TRAINS = {"01_experimental_setup", "02_attacks_and_defences"}  # these take every core; the others share
+# These take every core; the others share.
+TRAINS = {
+    "01_experimental_setup",
+    "02_attacks_and_defences",
+    "03_interpretability",
+    "04_human_guided_alignment",
+    "09_alignment_results",
+}
 
 PROFILE = str(config.get("profile", "smoke"))
 SEEDS = re.findall(r"\d+", str(config.get("seeds", 0)))

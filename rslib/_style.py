@@ -10,6 +10,7 @@ import numpy as np
 
 from rslib import labels, paper
 from rslib.estimates import Estimate
+from rslib.training.plan import parts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -191,17 +192,17 @@ def paper_value(run: Run, table: str, name: str, quantity: str) -> float | None:
 
 def color(name: str) -> str:
     """A model's color, by its architecture."""
-    return _COLORS.get(name.partition("-")[0], GREY)
+    return _COLORS.get(parts(name).architecture, GREY)
 
 
 def marker(name: str) -> str:
     """A model's mark, by its training."""
-    return _MARKERS.get(name.partition("-")[2], "o")
+    return _MARKERS.get(parts(name).objective, "o")
 
 
 def training_look(name: str) -> dict[str, Any]:
     """Color and dashes of a model's curve, by its training."""
-    shade, dashes = _TRAININGS.get(name.partition("-")[2], (GREY, "-"))
+    shade, dashes = _TRAININGS.get(parts(name).objective, (GREY, "-"))
     return {"color": shade, "linestyle": dashes}
 
 

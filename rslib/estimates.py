@@ -296,6 +296,23 @@ def mean_difference(first: np.ndarray, second: np.ndarray, *, confidence: float 
     return Estimate(float(gap.mean()), low, high, len(gap), "bootstrap")
 
 
+def mean(values: Iterable[float], *, confidence: float = 0.95) -> Estimate:
+    """The mean over images, with a bootstrap interval; NaN stands for "not known" and is left out.
+
+    Args:
+        values: (n,) one value an image.
+        confidence: coverage of the interval; there is none where all values agree.
+
+    Returns:
+        The estimate; its n counts the values that are known. :data:`UNDEFINED` if none is.
+    """
+    known = np.asarray(list(values), float)
+    known = known[~np.isnan(known)]
+    if not len(known):
+        return UNDEFINED
+    return mean_difference(known, np.zeros_like(known), confidence=confidence)
+
+
 def reliability(
     record: pd.DataFrame, *, bins: int = 15, binning: str = "width", confidence: float = 0.95
 ) -> pd.DataFrame:

@@ -57,14 +57,14 @@ def clean(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome
         prediction, correct, confidence (largest probability), loss (cross-entropy, nats) and the
         class probabilities p0, p1, ...
     """
-    logits = _logits(model, batch.x)
-    probabilities = logits.softmax(1)
+    scores = logits(model, batch.x)
+    probabilities = scores.softmax(1)
     confidence, prediction = probabilities.max(1)
     columns = {
         "prediction": prediction,
         "correct": prediction == batch.y,
         "confidence": confidence,
-        "loss": functional.cross_entropy(logits, batch.y, reduction="none"),
+        "loss": functional.cross_entropy(scores, batch.y, reduction="none"),
     }
     return Outcome(columns | {f"p{c}": probabilities[:, c] for c in range(probabilities.shape[1])})
 
@@ -88,9 +88,9 @@ def under_pgd(settings: PGD, *, allow_tf32: bool = False) -> Evaluate:
 
     def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
         with tf32(allow_tf32):
-            result = _pgd(model, batch, settings, generator, early_stop=False)
+            result = pgd(model, batch, settings, generator, early_stop=False)
         columns = _judge(model, batch, result.x_adv, Threat(settings.norm, settings.eps_unit))
-        last = _logits(model, result.x_last).argmax(1) == batch.y
+        last = logits(model, result.x_last).argmax(1) == batch.y
         return Outcome(
             columns | {"correct_last": columns["clean_correct"] & last},
             {"evaluations": result.evaluations},
@@ -99,7 +99,7 @@ def under_pgd(settings: PGD, *, allow_tf32: bool = False) -> Evaluate:
     return evaluate
 
 
-def under_autoattack(settings: AutoAttack, pgd: PGD, *, seed: int) -> Evaluate:
+def under_autoattack(settings: AutoAttack, first: PGD, *, seed: int) -> Evaluate:
     """AutoAttack (paper 3.2.1): clean_correct, prediction, correct, distance and broken_by.
 
     ``broken_by`` is the position, in the record's note ``stages``, of the first stage that broke
@@ -110,7 +110,7 @@ def under_autoattack(settings: AutoAttack, pgd: PGD, *, seed: int) -> Evaluate:
     def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
         known = None
         if settings.skip_broken_by_pgd:
-            known = _pgd(model, batch, pgd, generator, early_stop=True).x_adv
+            known = pgd(model, batch, first, generator, early_stop=True).x_adv
         result = run_autoattack(
             model,
             batch.x,
@@ -195,7 +195,7 @@ def under_corruptions(corrupted: Corrupted) -> Evaluate:
         columns: Columns = {}
         for name, images in versions(batch.ids.tolist()).items():
             x = images.to(batch.x.device).float().div(255)
-            confidence, prediction = _logits(model, x).softmax(1).max(1)
+            confidence, prediction = logits(model, x).softmax(1).max(1)
             columns[name] = prediction == batch.y
             # Below 1, which is a bin of its own where calibration errors are computed.
             rounded = confidence.mul(1000).round().div(1000).clamp(max=0.9995)
@@ -316,9 +316,10 @@ def strict_repeat(
     }
 
 
-def _pgd(
+def pgd(
     model: nn.Module, batch: Batch, settings: PGD, generator: torch.Generator, *, early_stop: bool
 ) -> PGDResult:
+    """PGD on a batch as the settings say; ``early_stop`` leaves images at their first mistake."""
     return run_pgd(
         model,
         batch.x,
@@ -335,7 +336,8 @@ def _pgd(
 
 
 @torch.inference_mode()
-def _logits(model: nn.Module, x: Tensor) -> Tensor:
+def logits(model: nn.Module, x: Tensor) -> Tensor:
+    """Logits (B, C) of images (B, 3, H, W), in strict fp32."""
     # Outcomes are judged in strict fp32 whatever the gradients were computed in.
     with tf32(False), torch.autocast(x.device.type, enabled=False):
         return model(x).float()
@@ -351,8 +353,8 @@ def _judge(model: nn.Module, batch: Batch, x_adv: Tensor, threat: Threat) -> Col
             f"{distance.max().item():.6f} for a budget of {threat.eps:.6f}, range "
             f"[{x_adv.min().item():.4f}, {x_adv.max().item():.4f}]"
         )
-    prediction = _logits(model, x_adv).argmax(1)
-    clean_correct = _logits(model, batch.x).argmax(1) == batch.y
+    prediction = logits(model, x_adv).argmax(1)
+    clean_correct = logits(model, batch.x).argmax(1) == batch.y
     return {
         "clean_correct": clean_correct,
         "prediction": prediction,

@@ -6,6 +6,7 @@ their numbers to the prose.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ def row(
     quantity: str,
     estimate: Estimate,
     column: paper.Column | None = None,
+    *,
+    labeled: str | None = None,
 ) -> dict[str, Any]:
     """One number of a table, beside the paper's where the paper has it.
 
@@ -37,6 +40,7 @@ def row(
         quantity: such as ``"pgd_accuracy"``.
         estimate: our number.
         column: header and unit; by default the paper's column of that table.
+        labeled: what the row is called where it is not about a model.
     """
     column = column or paper.TABLES[table].columns[quantity]
     reported = paper.find(table, name, quantity)
@@ -44,8 +48,8 @@ def row(
     return {
         "table": table,
         "model": name,
-        "label": labels.model_label(run, name),
-        "training": labels.training_label(name),
+        "label": labels.model_label(run, name) if labeled is None else labeled,
+        "training": labels.training_label(name) if labeled is None else "",
         "quantity": quantity,
         "header": column.header,
         "unit": column.unit,
@@ -189,8 +193,8 @@ def values(frame: pd.DataFrame) -> dict[str, float | int | str]:
 
 
 def flat(name: str) -> str:
-    """A name without ``-``, as keys of :func:`values` have it."""
-    return name.replace("-", "_")
+    """A name with ``_`` for all but letters and digits, as keys of :func:`values` have it."""
+    return re.sub(r"[^0-9A-Za-z]", "_", name)
 
 
 def _incomparable(run: Run, table: str, name: str, quantity: str) -> str:

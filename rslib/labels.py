@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rslib import paper
+from rslib.training.plan import parts
 
 if TYPE_CHECKING:
     from rslib.run import Run
@@ -30,6 +31,7 @@ _EVALUATIONS = {
     "fgsm": "FGSM",
     "pgd": "PGD",
     "autoattack": "AutoAttack",
+    "attacked_saliency": "saliency under attack",
 }
 _NORMS = {"linf": "l-infinity", "l2": "l2"}
 
@@ -97,8 +99,30 @@ def sizes(run: Run, names: Sequence[str]) -> str:
 
 def training_label(name: str) -> str:
     """How a model was trained, as the paper's column "Training" writes it, such as ``Standard``."""
-    training = name.partition("-")[2]
-    return _TRAININGS.get(training, training.replace("_", " ").capitalize())
+    taken = parts(name)
+    label = _TRAININGS.get(taken.objective, taken.objective.replace("_", " ").capitalize())
+    changes = ", ".join(_change(key, value) for key, value in taken.changes.items())
+    return f"{label} ({changes})" if changes else label
+
+
+def _change(setting: str, value: Any) -> str:
+    match setting:
+        case "beta":
+            return f"β = {value:g}"
+        case "share":
+            return f"{100 * value:g} % of masks"
+        case "masks":
+            return f"{mask_label(value)} masks"
+        case "reading":
+            return str(value).replace("_", " ")
+        case "through":
+            return f"through the {value}"
+    return f"{setting.replace('_', ' ')} {value}"
+
+
+def mask_label(source: str) -> str:
+    """A kind of object masks in a line of text, such as ``CNN teacher's``."""
+    return {"cnn": "CNN teacher's", "vit": "ViT teacher's"}.get(source, source)
 
 
 def training_phrase(name: str) -> str:
@@ -167,4 +191,4 @@ def count(n: int, noun: str) -> str:
 
 
 def _architecture(name: str) -> str:
-    return name.partition("-")[0]
+    return parts(name).architecture

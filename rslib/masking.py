@@ -31,16 +31,23 @@ TEACHERS = {"cnn": "resnet18-teacher", "vit": "vit_small-teacher"}
 
 SOURCES = ("exact", *TEACHERS, "own")
 
+TOPS = (0.05, 0.10, 0.20, 0.30, 0.40, 0.50)
+"""Shares of the pixels at which overlap is measured; the paper's is 0.30."""
+
 
 def available(run: Run) -> tuple[str, ...]:
     """The kinds of masks that a run's images have or can be given, the most trustworthy first."""
-    exact = run.data("test").masks is not None
+    exact = run.settings.data.name == "shapes"
     own = run.settings.masks.own is not None
+    if run.settings.masks.sources is not None:
+        return tuple(run.settings.masks.sources)
     return ("exact",) * exact + ("own",) * own + tuple(TEACHERS)
 
 
 def default(run: Run) -> str:
-    """What ``training.aligned.masks: null`` stands for: exact masks, or else the CNN teacher's."""
+    """What ``training.aligned.masks: null`` stands for: your own, exact, or the CNN teacher's."""
+    if run.settings.masks.own is not None:
+        return "own"
     return "exact" if run.settings.data.name == "shapes" else "cnn"
 
 
@@ -53,7 +60,7 @@ def inputs(run: Run, source: str) -> dict[str, Any]:
         return {
             "source": source,
             "teacher": run.model_inputs(TEACHERS[source]),
-            "masks": chosen.model_dump(exclude_defaults=True, exclude={"own"}),
+            "masks": chosen.model_dump(exclude_defaults=True, exclude={"own", "sources"}),
         }
     if source == "own":
         return {"source": source, "digest": _own_digest(_own_folder(run))}
@@ -84,6 +91,8 @@ def of(run: Run, source: str, split: str) -> Tensor:
     if source == "own":
         file = "test" if split == "test" else "train"
         return read_masks(_own_path(run, file), images.ids.tolist())[0]
+    if source not in TEACHERS:
+        raise MaskError(f"no masks {source!r}; there are: {', '.join(SOURCES)}")
     frame = record(run, source, split)
     packed = np.stack([np.frombuffer(each, np.uint8) for each in frame["mask"]])
     size = images.images.shape[2] * images.images.shape[3]
@@ -128,6 +137,96 @@ def record(run: Run, source: str, split: str) -> pd.DataFrame:
             "to have it made again"
         )
     return frame
+
+
+def priors(run: Run) -> pd.DataFrame:
+    """What overlap with the test images' masks means, whatever the model; made where missing.
+
+    Returns:
+        One row a test image and, for each source, ``coverage_<source>`` (share of the image),
+        ``ceiling_<source>`` (the largest IoU a map can reach), ``center_<source>`` and
+        ``average_<source>`` (IoU of the image's center, and of the other masks' mean), and
+        ``chance_<source>_<percent>`` (IoU of a random map at the shares of
+        :data:`TOPS`); NaN where there is no mask.
+    """
+    path = _priors_path(run)
+    with run.lock(path):
+        if not path.exists():
+            _make_priors(run, path)
+    return read_priors(run)
+
+
+def read_priors(run: Run) -> pd.DataFrame:
+    """The record of :func:`priors`, where it is there; needs neither masks nor images.
+
+    Raises:
+        RecordError: it has not been made with these settings.
+    """
+    path = _priors_path(run)
+    if not path.exists():
+        raise records.RecordError(
+            f"no record of the masks' priors under these settings ({path}): run notebook 03 first"
+        )
+    return records.read_record(path)
+
+
+def _priors_path(run: Run) -> Path:
+    return (
+        run.directory / "records" / "masks" / f"priors-{records.key(**_priors_inputs(run))}.parquet"
+    )
+
+
+def _priors_inputs(run: Run) -> dict[str, Any]:
+    return {
+        "evaluation": "priors",
+        "data": run.settings.data.model_dump(exclude_defaults=True, exclude={"train_size"}),
+        "masks": {source: inputs(run, source) for source in available(run)},
+    }
+
+
+def _make_priors(run: Run, path: Path) -> None:
+    import time
+
+    import pandas as pd
+
+    from rslib.saliency import overlap
+
+    started, images = time.perf_counter(), run.data("test")
+    columns: dict[str, Any] = {"image": images.ids.numpy(), "label": images.labels.numpy()}
+    about = {}
+    for source in available(run):
+        masks = of(run, source, "test")
+        there = masks.flatten(1).any(1)
+        known = masks[there]
+        if len(known) < 2:
+            raise MaskError(f"{source} masks are known for {len(known)} test images; 2 are needed")
+        found = {"coverage": known.flatten(1).float().mean(1), "ceiling": overlap.ceiling(known)}
+        center = overlap.center_prior(tuple(known.shape[1:]), len(known))
+        found["center"] = overlap.iou(center, known)
+        found["average"] = overlap.iou(overlap.mean_mask_prior(known), known)
+        for top in TOPS:
+            found[f"chance_{100 * top:02.0f}"] = overlap.chance(known, top=top)
+        for name, values in found.items():
+            kind, _, percent = name.partition("_")
+            column = np.full(len(images), np.nan, dtype=np.float32)
+            column[there.numpy()] = values.float().numpy().round(4)
+            columns["_".join(filter(None, (kind, source, percent)))] = column
+        about[source] = {"known": int(there.sum()), "images": len(images)}
+        if source in TEACHERS:
+            made = record(run, source, "test").attrs
+            about[source] |= {
+                key: made[key] for key in ("temperature", "accuracy", "ece_before", "ece_after")
+            }
+    metadata = {
+        "model": "masks",
+        "evaluation": "priors",
+        "inputs": _priors_inputs(run),
+        "n": len(images),
+        "sources": about,
+        "seconds": time.perf_counter() - started,
+        "provenance": records.provenance(run.device),
+    }
+    records.write_record(path, pd.DataFrame(columns), metadata)
 
 
 def attach(run: Run, images: data.Dataset, split: str, source: str, share: float) -> data.Dataset:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +18,27 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from rslib import data, device, evaluation, masking, models, records, trainer, verdict
+from rslib import data, device, evaluation, explaining, masking, models, records, trainer, verdict
 from rslib.attacks import Report
 from rslib.corruptions import cifar10c
 from rslib.corruptions.cifar10c import Corrupted
 from rslib.records import RecordError
-from rslib.settings import PROJECT, AlignedTraining, Recipe, Settings
+from rslib.settings import PROJECT, AlignedTraining, Recipe, Settings, derive
 from rslib.training import checkpoint
 from rslib.training.plan import plan
 
 if TYPE_CHECKING:
     import pandas as pd
 
-EVALUATIONS = ("clean", "fgsm", "pgd", "autoattack", "smoothing", "corruptions")
+EVALUATIONS = (
+    "clean",
+    "fgsm",
+    "pgd",
+    "autoattack",
+    "smoothing",
+    "corruptions",
+    *explaining.EVALUATIONS,
+)
 STRICT_REPEAT = 256
 
 
@@ -62,7 +70,26 @@ class Run:
         """The device everything of this run is computed on."""
         return device.pick(self.settings.device)
 
+    def under(self, overrides: Mapping[str, Any]) -> Run:
+        """The same run with settings laid over its own, such as ``{"data": {"name": "shapes"}}``.
+
+        Raises:
+            SettingsError: the result is not valid.
+        """
+        derived = Run(
+            derive(self.settings, overrides),
+            self.seed,
+            root=self.directory.parents[1],
+            progress=self.progress,
+        )
+        return derived
+
     # Data
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, known without any file."""
+        return data.CLASSES[self.settings.data.name]
 
     def data(self, split: str) -> data.Dataset:
         """The images of ``"train"``, ``"validation"`` or ``"test"``, cut to the settings' sizes."""
@@ -280,13 +307,34 @@ class Run:
         """
         self._ensure_trained(name)
         inputs = verdict.inputs(self, name)
-        path = self.directory / "records" / name / f"reliability-{records.key(**inputs)}.json"
+        return self._document(
+            name,
+            "reliability",
+            inputs,
+            lambda: verdict.examine(self, self.trained(name), known=name).to_dict(),
+        )
+
+    def randomization(self, name: str) -> dict[str, Any]:
+        """How a model's saliency maps change as its layers are made random, as stored.
+
+        Made first where it is not there; see :func:`rslib.explaining.randomize`.
+        """
+        self._ensure_trained(name)
+        inputs = explaining.randomization_inputs(self, name)
+        return self._document(
+            name, "randomization", inputs, lambda: explaining.randomize(self, name)
+        )
+
+    def _document(
+        self, name: str, kind: str, inputs: Mapping[str, Any], make: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """What is known of a model that is no table of images; made first where it is not there."""
+        path = self.directory / "records" / name / f"{kind}-{records.key(**inputs)}.json"
         with self.lock(path):
             if not path.exists():
-                report = verdict.examine(self, self.trained(name), known=name)
                 made = {"model": name, "inputs": inputs, "seed": self.seed}
                 made |= {"provenance": records.provenance(self.device)}
-                records.write_json(path, report.to_dict() | made)
+                records.write_json(path, make() | made)
         return records.read_json(path)
 
     def examine(self, model: nn.Module) -> Report:
@@ -337,6 +385,8 @@ class Run:
 
     def _evaluator(self, evaluated: str) -> evaluation.Evaluate:
         chosen = self.settings
+        if evaluated in explaining.EVALUATIONS:
+            return explaining.evaluator(self, evaluated)
         match evaluated:
             case "clean":
                 return evaluation.clean
@@ -353,7 +403,7 @@ class Run:
         raise ValueError(f"no evaluation {evaluated!r}; known: {', '.join(EVALUATIONS)}")
 
     def _evaluation_data(self, evaluated: str) -> data.Dataset:
-        n = None if evaluated == "clean" else getattr(self.settings, evaluated).n
+        n = getattr(getattr(self.settings, evaluated, None), "n", None)
         test = self.data("test")
         return test if n is None else data.balanced_subset(test, n)
 
@@ -366,9 +416,12 @@ class Run:
             "batch_size": chosen.evaluation.batch_size,
             "seed": self.seed,
         }
-        if evaluated != "clean":
-            inputs["attack"] = getattr(chosen, evaluated).model_dump(exclude_defaults=True)
+        section = getattr(chosen, evaluated, None)
+        if section is not None:
+            inputs["attack"] = section.model_dump(exclude_defaults=True)
             inputs["tf32"] = chosen.evaluation.tf32
+        if evaluated in explaining.EVALUATIONS:
+            inputs |= explaining.inputs(self, evaluated)
         return inputs
 
     def _record_path(self, name: str, evaluated: str) -> Path:

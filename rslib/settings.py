@@ -219,7 +219,7 @@ class AlignedTraining(FineTuning):
     masks: str | None = Field(
         None,
         description="3.4.1: the masks aligned to: exact, cnn or vit (a teacher's), own; null = "
-        "exact where the data set has them, otherwise cnn",
+        "own where masks.own is set, exact where the data set has them, otherwise cnn",
     )
     share: float = Field(
         1.0, gt=0, le=1, description="5.5: share of the training images whose mask is used"
@@ -341,6 +341,11 @@ class Masks(_Section):
     )
     largest: float = Field(
         0.95, gt=0, le=1, description="ours: a mask that covers more of the image is refused"
+    )
+    sources: list[str] | None = Field(
+        None,
+        description="ours: masks that overlap is measured with; null = exact where the data set "
+        "has them, own where they are given, cnn and vit",
     )
     own: str | None = Field(
         None,
@@ -479,6 +484,19 @@ def load(profile: str = "paper", overrides: Mapping[str, Any] | None = None) -> 
             f"settings.profile: {merged['profile']!r} contradicts profile {name!r}; "
             "give the profile outside settings"
         )
+    return _validated(name, merged)
+
+
+def derive(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
+    """Settings with others laid over them, as :func:`load` lays them over a profile.
+
+    Raises:
+        SettingsError: see :func:`load`.
+    """
+    return _validated(settings.profile, _merge(settings.model_dump(), overrides))
+
+
+def _validated(name: str, merged: Mapping[str, Any]) -> Settings:
     try:
         return Settings(**merged)
     except ValidationError as error:

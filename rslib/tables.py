@@ -13,6 +13,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 # What notebooks call as tables.<name>, wherever it lives.
+from rslib.alignment_tables import ALIGNED as ALIGNED
+from rslib.alignment_tables import aligned_attack_table as aligned_attack_table
+from rslib.alignment_tables import human_table as human_table
+from rslib.alignment_tables import shares_table as shares_table
+from rslib.alignment_tables import shortcut_runs as shortcut_runs
+from rslib.alignment_tables import shortcut_table as shortcut_table
+from rslib.alignment_tables import swapped_table as swapped_table
+from rslib.alignment_tables import table4 as table4
+from rslib.alignment_tables import variants_table as variants_table
 from rslib.corruption_tables import agreement_table as agreement_table
 from rslib.corruption_tables import corruption_difference_table as corruption_difference_table
 from rslib.corruption_tables import corruption_table as corruption_table
@@ -45,6 +54,12 @@ from rslib.rendering import show as show
 from rslib.robustness_tables import autoattack_table as autoattack_table
 from rslib.robustness_tables import mcnemar_table as mcnemar_table
 from rslib.robustness_tables import smoothing_table as smoothing_table
+from rslib.saliency_tables import INTERPRETABILITY as INTERPRETABILITY
+from rslib.saliency_tables import attacked_saliency_table as attacked_saliency_table
+from rslib.saliency_tables import class_iou_table as class_iou_table
+from rslib.saliency_tables import faithfulness_table as faithfulness_table
+from rslib.saliency_tables import masks_table as masks_table
+from rslib.saliency_tables import table3 as table3
 from rslib.training_tables import selection_table as selection_table
 
 if TYPE_CHECKING:

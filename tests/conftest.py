@@ -26,7 +26,13 @@ TINY = {
             "resnet18": {"epochs": 2, "batch_size": 40},
         },
         "noise": {"resnet18": {"epochs": 1, "batch_size": 40}},
+        "teacher": {
+            "resnet18": {"epochs": 2, "batch_size": 20},
+            "vit_small": {"epochs": 2, "optimizer": "adamw", "batch_size": 20},
+        },
         "aligned": {
+            "beta": 0.1,
+            "reading": "as_written",
             "resnet18": {"epochs": 2, "batch_size": 40},
             "vit_small": {"epochs": 1, "batch_size": 40},
         },
@@ -37,8 +43,18 @@ TINY = {
     "smoothing": {"n": 20, "samples": 30, "selection_samples": 5},
     "corruptions": {"n": 20},
     "reliability": {"n": 60, "strong_steps": 4, "queries": 5},
+    "faithfulness": {"n": 10, "steps": 4, "randomized_n": 4},
+    "attacked_saliency": {"n": 20},
+    "swapped": {"n": 60},
     "evaluation": {"batch_size": 16},
 }
+
+
+@pytest.fixture(scope="session")
+def explained_run(tmp_path_factory):
+    """One tiny run for all that asks for masks and explanations; what it makes is kept."""
+    root = tmp_path_factory.mktemp("explained")
+    return Run(settings.load("smoke", TINY), 0, root=root, progress=False)
 
 
 @pytest.fixture(autouse=True)

@@ -130,7 +130,7 @@ def test_the_alignment_term_trains_the_transformer_up_to_its_last_attention():
 
 def test_images_without_masks_are_refused(batch):
     bare = Batch(batch.x, batch.y, batch.ids, None)
-    with pytest.raises(NoMasks, match="needs an object mask for each image"):
+    with pytest.raises(NoMasks, match="needs object masks"):
         Aligned(layer="features")(Pooled(), bare, torch.Generator(), 0.0)
 
 
@@ -162,3 +162,83 @@ def test_alignment_moves_saliency_onto_the_objects(tiny_run):
         run.trained("resnet18-aligned")
         found[beta] = run.summary("resnet18-aligned")["history"][-1]["validation_iou"]
     assert found[2.0] > found[0.0] + 0.1
+
+
+def test_images_without_a_mask_enter_the_classification_loss_only(batch):
+    aligned = Aligned(alpha=0, beta=1, layer="features")
+    both = aligned(Pooled(), batch, torch.Generator(), 0.0).loss.item()
+    masks = batch.masks.clone()
+    masks[1] = False
+    half = aligned(Pooled(), batch._replace(masks=masks), torch.Generator(), 0.0).loss.item()
+    only = Batch(*(part[:1] for part in batch))
+    assert half == pytest.approx(aligned(Pooled(), only, torch.Generator(), 0.0).loss.item())
+    assert half != pytest.approx(both)
+    none = batch._replace(masks=torch.zeros_like(masks))
+    assert aligned(Pooled(), none, torch.Generator(), 0.0).loss.item() == 0
+
+
+@pytest.mark.parametrize(("make", "layer"), [(resnet, "network.layer4"), (vit, None)])
+def test_a_head_draws_its_own_map_and_trains_what_is_below_it(make, layer):
+    aligned = Aligned(alpha=0, beta=1, layer=layer, head=True)
+    model, batch = make(), shapes_batch()
+    aligned.prepare(model)
+    step = aligned(model.train(), batch, torch.Generator(), 0.0)
+    step.loss.backward()
+    touched = {n for n, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert {"saliency_head.weight", "saliency_head.bias"} <= touched
+    classifier = "network.fc.weight" if layer else "network.head.weight"
+    assert classifier not in touched
+    if layer is None:  # patch embeddings lie below every block
+        assert not any("blocks" in name for name in touched)
+    with torch.no_grad():
+        logits, maps = aligned.headed(model.eval(), batch.x)
+    assert torch.allclose(logits, model(batch.x), atol=1e-5)
+    assert maps.shape[0] == len(batch.x)
+
+
+def test_without_a_head_nothing_is_added():
+    model = resnet()
+    before = set(model.state_dict())
+    Aligned(layer="network.layer4").prepare(model)
+    assert set(model.state_dict()) == before
+
+
+def test_a_headed_model_is_kept_and_read_again(explained_run):
+    name = "resnet18-aligned@through=head"
+    model = explained_run.trained(name)
+    assert "saliency_head.weight" in model.state_dict()
+    history = explained_run.summary(name)["history"]
+    assert all(0 <= row["validation_head_iou"] <= 1 for row in history)
+    assert explained_run.summary(name)["masked_images"] == 120
+
+
+def test_the_loss_has_the_gradient_of_finite_differences():
+    """In double precision, through Grad-CAM's general and closed form and through rollout."""
+    torch.manual_seed(0)
+    masks = torch.zeros(2, 32, 32, dtype=torch.bool)
+    masks[:, 8:20, 10:26] = True
+    x = torch.rand(2, 3, 32, 32, dtype=torch.float64)
+    batch = Batch(x, torch.tensor([0, 1]), torch.arange(2), masks)
+    for make, layer in ((resnet, "network.layer4"), (resnet, "network.layer3"), (vit, None)):
+        model = make().double().eval()
+        aligned = Aligned(alpha=1, beta=1, layer=layer, reading="standardized")
+
+        def loss(model=model, aligned=aligned):
+            return aligned(model, batch, torch.Generator(), 0.0).loss
+
+        model.zero_grad()
+        loss().backward()
+        for name, parameter in list(model.named_parameters())[::7]:
+            if parameter.grad is None:
+                continue
+            place = parameter.grad.abs().flatten().argmax()
+            step, flat = 1e-5, parameter.data.view(-1)
+            kept = flat[place].item()
+            ends = []
+            for value in (kept + step, kept - step):
+                flat[place] = value
+                ends.append(loss().item())
+            flat[place] = kept
+            slope = (ends[0] - ends[1]) / (2 * step)
+            expected = parameter.grad.flatten()[place].item()
+            assert slope == pytest.approx(expected, rel=2e-2, abs=1e-6), name

@@ -226,12 +226,12 @@ def test_two_processes_do_not_make_the_same_thing(tiny_run, capsys):
     entered, release, done = threading.Event(), threading.Event(), threading.Event()
 
     def hold():
-        with first._lock(folder):
+        with first.lock(folder):
             entered.set()
             release.wait(10)
 
     def wait():
-        with second._lock(folder):
+        with second.lock(folder):
             done.set()
 
     holder, waiter = threading.Thread(target=hold), threading.Thread(target=wait)

@@ -13,6 +13,7 @@ from rslib.data.loader import Augment, Batch, Batches
 from rslib.data.splits import balanced_subset, halves, split_validation
 
 __all__ = [
+    "CLASSES",
     "NAMES",
     "Augment",
     "Batch",
@@ -26,6 +27,9 @@ __all__ = [
 ]
 
 NAMES = ("cifar10", "shapes")
+
+CLASSES = {"cifar10": cifar10.CLASSES, "shapes": shapes.CLASSES}
+"""The names of each set's classes; a label is a position in them."""
 
 
 def load(

@@ -62,7 +62,7 @@ def balanced_subset(dataset: Dataset, n: int, *, seed: int = 0) -> Dataset:
 
 
 def halves(dataset: Dataset, *, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """Two class-balanced halves that share no image; the first has the odd one.
+    """Two class-balanced halves that share no image; classes differ by at most two images in each.
 
     Args:
         dataset: the set to divide, of at least two images.

@@ -136,12 +136,13 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
     ]
     centered = [each - each.mean(1, keepdim=True) for each in ranks]
     product = (centered[0] * centered[1]).sum(1)
-    return product / (centered[0].norm(dim=1) * centered[1].norm(dim=1))
+    found = product / (centered[0].norm(dim=1) * centered[1].norm(dim=1))
+    return found.clamp(-1, 1)  # equal maps may round to more than 1
 
 
 def randomization_check(
-    model: nn.Module, x: Tensor, method: Method, *, seed: int = 0
-) -> list[tuple[str, float, int]]:
+    model: nn.Module, x: Tensor, method: Method, *, seed: int = 0, points: int | None = None
+) -> list[tuple[int, float, int]]:
     """How a map changes as the model's layers are re-initialized from the last to the first.
 
     A method that explains the model must change with it; one whose maps stay correlated with the
@@ -152,26 +153,33 @@ def randomization_check(
         x: Images (B, C, H, W) in [0, 1].
         method: Explains the class that the *trained* model predicts.
         seed: Of the new weights; torch's generators are left as they were.
+        points: Look only this often, evenly over the layers; None looks after each layer.
 
     Returns:
-        For each layer with parameters, last first: its name, the mean rank correlation with the
-        trained model's maps over images where it is defined, and the number of degenerate maps.
+        For each look: how many layers with parameters were random, the last first, the mean rank
+        correlation with the trained model's maps over images where it is defined (else NaN), and
+        the number of degenerate maps.
     """
     altered = copy.deepcopy(model)
     with eval_mode(model), torch.no_grad():
         target = model(x).argmax(1)
     original = method(model, x, target)
-    layers = [(n, m) for n, m in altered.named_modules() if hasattr(m, "reset_parameters")]
+    layers = [m for m in altered.modules() if hasattr(m, "reset_parameters")][::-1]
+    looks = range(1, len(layers) + 1)
+    if points is not None:
+        looks = {round(k * len(layers) / points) for k in range(1, points + 1)}
     found = []
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        for name, layer in reversed(layers):
+        for number, layer in enumerate(layers, start=1):
             layer.reset_parameters()
+            if number not in looks:
+                continue
             maps = method(altered, x, target)
             defined = rank_correlation(original, maps)
             defined = defined[~defined.isnan()]
             mean = float(defined.mean()) if len(defined) else float("nan")
-            found.append((name, mean, int(degenerate(maps).sum())))
+            found.append((number, mean, int(degenerate(maps).sum())))
     return found
 
 

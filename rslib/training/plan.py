@@ -94,7 +94,10 @@ def parts(name: str) -> Parts:
                 f"no model {name!r}: after the @ come settings of {objective} training, as in "
                 f"{architecture}-{objective}@beta=1.0,reading=standardized"
             )
-        changes[setting] = yaml.safe_load(value)
+        try:
+            changes[setting] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ValueError(f"no model {name!r}: {setting}={value} cannot be read") from None
     return Parts(architecture, objective, changes)
 
 

@@ -1,0 +1,65 @@
+"""CIFAR-10H: how many people chose each class for each CIFAR-10 test image, where the file is.
+
+Peterson, Battleday, Griffiths and Russakovsky, "Human uncertainty makes classification more
+robust", ICCV 2019. The counts are published as ``cifar10h-counts.npy`` under CC BY-NC-SA 4.0 at
+https://github.com/jcpeterson/cifar-10h; they are read where they lie and never copied.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rslib.data import cifar10
+from rslib.data.dataset import DataError
+
+NAMES = ("cifar10h-counts.npy", "cifar10h-counts.npz")
+IMAGES, CLASSES = 10_000, 10
+
+
+def find(root: str | Path | None = None) -> Path | None:
+    """The file with the counts, or None.
+
+    Args:
+        root: folder it is looked for in; by default where CIFAR-10 is.
+    """
+    folder = _folder(root)
+    return next((folder / name for name in NAMES if (folder / name).is_file()), None)
+
+
+def load(root: str | Path | None = None) -> Tensor:
+    """The counts, in the canonical order of the test images.
+
+    Args:
+        root: see :func:`find`.
+
+    Returns:
+        int64 (10000, 10).
+
+    Raises:
+        DataError: the file is missing, damaged, or not of this form.
+    """
+    path = find(root)
+    if path is None:
+        raise DataError(
+            f"no CIFAR-10H in {_folder(root)}: put cifar10h-counts.npy there, from "
+            "https://github.com/jcpeterson/cifar-10h"
+        )
+    try:
+        found = np.load(path, allow_pickle=False)
+        counts = found["counts"] if path.suffix == ".npz" else found
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise DataError(f"{path} cannot be read ({error}): fetch it again") from None
+    whole = counts.dtype.kind in "iuf" and (counts == np.floor(counts)).all()
+    if counts.shape != (IMAGES, CLASSES) or not whole or (counts < 0).any():
+        raise DataError(f"{path} holds {counts.dtype} {counts.shape}; counts (10000, 10) needed")
+    if (counts.sum(1) == 0).any():
+        raise DataError(f"{path}: for some images nobody chose a class")
+    return torch.from_numpy(counts.astype(np.int64))
+
+
+def _folder(root: str | Path | None) -> Path:
+    return cifar10.default_root() if root is None else Path(root)

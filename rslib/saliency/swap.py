@@ -1,0 +1,60 @@
+"""Objects before other images' backgrounds: does a model look at the object it names?
+
+After Xiao, Engstrom, Ilyas and Madry, "Noise or signal: the role of image backgrounds in object
+recognition", ICLR 2021, arXiv:2006.09994 (their Mixed-Same and Mixed-Rand sets).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rslib.saliency.masks import check_masks
+
+
+def composites(x: Tensor, masks: Tensor, partner: Tensor) -> Tensor:
+    """Each image's object before its partner's background.
+
+    What the partner's object covers is filled with the mean color of that background, so that no
+    part of it shows.
+
+    Args:
+        x: images (B, C, H, W) in [0, 1].
+        masks: bool (B, H, W), an object in each.
+        partner: int64 (B,), positions in the batch.
+
+    Returns:
+        (B, C, H, W).
+
+    Raises:
+        rslib.saliency.MaskError: masks of another form, or an empty one.
+    """
+    inside = check_masks(masks).unsqueeze(1)
+    outside = (~inside).to(x.dtype)
+    mean = (x * outside).sum((2, 3), keepdim=True) / outside.sum((2, 3), keepdim=True).clamp(min=1)
+    backgrounds = torch.where(inside, mean, x)
+    return torch.where(inside, x, backgrounds[partner])
+
+
+def partners(labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """For each image one of its own class, and one of another.
+
+    Args:
+        labels: int64 (B,).
+        generator: of the draw, on the CPU.
+
+    Returns:
+        Two int64 (B,) of positions; -1 where there is none.
+    """
+    n = len(labels)
+    own, other = torch.full((n,), -1), torch.full((n,), -1)
+    known = labels.cpu()
+    for position in range(n):
+        alike = known == known[position]
+        rest = (~alike).nonzero().flatten()
+        alike[position] = False
+        for kind, choice in ((own, alike.nonzero().flatten()), (other, rest)):
+            if len(choice):
+                drawn = torch.randint(len(choice), (1,), generator=generator)
+                kind[position] = choice[drawn]
+    return own.to(labels.device), other.to(labels.device)

@@ -1,0 +1,494 @@
+"""Saliency drawn: masks, maps over images, and what overlap means (paper 3.3, 3.4, 4.3, 4.4).
+
+Call these as ``figures.figure3`` and so on. Curves and bars are drawn from records; only the
+pictures of maps take the maps themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rslib import _style, explaining, labels, masking, paper
+from rslib._style import CYCLE, DASHES, GREY, PAPER, PURPLE
+from rslib.alignment_tables import baseline, shares_table, variants_table
+from rslib.estimates import mean
+from rslib.saliency.methods import LABELS
+from rslib.saliency_tables import INTERPRETABILITY
+
+if TYPE_CHECKING:
+    import torch
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from rslib.run import Run
+
+_OUTLINE = "#00E5FF"
+
+
+@_style.styled
+def mask_sheet(
+    images: torch.Tensor, masks: Mapping[str, torch.Tensor], *, footer: str = ""
+) -> Figure:
+    """A contact sheet of images with the outlines of their masks, one row a source (paper 3.4.1).
+
+    Args:
+        images: uint8 (N, 3, H, W).
+        masks: by title of the row, bool (N, H, W); an empty mask was refused.
+        footer: last line, such as :func:`rslib.labels.stamp`.
+
+    Raises:
+        ValueError: a source has another number of masks.
+    """
+    n = len(images)
+    for title, each in masks.items():
+        if len(each) != n:
+            raise ValueError(f"{title}: {len(each)} masks for {n} images: one each is needed")
+    places = [[f"{row} {column}" for column in range(n)] for row in range(len(masks))]
+    figure, axes = _style.canvas(
+        places, height=len(masks) * _style.WIDTH / (n + 1.2), footer=footer
+    )
+    for row, (title, each) in enumerate(masks.items()):
+        for column in range(n):
+            axis = axes[f"{row} {column}"]
+            _picture(axis, images[column])
+            if each[column].any():
+                _outline(axis, each[column])
+            else:
+                axis.text(0.5, 0.5, "refused", color="white", ha="center", va="center", fontsize=7,
+                          transform=axis.transAxes, backgroundcolor="#00000099")  # fmt: skip
+        axes[f"{row} 0"].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=8.5)
+    return figure
+
+
+@_style.styled
+def saliency_grid(
+    images: torch.Tensor,
+    maps: Mapping[str, torch.Tensor],
+    masks: torch.Tensor | None = None,
+    *,
+    titles: Sequence[str] | None = None,
+    footer: str = "",
+) -> Figure:
+    """Figure 3: maps over images, one row a model, with outlines of masks and each IoU (paper 4.3).
+
+    Args:
+        images: uint8 (N, 3, H, W).
+        maps: by title of the row, float (N, H, W); colors run from a map's least to its largest
+            value.
+        masks: bool (N, H, W), drawn as outlines, with the IoU of each map above it; None for none.
+        titles: N titles above the images.
+        footer: last line.
+
+    Raises:
+        ValueError: a row has another number of maps.
+    """
+    from rslib.saliency import iou
+
+    n = len(images)
+    for title, each in maps.items():
+        if len(each) != n:
+            raise ValueError(f"{title}: {len(each)} maps for {n} images: one each is needed")
+    rows = ["image", *maps]
+    places = [[f"{row} {column}" for column in range(n)] for row in range(len(rows))]
+    figure, axes = _style.canvas(
+        places, height=len(rows) * (_style.WIDTH / (n + 1.6) + 0.16), footer=footer
+    )
+    for row, title in enumerate(rows):
+        overlap = None
+        if title in maps and masks is not None:
+            known = masks.flatten(1).any(1)
+            overlap = np.full(n, np.nan)
+            if known.any():
+                overlap[known.numpy()] = iou(maps[title][known], masks[known]).numpy()
+        for column in range(n):
+            axis = axes[f"{row} {column}"]
+            _picture(axis, images[column])
+            if title in maps:
+                _heat(axis, maps[title][column])
+            if masks is not None and masks[column].any():
+                _outline(axis, masks[column])
+            if overlap is not None and not np.isnan(overlap[column]):
+                axis.set_title(f"{overlap[column]:.2f}", fontsize=7.5, loc="center", pad=2)
+            elif row == 0 and titles is not None:
+                axis.set_title(titles[column], fontsize=7.5, loc="center", pad=2)
+        name = "" if title == "image" else title
+        axes[f"{row} 0"].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+    return figure
+
+
+@_style.styled
+def chance_curve(run: Run, *, top: float = 0.30) -> Figure:
+    """The IoU that a random map scores, by the mask's share of the image (paper 3.3.3).
+
+    The line is t m / (t + (1 - t) m) for the top share t and masks of share m; marks on it are our
+    masks' mean sizes. Dotted lines are the paper's baselines, whose masks' sizes it does not give.
+
+    Args:
+        run: whose record of the masks' priors is read.
+        top: share of the pixels kept.
+
+    Raises:
+        rslib.records.RecordError: the record has not been made.
+    """
+    priors = masking.read_priors(run)
+    figure, axes = _style.canvas(
+        [["chance"]], height=2.6, footer=labels.stamp(run, len(priors), sources=[priors.attrs])
+    )
+    axis = axes["chance"]
+    share = np.linspace(0.001, 1, 400)
+    kept = top + share * (1 - top)
+    axis.plot(share, top * share / kept, color="black", label="random map")
+    axis.plot(share, np.minimum(share, top) / np.maximum(share, top), color=GREY, ls="--",
+              label="best possible")  # fmt: skip
+    for number, source in enumerate(priors.attrs["sources"]):
+        axis.plot(
+            np.nanmean(priors[f"coverage_{source}"]),
+            np.nanmean(priors[f"chance_{source}_30"]),
+            "os^D"[number],
+            color=CYCLE[number % len(CYCLE)],
+            label=f"{labels.mask_label(source)} masks",
+            zorder=3,
+        )
+    for name, shade in (("resnet18-standard", "resnet18"), ("vit_small-standard", "vit_small")):
+        reported = paper.value("table3", name, "iou_mean").value
+        axis.axhline(reported, color=_style.color(f"{shade}-standard"), ls=":", linewidth=1)
+        axis.annotate(
+            f"paper, {labels.short_label(name)}: {reported}", (0.995, reported), ha="right",
+            va="bottom", fontsize=7.5, xycoords=("axes fraction", "data"),
+            color=_style.color(name),
+        )  # fmt: skip
+    axis.set(xlabel="Object's share of the image", ylabel="IoU of the top 30 %", xlim=(0, 1),
+             ylim=(0, 1.02))  # fmt: skip
+    axis.grid(True)
+    _style.legend(figure, axis.get_legend_handles_labels()[0])
+    return figure
+
+
+@_style.styled
+def overlap_bars(
+    run: Run, names: Sequence[str] = INTERPRETABILITY, *, source: str | None = None
+) -> Figure:
+    """Mean IoU by model, beside what means nothing and the best possible (paper 4.3).
+
+    Args:
+        run: whose saliency records are read.
+        names: models, in order.
+        source: of the masks; None takes those that models are aligned to.
+
+    Raises:
+        rslib.records.RecordError: a record has not been made.
+    """
+    source = source or explaining.main(run)
+    confidence, priors = run.settings.evaluation.confidence, masking.read_priors(run)
+    records = {name: run.record(name, "saliency") for name in names}
+    figure, axes = _style.canvas(
+        [["iou"]],
+        height=0.34 * len(names) + 0.7,
+        footer=_style.footer(run, names, [each.attrs for each in records.values()]),
+    )
+    axis = axes["iou"]
+    for place, (name, record) in enumerate(records.items()):
+        shade = _style.color(name)
+        found = mean(record[f"iou_{source}"], confidence=confidence)
+        mixed = mean(record[f"shuffled_{source}"], confidence=confidence)
+        axis.barh(place, found.value, 0.6, color=_style.tint(shade), edgecolor=shade)
+        if found.low is not None:
+            axis.errorbar(found.value, place, xerr=_style.reach(found), fmt="none", ecolor="black",
+                          elinewidth=1.1, capsize=2)  # fmt: skip
+        axis.plot(mixed.value, place, "|", color="black", markersize=11, markeredgewidth=1.6)
+        axis.annotate(f"{found.value:.3f}", (found.high or found.value, place), (4, 0), va="center",
+                      textcoords="offset points", fontsize=8)  # fmt: skip
+        reported = _style.paper_value(run, "table3", name, "iou_mean")
+        if reported is not None:
+            axis.plot(reported, place, **PAPER)
+    levels = {"chance": f"chance_{source}_30", "center": f"center_{source}",
+              "mean mask": f"average_{source}", "best possible": f"ceiling_{source}"}  # fmt: skip
+    lines = []
+    for (label, column), dashes in zip(levels.items(), (":", "--", "-.", "-"), strict=True):
+        value = float(np.nanmean(priors[column]))
+        axis.axvline(value, color=GREY, ls=dashes, linewidth=1)
+        lines.append(_style.line(f"{label} {value:.2f}", color=GREY, ls=dashes))
+    axis.set_yticks(range(len(names)), [labels.short_label(name) for name in names])
+    axis.invert_yaxis()
+    axis.set(xlabel=f"Mean IoU with {labels.mask_label(source)} masks", xlim=(0, None))
+    mixed_mark = _style.line("other images' masks", color="black", marker="|", ls="")
+    _style.legend(figure, [*lines, mixed_mark, *_style.paper_handle(run)])
+    return figure
+
+
+@_style.styled
+def overlap_curve(
+    run: Run, names: Sequence[str] = INTERPRETABILITY, *, source: str | None = None
+) -> Figure:
+    """IoU against the share of pixels kept (paper 3.3.3 keeps 30 %), one panel an architecture.
+
+    Args:
+        run: whose saliency records are read.
+        names: models, in order.
+        source: of the masks; None takes those that models are aligned to.
+
+    Raises:
+        rslib.records.RecordError: a record has not been made.
+    """
+    source = source or explaining.main(run)
+    priors = masking.read_priors(run)
+    families = list(dict.fromkeys(labels.architecture_label(name) for name in names))
+    records = {name: run.record(name, "saliency") for name in names}
+    figure, axes = _style.canvas(
+        [families],
+        height=2.5,
+        footer=_style.footer(run, names, [each.attrs for each in records.values()]),
+    )
+    percents = [f"{100 * top:02.0f}" for top in masking.TOPS]
+    share = [100 * top for top in masking.TOPS]
+    for family in families:
+        axis = axes[family]
+        chance = [np.nanmean(priors[f"chance_{source}_{percent}"]) for percent in percents]
+        axis.plot(share, chance, color=GREY, ls=":", marker="", label="random map")
+        for name in names:
+            if labels.architecture_label(name) == family:
+                curve = [np.nanmean(records[name][f"iou_{source}_{p}"]) for p in percents]
+                label = labels.training_phrase(name)
+                axis.plot(share, curve, marker=".", label=label, **_style.training_look(name))
+        axis.axvline(30, color="#BBBBBB", linewidth=0.8)
+        axis.set(title=family, xlabel="Pixels kept (%)", ylabel="Mean IoU", ylim=(0, None))
+        axis.grid(True)
+    handles = {h.get_label(): h for a in axes.values() for h in a.get_legend_handles_labels()[0]}
+    _style.legend(figure, list(handles.values()))
+    return figure
+
+
+@_style.styled
+def faithfulness_curves(run: Run, names: Sequence[str], kind: str = "deletion") -> Figure:
+    """The class's probability as the most salient pixels vanish or appear, method by method.
+
+    Args:
+        run: whose faithfulness records are read.
+        names: models, one panel each.
+        kind: ``"deletion"`` or ``"insertion"``.
+
+    Raises:
+        rslib.records.RecordError: a record has not been made.
+    """
+    records = {name: run.record(name, "faithfulness") for name in names}
+    columns = 3
+    places = _grid([*names], columns)
+    figure, axes = _style.canvas(
+        places,
+        height=1.75 * len(places),
+        footer=_style.footer(run, names, [each.attrs for each in records.values()]),
+    )
+    _blank(axes)
+    steps = run.settings.faithfulness.steps
+    share = 100 * np.arange(steps + 1) / steps
+    for name, record in records.items():
+        axis = axes[name]
+        for number, method in enumerate((*LABELS, "random")):
+            found = [f"{method}_{kind}_{k}" for k in range(steps + 1)]
+            if found[0] in record:
+                look = {"color": GREY, "ls": ":"} if method == "random" else {
+                    "color": CYCLE[number % len(CYCLE)], "ls": DASHES[number % len(DASHES)]
+                }  # fmt: skip
+                label = LABELS.get(method, "Random map")
+                axis.plot(share, record[found].mean(), label=label, **look)
+        axis.set_title(labels.short_label(name), fontsize=8.5)
+        axis.set(ylim=(0, 1), xlim=(0, 100))
+        axis.grid(True)
+    verb = "replaced" if kind == "deletion" else "inserted"
+    figure.supxlabel(f"Pixels {verb}, the most salient first (%)", fontsize=9)
+    figure.supylabel("Probability of the class", fontsize=9)
+    handles = {h.get_label(): h for a in axes.values() for h in a.get_legend_handles_labels()[0]}
+    _style.legend(figure, list(handles.values()))
+    return figure
+
+
+@_style.styled
+def randomization_curves(run: Run, names: Sequence[str]) -> Figure:
+    """How like the trained model's maps stay as layers are made random, the last first.
+
+    Args:
+        run: whose randomization checks are read, or made.
+        names: models, one panel each.
+    """
+    checks = {name: run.randomization(name) for name in names}
+    places = _grid([*names], 3)
+    n = next(iter(checks.values()))["n"]
+    stamp = labels.stamp(run, n, sources=list(checks.values()))
+    sizes = labels.sizes(run, names)
+    figure, axes = _style.canvas(places, height=1.75 * len(places), footer=f"{stamp}\n{sizes}")
+    _blank(axes)
+    for name, check in checks.items():
+        for number, (method, steps) in enumerate(check["methods"].items()):
+            defined = [
+                (s["layers"], s["correlation"]) for s in steps if s["correlation"] is not None
+            ]
+            axes[name].plot(
+                [0, *(layer for layer, _ in defined)],
+                [1, *(value for _, value in defined)],
+                marker=".",
+                color=CYCLE[[*LABELS].index(method) % len(CYCLE)],
+                ls=DASHES[number % len(DASHES)],
+                label=LABELS[method],
+            )
+        axes[name].axhline(0, color="#BBBBBB", linewidth=0.8)
+        axes[name].set_title(labels.short_label(name), fontsize=8.5)
+        axes[name].set(ylim=(-0.6, 1.05))
+        axes[name].grid(True)
+    figure.supxlabel("Layers made random, counted from the last", fontsize=9)
+    figure.supylabel("Rank correlation", fontsize=9)
+    handles = {h.get_label(): h for a in axes.values() for h in a.get_legend_handles_labels()[0]}
+    _style.legend(figure, list(handles.values()))
+    return figure
+
+
+@_style.styled
+def alignment_dynamics(run: Run, names: Sequence[str]) -> Figure:
+    """IoU, accuracy and both losses over the epochs of alignment (paper 4.4 describes them).
+
+    Args:
+        run: whose models' summaries are read.
+        names: aligned models and controls, in order.
+
+    Raises:
+        rslib.records.RecordError: a model has not been trained.
+    """
+    summaries = {name: run.summary(name) for name in names}
+    panels = {
+        "validation_iou": "IoU",
+        "validation_accuracy": "Accuracy (%)",
+        "validation_alignment_loss": "Alignment loss",
+        "validation_loss": "Cross-entropy",
+    }
+    keys = list(panels)
+    figure, axes = _style.canvas(
+        [keys[:2], keys[2:]],
+        height=3.6,
+        footer=_style.footer(run, names, list(summaries.values())),
+    )
+    for number, (name, summary) in enumerate(summaries.items()):
+        history = summary["history"]
+        for key, axis in axes.items():
+            scale = 100 if key == "validation_accuracy" else 1
+            axis.plot(
+                [row["epoch"] for row in history],
+                [scale * row[key] for row in history],
+                marker=".",
+                color=_style.color(name),
+                ls=DASHES[number % len(DASHES)],
+                label=labels.short_label(name),
+            )
+    for key, axis in axes.items():
+        axis.set(title=panels[key])
+        axis.grid(True)
+        _style.whole_numbers(axis)
+    figure.supxlabel("Epoch of alignment (validation images)", fontsize=9)
+    _style.legend(figure, axes[keys[0]].get_legend_handles_labels()[0])
+    return figure
+
+
+@_style.styled
+def alignment_plane(run: Run, names: Sequence[str]) -> Figure:
+    """Accuracy against IoU for the variants of alignment, and what they start from (paper 4.4).
+
+    Args:
+        run: whose models' summaries and saliency records are read.
+        names: aligned models, in order; each architecture's baseline is added.
+
+    Raises:
+        rslib.records.RecordError: a model or a record has not been made.
+    """
+    families = list(dict.fromkeys(map(baseline, names)))
+    frame, source = variants_table(run, names), explaining.main(run)
+    confidence = run.settings.evaluation.confidence
+    starts = {name: run.record(name, "saliency") for name in families}
+    figure, axes = _style.canvas(
+        [families], height=2.9, footer=f"{frame.attrs['stamp']}\n{labels.sizes(run, names)}"
+    )
+    for family in families:
+        axis = axes[family]
+        record = starts[family]
+        points = [("baseline", mean(record[f"iou_{source}"], confidence=confidence).value,
+                   100 * record["correct"].mean())]  # fmt: skip
+        for name in names:
+            if baseline(name) == family:
+                cells = frame[frame["model"] == name].set_index("quantity")["ours"]
+                label = labels.training_label(name).removeprefix("Aligned ").strip("()")
+                points.append((label, cells[f"iou_{source}"], cells["clean_accuracy"]))
+        for number, (label, x, y) in enumerate(points):
+            mark = "o" if label == "baseline" else "^"
+            axis.plot(x, y, mark, color=CYCLE[number % len(CYCLE)], label=label)
+        axis.set(title=labels.architecture_label(family), xlabel="Mean IoU",
+                 ylabel="Clean accuracy (%)")  # fmt: skip
+        axis.grid(True)
+        axis.legend(fontsize=7, loc="best")
+    return figure
+
+
+@_style.styled
+def masks_needed(run: Run, names: Sequence[str]) -> Figure:
+    """IoU and accuracy against the number of training images that have a mask (paper 5.5).
+
+    Args:
+        run: whose models' summaries and saliency records are read.
+        names: the same model trained with masks for growing shares.
+
+    Raises:
+        rslib.records.RecordError: a model or a record has not been made.
+    """
+    frame = shares_table(run, names)
+    source, start = explaining.main(run), run.record(baseline(names[0]), "saliency")
+    figure, axes = _style.canvas(
+        [["iou", "accuracy"]], height=2.4,
+        footer=f"{frame.attrs['stamp']}\n{labels.sizes(run, names)}",
+    )  # fmt: skip
+    wide = {q: rows.set_index("model").loc[list(names)] for q, rows in frame.groupby("quantity")}
+    known = wide["masked_images"]["ours"].to_numpy(float)
+    confidence = run.settings.evaluation.confidence
+    level = {"iou": mean(start[f"iou_{source}"], confidence=confidence).value,
+             "accuracy": 100 * start["correct"].mean()}  # fmt: skip
+    for key, quantity, title in (
+        ("iou", f"iou_{source}", "Mean IoU"),
+        ("accuracy", "clean_accuracy", "Clean accuracy (%)"),
+    ):
+        cells = wide[quantity]
+        reach = [cells["ours"] - cells["low"], cells["high"] - cells["ours"]]
+        axes[key].errorbar(known, cells["ours"], reach, marker="o", color=PURPLE)
+        axes[key].axhline(level[key], color=GREY, ls=":", label="baseline, no masks")
+        axes[key].set(xscale="log", xlabel="Training images with a mask", title=title)
+        axes[key].grid(True)
+        axes[key].legend()
+    return figure
+
+
+def _grid(names: list[str], columns: int) -> list[list[str]]:
+    """Names in rows, the last filled up with places to leave empty."""
+    rows = [names[start : start + columns] for start in range(0, len(names), columns)]
+    columns = len(rows[0])
+    filled = [*rows[-1], *(f"blank {k}" for k in range(columns - len(rows[-1])))]
+    return [*rows[:-1], filled]
+
+
+def _blank(axes: Mapping[str, Axes]) -> None:
+    for name, axis in axes.items():
+        if name.startswith("blank "):
+            axis.set_axis_off()
+
+
+def _picture(axis: Axes, image: torch.Tensor) -> None:
+    axis.imshow(image.permute(1, 2, 0).numpy())
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+
+
+def _heat(axis: Axes, values: torch.Tensor) -> None:
+    low, high = float(values.min()), float(values.max())
+    scaled = (values - low) / (high - low) if high > low else values * 0
+    axis.imshow(scaled.numpy(), cmap="inferno", vmin=0, vmax=1, alpha=0.6,
+                interpolation="bilinear")  # fmt: skip
+
+
+def _outline(axis: Axes, mask: torch.Tensor) -> None:
+    axis.contour(mask.float().numpy(), levels=[0.5], colors=[_OUTLINE], linewidths=0.9)
