@@ -314,6 +314,10 @@ def _runs(root: Path) -> Path:
     return root / os.environ.get("RSLIB_RUNS", "runs")
 
 
+# Many, and no other model starts from them: what they were is in their records and model.json.
+_UNPUBLISHED = re.compile(r"@|-teacher-")
+
+
 def _unpublished(folder: str, names: list[str]) -> set[str]:
     drop = (".lock", ".tmp", FAILED, RUNNING, "last.safetensors", "checkpoint.safetensors")
     return {
@@ -321,6 +325,7 @@ def _unpublished(folder: str, names: list[str]) -> set[str]:
         for name in names
         if name.endswith(drop)
         or name.startswith(".")
+        or (name.endswith(".safetensors") and _UNPUBLISHED.search(Path(folder).name))
         or (name.endswith(".safetensors") and Path(folder, name).stat().st_size > MAX_WEIGHTS)
     }
 

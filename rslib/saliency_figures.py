@@ -152,12 +152,12 @@ def chance_curve(run: Run, *, top: float = 0.30) -> Figure:
             label=f"{labels.mask_label(source)} masks",
             zorder=3,
         )
-    for name, shade in (("resnet18-standard", "resnet18"), ("vit_small-standard", "vit_small")):
+    for name, side in (("resnet18-standard", "bottom"), ("vit_small-standard", "top")):
         reported = paper.value("table3", name, "iou_mean").value
-        axis.axhline(reported, color=_style.color(f"{shade}-standard"), ls=":", linewidth=1)
+        axis.axhline(reported, color=_style.color(name), ls=":", linewidth=1)
         axis.annotate(
             f"paper, {labels.short_label(name)}: {reported}", (0.995, reported), ha="right",
-            va="bottom", fontsize=7.5, xycoords=("axes fraction", "data"),
+            va=side, fontsize=7.5, xycoords=("axes fraction", "data"),
             color=_style.color(name),
         )  # fmt: skip
     axis.set(xlabel="Object's share of the image", ylabel="IoU of the top 30 %", xlim=(0, 1),

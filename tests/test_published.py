@@ -24,8 +24,13 @@ def edition(request):
 def remade(run, name, models):
     """A stored table made once more, from the records of the run."""
     compared = [tuple(model.split("_vs_")) if "_vs_" in model else model for model in models]
-    if name.startswith("mcnemar_"):
-        return tables.mcnemar_table(run, compared, name.removeprefix("mcnemar_"))
+    kind, _, rest = name.partition("_")
+    if kind == "mcnemar":
+        return tables.mcnemar_table(run, compared, rest)
+    if kind == "faithfulness":
+        return tables.faithfulness_table(run, compared, rest)
+    if kind == "overlap":
+        return tables.table3(run, compared, source=rest)
     make = getattr(tables, name, None) or getattr(tables, f"{name}_table")
     return make(run, compared)
 
