@@ -85,6 +85,52 @@ def test_equal_to_captum(resnet, batch, layer):
     assert torch.allclose(ours, theirs.squeeze(1).detach(), atol=1e-6)
 
 
+@pytest.mark.parametrize("layer", ["network.layer4", "network.layer3"])
+def test_equal_to_pytorch_grad_cam(resnet, batch, layer):
+    """It resizes, subtracts each map's least value and divides by the largest."""
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    from rslib.saliency import resize
+
+    target = torch.tensor([1, 5, 9])
+    wanted = [ClassifierOutputTarget(int(each)) for each in target]
+    with GradCAM(model=resnet, target_layers=[dict(resnet.named_modules())[layer]]) as cam:
+        theirs = torch.from_numpy(cam(input_tensor=batch, targets=wanted))
+    ours = resize(gradcam(resnet, batch, target, layer=layer), (32, 32))
+    ours = ours - ours.amin((1, 2), keepdim=True)
+    ours = ours / (ours.amax((1, 2), keepdim=True) + 1e-7)
+    assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("layer", ["network.blocks.0.norm1", "network.blocks.1.norm1"])
+def test_tokens_of_a_transformer_equal_pytorch_grad_cams(batch, layer):
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    from rslib.saliency import resize
+
+    torch.manual_seed(0)
+    vit = models.build("vit_small", dim=16, depth=2, heads=2, patch=4).eval()
+    target = torch.tensor([1, 5, 9])
+
+    def grid(tokens):
+        return tokens[:, 1:].transpose(1, 2).unflatten(2, (8, 8))
+
+    found = dict(vit.named_modules())[layer]
+    with GradCAM(model=vit, target_layers=[found], reshape_transform=grid) as cam:
+        theirs = torch.from_numpy(
+            cam(input_tensor=batch, targets=[ClassifierOutputTarget(int(t)) for t in target])
+        )
+    ours = gradcam(vit, batch, target, layer=layer)
+    assert ours.shape == (3, 8, 8)
+    ours = resize(ours, (32, 32))
+    ours = ours - ours.amin((1, 2), keepdim=True)
+    ours = ours / (ours.amax((1, 2), keepdim=True) + 1e-7)
+    # Signs may cancel to a map of zeros under the ReLU; where one varies they agree.
+    assert torch.allclose(ours, theirs, atol=1e-3)
+
+
 def test_only_the_classifiers_own_features_have_the_closed_form(resnet, batch):
     with captured(resnet.network.layer3) as outputs:
         logits = resnet(batch)

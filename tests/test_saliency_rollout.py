@@ -127,8 +127,9 @@ def test_models_without_it_are_refused(batch):
         rollout(torch.zeros(2, 3, 4, 5))
 
 
-def test_gradcam_on_a_named_layer_of_a_transformer_needs_a_feature_map(batch):
+def test_gradcam_on_a_named_layer_of_a_transformer_takes_its_patches(batch):
     vit = models.build("vit_small", dim=16, depth=1, heads=2, patch=8)
-    assert gradcam(vit, batch, layer="network.patch_embed.proj").shape == (2, 4, 4)
+    for layer in ("network.patch_embed.proj", "network.blocks.0.norm1"):
+        assert gradcam(vit, batch, layer=layer).shape == (2, 4, 4)
     with pytest.raises(ValueError, match="feature map"):
-        gradcam(vit, batch, layer="network.blocks.0")
+        gradcam(vit, batch, layer="network.head")

@@ -64,3 +64,21 @@ def test_a_model_trained_on_noise_is_certified_further(run):
         run.evaluate(name, "smoothing") for name in ("resnet18-standard", "resnet18-noise")
     )
     assert noise["radius"].mean() > standard["radius"].mean() + 0.1
+
+
+def test_alignment_moves_the_explanation_onto_the_objects(run):
+    """On exact masks: above the baseline, the control, and all that means nothing (paper 4.4)."""
+    from rslib import masking, tables
+
+    aligned, others = "resnet18-aligned", ["resnet18-standard", "resnet18-aligned@beta=0.0"]
+    masking.priors(run)
+    for name in (aligned, *others):
+        run.evaluate(name, "saliency")
+    frame = tables.table3(run, [aligned, *others]).set_index(["model", "quantity"])
+    low = frame.loc[(aligned, "iou_mean"), "low"]
+    for name in others:
+        assert low > frame.loc[(name, "iou_mean"), "high"]
+    for level in ("chance", "shuffled", "center", "average"):
+        assert low > frame.loc[(aligned, level), "high"]
+    assert frame.loc[(aligned, "iou_mean"), "n"] == 1000
+    assert accuracy(run, aligned, "saliency") > 0.95
