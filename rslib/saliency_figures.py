@@ -13,8 +13,8 @@ import numpy as np
 
 from rslib import _style, explaining, labels, masking, paper
 from rslib._style import CYCLE, DASHES, GREY, PAPER, PURPLE
-from rslib.alignment_tables import baseline, shares_table, variants_table
-from rslib.estimates import mean
+from rslib.alignment_tables import baseline, shares_table
+from rslib.estimates import accuracy, mean
 from rslib.saliency.methods import LABELS
 from rslib.saliency_tables import INTERPRETABILITY
 
@@ -213,7 +213,8 @@ def overlap_bars(
         lines.append(_style.line(f"{label} {value:.2f}", color=GREY, ls=dashes))
     axis.set_yticks(range(len(names)), [labels.short_label(name) for name in names])
     axis.invert_yaxis()
-    axis.set(xlabel=f"Mean IoU with {labels.mask_label(source)} masks", xlim=(0, None))
+    axis.set_xlabel(f"Mean IoU with {labels.mask_label(source)} masks")
+    axis.set_xlim(0, 1.06 * axis.get_xlim()[1])
     mixed_mark = _style.line("other images' masks", color="black", marker="|", ls="")
     _style.legend(figure, [*lines, mixed_mark, *_style.paper_handle(run)])
     return figure
@@ -298,8 +299,7 @@ def faithfulness_curves(run: Run, names: Sequence[str], kind: str = "deletion") 
         axis.set(ylim=(0, 1), xlim=(0, 100))
         axis.grid(True)
     verb = "replaced" if kind == "deletion" else "inserted"
-    figure.supxlabel(f"Pixels {verb}, the most salient first (%)", fontsize=9)
-    figure.supylabel("Probability of the class", fontsize=9)
+    _outer(axes, places, f"Pixels {verb} (%)", "Probability")
     handles = {h.get_label(): h for a in axes.values() for h in a.get_legend_handles_labels()[0]}
     _style.legend(figure, list(handles.values()))
     return figure
@@ -337,8 +337,7 @@ def randomization_curves(run: Run, names: Sequence[str]) -> Figure:
         axes[name].set_title(labels.short_label(name), fontsize=8.5)
         axes[name].set(ylim=(-0.6, 1.05))
         axes[name].grid(True)
-    figure.supxlabel("Layers made random, counted from the last", fontsize=9)
-    figure.supylabel("Rank correlation", fontsize=9)
+    _outer(axes, places, "Layers made random", "Rank correlation")
     handles = {h.get_label(): h for a in axes.values() for h in a.get_legend_handles_labels()[0]}
     _style.legend(figure, list(handles.values()))
     return figure
@@ -384,7 +383,8 @@ def alignment_dynamics(run: Run, names: Sequence[str]) -> Figure:
         axis.set(title=panels[key])
         axis.grid(True)
         _style.whole_numbers(axis)
-    figure.supxlabel("Epoch of alignment (validation images)", fontsize=9)
+        if key in keys[2:]:
+            axis.set_xlabel("Epoch of alignment")
     _style.legend(figure, axes[keys[0]].get_legend_handles_labels()[0])
     return figure
 
@@ -401,25 +401,22 @@ def alignment_plane(run: Run, names: Sequence[str]) -> Figure:
         rslib.records.RecordError: a model or a record has not been made.
     """
     families = list(dict.fromkeys(map(baseline, names)))
-    frame, source = variants_table(run, names), explaining.main(run)
+    source = explaining.main(run)
     confidence = run.settings.evaluation.confidence
-    starts = {name: run.record(name, "saliency") for name in families}
-    figure, axes = _style.canvas(
-        [families], height=2.9, footer=f"{frame.attrs['stamp']}\n{labels.sizes(run, names)}"
-    )
+    records = {name: run.record(name, "saliency") for name in (*families, *names)}
+    footer = _style.footer(run, names, [each.attrs for each in records.values()])
+    figure, axes = _style.canvas([families], height=2.9, footer=footer)
     for family in families:
         axis = axes[family]
-        record = starts[family]
-        points = [("baseline", mean(record[f"iou_{source}"], confidence=confidence).value,
-                   100 * record["correct"].mean())]  # fmt: skip
-        for name in names:
-            if baseline(name) == family:
-                cells = frame[frame["model"] == name].set_index("quantity")["ours"]
-                label = labels.training_label(name).removeprefix("Aligned ").strip("()")
-                points.append((label, cells[f"iou_{source}"], cells["clean_accuracy"]))
-        for number, (label, x, y) in enumerate(points):
-            mark = "o" if label == "baseline" else "^"
-            axis.plot(x, y, mark, color=CYCLE[number % len(CYCLE)], label=label)
+        shown = [family, *(name for name in names if baseline(name) == family)]
+        for shade, name in zip(CYCLE * len(shown), shown, strict=False):
+            x = mean(records[name][f"iou_{source}"], confidence=confidence)
+            y = accuracy(records[name]["correct"], confidence=confidence)
+            label = labels.training_label(name).removeprefix("Aligned ").strip("()")
+            axis.errorbar(
+                x.value, y.value, _style.reach(y), _style.reach(x), color=shade, elinewidth=1,
+                capsize=0, fmt="o" if name == family else "^", label=label,
+            )  # fmt: skip
         axis.set(title=labels.architecture_label(family), xlabel="Mean IoU",
                  ylabel="Clean accuracy (%)")  # fmt: skip
         axis.grid(True)
@@ -469,6 +466,15 @@ def _grid(names: list[str], columns: int) -> list[list[str]]:
     columns = len(rows[0])
     filled = [*rows[-1], *(f"blank {k}" for k in range(columns - len(rows[-1])))]
     return [*rows[:-1], filled]
+
+
+def _outer(axes: Mapping[str, Axes], places: list[list[str]], below: str, beside: str) -> None:
+    """Label the last panel of each column and the first of each row."""
+    for column in range(len(places[0])):
+        named = [row[column] for row in places if not row[column].startswith("blank ")]
+        axes[named[-1]].set_xlabel(below)
+    for row in places:
+        axes[row[0]].set_ylabel(beside)
 
 
 def _blank(axes: Mapping[str, Axes]) -> None:

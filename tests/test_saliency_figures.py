@@ -61,8 +61,9 @@ def test_dynamics_and_plane_show_every_model(run):
     figure = figures.alignment_plane(run, names)
     (axis,) = figure.axes
     record = run.record(baseline(ALIGNED), "saliency")
-    assert axis.lines[0].get_xdata()[0] == pytest.approx(record["iou_exact"].mean())
-    assert len(axis.lines) == 3
+    points = axis.containers
+    assert points[0].lines[0].get_xdata()[0] == pytest.approx(record["iou_exact"].mean())
+    assert len(points) == 3
 
 
 def test_table_4_and_the_shares(run):
