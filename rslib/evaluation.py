@@ -24,7 +24,7 @@ from rslib.corruptions import NAMES, SEVERITIES
 from rslib.corruptions.cifar10c import Corrupted
 from rslib.data import Batch, Batches, Dataset
 from rslib.device import tf32
-from rslib.settings import FGSM, PGD, AutoAttack, Smoothing
+from rslib.schema import FGSM, PGD, AutoAttack, Smoothing
 
 if TYPE_CHECKING:
     import pandas as pd

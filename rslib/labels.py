@@ -10,7 +10,7 @@ from rslib.training.plan import parts
 
 if TYPE_CHECKING:
     from rslib.run import Run
-    from rslib.settings import PGD, Budget
+    from rslib.schema import PGD, Budget
 
 BASELINES = ("resnet18-standard", "vit_small-standard")
 """The models of 4.1, in the paper's order."""

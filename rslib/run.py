@@ -23,7 +23,8 @@ from rslib.attacks import Report
 from rslib.corruptions import cifar10c
 from rslib.corruptions.cifar10c import Corrupted
 from rslib.records import RecordError
-from rslib.settings import PROJECT, AlignedTraining, Recipe, Settings, derive
+from rslib.schema import AlignedTraining, Recipe, Settings
+from rslib.settings import PROJECT, derive
 from rslib.training import checkpoint
 from rslib.training.plan import plan
 

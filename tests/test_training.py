@@ -10,7 +10,7 @@ from torch import nn
 
 from rslib import data, models, records, training
 from rslib.records import RecordError
-from rslib.settings import Recipe
+from rslib.schema import Recipe
 from rslib.training import checkpoint, optimizer
 
 
@@ -220,7 +220,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import torch
 from rslib import models, records
-from rslib.settings import Recipe
+from rslib.schema import Recipe
 from rslib.training import checkpoint, optimizer
 from rslib.training.checkpoint import State
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

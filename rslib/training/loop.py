@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from rslib.data import Batches
 from rslib.records import key as hash_inputs
-from rslib.settings import Recipe
+from rslib.schema import Recipe
 from rslib.training import checkpoint, optimizer
 from rslib.training.checkpoint import State
 from rslib.training.objectives import Objective

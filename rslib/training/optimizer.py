@@ -6,7 +6,7 @@ import math
 
 from torch import nn, optim
 
-from rslib.settings import Recipe
+from rslib.schema import Recipe
 
 
 def build(model: nn.Module, recipe: Recipe) -> optim.Optimizer:

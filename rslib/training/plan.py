@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from rslib.attacks import Threat
 from rslib.models import BUILDERS
-from rslib.settings import (
+from rslib.schema import (
     AdversarialTraining,
     AlignedTraining,
     FromScratch,
