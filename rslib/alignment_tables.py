@@ -18,7 +18,7 @@ from rslib.estimates import (
     paired_difference,
 )
 from rslib.frames import build, row
-from rslib.labels import mask_label, sizes
+from rslib.labels import mask_label, short_label, sizes
 from rslib.paper import Column
 from rslib.saliency_tables import mean_difference_known
 from rslib.training.plan import parts
@@ -311,8 +311,8 @@ def shortcut_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
         names: models, in order.
 
     Returns:
-        Per model: accuracy with the correlation, with it broken, the drop in points, and IoU with
-        the exact masks of the broken images.
+        Per model: accuracy with the correlation, with it broken, the drop in points, accuracy less
+        the control's on the same broken images, and IoU with the exact masks of those.
 
     Raises:
         RecordError: a record has not been made.
@@ -324,10 +324,13 @@ def shortcut_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
         with_it, without = (each.record(name, "saliency") for each in (tied, broken))
         sources += [with_it.attrs, without.attrs]
         held = [accuracy(each["correct"], confidence=confidence) for each in (with_it, without)]
+        rest = broken.record(control(name), "saliency")["correct"]
+        gained = paired_difference(without["correct"], rest, confidence=confidence)
         cells: list[tuple[str, Estimate, Column]] = [
             ("tied", held[0], Column("Correlated (%)", "%")),
             ("broken", held[1], Column("Broken (%)", "%")),
             ("drop", Estimate(held[0].value - held[1].value), Column("Drop (points)", "points")),
+            ("over_control", gained, Column("Broken − Control (points)", "points")),
             ("iou", mean(without["iou_exact"], confidence=confidence), Column("IoU, Broken", "")),
         ]
         rows += [row(tied, "shortcut", name, *cell) for cell in cells]
@@ -340,8 +343,11 @@ def shortcut_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
             f"A shortcut on Shapes: the background tells the class with probability {share:g} in "
             "training, and nothing in the broken test images"
         ),
-        notes=["Objects, positions and colors of the two test sets are the same."],
-        intervals="Wilson's score, and bootstrap for IoU",
+        notes=[
+            "Objects, positions and colors of the two test sets are the same. The control is "
+            f"{short_label(control(names[0]))}."
+        ],
+        intervals="Wilson's score, Agresti-Min for differences, bootstrap for IoU",
         unreported="",
         facts={"correlation": share},
     )

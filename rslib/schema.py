@@ -340,10 +340,6 @@ class Masks(_Section):
     )
 
 
-class Saliency(_Section):
-    """Overlap of saliency with masks, over all test images (paper 3.3.3)."""
-
-
 class Faithfulness(_Section):
     """Whether saliency maps are true to the model (ours; the paper's reference 14)."""
 
@@ -435,7 +431,6 @@ class Settings(_Section):
     corruptions: Corruptions = Field(Corruptions(), description="3.5")
     reliability: Reliability = Field(Reliability(), description="ours")
     masks: Masks = Field(Masks(), description="3.4.1")
-    saliency: Saliency = Field(Saliency(), description="3.3")
     faithfulness: Faithfulness = Field(Faithfulness(), description="ours")
     attacked_saliency: AttackedSaliency = Field(AttackedSaliency(), description="ours")
     swapped: Swapped = Field(Swapped(), description="ours")

@@ -189,3 +189,21 @@ def test_the_shortcut_runs_share_their_models(run):
     match = [(d.attributes["backgrounds"] == d.labels).float().mean() for d in (first, second)]
     assert match[0] > 0.8
     assert match[1] < 0.3
+
+
+def test_a_model_is_compared_with_its_control_on_the_same_broken_images(run, monkeypatch):
+    from rslib import alignment_tables
+
+    monkeypatch.setattr(alignment_tables, "SHORTCUT_IMAGES", 120)
+    names = ["resnet18-aligned@beta=0.0", "resnet18-aligned"]
+    for each in tables.shortcut_runs(run):
+        for name in names:
+            each.evaluate(name, "saliency")
+    frame = tables.shortcut_table(run, names).set_index(["model", "quantity"])
+    assert frame.loc[(names[0], "over_control"), "ours"] == 0
+    broken = [frame.loc[(name, "broken"), "ours"] for name in names]
+    assert frame.loc[(names[1], "over_control"), "ours"] == pytest.approx(broken[1] - broken[0])
+    for name in names:
+        drop = frame.loc[(name, "tied"), "ours"] - frame.loc[(name, "broken"), "ours"]
+        assert frame.loc[(name, "drop"), "ours"] == pytest.approx(drop)
+        assert frame.loc[(name, "iou"), "n"] == 1000
