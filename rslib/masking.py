@@ -1,6 +1,6 @@
 """The object masks of a run, by where they come from: exact, a teacher's activation maps, or own.
 
-A teacher is trained on one half of the training images (:mod:`rslib.training.plan`). Its activation
+A teacher is trained on one half of the training images (``rslib.training.plan``). Its activation
 maps for the labeled class become masks (paper 3.4.1) of the training, validation and test images,
 kept as one record each, refusals included. Aligning to one teacher's masks and scoring against the
 other's keeps the two apart; agreement with one's own teacher is distillation, not insight.
@@ -30,6 +30,7 @@ TEACHERS = {"cnn": "resnet18-teacher", "vit": "vit_small-teacher"}
 """The teacher behind each kind of proxy masks."""
 
 SOURCES = ("exact", *TEACHERS, "own")
+"""All kinds of masks: the data set's own, each teacher's, and a user's."""
 
 TOPS = (0.05, 0.10, 0.20, 0.30, 0.40, 0.50)
 """Shares of the pixels at which overlap is measured; the paper's is 0.30."""

@@ -83,7 +83,7 @@ def test_other_settings_make_other_records_beside_the_first(tiny_run):
 @pytest.mark.parametrize(
     "changed",
     [
-        {"resnet18": {"width": 8}},
+        {"resnet18": {"width": 12}},
         {"training": {"standard": {"resnet18": {"epochs": 2}}}},
         {"data": {"train_size": 110}},
         {"data": {"background_correlation": 0.5}},
