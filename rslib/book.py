@@ -12,6 +12,7 @@ Sphinx executes nothing: it renders what papermill has run, and refuses anything
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -314,8 +315,16 @@ def _runs(root: Path) -> Path:
     return root / os.environ.get("RSLIB_RUNS", "runs")
 
 
-# Many, and no other model starts from them: what they were is in their records and model.json.
-_UNPUBLISHED = re.compile(r"@|-teacher-")
+def _side_experiment(folder: Path) -> bool:
+    """Whether a model is a variant, a teacher, or of the shortcut experiment.
+
+    These are many, and no other model starts from them; their records and model.json are published.
+    """
+    if re.search(r"@|-teacher-", folder.name):
+        return True
+    about = folder / "model.json"
+    data = json.loads(about.read_text())["inputs"].get("data", {}) if about.exists() else {}
+    return "background_correlation" in data
 
 
 def _unpublished(folder: str, names: list[str]) -> set[str]:
@@ -325,7 +334,7 @@ def _unpublished(folder: str, names: list[str]) -> set[str]:
         for name in names
         if name.endswith(drop)
         or name.startswith(".")
-        or (name.endswith(".safetensors") and _UNPUBLISHED.search(Path(folder).name))
+        or (name.endswith(".safetensors") and _side_experiment(Path(folder)))
         or (name.endswith(".safetensors") and Path(folder, name).stat().st_size > MAX_WEIGHTS)
     }
 

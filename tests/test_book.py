@@ -169,6 +169,7 @@ def finished_run(tmp_path):
     for name in ("records/m/clean.parquet", f"{model}/model.json", f"{model}/best.safetensors"):
         (seed / name).parent.mkdir(parents=True, exist_ok=True)
         (seed / name).write_text("x")
+    (seed / model / "model.json").write_text('{"inputs": {"data": {}}}')
     (seed / model / "last.safetensors").write_text("x")
     (seed / model / "checkpoint.safetensors").write_text("x")
     return seed
@@ -192,6 +193,26 @@ def test_publish_copies_records_notebooks_and_small_weights(tmp_path, monkeypatc
         "seed0/records/m/clean.parquet",
     ]
     assert not stale.exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "data"),
+    [
+        ("resnet18-aligned@beta=0.0-0123456789", "{}"),
+        ("vit_small-teacher-0123456789", "{}"),
+        ("resnet18-standard-0123456789", '{"background_correlation": 0.95}'),
+    ],
+)
+def test_weights_of_side_experiments_stay_behind(tmp_path, folder, data):
+    seed = finished_run(tmp_path)
+    model = seed / "models" / folder
+    model.mkdir()
+    (model / "best.safetensors").write_text("x")
+    (model / "model.json").write_text(f'{{"inputs": {{"data": {data}}}}}')
+    published = files(book.publish("cpu", root=tmp_path))
+    assert f"seed0/models/{folder}/model.json" in published
+    assert f"seed0/models/{folder}/best.safetensors" not in published
+    assert "seed0/models/m-0123456789/best.safetensors" in published
 
 
 def test_restore_brings_back_what_is_missing_and_touches_nothing_else(tmp_path):
