@@ -202,10 +202,11 @@ def test_an_attack_between_the_levels_of_a_pixel_is_flagged(adversarial, images)
 # AutoAttack beside it
 
 
-def test_autoattack_six_points_lower_passes_and_more_fails(adversarial, images):
+def test_autoattack_clearly_more_than_six_points_lower_fails(adversarial, images):
     options = {"eps": EPS} | PGD_ONLY
     robust = round(reliability(adversarial, *images, **options).pgd_accuracy * 50)
-    for fewer, passed in ((3, True), (4, False)):
+    # Of 50 images 7 are the fewest whose interval (Wilson, 95 %) lies wholly above 6 %.
+    for fewer, passed in ((3, True), (6, True), (7, False)):
         correct = torch.arange(50) < robust - fewer
         report = reliability(adversarial, *images, **options, autoattack_correct=correct)
         assert report["autoattack"].passed is passed

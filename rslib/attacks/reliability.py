@@ -83,7 +83,7 @@ def reliability(
     - ``autoattack``: only if ``autoattack_correct`` is given: it ends at most 6 points lower.
 
     Checks that attack again do so on at most ``examined`` of the images concerned, evenly spaced.
-    They fail when even the lower end of the 95 % interval of the share exceeds the tolerance, so
+    They, and the one of AutoAttack, fail when even the lower end of the 95 % interval of the share exceeds the tolerance, so
     that a few unlucky images among few do not fail a model.
 
     Args:
@@ -381,13 +381,17 @@ def _eight_bit(lab: Lab) -> Check:
 
 
 def _autoattack(lab: Lab, correct: Tensor) -> Check:
-    pgd, autoattack = share(lab.robust), share(correct)
-    # A gap of exactly the tolerance must not fail by the rounding of a difference.
-    passed = pgd - autoattack <= _MORE + 1e-9
+    from rslib.metrics import accuracy_interval
+
+    pgd, autoattack, n = share(lab.robust), share(correct), len(correct)
+    fewer = max(0, int(lab.robust.sum()) - int(correct.sum()))
+    low, high = accuracy_interval(fewer, n)
+    passed = low <= _MORE
     evidence = {
         "pgd_accuracy": pgd,
         "autoattack_accuracy": autoattack,
         "difference": pgd - autoattack,
+        "interval": [low, high],
         "tolerance": _MORE,
     }
     meaning = (
