@@ -83,8 +83,8 @@ def reliability(
     - ``autoattack``: only if ``autoattack_correct`` is given: it ends at most 6 points lower.
 
     Checks that attack again do so on at most ``examined`` of the images concerned, evenly spaced.
-    They, and the one of AutoAttack, fail when even the lower end of the 95 % interval of the share exceeds the tolerance, so
-    that a few unlucky images among few do not fail a model.
+    They, and the one of AutoAttack, fail when even the lower end of the 95 % interval of the share
+    exceeds the tolerance, so that a few unlucky images among few do not fail a model.
 
     Args:
         model: Maps images to logits (B, classes). It is attacked in eval mode, in full precision,
