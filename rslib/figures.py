@@ -5,8 +5,8 @@ says where it comes from (:func:`rslib.labels.stamp`). Colors are Okabe and Ito'
 readers can tell apart: blue for ResNet-18, vermilion for ViT-Small; hollow marks are the paper's.
 
 The figures that 4.2 needs and the paper omits are written in :mod:`rslib.robustness_figures`,
-those of saliency and alignment in :mod:`rslib.saliency_figures`, pictures of images in
-:mod:`rslib.pictures`; all are called from here like the others.
+those of saliency and alignment in :mod:`rslib.saliency_figures` and :mod:`rslib.alignment_figures`,
+pictures of images in :mod:`rslib.pictures`; all are called from here like the others.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ import numpy as np
 from rslib import _style, estimates, labels, paper
 from rslib._style import DASHES, GREY, PAPER
 from rslib._style import WIDTH as WIDTH
+from rslib.alignment_figures import alignment_dynamics as alignment_dynamics
+from rslib.alignment_figures import alignment_plane as alignment_plane
+from rslib.alignment_figures import masks_needed as masks_needed
 
 # What notebooks call as figures.<name>, wherever it lives.
 from rslib.corruption_figures import by_severity as by_severity
@@ -35,12 +38,9 @@ from rslib.robustness_figures import accuracy_against_budget as accuracy_against
 from rslib.robustness_figures import autoattack_stages as autoattack_stages
 from rslib.robustness_figures import certified_curves as certified_curves
 from rslib.robustness_figures import robust_overfitting as robust_overfitting
-from rslib.saliency_figures import alignment_dynamics as alignment_dynamics
-from rslib.saliency_figures import alignment_plane as alignment_plane
 from rslib.saliency_figures import chance_curve as chance_curve
 from rslib.saliency_figures import faithfulness_curves as faithfulness_curves
 from rslib.saliency_figures import mask_sheet as mask_sheet
-from rslib.saliency_figures import masks_needed as masks_needed
 from rslib.saliency_figures import overlap_bars as overlap_bars
 from rslib.saliency_figures import overlap_curve as overlap_curve
 from rslib.saliency_figures import randomization_curves as randomization_curves
