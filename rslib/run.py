@@ -18,7 +18,17 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from rslib import data, device, evaluation, explaining, masking, models, records, trainer, verdict
+from rslib import (
+    data,
+    device,
+    evaluation,
+    examination,
+    explaining,
+    masking,
+    models,
+    records,
+    trainer,
+)
 from rslib.attacks import Report
 from rslib.corruptions import cifar10c
 from rslib.corruptions.cifar10c import Corrupted
@@ -307,12 +317,12 @@ class Run:
             The report as a document, with ``checks``, ``passed`` and the provenance.
         """
         self._ensure_trained(name)
-        inputs = verdict.inputs(self, name)
+        inputs = examination.inputs(self, name)
         return self._document(
             name,
             "reliability",
             inputs,
-            lambda: verdict.examine(self, self.trained(name), known=name).to_dict(),
+            lambda: examination.examine(self, self.trained(name), known=name).to_dict(),
         )
 
     def randomization(self, name: str) -> dict[str, Any]:
@@ -340,7 +350,7 @@ class Run:
 
     def examine(self, model: nn.Module) -> Report:
         """Put a model of any origin through the reliability checks, with this run's settings."""
-        return verdict.examine(self, model)
+        return examination.examine(self, model)
 
     def has_record(self, name: str, evaluated: str) -> bool:
         """Whether a record is there under these settings."""
