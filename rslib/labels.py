@@ -25,6 +25,7 @@ _TRAININGS = {
     "purely_adversarial": "Adversarial (every batch)",
     "trades": "TRADES",
     "noise": "Gaussian noise",
+    "robust_aligned": "Adversarial and aligned",
 }
 _PROPER = ("TRADES", "Gaussian")
 _EVALUATIONS = {
@@ -117,6 +118,8 @@ def _change(setting: str, value: Any) -> str:
             return str(value).replace("_", " ")
         case "through":
             return f"through the {value}"
+        case "start":
+            return f"from {training_phrase(f'-{value}')}"
     return f"{setting.replace('_', ' ')} {value}"
 
 

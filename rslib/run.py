@@ -147,9 +147,8 @@ class Run:
         with torch.random.fork_rng():
             torch.manual_seed(int(records.key(seed=self.seed, initialize=architecture), 16))
             model = models.build(architecture, **size)
-            prepare = getattr(planned.objective, "prepare", None)
-            if prepare is not None:
-                prepare(model)
+            if planned.aligned is not None:
+                planned.aligned.prepare(model)
         return device.place(model, self.device)
 
     def trained(self, name: str) -> nn.Module:

@@ -131,8 +131,13 @@ class StandardTraining(FromScratch):
 
 
 class FineTuning(_Section):
-    """Training that starts from the baseline's weights (paper 3.1.3: 50 epochs)."""
+    """Training that starts from another model's weights (3.1.3: the baseline's, 50 epochs)."""
 
+    start: str = Field(
+        "standard",
+        description="3.1.3: the training whose model of the same architecture this one starts "
+        "from; may carry changes, as in aligned@beta=1.0",
+    )
     resnet18: Recipe = Field(Recipe(epochs=50), description="3.1.3: ResNet-18")
     vit_small: Recipe = Field(
         Recipe(epochs=50, learning_rate=0.001), description="3.1.3: ViT-Small"
@@ -212,6 +217,10 @@ class AlignedTraining(FineTuning):
     )
 
 
+class RobustAlignedTraining(AdversarialTraining, AlignedTraining):
+    """Adversarial training whose batches, attacked or not, also carry the alignment loss (4.6)."""
+
+
 class Training(_Section):
     """One section per training objective, each with one recipe per architecture."""
 
@@ -225,9 +234,29 @@ class Training(_Section):
     trades: Trades = Field(Trades(), description="ours: a second robust objective")
     noise: NoiseTraining = Field(NoiseTraining(), description="3.2.2: for randomized smoothing")
     aligned: AlignedTraining = Field(AlignedTraining(), description="3.4.1: saliency and masks")
+    robust_aligned: RobustAlignedTraining = Field(
+        RobustAlignedTraining(), description="4.6: both at once, which the paper conjectures"
+    )
     teacher: TeacherTraining = Field(
         TeacherTraining(), description="3.4.1: models that proxy masks are made from"
     )
+
+    @model_validator(mode="after")
+    def _starts_lead_to_a_beginning(self) -> Training:
+        for name in type(self).model_fields:
+            lineage = [name]
+            while (section := getattr(self, lineage[-1], None)) is not None:
+                start = getattr(section, "start", None)
+                if start is None:
+                    break
+                # Of start=a@start=b, b's own beginning is what counts.
+                lineage.append(start.rpartition("start=")[2].partition("@")[0])
+                if lineage[-1] in lineage[:-1]:
+                    raise ValueError(f"start goes in a circle: {' from '.join(lineage)}")
+            else:
+                known = ", ".join(type(self).model_fields)
+                raise ValueError(f"{lineage[-2]}.start: no training {lineage[-1]!r}: {known}")
+        return self
 
 
 class Budget(_Section):
@@ -393,6 +422,21 @@ class AlignmentStudy(_Section):
     )
 
 
+class CombinationStudy(_Section):
+    """Models trained to be robust and aligned (4.6, 6), which the paper proposes and leaves."""
+
+    models: list[str] = Field(
+        [
+            "resnet18-robust_aligned",
+            "resnet18-aligned@start=adversarial",
+            "resnet18-adversarial@start=aligned",
+            "vit_small-robust_aligned",
+        ],
+        description="4.6: both at once, alignment of a robust model, and the other order; a name, "
+        "then what differs from its training's settings",
+    )
+
+
 class Reliability(_Section):
     """The checks on a robustness number (ours; nothing of the kind is in the paper)."""
 
@@ -435,4 +479,5 @@ class Settings(_Section):
     attacked_saliency: AttackedSaliency = Field(AttackedSaliency(), description="ours")
     swapped: Swapped = Field(Swapped(), description="ours")
     alignment: AlignmentStudy = Field(AlignmentStudy(), description="3.4")
+    combination: CombinationStudy = Field(CombinationStudy(), description="4.6, 6")
     evaluation: Evaluation = Field(Evaluation(), description="3.3, 4.1")

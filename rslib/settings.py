@@ -138,7 +138,9 @@ def _explain(error: ValidationError) -> Iterator[str]:
         if isinstance(given, str) and re.fullmatch(r"[-+\d.]+([/eE][-+\d.]+)?", given):
             hint = "; YAML reads 8/255 and 1e-3 as text: write budgets as 8 and numbers as 1.0e-3"
         allowed = problem["msg"].removeprefix("Value error, ")
-        yield f"{key}: {allowed[0].lower()}{allowed[1:]} (given {given!r}){hint}"
+        # A check on a whole section speaks for itself: what was given is the section.
+        told = "" if isinstance(given, Mapping) else f" (given {given!r})"
+        yield f"{key}: {allowed[0].lower()}{allowed[1:]}{told}{hint}"
 
 
 def _section_at(parents: list[str | int]) -> type[BaseModel]:

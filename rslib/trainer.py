@@ -114,20 +114,22 @@ def masked(images: data.Dataset) -> int:
 def validation(run: Run, planned: Plan) -> Callable[[nn.Module], dict[str, float]]:
     """What is measured on validation images after each epoch.
 
-    Accuracy always; accuracy under attack where the training attacks; whatever the objective
-    measures of its own.
+    Accuracy always; accuracy under attack where the training attacks; IoU and alignment loss where
+    it aligns.
     """
     size = run.settings.evaluation.batch_size
     images = run.data("validation")
     if planned.masks is not None:
         images = masking.attach(run, images, "validation", run.masks_of(planned.masks), 1.0)
     clean = data.Batches(images, size, device=run.device, channels_last=True)
-    attack = planned.attack
-    own = getattr(planned.objective, "validate", None)
-    if own is not None:
-        return lambda model: training.score(model, clean) | own(model, clean)
+    attack, aligned = planned.attack, planned.aligned
+
+    def scored(model: nn.Module) -> dict[str, float]:
+        scores = training.score(model, clean)
+        return scores if aligned is None else scores | aligned.validate(model, clean)
+
     if attack is None:
-        return lambda model: training.score(model, clean)
+        return scored
     few = data.balanced_subset(images, min(attack.validation_images, len(images)))
     attacked = data.Batches(few, size, device=run.device, channels_last=True)
 
@@ -140,6 +142,6 @@ def validation(run: Run, planned: Plan) -> Callable[[nn.Module], dict[str, float
             ).fooled).sum().item()
             for batch in attacked
         )  # fmt: skip
-        return training.score(model, clean) | {ROBUST_ACCURACY: robust / len(few)}
+        return scored(model) | {ROBUST_ACCURACY: robust / len(few)}
 
     return validate

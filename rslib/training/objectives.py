@@ -29,11 +29,7 @@ class Step:
 
 
 class Objective(Protocol):
-    """A training objective: called once per batch, in train mode.
-
-    One that has something of its own to measure on validation images also has a method
-    ``validate(model, batches)``, which returns scores by name.
-    """
+    """A training objective: called once per batch, in train mode."""
 
     def __call__(
         self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
@@ -141,12 +137,12 @@ class Adversarial:
     Attributes:
         attacker: the inner maximization.
         probability: that a batch is attacked; 1 is Madry et al.'s training.
-        clean: the outer loss.
+        outer: what is minimized on the batch, attacked or not.
     """
 
     attacker: Attacker
     probability: float = 0.5
-    clean: Standard = Standard()
+    outer: Objective = Standard()
 
     def __call__(
         self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
@@ -159,7 +155,7 @@ class Adversarial:
                 return functional.cross_entropy(logits, batch.y, reduction="sum")
 
             x = self.attacker(model, x, loss, generator, epoch)
-        return self.clean.on(model, x, batch.y)
+        return self.outer(model, batch._replace(x=x), generator, epoch)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 A name is ``<architecture>-<objective>``, such as ``resnet18-adversarial``: two sections of the
 settings. What differs from the objective's section may follow: ``resnet18-aligned@beta=1.0`` is
 ``resnet18-aligned`` trained with another weight, ``@reading=standardized,beta=1.0`` with two other
-settings.
+settings. ``@start=`` comes last, since what follows it names another training with changes of its
+own: ``resnet18-adversarial@start=aligned@beta=1.0`` starts from ``resnet18-aligned@beta=1.0``.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ class Plan:
         attack: what its robustness is validated with, or None.
         inputs: the objective's own settings, as they enter the model's key.
         half: which half of the training images it sees, 0 or 1; None for all.
-        masks: the object masks it is trained with, and the share of the images that have one.
+        aligned: the part of the objective that needs object masks, or None.
+        masks: which masks those are, and the share of the images that have one.
     """
 
     architecture: str
@@ -60,6 +62,7 @@ class Plan:
     attack: TrainingAttack | None
     inputs: dict[str, Any]
     half: int | None = None
+    aligned: Aligned | None = None
     masks: AlignedTraining | None = None
 
 
@@ -86,8 +89,10 @@ def parts(name: str) -> Parts:
     """
     architecture, _, rest = name.partition("-")
     objective, at, written = rest.partition("@")
-    changes = {}
-    for each in written.split(",") if at else []:
+    before, starts, start = written.partition("start=")
+    others = before.removesuffix(",").split(",") if before or not starts else []
+    changes: dict[str, Any] = {}
+    for each in [*others, *([starts + start] if starts else [])] if at else []:
         setting, equals, value = each.partition("=")
         if not (setting and equals and value):
             raise ValueError(
@@ -95,7 +100,7 @@ def parts(name: str) -> Parts:
                 f"{architecture}-{objective}@beta=1.0,reading=standardized"
             )
         try:
-            changes[setting] = yaml.safe_load(value)
+            changes[setting] = value if setting == "start" else yaml.safe_load(value)
         except yaml.YAMLError:
             raise ValueError(f"no model {name!r}: {setting}={value} cannot be read") from None
     return Parts(architecture, objective, changes)
@@ -119,15 +124,19 @@ def plan(settings: Settings, name: str) -> Plan:
     recipe = getattr(section, architecture, None)
     if recipe is None:
         raise ValueError(f"no model {name!r}: {wanted} training has no recipe for {architecture}")
+    clean = Standard(recipe.label_smoothing)
+    masks = section if isinstance(section, AlignedTraining) else None
+    aligned = None if masks is None else _aligned(masks, architecture, clean)
     return Plan(
         architecture,
         recipe,
-        _objective(section, architecture, Standard(recipe.label_smoothing)),
-        parent=None if isinstance(section, FromScratch) else f"{architecture}-standard",
+        _objective(section, aligned or clean),
+        parent=None if isinstance(section, FromScratch) else f"{architecture}-{section.start}",
         attack=section if isinstance(section, TrainingAttack) else None,
         inputs=section.model_dump(exclude_defaults=True, exclude=set(BUILDERS)),
         half=HALVES.index(architecture) if isinstance(section, TeacherTraining) else None,
-        masks=section if isinstance(section, AlignedTraining) else None,
+        aligned=aligned,
+        masks=masks,
     )
 
 
@@ -148,19 +157,21 @@ def _changed(name: str, section: Any, changes: dict[str, Any]) -> Any:
         ) from None
 
 
-def _objective(section: Any, architecture: str, clean: Standard) -> Objective:
+def _aligned(section: AlignedTraining, architecture: str, clean: Standard) -> Aligned:
+    layer = section.layer if architecture == "resnet18" else None
+    head = section.through == "head"
+    return Aligned(section.alpha, section.beta, layer, section.reading, head, clean)
+
+
+def _objective(section: Any, outer: Standard | Aligned) -> Objective:
     match section:
         case AdversarialTraining():
-            return objectives.Adversarial(_attacker(section), section.probability, clean)
+            return objectives.Adversarial(_attacker(section), section.probability, outer)
         case Trades():
-            return objectives.Trades(_attacker(section), section.beta, clean)
+            return objectives.Trades(_attacker(section), section.beta, outer)
         case NoiseTraining():
-            return objectives.Noise(section.sigma, clean)
-        case AlignedTraining():
-            layer = section.layer if architecture == "resnet18" else None
-            head = section.through == "head"
-            return Aligned(section.alpha, section.beta, layer, section.reading, head, clean)
-    return clean
+            return objectives.Noise(section.sigma, outer)
+    return outer
 
 
 def _attacker(section: TrainingAttack) -> Attacker:
