@@ -43,6 +43,7 @@ _MARKERS = {
     "trades": "v",
     "noise": "X",
     "aligned": "^",
+    "robust_aligned": "*",
 }
 # Where one panel is one architecture: neither blue nor vermilion, which tell architectures apart.
 _TRAININGS = {
@@ -52,6 +53,7 @@ _TRAININGS = {
     "trades": (SKY, (0, (1, 1))),
     "noise": (GREEN, (0, (6, 1.5))),
     "aligned": (GREY, ":"),
+    "robust_aligned": (BLUE, "-"),
 }
 _STYLE = {
     "figure.dpi": 150,
@@ -198,6 +200,28 @@ def color(name: str) -> str:
 def marker(name: str) -> str:
     """A model's mark, by its training."""
     return _MARKERS.get(parts(name).objective, "o")
+
+
+def looks(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Color and mark of each model: by architecture and training, where that tells them apart.
+
+    Where two models would look alike, such as two that differ in a setting, each has its own color.
+    """
+    found = {name: (color(name), marker(name)) for name in names}
+    if len(set(found.values())) == len(names):
+        return found
+    return {name: (CYCLE[k % len(CYCLE)], marker(name)) for k, name in enumerate(names)}
+
+
+def models(names: Sequence[str]) -> list[Any]:
+    """A legend's entries for models drawn as :func:`looks` has it."""
+    found = looks(names)
+    if found == {name: (color(name), marker(name)) for name in names}:
+        return [*architectures(names), *trainings(names)]
+    return [
+        line(labels.short_label(name), color=shade, marker=mark, ls="")
+        for name, (shade, mark) in found.items()
+    ]
 
 
 def training_look(name: str) -> dict[str, Any]:

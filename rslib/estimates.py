@@ -7,7 +7,7 @@ several seeds. Accuracies are in percent, as the paper prints them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -207,6 +207,28 @@ def calibration_error(
     return replace(found, value=estimate)
 
 
+def binned_gaps(record: pd.DataFrame, *, bins: int = 15) -> np.ndarray:
+    """Confidence less correctness of each image, in the column of its confidence bin, 0 elsewhere.
+
+    The calibration error is the sum over bins of the absolute column means, also of images that are
+    weighted or resampled.
+
+    Args:
+        record: a clean record, as in :func:`calibration_error`.
+        bins: number of bins, equally wide.
+
+    Returns:
+        (n, bins).
+    """
+    probabilities = _probabilities(record)
+    certainty = probabilities.max(1)
+    gaps = np.zeros((len(certainty), bins))
+    place = _bins(certainty, bins, "width").clip(max=bins - 1)
+    right = probabilities.argmax(1) == record["label"].to_numpy()
+    gaps[np.arange(len(gaps)), place] = certainty - right
+    return gaps
+
+
 def confidence_error(
     certainty: np.ndarray,
     right: np.ndarray,
@@ -294,6 +316,44 @@ def mean_difference(first: np.ndarray, second: np.ndarray, *, confidence: float 
         return Estimate(float(gap[0]), n=len(gap))
     low, high = bootstrap_interval(gap, confidence=confidence, resamples=_RESAMPLES)
     return Estimate(float(gap.mean()), low, high, len(gap), "bootstrap")
+
+
+def rank_correlation(
+    first: np.ndarray,
+    second: np.ndarray,
+    given: Sequence[np.ndarray] = (),
+    *,
+    confidence: float = 0.95,
+) -> tuple[Estimate, float | None]:
+    """Rank correlation of two values of the same images, others held fixed, and its p-value.
+
+    The interval is Fisher's, with Bonett and Wright's variance (Psychometrika 65 (2000) 23-28).
+
+    Args:
+        first: (n,) one value an image.
+        second: (n,) the other.
+        given: arrays (n,) that are held fixed; see :func:`rslib.metrics.rank_correlation`.
+        confidence: coverage of the interval.
+
+    Returns:
+        The estimate and the p-value; :data:`UNDEFINED` and None where one of the two does not vary
+        (given the others) or there are too few images.
+    """
+    from scipy.stats import norm
+
+    from rslib.metrics import rank_correlation as correlate
+
+    try:
+        value, p_value = correlate(first, second, given)
+    except ValueError:
+        return UNDEFINED, None
+    n, effective = len(first), len(first) - len(given)
+    if abs(value) == 1:
+        return Estimate(value, n=n), p_value
+    spread = math.sqrt((1 + value**2 / 2) / (effective - 3))
+    reach = float(norm.ppf(0.5 + confidence / 2)) * spread
+    low, high = (math.tanh(math.atanh(value) + end) for end in (-reach, reach))
+    return Estimate(value, low, high, n, "Fisher"), p_value
 
 
 def mean(values: Iterable[float], *, confidence: float = 0.95) -> Estimate:

@@ -6,7 +6,8 @@ readers can tell apart: blue for ResNet-18, vermilion for ViT-Small; hollow mark
 
 The figures that 4.2 needs and the paper omits are written in :mod:`rslib.robustness_figures`,
 those of saliency and alignment in :mod:`rslib.saliency_figures` and :mod:`rslib.alignment_figures`,
-pictures of images in :mod:`rslib.pictures`; all are called from here like the others.
+Figure 4 and what belongs to it in :mod:`rslib.tradeoff_figures`, pictures of images in
+:mod:`rslib.pictures`; all are called from here like the others.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ from rslib.saliency_figures import overlap_bars as overlap_bars
 from rslib.saliency_figures import overlap_curve as overlap_curve
 from rslib.saliency_figures import randomization_curves as randomization_curves
 from rslib.saliency_figures import saliency_grid as saliency_grid
+from rslib.tradeoff_figures import confident_errors as confident_errors
+from rslib.tradeoff_figures import correlations as correlations
+from rslib.tradeoff_figures import figure4 as figure4
+from rslib.tradeoff_figures import objectives as objectives
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -86,7 +86,7 @@ def build(
         notes: its other sentences.
         same_images: whether all numbers are about the images of the first, rather than about all
             that ``sources`` hold.
-        intervals: how the intervals were made.
+        intervals: how the intervals were made; empty where there are none.
         unreported: stands for the paper's values where it has none for a model; empty leaves out
             the line.
         facts: what :func:`values` tells beside the numbers, by name.
@@ -100,10 +100,9 @@ def build(
     if not rows:
         raise ValueError("a table needs at least one model")
     confidence = run.settings.evaluation.confidence
-    notes = [
-        *notes,
-        f"Square brackets: {100 * confidence:g} % interval over images ({intervals}).",
-    ]
+    notes = list(notes)
+    if intervals:
+        notes.append(f"Square brackets: {100 * confidence:g} % interval over images ({intervals}).")
     if any(each["paper"] is not None for each in rows):
         notes.append("The paper's values, in italics, are for full-size nets on CIFAR-10.")
     sources = list(sources)

@@ -32,6 +32,18 @@ class McNemar(NamedTuple):
     p_value: float
 
 
+class RankCorrelation(NamedTuple):
+    """Spearman's rank correlation, plain or partial.
+
+    Attributes:
+        value: In [-1, 1].
+        p_value: Two-sided, that there is none.
+    """
+
+    value: float
+    p_value: float
+
+
 def accuracy_interval(correct: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of an accuracy.
 
@@ -221,6 +233,53 @@ def holm(p_values: ArrayLike) -> list[float]:
     if values.ndim != 1 or len(values) == 0 or not ((values >= 0) & (values <= 1)).all():
         raise ValueError(f"p_values={p_values!r} must be one or more numbers in [0, 1]")
     return [float(value) for value in multipletests(values, method="holm")[1]]
+
+
+def rank_correlation(
+    first: ArrayLike, second: ArrayLike, given: Sequence[ArrayLike] = ()
+) -> RankCorrelation:
+    """Spearman's rank correlation of two values of the same images, with others held fixed.
+
+    The partial correlation is that of what is left of the two after the ranks of the others have
+    been regressed out of their ranks; its p-value is Student's with n - 2 - k degrees of freedom.
+
+    Source: Kendall, Biometrika 32 (1942) 277-283; Conover, "Practical Nonparametric Statistics",
+    1999, section 5.4.
+
+    Args:
+        first: (n,) one value an image; ties share their mean rank.
+        second: (n,) the other.
+        given: k arrays (n,) that are held fixed.
+
+    Returns:
+        The correlation and its p-value.
+
+    Raises:
+        ValueError: If lengths differ, there are fewer than 4 + k images, or a value is not finite,
+            or one of the two does not vary (given the others).
+    """
+    from scipy.stats import rankdata, t
+
+    ranks = [rankdata(_array("values", values).astype(float)) for values in (first, second, *given)]
+    raw = [_array("values", values).astype(float) for values in (first, second, *given)]
+    n, k = len(raw[0]), len(given)
+    if {array.shape for array in raw} != {(n,)} or n < 4 + k:
+        raise ValueError(
+            f"values have shapes {[a.shape for a in raw]}: (n,) each, with n at least {4 + k}"
+        )
+    if not all(np.isfinite(array).all() for array in raw):
+        raise ValueError("values hold NaN or infinite numbers: drop those images first")
+    held = np.column_stack([np.ones(n), *ranks[2:]])
+    left = [rank - held @ np.linalg.lstsq(held, rank, rcond=None)[0] for rank in ranks[:2]]
+    scale = math.sqrt(float((left[0] ** 2).sum()) * float((left[1] ** 2).sum()))
+    if scale < 1e-9 * n**3:
+        raise ValueError("one of the two values does not vary, so they have no correlation")
+    value = min(1.0, max(-1.0, float(left[0] @ left[1]) / scale))
+    freedom = n - 2 - k
+    if abs(value) == 1:
+        return RankCorrelation(value, 0.0)
+    statistic = value * math.sqrt(freedom / (1 - value**2))
+    return RankCorrelation(value, float(2 * t.sf(abs(statistic), freedom)))
 
 
 def mean_corruption_error(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class _Section(BaseModel):
@@ -19,7 +19,7 @@ class _Section(BaseModel):
 class Data(_Section):
     """Which images, and how many (paper 3.1.1)."""
 
-    name: Literal["cifar10", "shapes"] = Field(
+    name: str = Field(
         "cifar10", description="3.1.1: data set; shapes is our synthetic set with exact masks"
     )
     train_size: int | None = Field(
@@ -43,6 +43,15 @@ class Data(_Section):
         le=1,
         description="ours, Shapes only: the same for the test images; null = as in training",
     )
+
+    @field_validator("name")
+    @classmethod
+    def _is_there(cls, name: str) -> str:
+        from rslib.data import NAMES
+
+        if name not in NAMES:
+            raise ValueError(f"should be {' or '.join(map(repr, NAMES))}")
+        return name
 
 
 class ResNet18(_Section):
@@ -240,6 +249,9 @@ class Training(_Section):
     teacher: TeacherTraining = Field(
         TeacherTraining(), description="3.4.1: models that proxy masks are made from"
     )
+    added: FineTuning = Field(
+        FineTuning(), description="ours: the objectives of rslib.training.added"
+    )
 
     @model_validator(mode="after")
     def _starts_lead_to_a_beginning(self) -> Training:
@@ -435,6 +447,13 @@ class CombinationStudy(_Section):
         description="4.6: both at once, alignment of a robust model, and the other order; a name, "
         "then what differs from its training's settings",
     )
+    neither: str = Field(
+        "resnet18-aligned@beta=0.0",
+        description="4.6: the corner of the comparison that is neither robust nor aligned",
+    )
+    aligned: str = Field("resnet18-aligned", description="4.6: the corner that is aligned only")
+    robust: str = Field("resnet18-adversarial", description="4.6: the corner that is robust only")
+    both: str = Field("resnet18-robust_aligned", description="4.6: the corner that is both")
 
 
 class Reliability(_Section):

@@ -171,6 +171,7 @@ def test_names_say_where_sizes_differ(run, tmp_path):
         "trades": "TRADES",
         "noise": "Gaussian noise",
         "aligned": "Aligned",
+        "robust_aligned": "Adversarial and aligned",
         "teacher": "Teacher",
     }
 
