@@ -88,12 +88,43 @@ def test_claims_against_the_tables():
 
 
 def test_claims_point_at_numbers_that_exist():
-    assert len(paper.CLAIMS) == 15
     for name, claim in paper.CLAIMS.items():
         assert claim.name == name
         for table, row, column in claim.tables:
             assert paper.value(table, row, column).row in claim.models
-        assert (claim.value is None) == (claim.relation == "compares")
+        numbered = claim.relation not in ("compares", "alike", "untestable")
+        assert (claim.value is not None) == numbered
+        assert bool(claim.why) == (claim.relation == "untestable")
+
+
+def test_every_section_that_claims_something_has_claims_and_they_stand_in_order():
+    found = [paper.section_of(claim.section) for claim in paper.CLAIMS.values()]
+    assert list(dict.fromkeys(found)) == list(paper.SECTIONS)
+    assert found == sorted(found, key=list(paper.SECTIONS).index)
+    for claim in paper.CLAIMS.values():
+        assert claim.section not in claim.also
+
+
+def test_the_conclusions_findings_all_have_claims():
+    stated = [c.statement[:2] for c in paper.CLAIMS.values() if c.section == "6"]
+    assert {each for each in stated if each[1] == "."} == {f"{k}." for k in range(1, 7)}
+
+
+@pytest.mark.parametrize("name", [n for n, c in paper.CLAIMS.items() if c.relation == "differs"])
+def test_claimed_differences_have_the_sign_of_the_tables(name):
+    """A claim that two columns differ is not typed with the wrong sign."""
+    claim = paper.CLAIMS[name]
+    numbers = [number(*cell) for cell in claim.tables]
+    if len(numbers) != 2:
+        return
+    if claim.neutral:
+        assert claim.value == pytest.approx(numbers[1] / numbers[0], abs=0.0005)
+        return
+    first_less_second = name.endswith(("gap", "accuracy_order", "robustness_order"))
+    gap = (numbers[0] - numbers[1]) * (1 if first_less_second else -1)
+    assert gap * claim.value > 0
+    if claim.unit in ("points", "ratio"):
+        assert abs(gap - claim.value) <= 0.5
 
 
 def test_lookups_that_miss_name_the_nearest():

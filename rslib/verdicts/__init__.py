@@ -1,0 +1,21 @@
+"""What a run says of the paper: every number and claim, ours beside it, and a verdict by a rule.
+
+``rules`` is the rule with its tolerances, ``protocol`` what a run did otherwise than the paper,
+``evidence`` our number for each claim from stored records, and ``table`` puts them together::
+
+    frame = verdicts.table(run)
+    verdicts.counts(frame)  # {"reproduced": 3, ...}
+    verdicts.show(frame, "6")  # the conclusion's claims
+"""
+
+from rslib.verdicts.judging import counts as counts
+from rslib.verdicts.judging import counts_by_group as counts_by_group
+from rslib.verdicts.judging import judge_all as judge_all
+from rslib.verdicts.judging import load as load
+from rslib.verdicts.judging import table as table
+from rslib.verdicts.judging import values as values
+from rslib.verdicts.listing import show as show
+from rslib.verdicts.listing import show_arithmetic as show_arithmetic
+from rslib.verdicts.protocol import Protocol as Protocol
+from rslib.verdicts.protocol import departures as departures
+from rslib.verdicts.rules import Verdict as Verdict

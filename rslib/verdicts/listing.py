@@ -1,0 +1,170 @@
+"""Verdicts as a notebook or a terminal shows them: one entry a claim, which folds on a phone.
+
+Each entry holds the claim, the paper's number above ours, and the verdict with its reason, side by
+side where there is room and below one another where there is not.
+"""
+
+from __future__ import annotations
+
+import html
+import itertools
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rslib import _numbers, paper
+from rslib.paper import Check
+from rslib.verdicts.judging import number_text
+from rslib.verdicts.rules import Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLORS = {
+    Verdict.REPRODUCED: "#009E73",
+    Verdict.REACHED: "#56B4E9",
+    Verdict.DIRECTION: "#0072B2",
+    Verdict.FAILED: "#D55E00",
+    Verdict.INCOMPARABLE: "#999999",
+    Verdict.UNTESTABLE: "#CCCCCC",
+}
+"""Okabe and Ito's, which color-blind readers can tell apart; the verdict is always written, too."""
+
+_AGREES, _CONTRADICTS = "agrees", "contradicts itself"
+# Colors of text and page are left to the theme.
+_LIST = "list-style:none;margin:0;padding:0;font-size:.85em;line-height:1.35"
+_ENTRY = (
+    "display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,13em),1fr));gap:2px 12px;"
+    "padding:5px 0 5px 8px;margin:0;border-bottom:1px solid rgba(128,128,128,.35);"
+    "border-left:4px solid {color};font-variant-numeric:tabular-nums;overflow-wrap:anywhere"
+)
+_SMALL = "font-size:.9em"
+_JOINED = "&nbsp;"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One claim as it is shown.
+
+    Attributes:
+        statement: what is claimed.
+        numbers: what is said of it, (who, what, on how many images), line by line.
+        verdict: in words.
+        why: the reason.
+        color: of the bar at its side.
+    """
+
+    statement: str
+    numbers: tuple[tuple[str, str, str], ...]
+    verdict: str
+    why: str
+    color: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Entries ready to display."""
+
+    caption: str
+    entries: tuple[Entry, ...]
+
+    def _repr_html_(self) -> str:
+        shown = "".join(map(_entry, self.entries))
+        return (
+            f'<p style="margin:0 0 6px;font-size:.85em">{html.escape(self.caption)}</p>'
+            f'<ul class="rslib-verdicts" style="{_LIST}">{shown}</ul>'
+        )
+
+    def __repr__(self) -> str:
+        blocks = [textwrap.fill(self.caption, 100)]
+        for each in self.entries:
+            numbers = [f"  {who}: {what}{n}" for who, what, n in each.numbers]
+            blocks.append("\n".join([each.statement, *numbers, f"  {each.verdict}: {each.why}"]))
+        return "\n\n".join(blocks)
+
+
+def show(frame: pd.DataFrame, *groups: str) -> Listing:
+    """The verdicts on one table or section of the paper, or several.
+
+    Args:
+        frame: from :func:`rslib.verdicts.table`.
+        groups: ``"table1"`` to ``"table5"``, or a key of :data:`rslib.paper.SECTIONS`.
+
+    Raises:
+        ValueError: there is no such group in the frame.
+    """
+    known = list(dict.fromkeys(frame["group"]))
+    for group in groups:
+        if group not in known:
+            raise ValueError(f"no group {group!r} among the verdicts; there are: {known}")
+    chosen = frame[frame["group"].isin(groups)]
+    entries = []
+    for _, rows in chosen.groupby("model", sort=False):
+        cells = rows.to_dict("records")
+        first, verdict = cells[0], Verdict(cells[0]["verdict"])
+        numbers = [] if first["claimed"] == _numbers.NONE else [("paper", first["claimed"], "")]
+        for cell in cells:
+            if not _numbers.missing(cell["ours"]):
+                counted = "" if _numbers.missing(cell["n"]) else f" (n = {cell['n']:,})"
+                who = f"ours, {cell['label']}" if cell["label"] else "ours"
+                numbers.append((who, number_text(cell), counted))
+        entries.append(
+            Entry(first["statement"], tuple(numbers), verdict, first["why"], COLORS[verdict])
+        )
+    names = " and ".join(map(group_label, groups))
+    return Listing(f"{names}. {_sentence(frame.attrs['stamp'])}.", tuple(entries))
+
+
+def show_arithmetic(checks: Sequence[Check]) -> Listing:
+    """The checks of the paper's internal arithmetic.
+
+    Args:
+        checks: from :func:`rslib.paper.arithmetic`.
+    """
+    entries = [
+        Entry(
+            f"{each.statement} [{each.section}]",
+            (("printed", each.printed, ""), ("follows", each.follows, "")),
+            _AGREES if each.agrees else _CONTRADICTS,
+            each.consequence,
+            COLORS[Verdict.REPRODUCED if each.agrees else Verdict.FAILED],
+        )
+        for each in checks
+    ]
+    return Listing("From the paper's own numbers; nothing here is measured.", tuple(entries))
+
+
+def group_label(group: str) -> str:
+    """A table's or section's name, such as ``Table 2`` or ``4.5 Distribution shift``."""
+    if group in paper.TABLES:
+        return paper.TABLES[group].label
+    title = paper.SECTIONS[group]
+    return title if group == "abstract" else f"{group} {title}"
+
+
+def _line(who: str, what: str, counted: str) -> str:
+    tag = "i" if who in ("paper", "printed") else "b"
+    measured = who == "paper" or who.startswith("ours")
+    shown, counted = html.escape(what), html.escape(counted)
+    if measured:
+        # A number stays on one line with its interval.
+        shown, counted = shown.replace(" ", _JOINED), counted.strip().replace(" ", _JOINED)
+    return (
+        f'<span style="{_SMALL}">{html.escape(who)}</span> <{tag}>{shown}</{tag}>'
+        f' <span style="{_SMALL}">{counted}</span>'
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _entry(each: Entry) -> str:
+    numbers = "<br>".join(itertools.starmap(_line, each.numbers))
+    why = f'<br><span style="{_SMALL}">{html.escape(each.why)}</span>' * bool(each.why)
+    return (
+        f'<li style="{_ENTRY.format(color=each.color)}">'
+        f"<span>{html.escape(each.statement)}</span><span>{numbers}</span>"
+        f"<span><b>{html.escape(each.verdict)}</b>{why}</span></li>"
+    )

@@ -1,0 +1,169 @@
+"""Reading a run's records for the verdicts: nothing is computed, a missing one is no error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rslib import explaining, masking
+from rslib.corruption_tables import REFERENCE
+from rslib.corruptions.outcomes import Outcomes
+from rslib.estimates import on_images
+from rslib.records import RecordError
+from rslib.training.plan import plan
+from rslib.verdicts.measures import Shift
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rslib.run import Run
+
+
+class Unmeasured(Exception):
+    """A record or a model that a claim needs has not been made in this run."""
+
+
+class Reader:
+    """A run's records, each read once, with a note of what was used.
+
+    Args:
+        run: whose records and models' summaries are read.
+
+    Attributes:
+        used: the (model, evaluation) pairs read since :meth:`start`, in order; a model's own
+            summary counts as its ``"training"``.
+        sources: metadata of everything read so far, by the same pairs.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.confidence = run.settings.evaluation.confidence
+        self.used: dict[tuple[str, str], None] = {}
+        self.sources: dict[tuple[str, str], dict[str, Any]] = {}
+        self._records: dict[tuple[str, str], pd.DataFrame] = {}
+        self._outcomes: dict[str, Outcomes] = {}
+
+    def start(self) -> None:
+        """Forget what was used, before the next number."""
+        self.used = {}
+
+    def trained(self, name: str) -> bool:
+        """Whether there is such a model in this run: one may be asked for that no run has."""
+        try:
+            plan(self.run.settings, name)
+            self.run.summary(name)
+        except (RecordError, ValueError):
+            return False
+        return True
+
+    def summary(self, name: str) -> dict[str, Any]:
+        """What is known of a trained model.
+
+        Raises:
+            Unmeasured: it was not trained.
+        """
+        if not self.trained(name):
+            raise Unmeasured(name)
+        found = self.run.summary(name)
+        self._note(name, "training", found)
+        return found
+
+    def has(self, name: str, evaluated: str) -> bool:
+        """Whether a record is there."""
+        if not self.trained(name):
+            return False
+        try:
+            return self.run.has_record(name, evaluated)
+        except RecordError:  # something it depends on, such as the teacher of its masks
+            return False
+
+    def record(self, name: str, evaluated: str) -> pd.DataFrame:
+        """A per-image record.
+
+        Raises:
+            Unmeasured: it was not made.
+        """
+        if not self.has(name, evaluated):
+            raise Unmeasured(f"{name}: {evaluated}")
+        key = (name, evaluated)
+        if key not in self._records:
+            self._records[key] = self.run.record(name, evaluated)
+        self._note(name, evaluated, self._records[key].attrs)
+        return self._records[key]
+
+    def clean(self, name: str) -> pd.DataFrame:
+        """Right or wrong on all clean test images, which the saliency record holds as well.
+
+        Raises:
+            Unmeasured: neither record was made.
+        """
+        return self.record(name, "clean" if self.has(name, "clean") else "saliency")
+
+    def together(
+        self, names: Sequence[str], evaluated: str, column: str = "correct"
+    ) -> list[np.ndarray]:
+        """A column of several models' records, on the images of the first, (n,) each.
+
+        Raises:
+            Unmeasured: a record was not made.
+        """
+        first, *others = (
+            self.clean(name) if evaluated == "clean" else self.record(name, evaluated)
+            for name in names
+        )
+        joined = [first, *(on_images(each, first["image"]) for each in others)]
+        return [each[column].to_numpy() for each in joined]
+
+    @property
+    def generated(self) -> bool:
+        """Whether corrupted images that were used are not the official ones."""
+        used = (self.sources[key].get("corrupted", {}) for key in self.used)
+        return any(about.get("origin", "official") != "official" for about in used)
+
+    @property
+    def masks(self) -> str:
+        """The source of the masks that models are aligned to."""
+        return explaining.main(self.run)
+
+    @property
+    def sources_of_masks(self) -> tuple[str, ...]:
+        """All sources of masks that overlap is measured with."""
+        return masking.available(self.run)
+
+    def priors(self) -> pd.DataFrame:
+        """What is known of the masks of the test images.
+
+        Raises:
+            Unmeasured: it was not made.
+        """
+        try:
+            found = masking.read_priors(self.run)
+        except RecordError:
+            raise Unmeasured("masks") from None
+        self.sources["masks", "priors"] = found.attrs
+        return found
+
+    def outcomes(self, name: str) -> Outcomes:
+        """A model's outcomes under corruptions.
+
+        Raises:
+            Unmeasured: a record was not made.
+        """
+        found = self.record(name, "corruptions"), self.clean(name)
+        if name not in self._outcomes:
+            self._outcomes[name] = Outcomes.from_records(*found)
+        return self._outcomes[name]
+
+    def shift(self, *names: str) -> Shift:
+        """Several models' corruption errors relative to the reference.
+
+        Raises:
+            Unmeasured: a record was not made.
+        """
+        return Shift({name: self.outcomes(name) for name in names}, self.outcomes(REFERENCE))
+
+    def _note(self, name: str, evaluated: str, about: dict[str, Any]) -> None:
+        self.used[name, evaluated] = None
+        self.sources[name, evaluated] = about

@@ -1,0 +1,316 @@
+"""The rule by which claims of the paper are judged, and its tolerances.
+
+It is stated here once, as functions of the claimed number, our estimate and what the run did
+otherwise; it knows no result. What decides, in this order:
+
+1. A claim in which nothing measurable is said is *not testable as stated*.
+2. A claim about CIFAR-10 is *not comparable* with another data set, nor with what was not measured.
+3. A number stands for the networks and the attack it was measured with: with networks of another
+   size, or another threat model, it is *not comparable*. So is one whose scale the paper does not
+   publish: overlap with its masks, errors relative to its reference, hours on its hardware.
+4. Otherwise a number agrees within the tolerance of its unit. It is *reproduced* if nothing differs
+   from the paper's protocol, and *reached with another recipe* if training or the number of images
+   does; then a number that is better than the paper's is reached too. If it does not agree, it is
+   *not reproduced*.
+5. A bound, a comparison and a number at the end of its scale (0 %, 100 %) are about any networks.
+   They hold if the whole interval is on the claimed side. Under the paper's protocol that is
+   *reproduced*, with its architectures *reached with another recipe*, and else *the same
+   direction*. If they do not hold, or the interval cannot tell, they are *not reproduced*.
+6. A difference of claimed size is first a comparison, and one of its order: it must be at least a
+   quarter of what is claimed, or else a significant trifle would pass for an effect. Only if its
+   size agrees as well is it more than *the same direction*.
+7. "No difference" holds if the whole interval lies within the tolerance of a point either way, and
+   fails if the interval lies wholly beyond zero and the estimate beyond the tolerance. Between the
+   two, there are too few images to tell: *not comparable*.
+
+A claim with several parts (two architectures, two controls) gets the weakest part's verdict. Parts
+that differ in their masks alone are not several claims but one that was measured several times: if
+the sources of masks disagree on whether it holds, it is the masks that decide, and it is *not
+comparable*.
+Intervals are over images, for one seed and at the level of the run, each by itself: of forty true
+"no differences" about two will seem to be there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rslib import _numbers
+from rslib.estimates import Estimate
+from rslib.paper.statement import Relation, Scale
+from rslib.verdicts.protocol import Protocol
+
+
+class Verdict(StrEnum):
+    """What a claim comes to; from the best to the least that can be said."""
+
+    REPRODUCED = "reproduced"
+    REACHED = "reached with another recipe"
+    DIRECTION = "same direction"
+    FAILED = "not reproduced"
+    INCOMPARABLE = "not comparable"
+    UNTESTABLE = "not testable as stated"
+
+
+TOLERANCE = {"%": 1.0, "points": 1.0, "": 0.01, "count": 0.0}
+"""How far two numbers may lie apart and agree, beyond the rounding of the printed one.
+
+A point of accuracy: the interval of an accuracy near 50 % on the 10,000 test images reaches one
+point either way, and another seed moves clean accuracy by some tenths and accuracy under PGD by
+about half a point. A hundredth of a plain number: what another seed, or another count of bins,
+which the paper does not state, does to a calibration error. A count is exact.
+"""
+
+RELATIVE_TOLERANCE = 0.05
+"""The same for quotients (unit ``ratio``), as a share of the claimed one."""
+
+WIDEST = 3.0
+"""An interval agrees with a number it contains unless it is wider than so many tolerances."""
+
+SHARE = 0.25
+"""A difference is of the claimed order if it is at least this share of it."""
+
+UNPUBLISHED = {
+    "masks": "the paper's masks are unpublished",
+    "reference": "the paper's reference errors are unpublished",
+    "hardware": "the paper's hardware is unstated",
+}
+"""Why a number has no scale to compare on."""
+
+
+@dataclass(frozen=True)
+class Asserted:
+    """What is claimed, as far as the rule is concerned.
+
+    Attributes:
+        relation: how our number must stand to ``value``; see
+            :data:`rslib.paper.statement.Relation`.
+        value: the number claimed, None where there is none.
+        unit: of ``value`` and of our estimates.
+        rounding: half a unit of the printed number's last digit.
+        scale: what the number's size depends on and the paper does not publish.
+        sized: whether it speaks of networks of the paper's size alone.
+        better: 1 if a higher number is better, -1 if a lower one is, 0 if neither.
+        why: of an untestable claim, why it is.
+        neutral: the value that would mean no difference: 0, or 1 for a quotient.
+    """
+
+    relation: Relation
+    value: float | None
+    unit: str
+    rounding: float = 0.0
+    scale: Scale = ""
+    sized: bool = False
+    better: int = 0
+    why: str = ""
+    neutral: float = 0.0
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """A verdict and its reason in one line."""
+
+    verdict: Verdict
+    why: str
+
+
+_ORDER = (
+    Verdict.FAILED,
+    Verdict.INCOMPARABLE,
+    Verdict.UNTESTABLE,
+    Verdict.DIRECTION,
+    Verdict.REACHED,
+    Verdict.REPRODUCED,
+)
+
+
+def combine(parts: Iterable[tuple[str, Judgment]]) -> Judgment:
+    """The judgment of a claim from those of its parts.
+
+    Args:
+        parts: what each is about, and its judgment, at least one. Parts that are about the same
+            thing were measured with different masks.
+
+    Returns:
+        The least favorable, the first of equals, and what it is about where the parts differ.
+    """
+    things: dict[str, list[Judgment]] = {}
+    for about, judgment in parts:
+        things.setdefault(about, []).append(judgment)
+    whole = {about: _on_all_masks(judgments) for about, judgments in things.items()}
+    about, least = min(whole.items(), key=lambda each: _ORDER.index(each[1].verdict))
+    if len({each.verdict for each in whole.values()}) == 1:
+        return least
+    return Judgment(least.verdict, f"{about}: {least.why}")
+
+
+def _on_all_masks(judgments: Sequence[Judgment]) -> Judgment:
+    least = min(judgments, key=lambda each: _ORDER.index(each.verdict))
+    if least.verdict is Verdict.FAILED and any(each.verdict != least.verdict for each in judgments):
+        return Judgment(Verdict.INCOMPARABLE, "the sources of masks disagree")
+    return least
+
+
+def judge(claimed: Asserted, ours: Estimate | None, protocol: Protocol) -> Judgment:
+    """Judge one claim by one estimate.
+
+    Args:
+        claimed: what the paper says.
+        ours: our number, in the same unit; for ``compares`` and ``differs`` the difference, signed
+            as claimed where no number is. None if it was not measured.
+        protocol: what the run did otherwise.
+    """
+    if claimed.relation == "untestable":
+        return Judgment(Verdict.UNTESTABLE, claimed.why)
+    if protocol.data:
+        return Judgment(Verdict.INCOMPARABLE, f"measured on {protocol.data}, not CIFAR-10")
+    if ours is None or math.isnan(ours.value):
+        return Judgment(Verdict.INCOMPARABLE, "not measured in this run")
+    if claimed.sized and protocol.sizes:
+        return Judgment(
+            Verdict.INCOMPARABLE, "speaks of the networks as described (other networks)"
+        )
+    match claimed.relation:
+        case "about":
+            return _number(claimed, ours, protocol)
+        case "differs":
+            return _difference(claimed, ours, protocol)
+        case "alike":
+            return _alike(claimed, ours, protocol)
+        case "nearly":
+            return _statement(_near(claimed, ours), "within 1 point of it", protocol)
+        case "compares":
+            return _statement(_beyond(ours, 0.0, 1), "the interval is beyond zero", protocol)
+    if claimed.scale:
+        return Judgment(Verdict.INCOMPARABLE, UNPUBLISHED[claimed.scale])
+    side = 1 if claimed.relation == "above" else -1
+    return _statement(_beyond(ours, _value(claimed), side), "the bound holds", protocol)
+
+
+def agree(claimed: Asserted, ours: Estimate) -> bool:
+    """Whether our number is the paper's, within the tolerance of the unit.
+
+    It is, if the two lie no further apart than the tolerance and the rounding of the printed one,
+    or if our interval contains the paper's and is not too wide to exclude anything
+    (:data:`WIDEST`).
+    """
+    value, allowed = _value(claimed), _tolerance(claimed)
+    if abs(ours.value - value) <= allowed + claimed.rounding + 1e-9:
+        return True
+    if ours.low is None or ours.high is None:
+        return False
+    narrow = ours.high - ours.low <= 2 * WIDEST * allowed
+    return narrow and ours.low <= value <= ours.high
+
+
+def _number(claimed: Asserted, ours: Estimate, protocol: Protocol) -> Judgment:
+    if claimed.scale:
+        return Judgment(Verdict.INCOMPARABLE, UNPUBLISHED[claimed.scale])
+    if protocol.sizes or protocol.threat:
+        return Judgment(Verdict.INCOMPARABLE, f"measured with {protocol.brief}")
+    gap = ours.value - _value(claimed)
+    if agree(claimed, ours):
+        return Judgment(_best(protocol), _because("agrees within the tolerance", protocol))
+    told = f"off by {_signed(gap, claimed.unit)}"
+    if claimed.better and gap * claimed.better > 0 and protocol.differs:
+        return Judgment(Verdict.REACHED, _because(f"better: {told}", protocol))
+    return Judgment(Verdict.FAILED, _because(told, protocol))
+
+
+def _difference(claimed: Asserted, ours: Estimate, protocol: Protocol) -> Judgment:
+    value, neutral = _value(claimed), claimed.neutral
+    holds = _beyond(ours, neutral, 1 if value > neutral else -1)
+    if not holds.yes:
+        return Judgment(Verdict.FAILED, _because(holds.why, protocol))
+    share = (ours.value - neutral) / (value - neutral)
+    if share < SHARE:
+        told = f"the claimed sign, but {share:.2g} times the size"
+        return Judgment(Verdict.FAILED, _because(told, protocol))
+    if claimed.scale:
+        told = f"{UNPUBLISHED[claimed.scale]}, so sizes do not compare"
+        return Judgment(Verdict.DIRECTION, _because(told, protocol))
+    if protocol.sizes or protocol.threat or not agree(claimed, ours):
+        return Judgment(Verdict.DIRECTION, _because(f"{share:.2g} times the size", protocol))
+    return Judgment(_best(protocol), _because("agrees within the tolerance", protocol))
+
+
+def _alike(claimed: Asserted, ours: Estimate, protocol: Protocol) -> Judgment:
+    margin = _tolerance(claimed)
+    low, high = _ends(ours)
+    within = f"within {margin:g} of no difference"
+    if -margin <= low and high <= margin:
+        return Judgment(_best(protocol), _because(within, protocol))
+    if (low > 0 or high < 0) and abs(ours.value) > margin:
+        return Judgment(Verdict.FAILED, _because("there is a difference", protocol))
+    told = f"too few images to tell: the interval is not {within}"
+    return Judgment(Verdict.INCOMPARABLE, _because(told, protocol))
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Whether a statement holds, and if not, why."""
+
+    yes: bool
+    why: str = ""
+
+
+def _beyond(ours: Estimate, value: float, side: int) -> _Held:
+    """Whether the whole interval lies above (side 1) or below (-1) a value."""
+    low, high = _ends(ours)
+    if (low > value) if side > 0 else (high < value):
+        return _Held(True)
+    if low <= value <= high:
+        return _Held(False, f"the interval holds {value:g}")
+    return _Held(False, "clearly on the other side")
+
+
+def _near(claimed: Asserted, ours: Estimate) -> _Held:
+    low, high = _ends(ours)
+    far = max(abs(low - _value(claimed)), abs(high - _value(claimed)))
+    if far <= _tolerance(claimed) + 1e-9:
+        return _Held(True)
+    return _Held(False, f"the interval reaches {far:.1f} points away from it")
+
+
+def _statement(held: _Held, said: str, protocol: Protocol) -> Judgment:
+    if held.yes:
+        return Judgment(_best(protocol), _because(said, protocol))
+    return Judgment(Verdict.FAILED, _because(held.why, protocol))
+
+
+def _best(protocol: Protocol) -> Verdict:
+    """The most that can be said with what the run did otherwise."""
+    if protocol.sizes or protocol.threat:
+        return Verdict.DIRECTION
+    return Verdict.REACHED if protocol.differs else Verdict.REPRODUCED
+
+
+def _because(told: str, protocol: Protocol) -> str:
+    return f"{told} ({protocol.brief})" if protocol.differs else told
+
+
+def _tolerance(claimed: Asserted) -> float:
+    if claimed.unit == "ratio":
+        return RELATIVE_TOLERANCE * abs(_value(claimed))
+    return TOLERANCE[claimed.unit]
+
+
+def _value(claimed: Asserted) -> float:
+    if claimed.value is None:
+        raise ValueError(f"a claim with relation {claimed.relation!r} needs a number")
+    return claimed.value
+
+
+def _ends(ours: Estimate) -> tuple[float, float]:
+    """The interval; the number itself where it has none."""
+    if ours.low is None or ours.high is None:
+        return ours.value, ours.value
+    return ours.low, ours.high
+
+
+def _signed(gap: float, unit: str) -> str:
+    text = _numbers.written(abs(gap), "%" if unit == "points" else unit)
+    return f"{_numbers.MINUS if gap < 0 else '+'}{text}"
