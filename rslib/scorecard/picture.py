@@ -1,0 +1,126 @@
+"""A scorecard as a picture: every axis in a panel, the scored model above the book's own."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rslib import _style, labels
+from rslib._style import GREY
+from rslib.scorecard.card import Axis, Measure, Scorecard
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_PLACES = [
+    ["clean", "fgsm", "pgd", "autoattack"],
+    ["ece", "corruptions", "saliency", "reliability"],
+]
+_HEADS = {
+    "clean": "Clean accuracy (%)",
+    "fgsm": "FGSM (%)",
+    "pgd": "PGD (%)",
+    "autoattack": "AutoAttack (%)",
+    "ece": "ECE (lower is better)",
+    "corruptions": "Corruption error (%)",
+    "saliency": "Saliency IoU",
+    "reliability": "Verdict",
+}
+_LONGEST = 24
+_OURS = {"color": "black", "marker": "D", "markersize": 6}
+
+
+@_style.styled
+def draw(card: Scorecard) -> Figure:
+    """Every axis with its interval, the book's models below, and what guessing would score.
+
+    Args:
+        card: the scorecard; nothing else is read.
+    """
+    peers = {each.model: each.label for axis in card.axes for each in axis.compared}
+    rows = [None, *peers]
+    height = 2 * (0.75 + 0.2 * len(rows))
+    figure, axes = _style.canvas(_PLACES, height=height, footer=_footer(card))
+    for name, place in axes.items():
+        place.set_title(_HEADS[name], fontsize=9)
+        if name == "reliability":
+            _verdict(place, card)
+        else:
+            _panel(place, card.axis(name), rows)
+        if name in {"clean", "ece"}:
+            names = [_plain(card.name), *(_plain(label) for label in peers.values())]
+            place.set_yticks(range(len(rows)), names)
+            place.get_yticklabels()[0].set_fontweight("bold")
+    return figure
+
+
+def _panel(place: Axes, axis: Axis, rows: list[str | None]) -> None:
+    place.set_ylim(len(rows) - 0.4, -0.6)
+    place.set_yticks(range(len(rows)), [])
+    place.grid(axis="x")
+    if axis.result is None:
+        place.set_xticks([])
+        place.text(0.5, 0.5, _wrapped(f"not available: {axis.reason}"), ha="center", va="center",
+                   fontsize=7.5, color=GREY, transform=place.transAxes)  # fmt: skip
+        return
+    found = {None: axis.result} | {each.model: each.measure for each in axis.compared}
+    for row, name in enumerate(rows):
+        if name in found:
+            look = _OURS if name is None else _look(name)
+            place.errorbar(found[name].value, row, xerr=_reach(found[name]), linestyle="", **look)
+    if axis.chance is not None:
+        place.axvline(axis.chance, color=GREY, linestyle=":", linewidth=1.2)
+    ends = [each.high or each.value for each in found.values()]
+    top = 100 if axis.unit == "%" else 1.1 * max(*ends, axis.chance or 0, 0.01)
+    place.set_xlim(-0.03 * top, 1.03 * top)
+
+
+def _verdict(place: Axes, card: Scorecard) -> None:
+    verdict = card.reliability
+    place.axis("off")
+    if verdict.passed is None:
+        said = f"not available: {verdict.reason}"
+    elif verdict.passed:
+        said = f"Nothing suspicious in {len(verdict.checks)} checks on {verdict.n} images."
+    else:
+        said = (
+            f"FLAGGED: {', '.join(verdict.failed)}. The numbers under attack are not to be trusted."
+        )
+    weight = "bold" if verdict.passed is False else "normal"
+    place.text(0, 0.95, _wrapped(said), ha="left", va="top", fontsize=8, fontweight=weight,
+               transform=place.transAxes)  # fmt: skip
+
+
+def _look(name: str) -> dict[str, Any]:
+    return {"color": _style.color(name), "marker": _style.marker(name)}
+
+
+def _reach(measure: Measure) -> np.ndarray | None:
+    if measure.low is None or measure.high is None:
+        return None
+    ends = [[measure.value - measure.low], [measure.high - measure.value]]
+    return np.maximum(0.0, ends)
+
+
+def _footer(card: Scorecard) -> str:
+    counts = sorted({axis.result.n for axis in card.axes if axis.result and axis.result.n})
+    images = " to ".join(f"{n:,}" for n in dict.fromkeys([counts[0], counts[-1]])) if counts else ""
+    stamp = (
+        f"profile {card.profile}; {labels.DATASETS.get(card.data.name, card.data.name)}; "
+        f"{card.provenance['device']}; n = {images} test images; seed {card.seed}"
+    )
+    return f"{stamp}\nBars: {card.confidence:.0%} intervals over images. Dotted: chance."
+
+
+def _plain(name: str) -> str:
+    """A name that fits, in which nothing is read as a formula."""
+    short = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+    return short.replace("$", r"\$")
+
+
+def _wrapped(text: str) -> str:
+    lines = textwrap.wrap(text, 26, max_lines=9, placeholder=" …")
+    return "\n".join(lines).replace("$", r"\$")

@@ -1,0 +1,336 @@
+"""What a budget buys: how many images each axis gets, settled and told before anything starts.
+
+The model is timed on a few images, which also show how many it gets right and how many of those
+withstand a short attack: attacks spend their time on the images that are still right. Seconds are
+estimates from these, rather too long than too short for models that break easily.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from rslib.attacks import run_pgd
+from rslib.corruptions import NAMES, SEVERITIES, corrupt
+from rslib.data import Batches, Dataset, balanced_subset
+from rslib.schema import Settings
+from rslib.scorecard.card import Plan, PlannedAxis, ScorecardError
+
+PLANNED = ("clean", "fgsm", "pgd", "autoattack", "corruptions", "saliency", "reliability")
+"""The axes that images are given to; calibration comes with the clean ones."""
+
+LADDER = (50, 100, 250, 500, 1000, 2000, 5000, 10000)
+"""Numbers of images that an axis may be shrunk to; below the first it is left out instead."""
+
+# What is given up first where even the fewest images take too long: the dearest by its worth.
+LEAVING = ("autoattack", "corruptions", "reliability", "saliency", "pgd", "fgsm")
+
+_PILOT = 50
+_TITLES = {
+    "clean": "clean, ECE",
+    "fgsm": "FGSM",
+    "pgd": "PGD",
+    "autoattack": "AutoAttack",
+    "corruptions": "corruptions",
+    "saliency": "saliency overlap",
+    "reliability": "reliability verdict",
+}
+_PILOT_STEPS = 5
+# Of rslib.attacks.reliability: PGD's steps, and the most images that one check attacks again.
+_CHECK_STEPS, _EXAMINED = 20, 64
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a few images tell of a model; seconds are of one image.
+
+    Attributes:
+        forward: a forward pass.
+        gradient: a forward and a backward pass.
+        corrupting: making all 95 corrupted versions.
+        explaining: a saliency map and its overlap with a mask; 0 where there are none.
+        right: the share of images that it gets right.
+        robust: the share that it still gets right after a short attack.
+        images: how many images that was measured on.
+        seconds: how long measuring took.
+    """
+
+    forward: float
+    gradient: float
+    corrupting: float
+    explaining: float
+    right: float
+    robust: float
+    images: int
+    seconds: float
+
+
+def measure_speed(
+    model: nn.Module,
+    dataset: Dataset,
+    settings: Settings,
+    device: torch.device,
+    explain: Callable[[Dataset], object] | None = None,
+) -> Speed:
+    """Time a model on a few images of a data set.
+
+    Args:
+        model: on the device, in eval mode.
+        dataset: the images that are to be scored.
+        settings: whose PGD budget the short attack has.
+        device: where to compute.
+        explain: makes the saliency axis of some images, where there can be one.
+    """
+    started = time.perf_counter()
+    few = balanced_subset(dataset, min(_PILOT, len(dataset)))
+    (batch,) = Batches(few, len(few), device=device, channels_last=True)
+
+    def forward() -> torch.Tensor:
+        with torch.no_grad():
+            return model(batch.x)
+
+    def backward() -> None:
+        point = batch.x.clone().requires_grad_()
+        torch.autograd.grad(model(point).sum(), point)
+
+    right = robust = forward().argmax(1) == batch.y
+    once = _seconds(forward, device, len(few))
+    gradient = 3 * once
+    # A model that has no gradients is told so by the axes that need them.
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):
+        eps = settings.pgd.eps_unit
+        robust = ~run_pgd(
+            model, batch.x, batch.y, eps=eps, step_size=2 * eps / _PILOT_STEPS,
+            num_steps=_PILOT_STEPS, norm=settings.pgd.norm, random_start=False,
+        ).fooled  # fmt: skip
+        gradient = _seconds(backward, device, len(few))
+    part = few.images.to(device)
+    corrupt(part[:1], NAMES[0], SEVERITIES[0], seed=0)
+    corrupting = _seconds(
+        lambda: [corrupt(part, name, 3, seed=0) for name in NAMES], device, len(few)
+    )
+    return Speed(
+        forward=once,
+        gradient=gradient,
+        corrupting=corrupting * len(SEVERITIES),
+        explaining=0.0 if explain is None else _seconds(lambda: explain(few), device, len(few)),
+        right=right.float().mean().item(),
+        robust=robust.float().mean().item(),
+        images=len(few),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def expected_seconds(axis: str, n: int, speed: Speed, settings: Settings) -> float:
+    """How long an axis takes on n images.
+
+    Counted in forward passes (f) and forward-and-backward passes (g) of one image. Attacks go on
+    with the images that are still right: of n, the shares ``right`` and ``robust``.
+    """
+    f, g, right, robust = speed.forward, speed.gradient, speed.right, speed.robust
+    match axis:
+        case "clean":
+            return n * f
+        case "fgsm":
+            return n * (g + 3 * f)
+        case "pgd":
+            chosen = settings.pgd
+            return n * (4 * f + right * chosen.restarts * (chosen.steps * g + f))
+        case "autoattack":
+            steps, queries = settings.autoattack.steps or 100, settings.autoattack.queries or 5000
+            # APGD-CE on what is right; nine targets of APGD and of FAB, and Square, on what it
+            # leaves.
+            rest = 9 * steps * g + 9 * steps * (g + f) + queries * f
+            return n * (6 * f + right * steps * g + robust * rest)
+        case "corruptions":
+            return n * (len(NAMES) * len(SEVERITIES) * f + speed.corrupting)
+        case "saliency":
+            return n * speed.explaining
+        case "reliability":
+            chosen = settings.reliability
+            doublings = max(0, math.ceil(math.log2(0.5 / settings.pgd.eps_unit)))
+            again = min(_EXAMINED, robust * n)
+            steps = chosen.strong_steps + 2 * _CHECK_STEPS
+            # Larger budgets break most images within a few steps.
+            attacks = right * n * _CHECK_STEPS * (1 + doublings / 4) * g
+            return attacks + again * (steps * g + chosen.queries * f) + n * (3 * g + 8 * f)
+    raise ValueError(f"no axis {axis!r}; there are: {', '.join(PLANNED)}")
+
+
+def wanted(settings: Settings, dataset: Dataset, n: int | None) -> dict[str, int]:
+    """How many images each axis asks for, before any budget.
+
+    Args:
+        settings: the profile's numbers.
+        dataset: no axis asks for more than it holds.
+        n: for every axis but the clean one, instead of the profile's; the verdict, for which one or
+            two hundred images are enough, never asks for more than the profile's.
+    """
+    found = {}
+    for axis in PLANNED:
+        profiles = getattr(getattr(settings, axis, None), "n", None) or len(dataset)
+        asked = profiles if n is None or axis == "clean" else n
+        found[axis] = min(asked, len(dataset), profiles if axis == "reliability" else asked)
+    return found
+
+
+def make(
+    settings: Settings,
+    dataset: Dataset,
+    speed: Speed,
+    *,
+    n: int | None = None,
+    minutes: float | None = None,
+    absent: Mapping[str, str] | None = None,
+) -> Plan:
+    """Settle how many images each axis gets.
+
+    To fit into minutes, the axis that takes longest goes down one step of :data:`LADDER`, again and
+    again; where all are at its foot, whole axes are left out, in the order of :data:`LEAVING`. The
+    clean axis always stays.
+
+    Args:
+        settings: the profile's.
+        dataset: the images.
+        speed: of the model.
+        n: images on every axis but the clean one; see :func:`wanted`.
+        minutes: how long measuring may take, the timing included.
+        absent: axes that cannot be measured, with the reason.
+
+    Raises:
+        ScorecardError: n or minutes is out of range, or both are given.
+    """
+    check_budget(n, minutes)
+    absent = dict(absent or {})
+    asked = wanted(settings, dataset, n)
+    chosen = {axis: 0 if axis in absent else asked[axis] for axis in PLANNED}
+
+    def cost(axis: str) -> float:
+        return expected_seconds(axis, chosen[axis], speed, settings) if chosen[axis] else 0.0
+
+    def total() -> float:
+        return sum(map(cost, PLANNED))
+
+    notes = dict(absent)
+    if minutes is not None:
+        room = 60 * minutes - speed.seconds
+        while total() > room:
+            tall = [axis for axis in PLANNED if chosen[axis] > LADDER[0]]
+            if not tall:
+                break
+            longest = max(tall, key=cost)
+            chosen[longest] = max(step for step in LADDER if step < chosen[longest])
+            notes[longest] = f"shrunk from {asked[longest]:,} to fit into {minutes:g} min"
+        for axis in LEAVING:
+            if total() <= room:
+                break
+            if chosen[axis]:
+                notes[axis] = (
+                    f"left out: {chosen[axis]} images take about {cost(axis):.0f} s, more than "
+                    f"{minutes:g} min leave; allow more minutes"
+                )
+                chosen[axis] = 0
+    budget = "the profile's numbers of images"
+    if n is not None:
+        budget = f"{n:,} images on every axis but the clean one"
+    if minutes is not None:
+        budget = f"{minutes:g} minutes"
+    return Plan(
+        budget=budget,
+        seconds=total(),
+        pilot_images=speed.images,
+        pilot_seconds=speed.seconds,
+        forward_seconds=speed.forward,
+        gradient_seconds=speed.gradient,
+        axes=[
+            PlannedAxis(
+                name=axis, wanted=asked[axis], n=chosen[axis], seconds=cost(axis),
+                note=notes.get(axis, ""),
+            )
+            for axis in PLANNED
+        ],
+    )  # fmt: skip
+
+
+def check_budget(n: int | None, minutes: float | None) -> None:
+    """Refuse a budget that cannot be meant.
+
+    Raises:
+        ScorecardError: n or minutes is out of range, or both are given.
+    """
+    if n is not None and minutes is not None:
+        raise ScorecardError("a budget is n (images) or minutes, not both: leave one out")
+    if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 10):
+        raise ScorecardError(f"n={n!r} must be a whole number of at least 10 images")
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise ScorecardError(f"minutes={minutes!r} must be above 0")
+
+
+def check_without(without: Collection[str]) -> dict[str, str]:
+    """The axes to be left out, each with that as its reason.
+
+    Raises:
+        ScorecardError: one of them is no axis that can be left out.
+    """
+    for axis in without:
+        if axis not in LEAVING:
+            raise ScorecardError(
+                f"{axis!r} cannot be left out; what can: {', '.join(LEAVING)} (the clean axis and "
+                "its calibration always stay)"
+            )
+    return dict.fromkeys(without, "left out, as asked for")
+
+
+def settings_for(settings: Settings, plan: Plan) -> Settings:
+    """The settings with the plan's numbers of images in them."""
+    sections = {}
+    for each in plan.axes:
+        section = getattr(settings, each.name, None)
+        if section is not None and each.n:
+            change = {"n": each.n}
+            if each.name == "autoattack":
+                # Which attack breaks what by itself is not on the card.
+                change["individual"] = False
+            sections[each.name] = section.model_copy(update=change)
+    return settings.model_copy(update=sections)
+
+
+def table(plan: Plan) -> str:
+    """A plan as lines of text."""
+    width = max(map(len, _TITLES.values()))
+    lines = [f"{'axis':<{width}}  images  expected"]
+    for each in plan.axes:
+        count, time_ = (f"{each.n:,}", f"{each.seconds:.0f} s") if each.n else ("–", "–")
+        lines.append(f"{_TITLES[each.name]:<{width}}  {count:>6}  {time_:>8}  {each.note}".rstrip())
+    lines.append(
+        f"budget: {plan.budget}; expected {_duration(plan.seconds)} after "
+        f"{plan.pilot_seconds:.0f} s of timing on {plan.pilot_images} images"
+    )
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def _seconds(work: Callable[[], object], device: torch.device, n: int) -> float:
+    """Seconds of one image, of work on n."""
+    _settle(device)
+    started = time.perf_counter()
+    work()
+    _settle(device)
+    return (time.perf_counter() - started) / n
+
+
+def _settle(device: torch.device) -> None:
+    """Wait for what a GPU still has to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

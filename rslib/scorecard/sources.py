@@ -1,0 +1,403 @@
+"""Where a model comes from: a module, timm, an import path, a file of weights, or the book itself.
+
+=============================  =====================================================================
+``timm:NAME``                  a model of timm, with random weights unless a file gives others
+``package.module:factory``     what a function or class of your own returns
+``FILE.safetensors``           weights, with the architecture they belong to
+``resnet18-adversarial``       a model that the run has trained
+=============================  =====================================================================
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import inspect
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from rslib import models, records
+from rslib.attacks.guard import checked_logits
+from rslib.models import BUILDERS, Normalize, eval_mode
+from rslib.records import RecordError
+from rslib.scorecard.weights import SourceError, fit, is_weights_file, read
+
+if TYPE_CHECKING:
+    from rslib.run import Run
+
+TIMM = "timm:"
+NORMALIZATIONS = {
+    "cifar10": (models.CIFAR10_MEAN, models.CIFAR10_STD),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+"""Means and standard deviations by the name of the data set."""
+
+_SIZE = 32
+# As in the reliability check of repeated logits.
+_SAME_LOGITS = 1e-3
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model ready to be scored, and where it came from.
+
+    Attributes:
+        model: images (B, 3, H, W) in [0, 1] to logits.
+        name: what it is called in files and on the page.
+        kind: ``"module"``, ``"timm"``, ``"import"``, ``"weights"`` or ``"book"``.
+        reference: what was asked for.
+        architecture: its class, or what the weights were put into.
+        normalization: what is done to images before the network, in words.
+        random_weights: whether it is known that nothing was trained.
+        known: its name in the run, if it is one of the book's.
+        file: the file of weights, if one was read.
+        notes: what a reader must know of how it was loaded.
+    """
+
+    model: nn.Module
+    name: str
+    kind: str
+    reference: str
+    architecture: str
+    normalization: str = "none added"
+    random_weights: bool = False
+    known: str | None = None
+    file: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Built:
+    """A network before weights are put into it."""
+
+    network: nn.Module
+    kind: str
+    random: bool = False
+    normalizes: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def load(
+    reference: str | Path | nn.Module,
+    *,
+    run: Run,
+    name: str | None = None,
+    architecture: str | None = None,
+    weights: str | Path | None = None,
+    folder: str | Path | None = None,
+    pretrained: bool = False,
+    allow_pickle: bool = False,
+    normalize: str | tuple[Sequence[float], Sequence[float]] | None = None,
+) -> Source:
+    """Find a model and make it ready.
+
+    Args:
+        reference: a module, or one of the forms that this module's text lists.
+        run: gives the number of classes, the sizes of the book's architectures, the seed of random
+            weights, and the book's own models.
+        name: what to call it; None derives one from the reference.
+        architecture: what a file of weights is put into: one of the book's (with the sizes of the
+            run's profile), ``timm:NAME`` or ``package.module:factory``.
+        weights: a file of weights to put into the reference.
+        folder: where an import path is looked for; None takes the current folder.
+        pretrained: whether timm fetches its own weights, which needs a network.
+        allow_pickle: whether a pickled file of weights may be read
+            (:func:`rslib.scorecard.weights.read`).
+        normalize: a name of :data:`NORMALIZATIONS`, or (mean, std) of three numbers each, put
+            before a network that expects normalized images.
+
+    Raises:
+        SourceError: it cannot be found, built or filled.
+    """
+    if isinstance(reference, nn.Module):
+        architecture = type(reference).__name__
+        found = Source(
+            reference, name or architecture, "module", f"a {architecture} in memory", architecture
+        )
+        return _normalized(found, normalize, normalizes=False)
+    text = str(reference)
+    if is_weights_file(text):
+        if weights is not None:
+            raise SourceError(f"two files of weights are given, {text} and {weights}: give one")
+        if architecture is None:
+            raise SourceError(
+                f"{text} holds weights alone: say what they belong to with --architecture, one of "
+                f"{', '.join(BUILDERS)}, timm:NAME or package.module:factory"
+            )
+        weights, into, kind = text, architecture, "weights"
+    else:
+        if architecture is not None:
+            raise SourceError(
+                f"an architecture ({architecture}) goes with a file of weights; {text} is none"
+            )
+        if _of_the_book(text):
+            return _trained(run, text, name, normalize, weights)
+        into, kind = text, None
+    built = _build(into, run, folder, pretrained)
+    path = None if weights is None else Path(weights).expanduser()
+    notes = built.notes
+    if path is not None:
+        tensors, told = read(path, allow_pickle=allow_pickle)
+        notes = (*notes, *told, *fit(built.network, tensors, path))
+    found = Source(
+        built.network,
+        name or _name(text, architecture),
+        kind or built.kind,
+        text,
+        into,
+        random_weights=built.random and path is None,
+        file=path,
+        notes=notes,
+    )
+    return _loudly(_normalized(found, normalize, normalizes=built.normalizes))
+
+
+def check(source: Source, images: Tensor, classes: int) -> Source:
+    """Run a few images, and refuse a model whose answers cannot be scored.
+
+    Args:
+        source: the model, on the device of the images.
+        images: float (B, 3, H, W) in [0, 1].
+        classes: of the data set.
+
+    Returns:
+        The source; with a note if the model's answers to the same images differ.
+
+    Raises:
+        SourceError: the model fails on such images, or does not return finite logits, one a class.
+    """
+    shape = f"(B, {', '.join(map(str, images.shape[1:]))})"
+    with eval_mode(source.model), torch.no_grad():
+        try:
+            first, again = (checked_logits(source.model, images) for _ in range(2))
+        except (TypeError, ValueError) as error:
+            raise SourceError(f"{source.name} cannot be scored: {error}") from error
+        except Exception as error:
+            raise SourceError(
+                f"{source.name} fails on images {shape} in [0, 1]: {type(error).__name__}: "
+                f"{error}. Wrap it in a module that takes such images, resizing them if it must"
+            ) from error
+    if first.shape[1] != classes:
+        raise SourceError(
+            f"{source.name} returns {first.shape[1]} logits, but the data set has {classes} "
+            "classes: give it a head of that size, trained on them"
+        )
+    scale = max(first.abs().max().item(), torch.finfo(first.dtype).tiny)
+    if (first - again).abs().max().item() / scale <= _SAME_LOGITS:
+        return source
+    note = (
+        "the model's answers to the same images differ from one pass to the next, in eval mode: "
+        "attacks on a randomized model are unreliable unless they average over its draws"
+    )
+    return replace(source, notes=(*source.notes, note))
+
+
+def digest(model: nn.Module) -> str:
+    """SHA-256 (hex) of a module's printed structure and of all its weights and buffers."""
+    found = hashlib.sha256(repr(model).encode())
+    for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            continue
+        found.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        # NumPy has no bfloat16: bytes are taken as they lie.
+        plain = value.detach().cpu().contiguous().reshape(-1)
+        found.update(plain.view(torch.uint8).numpy() if plain.numel() else b"")
+    return found.hexdigest()
+
+
+def _build(reference: str, run: Run, folder: str | Path | None, pretrained: bool) -> _Built:
+    """A network by one of the names that need no file; its random weights follow the seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int(records.key(seed=run.seed, scored=reference), 16))
+        if reference.startswith(TIMM):
+            return _timm(reference.removeprefix(TIMM), len(run.classes), pretrained)
+        if pretrained:
+            raise SourceError(f"pretrained weights are timm's to give; {reference} is not of timm")
+        if reference in BUILDERS:
+            size = getattr(run.settings, reference).model_dump()
+            network = models.build(reference, num_classes=len(run.classes), **size)
+            return _Built(network, "book", random=True, normalizes=True)
+        if ":" in reference:
+            network = _imported(reference, len(run.classes), Path(folder or Path.cwd()))
+            return _Built(network, "import")
+    close = difflib.get_close_matches(reference, BUILDERS, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    raise SourceError(
+        f"{reference!r} names no model.{hint} Models are timm:NAME, package.module:factory, a file "
+        "of weights (.safetensors) with --architecture, or one of the book's own such as "
+        f"resnet18-adversarial; the book's architectures are {', '.join(BUILDERS)}"
+    )
+
+
+def _timm(name: str, classes: int, pretrained: bool) -> _Built:
+    import timm
+
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), n=3)
+        raise SourceError(
+            f"timm {timm.__version__} has no model {name!r}; near it: {', '.join(close) or 'none'}"
+        )
+    about = timm.models.get_pretrained_cfg(name)
+    sized = {"img_size": _SIZE} if getattr(about, "fixed_input_size", False) else {}
+    try:
+        network = timm.create_model(name, pretrained=pretrained, num_classes=classes, **sized)
+    # timm's builders, and the hub's client, raise whatever they like.
+    except Exception as error:
+        why = f"{type(error).__name__}: {str(error).strip()}"
+        if pretrained:
+            raise SourceError(
+                f"timm could not give {name} its pretrained weights ({why}). They are fetched over "
+                "the network; without one, name a file with --weights"
+            ) from error
+        raise SourceError(
+            f"timm cannot build {name} for {_SIZE} x {_SIZE} images ({why}): choose a model with a "
+            "smaller patch or window"
+        ) from error
+    notes = []
+    if pretrained and getattr(about, "num_classes", classes) != classes:
+        notes.append(
+            f"timm's weights of {name} are for {about.num_classes} classes, so its head is new and "
+            "random: only the layers before it were trained"
+        )
+    return _Built(network, "timm", random=not pretrained, notes=tuple(notes))
+
+
+def _imported(reference: str, classes: int, folder: Path) -> nn.Module:
+    """What a factory of the user's returns."""
+    path, _, attribute = reference.partition(":")
+    module = _module(path, folder)
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            near = difflib.get_close_matches(part, [n for n in vars(found) if n[:1] != "_"], n=3)
+            raise SourceError(f"{path} has no {attribute!r}; near it: {', '.join(near) or 'none'}")
+        found = getattr(found, part)
+    if callable(found) and not isinstance(found, nn.Module):
+        try:
+            takes = "num_classes" in inspect.signature(found).parameters
+        except (TypeError, ValueError):
+            takes = False
+        try:
+            found = found(num_classes=classes) if takes else found()
+        except Exception as error:
+            raise SourceError(
+                f"{reference} raised {type(error).__name__}: {error}. It is called without "
+                "arguments, or with num_classes where it takes that"
+            ) from error
+    if not isinstance(found, nn.Module):
+        raise SourceError(
+            f"{reference} gave a {type(found).__name__}, not a torch.nn.Module: name a function "
+            "that returns one, or a class of one"
+        )
+    return found
+
+
+def _module(path: str, folder: Path) -> Any:
+    if not folder.is_dir():
+        raise SourceError(f"there is no folder {folder} to import {path} from")
+    folder = folder.expanduser().resolve()
+    top = path.partition(".")[0]
+    held = getattr(sys.modules.get(top), "__file__", None)
+    here = (folder / f"{top}.py").exists() or (folder / top).is_dir()
+    if held and here and folder not in Path(held).resolve().parents:
+        raise SourceError(
+            f"another module {top} is already imported ({held}), so that of {folder} cannot be: "
+            "rename it"
+        )
+    try:
+        with _importable(folder):
+            return importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        ours = error.name and f"{path}.".startswith(f"{error.name}.")
+        raise SourceError(
+            f"there is no module {error.name} in {folder} or among the installed packages: name "
+            "its folder with --path"
+            if ours
+            else f"{path} imports {error.name}, which is not installed"
+        ) from error
+    except Exception as error:
+        raise SourceError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    importlib.invalidate_caches()
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+def _of_the_book(name: str) -> bool:
+    architecture, dash, _ = name.partition("-")
+    return architecture in BUILDERS and bool(dash)
+
+
+def _trained(
+    run: Run, name: str, called: str | None, normalize: Any, weights: str | Path | None
+) -> Source:
+    """A model of the run that is already trained."""
+    try:
+        run.summary(name)
+        model = run.trained(name)
+    except (RecordError, ValueError) as error:
+        raise SourceError(
+            f"{name} cannot be scored: {error}. (Scoring trains nothing; a published edition's "
+            "weights are brought into the run by make restore)"
+        ) from error
+    if weights is not None:
+        raise SourceError(f"{name} is a trained model of the run: it takes no other weights")
+    found = Source(model, called or name, "book", name, name.partition("-")[0], known=name)
+    return _normalized(found, normalize, normalizes=True)
+
+
+def _normalized(source: Source, normalize: Any, *, normalizes: bool) -> Source:
+    """The model behind a normalization, if one is asked for."""
+    own = f"inside {source.architecture}, CIFAR-10's mean and std"
+    if normalize is None:
+        return replace(source, normalization=own) if normalizes else source
+    if normalizes:
+        raise SourceError(f"{source.architecture} normalizes its images itself: ask for no other")
+    if isinstance(normalize, str):
+        if normalize not in NORMALIZATIONS:
+            raise SourceError(
+                f"no normalization {normalize!r}; there are: {', '.join(NORMALIZATIONS)}"
+            )
+        normalize = NORMALIZATIONS[normalize]
+    mean, std = (tuple(float(value) for value in values) for values in normalize)
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise SourceError(
+            f"mean {mean} and std {std} must be three numbers each, for images in [0, 1], and the "
+            "std above 0"
+        )
+    return replace(
+        source,
+        model=nn.Sequential(Normalize(mean, std), source.model),
+        normalization=f"mean {mean}, std {std}",
+    )
+
+
+def _loudly(source: Source) -> Source:
+    if not source.random_weights:
+        return source
+    note = (
+        "RANDOM WEIGHTS: nothing was trained, and every number speaks of an untrained network. "
+        "Give weights with --weights FILE"
+    )
+    return replace(source, notes=(note, *source.notes))
+
+
+def _name(text: str, architecture: str | None) -> str:
+    """A name for files: letters, digits, dots and dashes of the reference."""
+    parts = [Path(text).stem if is_weights_file(text) else text, architecture or ""]
+    name = "-".join("".join(c if c.isalnum() or c in "._-@=," else "-" for c in p) for p in parts)
+    return name.strip("-.") or "model"

@@ -1,0 +1,152 @@
+"""Weights from a file into a model: safetensors, or a pickle that may hold nothing but tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rslib.scorecard.card import ScorecardError
+
+SAFE = (".safetensors",)
+PICKLED = (".pt", ".pth", ".ckpt", ".bin")
+
+# What training libraries put before every name: DataParallel, torch.compile, Lightning and others.
+PREFIXES = ("module.", "_orig_mod.", "model.")
+# Under which of its names a training checkpoint keeps the weights.
+NESTED = ("state_dict", "model_state_dict", "model", "net")
+_SHOWN = 5
+
+
+class SourceError(ScorecardError):
+    """A model that cannot be loaded or scored; the message says why and what to do."""
+
+
+def is_weights_file(text: str) -> bool:
+    """Whether a text names a file of weights, by its ending."""
+    return Path(text).suffix.lower() in (*SAFE, *PICKLED)
+
+
+def read(path: Path, *, allow_pickle: bool = False) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors of a file by name, and what a reader must know of how they were found.
+
+    A pickle can run any program while it is read, so pickled files are refused unless asked for by
+    name; they are then read by PyTorch's restricted reader (``weights_only=True``), which builds
+    tensors and plain containers and nothing else.
+
+    Args:
+        path: ``.safetensors``, or one of :data:`PICKLED`.
+        allow_pickle: whether a pickled file may be read at all.
+
+    Raises:
+        SourceError: the file is missing, damaged, pickled and not asked for, or holds something
+            else than tensors by name.
+    """
+    if not path.is_file():
+        raise SourceError(f"there is no file of weights {path}")
+    if path.suffix.lower() in SAFE:
+        return _read_safe(path), []
+    if not allow_pickle:
+        raise SourceError(
+            f"{path.name} is a pickled file, which can run any program while it is read, so it is "
+            "refused. Save the weights with safetensors.torch.save_file(model.state_dict(), "
+            '"weights.safetensors"), or, if you trust where it comes from, ask for it with '
+            "--allow-pickle (allow_pickle=True): it is then read with weights_only=True"
+        )
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    # The restricted reader reports what it refuses and what is damaged by many kinds of error.
+    except Exception as error:
+        raise SourceError(
+            f"{path.name} was not read: PyTorch's restricted reader (weights_only=True) refuses "
+            f"what is not tensors and plain containers, or the file is damaged "
+            f"({_first_sentence(error)})"
+        ) from error
+    return _tensors(path, loaded)
+
+
+def fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> list[str]:
+    """Put tensors into a model; every name and shape must match.
+
+    A prefix that all names share is taken off only if the names then match.
+
+    Returns:
+        What a reader must know: the prefix taken off, if any.
+
+    Raises:
+        SourceError: names or shapes differ; names those that are missing, left over or of another
+            shape.
+    """
+    wanted, found, taken = model.state_dict(), dict(tensors), ""
+    while set(found) != set(wanted):
+        prefix = next((p for p in PREFIXES if found and all(k.startswith(p) for k in found)), None)
+        if prefix is None:
+            found, taken = dict(tensors), ""
+            break
+        found = {name.removeprefix(prefix): value for name, value in found.items()}
+        taken += prefix
+    shapes = [
+        f"{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in found and found[name].shape != wanted[name].shape
+    ]
+    problems = {
+        "missing from the file": [name for name in wanted if name not in found],
+        "not in the architecture": [name for name in found if name not in wanted],
+        "of another shape": shapes,
+    }
+    if any(problems.values()):
+        told = "; ".join(f"{_some(names)} {what}" for what, names in problems.items() if names)
+        raise SourceError(
+            f"{path.name} does not fit this architecture: {told}. Name the architecture, and the "
+            "profile or settings that give its size, that the weights were trained with"
+        )
+    model.load_state_dict(found)
+    return [f"the prefix {taken!r} was taken off all names in {path.name}"] if taken else []
+
+
+def _read_safe(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise SourceError(f"{path} is damaged or not a safetensors file ({error})") from None
+
+
+def _tensors(path: Path, loaded: Any) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors of what was unpickled, at its top or under one of the usual names."""
+    notes = [f"{path.name} was read with weights_only=True"]
+    if isinstance(loaded, Mapping) and not _all_tensors(loaded):
+        nested = [name for name in NESTED if _all_tensors(loaded.get(name))]
+        if len(nested) == 1:
+            notes.append(f"the weights are what {path.name} keeps as {nested[0]!r}")
+            loaded = loaded[nested[0]]
+    if not _all_tensors(loaded):
+        held = ", ".join(map(str, list(loaded)[:_SHOWN])) if isinstance(loaded, Mapping) else ""
+        raise SourceError(
+            f"{path.name} holds no tensors by name, at its top or under {', '.join(NESTED)}, but "
+            f"{type(loaded).__name__}{f' with {held}' if held else ''}: save model.state_dict()"
+        )
+    return dict(loaded), notes
+
+
+def _all_tensors(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and len(value) > 0
+        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+    )
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _first_sentence(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
