@@ -11,12 +11,14 @@ from rslib import _style, labels
 from rslib._style import GREY
 from rslib.corruption_tables import (
     REFERENCE,
+    added,
+    added_outcomes,
     corruption_difference_table,
     corruption_table,
     outcomes,
     severity_table,
 )
-from rslib.corruptions import ALL19, CATEGORIES, SEVERITIES
+from rslib.corruptions import CATEGORIES, SEVERITIES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     from rslib.run import Run
 
 IN_ORDER = tuple(name for names in CATEGORIES.values() for name in names)
-"""All corruptions, category by category."""
+"""The nineteen corruptions, category by category."""
+
+_ROW = 0.25  # inches that one more corruption takes
 
 
 @_style.styled
@@ -88,11 +92,15 @@ def corruption_heat_map(
     from matplotlib.colors import LogNorm
 
     frame = corruption_table(run, names, reference=reference)
-    values = np.array([[_pick(frame, m, c) for m in names] for c in IN_ORDER])
+    extra = added(run, [*names, reference])
+    order = [*IN_ORDER, *extra]
+    values = np.array([[_pick(frame, m, c) for m in names] for c in order])
     # Half the reference's error is as far from it as twice; beyond a factor of 4 colors end.
     far = min(4.0, max(1.1, np.nanmax(values), 1 / max(np.nanmin(values), 1e-9)))
     figure, axes = _style.canvas(
-        [["map"]], height=5.2, footer=f"{frame.attrs['stamp']}\n{labels.sizes(run, names)}"
+        [["map"]],
+        height=5.2 + _ROW * len(extra),
+        footer=f"{frame.attrs['stamp']}\n{labels.sizes(run, names)}",
     )
     axis = axes["map"]
     drawn = np.clip(values, 1 / far, far)
@@ -102,11 +110,12 @@ def corruption_heat_map(
         text = "–" if np.isnan(value) else f"{value:.2f}"
         axis.text(column, row, text, ha="center", va="center", fontsize=8,
                   color="white" if strong else "black")  # fmt: skip
-    axis.set_yticks(range(len(IN_ORDER)), [labels.corruption_label(name) for name in IN_ORDER])
+    axis.set_yticks(range(len(order)), [labels.corruption_label(name) for name in order])
     heads = [f"{labels.architecture_label(m)}\n{labels.training_phrase(m)}" for m in names]
     axis.set_xticks(range(len(names)), heads)
     axis.tick_params(length=0, top=True, bottom=False, labeltop=True, labelbottom=False)
-    edges = np.cumsum([len(members) for members in CATEGORIES.values()])[:-1]
+    parts = [*map(len, CATEGORIES.values()), len(extra)]
+    edges = np.cumsum(parts[: -1 if extra else -2])
     axis.hlines(edges - 0.5, -0.5, len(names) - 0.5, color="black", linewidth=1)
     bar = figure.colorbar(shown, ax=axis, shrink=0.6, pad=0.02)
     steps = [1.0, 1.25, 1.5, 2.0, 3.0, 4.0]
@@ -172,8 +181,9 @@ def corruption_differences(run: Run, pairs: Sequence[tuple[str, str]]) -> Figure
     places = [[f"{a}_vs_{b}" for a, b in pairs]]
     named = list(dict.fromkeys(name for pair in pairs for name in pair))
     footer = f"{frame.attrs['stamp']}\n{labels.sizes(run, named)}"
-    figure, axes = _style.canvas(places, height=4.6, footer=footer)
-    order = [*IN_ORDER, "all"]
+    extra = added(run, named)
+    order = [*IN_ORDER, *extra, "all"]
+    figure, axes = _style.canvas(places, height=4.6 + _ROW * len(extra), footer=footer)
     for place, (a, b) in enumerate(pairs):
         axis = axes[f"{a}_vs_{b}"]
         rows = [_row(frame, f"{a}_vs_{b}", name) for name in order]
@@ -182,13 +192,18 @@ def corruption_differences(run: Run, pairs: Sequence[tuple[str, str]]) -> Figure
         axis.errorbar(middle, range(len(order)), xerr=reach, ls="", marker="o", ms=4,
                       color=_style.color(a))  # fmt: skip
         axis.axvline(0, color=GREY, linewidth=1)
-        axis.axhline(len(ALL19) - 0.5, color=GREY, linewidth=0.6)
+        for edge in {len(IN_ORDER), len(order) - 1}:
+            axis.axhline(edge - 0.5, color=GREY, linewidth=0.6)
         axis.grid(True, axis="x")
         axis.set_ylim(len(order) - 0.4, -0.6)
         axis.set_yticks(range(len(order)), [])
         if place == 0:
             axis.set_yticks(
-                range(len(order)), [*map(labels.corruption_label, IN_ORDER), "All corruptions"]
+                range(len(order)),
+                [
+                    *map(labels.corruption_label, order[:-1]),
+                    "All of the 19" if extra else "All corruptions",
+                ],
             )
         axis.set_xlabel("Difference in error (points)")
         title = f"{labels.architecture_label(a)}:\n{labels.training_phrase(a)} less "
@@ -207,19 +222,24 @@ def corruption_errors(run: Run, name: str) -> Figure:
     Raises:
         rslib.records.RecordError: a record has not been made.
     """
-    found = outcomes(run, name)
-    table = found.errors()
-    values = 100 * np.array([table.errors[corruption] for corruption in IN_ORDER])
+    errors = outcomes(run, name).errors().errors
+    extra = added(run, [name])
+    if extra:
+        errors = errors | added_outcomes(run, name).errors().errors
+    order = [*IN_ORDER, *extra]
+    values = 100 * np.array([errors[corruption] for corruption in order])
     record = run.record(name, "corruptions")
     figure, axes = _style.canvas(
-        [["map"]], height=4.6, footer=_style.footer(run, [name], [record.attrs])
+        [["map"]],
+        height=4.6 + _ROW * len(extra),
+        footer=_style.footer(run, [name], [record.attrs]),
     )
     axis = axes["map"]
     shown = axis.imshow(values, aspect="auto", cmap="Purples", vmin=0, vmax=100)
     for (row, column), value in np.ndenumerate(values):
         axis.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8,
                   color="white" if value > 60 else "black")  # fmt: skip
-    axis.set_yticks(range(len(IN_ORDER)), [labels.corruption_label(c) for c in IN_ORDER])
+    axis.set_yticks(range(len(order)), [labels.corruption_label(c) for c in order])
     axis.set_xticks(range(len(SEVERITIES)), SEVERITIES)
     axis.tick_params(length=0)
     axis.set_xlabel("Severity")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rslib.corruptions import ALL19, CATEGORIES, SEVERITIES, TEST15, mce
+from rslib.corruptions import ADDED, ALL19, CATEGORIES, SEVERITIES, TEST15, mce
 from rslib.corruptions.outcomes import Outcomes
 from rslib.estimates import (
     UNDEFINED,
@@ -48,6 +48,22 @@ def outcomes(run: Run, name: str) -> Outcomes:
     return Outcomes.from_records(run.record(name, "corruptions"), run.record(name, "clean"))
 
 
+def added(run: Run, names: Sequence[str]) -> tuple[str, ...]:
+    """The corruptions added to the nineteen, where all these models were evaluated under them."""
+    there = all(run.has_record(name, "added_corruptions") for name in names)
+    return tuple(ADDED) if ADDED and there else ()
+
+
+def added_outcomes(run: Run, name: str) -> Outcomes:
+    """A model's record of :data:`rslib.corruptions.added.ADDED` as arrays.
+
+    Raises:
+        RecordError: it has not been made; says how to make it.
+    """
+    record = run.record(name, "added_corruptions")
+    return Outcomes.from_records(record, run.record(name, "clean"), tuple(ADDED))
+
+
 def table5(
     run: Run, names: Sequence[str] = ROBUSTNESS, *, reference: str = REFERENCE
 ) -> pd.DataFrame:
@@ -55,6 +71,7 @@ def table5(
 
     The paper's mCE column equals the mean of its four categories; equation 14 is the mean over
     corruptions. Both are shown, over all 19 corruptions, with the mean over the benchmark's 15.
+    Added corruptions have a column each and enter no mean.
 
     Args:
         run: whose clean and corruption records are read; nothing is computed.
@@ -72,6 +89,7 @@ def table5(
     """
     base = outcomes(run, reference)
     divisor, rows, sources = base.errors(), [], _sources(run, reference)
+    extra = added(run, [*names, reference])
     for name in names:
         found = outcomes(run, name)
         sources += _sources(run, name)
@@ -98,6 +116,10 @@ def table5(
                 Column("Relative mCE", "ratio"),
             ),
             ("error", _percent(every.error, spread.error, n), Column("Mean Error (%)", "%")),
+            *(
+                (corruption, ratio, Column(corruption_label(corruption), "ratio"))
+                for corruption, ratio in _added_ratios(run, name, reference, extra).items()
+            ),
         ]
         rows += [row(run, "table5", name, *each) for each in estimates]
     return build(
@@ -116,6 +138,7 @@ def table5(
             "mCE is the mean over corruptions (equation 14). The paper's column equals the mean of "
             "its four categories. Relative mCE counts the increase over the clean error. Mean "
             "error is not divided by anything.",
+            *["Added corruptions enter none of the means."] * bool(extra),
             *(f"{text}." for text in [sizes(run, [*names, reference])] if text),
         ],
         same_images=True,
@@ -146,6 +169,7 @@ def corruption_table(
     """
     base = outcomes(run, reference)
     divisor, rows, sources = base.errors(), [], _sources(run, reference)
+    extra = added(run, [*names, reference])
     for name in names:
         found = outcomes(run, name)
         sources += _sources(run, name)
@@ -153,8 +177,9 @@ def corruption_table(
             mce.score(found.errors(), divisor, names=ALL19),
             _interval(run, found, base, ALL19),
         )
-        for corruption in ALL19:
-            ratio = _ratio(score.ce[corruption], spread.ce[corruption], len(found.images))
+        ratios = {c: _ratio(score.ce[c], spread.ce[c], len(found.images)) for c in ALL19}
+        ratios |= _added_ratios(run, name, reference, extra)
+        for corruption, ratio in ratios.items():
             column = Column(corruption_label(corruption), "ratio")
             rows.append(row(run, "corruption", name, corruption, ratio, column))
     return build(
@@ -231,13 +256,15 @@ def corruption_difference_table(run: Run, pairs: Sequence[tuple[str, str]]) -> p
         pairs: models A and B.
 
     Returns:
-        One row per pair and corruption, and ``"all"``; see :func:`rslib.frames.save`. Values are
-        A's error less B's in points, over all severities: below 0, A is the more robust.
+        One row per pair and corruption, and ``"all"`` (the nineteen); see
+        :func:`rslib.frames.save`. Values are A's error less B's in points, over all severities:
+        below 0, A is the more robust.
 
     Raises:
         RecordError: a record has not been made.
     """
     confidence, rows, sources = run.settings.evaluation.confidence, [], {}
+    extra = added(run, [name for pair in pairs for name in pair])
     for a, b in pairs:
         first, second = outcomes(run, a), outcomes(run, b)
         sources |= {a: _sources(run, a)[0], b: _sources(run, b)[0]}
@@ -247,6 +274,9 @@ def corruption_difference_table(run: Run, pairs: Sequence[tuple[str, str]]) -> p
             "training": f"B: {short_label(b)}",
         }
         gaps = {name: (first.wrong[name].mean(0), second.wrong[name].mean(0)) for name in ALL19}
+        if extra:
+            more = added_outcomes(run, a).wrong, added_outcomes(run, b).wrong
+            gaps |= {name: (more[0][name].mean(0), more[1][name].mean(0)) for name in extra}
         gaps["all"] = (first.share_wrong(), second.share_wrong())
         for name, (ours, theirs) in gaps.items():
             estimate = mean_difference(100 * ours, 100 * theirs, confidence=confidence)
@@ -333,6 +363,16 @@ def agreement_table(run: Run, names: Sequence[str] = ROBUSTNESS) -> pd.DataFrame
 
 def _sources(run: Run, name: str) -> list[dict]:
     return [run.record(name, "corruptions").attrs, run.record(name, "clean").attrs]
+
+
+def _added_ratios(run: Run, name: str, reference: str, extra: Sequence[str]) -> dict[str, Estimate]:
+    """The corruption errors of added corruptions, relative to the reference."""
+    if not extra:
+        return {}
+    found, base = added_outcomes(run, name), added_outcomes(run, reference)
+    ce = mce.score(found.errors(), base.errors(), names=extra).ce
+    ends = _interval(run, found, base, extra).ce
+    return {each: _ratio(ce[each], ends[each], len(found.images)) for each in extra}
 
 
 def _interval(run: Run, found: Outcomes, base: Outcomes, names: Sequence[str]) -> mce.Interval:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +19,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from rslib import records, smoothing
-from rslib.attacks import PGDResult, Threat, fgsm, run_autoattack, run_pgd
+from rslib.attacks import PGDResult, Threat, attack_mode, fgsm, run_autoattack, run_pgd
 from rslib.corruptions import NAMES, SEVERITIES
 from rslib.corruptions.cifar10c import Corrupted
 from rslib.data import Batch, Batches, Dataset
@@ -99,6 +99,23 @@ def under_pgd(settings: PGD, *, allow_tf32: bool = False) -> Evaluate:
     return evaluate
 
 
+def under_attack(attack: Callable[..., Tensor], settings: PGD) -> Evaluate:
+    """An attack of :data:`rslib.attacks.added.ADDED` with PGD's budget; columns as of FGSM.
+
+    Args:
+        attack: ``attack(model, x, y, eps=..., generator=...)`` to images of the shape of ``x``.
+        settings: whose budget and norm it has to keep to.
+    """
+
+    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+        with attack_mode(model):
+            x_adv = attack(model, batch.x, batch.y, eps=settings.eps_unit, generator=generator)
+        threat = Threat(settings.norm, settings.eps_unit)
+        return Outcome(_judge(model, batch, x_adv.detach(), threat))
+
+    return evaluate
+
+
 def under_autoattack(settings: AutoAttack, first: PGD, *, seed: int) -> Evaluate:
     """AutoAttack (paper 3.2.1): clean_correct, prediction, correct, distance and broken_by.
 
@@ -167,8 +184,8 @@ def certified(settings: Smoothing) -> Evaluate:
     return evaluate
 
 
-def under_corruptions(corrupted: Corrupted) -> Evaluate:
-    """All 19 corruptions at 5 severities (paper 3.5), two columns each.
+def under_corruptions(corrupted: Corrupted, names: Sequence[str] = NAMES) -> Evaluate:
+    """Corruptions at 5 severities (paper 3.5), two columns each.
 
     ``<corruption>_<severity>`` says whether the image is still classified correctly, and
     ``<corruption>_<severity>_confidence`` is the largest probability, to three decimals. The
@@ -176,6 +193,7 @@ def under_corruptions(corrupted: Corrupted) -> Evaluate:
 
     Args:
         corrupted: the data set that is evaluated, in all its corrupted versions.
+        names: which corruptions; by default all 19.
     """
     place = {image: position for position, image in enumerate(corrupted.clean.ids.tolist())}
     kept: dict[str, Any] = {"ids": None}
@@ -185,7 +203,7 @@ def under_corruptions(corrupted: Corrupted) -> Evaluate:
             part = replace(corrupted, clean=corrupted.clean.subset([place[i] for i in ids]))
             kept["images"] = {
                 f"{name}_{severity}": part.images(name, severity)
-                for name in NAMES
+                for name in names
                 for severity in SEVERITIES
             }
             kept["ids"] = ids

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rslib import paper
+from rslib.corruptions import ADDED
 from rslib.training.plan import parts
 
 if TYPE_CHECKING:
@@ -158,9 +159,9 @@ def pgd_phrase(chosen: PGD) -> str:
 
 
 def corruption_label(name: str) -> str:
-    """A corruption's name in a table, such as ``Gaussian noise`` or ``JPEG compression``."""
-    words = name.replace("_", " ").capitalize()
-    return words.replace("Jpeg", "JPEG")
+    """A corruption's name in a table, such as ``Gaussian noise`` or ``Scratches (added)``."""
+    words = name.replace("_", " ").capitalize().replace("Jpeg", "JPEG")
+    return f"{words} (added)" if name in ADDED else words
 
 
 def corrupted_phrase(identity: Mapping[str, Any]) -> str:

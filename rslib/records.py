@@ -15,12 +15,13 @@ import contextlib
 import datetime
 import functools
 import hashlib
+import inspect
 import json
 import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,6 +143,24 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def source_digest(function: Callable[..., Any]) -> str:
+    """SHA-256 of the text of the file, or notebook cell, that defines a function.
+
+    For code that a reader adds: with this in its key, a result is made again once the code changes.
+
+    Raises:
+        RecordError: the text is not to be had, as of what is typed at Python's prompt.
+    """
+    try:
+        lines, _ = inspect.findsource(function)
+    except (OSError, TypeError) as error:
+        raise RecordError(
+            f"the source of {function!r} cannot be read, so its results could not be told from "
+            f"those of another version ({error}): put it in a file or a notebook cell"
+        ) from None
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def provenance(device: torch.device) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from rslib import (
+    attacks,
     data,
     device,
     evaluation,
@@ -30,7 +31,7 @@ from rslib import (
     trainer,
 )
 from rslib.attacks import Report
-from rslib.corruptions import cifar10c
+from rslib.corruptions import ADDED, cifar10c
 from rslib.corruptions.cifar10c import Corrupted
 from rslib.records import RecordError
 from rslib.schema import AlignedTraining, Recipe, Settings
@@ -48,8 +49,11 @@ EVALUATIONS = (
     "autoattack",
     "smoothing",
     "corruptions",
+    "added_corruptions",
     *explaining.EVALUATIONS,
 )
+"""What a model can be put through; an added attack is one more."""
+
 STRICT_REPEAT = 256
 
 
@@ -122,8 +126,8 @@ class Run:
 
     def _load(self, split: str, size: int | None) -> data.Dataset:
         chosen = self.settings.data
-        if chosen.name == "cifar10":
-            return data.load("cifar10", split)
+        if chosen.name != "shapes":
+            return data.load(chosen.name, split)
         sized = {} if size is None else {"n": size}
         correlation = chosen.background_correlation
         if split == "test" and chosen.test_background_correlation is not None:
@@ -146,7 +150,7 @@ class Run:
         size = getattr(self.settings, architecture).model_dump()
         with torch.random.fork_rng():
             torch.manual_seed(int(records.key(seed=self.seed, initialize=architecture), 16))
-            model = models.build(architecture, **size)
+            model = models.build(architecture, num_classes=len(self.classes), **size)
             if planned.aligned is not None:
                 planned.aligned.prepare(model)
         return device.place(model, self.device)
@@ -239,9 +243,10 @@ class Run:
     # Records
 
     def evaluate(self, name: str, evaluated: str) -> pd.DataFrame:
-        """The per-image record of a model under one of :data:`EVALUATIONS`.
+        """The per-image record of a model under one of :data:`EVALUATIONS` or an added attack.
 
-        Made first where it is not there; see :mod:`rslib.evaluation` for the columns.
+        Made first where it is not there; see :mod:`rslib.evaluation` for the columns. With
+        ``"corruptions"``, the record of added ones is made as well.
         """
         return self.evaluate_together([name], evaluated)[name]
 
@@ -269,8 +274,10 @@ class Run:
                     f"{path} was made from other images than {self.settings.data.name} gives now: "
                     "delete it to have it made again"
                 )
-            if evaluated == "corruptions":
+            if "corrupted" in frame.attrs:
                 self._check_origin(path, frame.attrs["corrupted"])
+        if evaluated == "corruptions" and ADDED:
+            self.evaluate_together(names, "added_corruptions")
         return frames
 
     def corrupted(self) -> Corrupted:
@@ -383,7 +390,7 @@ class Run:
                 **about,
                 "provenance": records.provenance(self.device),
             }
-            if evaluated == "corruptions":
+            if evaluated in ("corruptions", "added_corruptions"):
                 metadata["corrupted"] = self.corrupted().identity
             if evaluated == "pgd" and self.settings.evaluation.tf32:
                 few = data.balanced_subset(dataset, min(STRICT_REPEAT, len(dataset)))
@@ -397,6 +404,8 @@ class Run:
         chosen = self.settings
         if evaluated in explaining.EVALUATIONS:
             return explaining.evaluator(self, evaluated)
+        if evaluated in attacks.ADDED:
+            return evaluation.under_attack(attacks.ADDED[evaluated], chosen.pgd)
         match evaluated:
             case "clean":
                 return evaluation.clean
@@ -410,12 +419,19 @@ class Run:
                 return evaluation.certified(chosen.smoothing)
             case "corruptions":
                 return evaluation.under_corruptions(self.corrupted())
-        raise ValueError(f"no evaluation {evaluated!r}; known: {', '.join(EVALUATIONS)}")
+            case "added_corruptions":
+                return evaluation.under_corruptions(self.corrupted(), tuple(ADDED))
+        raise ValueError(f"no evaluation {evaluated!r}; known: {', '.join(_evaluations())}")
 
     def _evaluation_data(self, evaluated: str) -> data.Dataset:
-        n = getattr(getattr(self.settings, evaluated, None), "n", None)
+        n = getattr(self._section(evaluated), "n", None)
         test = self.data("test")
         return test if n is None else data.balanced_subset(test, n)
+
+    def _section(self, evaluated: str) -> Any:
+        """The settings of an evaluation, or None where it has none."""
+        named = "pgd" if evaluated in attacks.ADDED else evaluated.removeprefix("added_")
+        return getattr(self.settings, named, None)
 
     def _record_inputs(self, name: str, evaluated: str) -> dict[str, Any]:
         chosen = self.settings
@@ -426,17 +442,21 @@ class Run:
             "batch_size": chosen.evaluation.batch_size,
             "seed": self.seed,
         }
-        section = getattr(chosen, evaluated, None)
+        section = self._section(evaluated)
         if section is not None:
             inputs["attack"] = section.model_dump(exclude_defaults=True)
             inputs["tf32"] = chosen.evaluation.tf32
+        if evaluated == "added_corruptions":
+            inputs["added"] = {key: records.source_digest(each) for key, each in ADDED.items()}
+        if evaluated in attacks.ADDED:
+            inputs["added"] = records.source_digest(attacks.ADDED[evaluated])
         if evaluated in explaining.EVALUATIONS:
             inputs |= explaining.inputs(self, evaluated)
         return inputs
 
     def _record_path(self, name: str, evaluated: str) -> Path:
-        if evaluated not in EVALUATIONS:
-            raise ValueError(f"no evaluation {evaluated!r}; known: {', '.join(EVALUATIONS)}")
+        if evaluated not in _evaluations():
+            raise ValueError(f"no evaluation {evaluated!r}; known: {', '.join(_evaluations())}")
         made = records.key(**self._record_inputs(name, evaluated))
         return self.directory / "records" / name / f"{evaluated}-{made}.parquet"
 
@@ -456,3 +476,7 @@ class Run:
             yield
         finally:
             waiting.release()
+
+
+def _evaluations() -> tuple[str, ...]:
+    return (*EVALUATIONS, *attacks.ADDED)

@@ -5,6 +5,7 @@ logits; normalization belongs inside the model. Budgets are in [0, 1] units, for
 255``.
 """
 
+from rslib.attacks.added import ADDED
 from rslib.attacks.autoattack import (
     AutoAttackResult,
     ReducedAutoAttackWarning,
@@ -20,6 +21,7 @@ from rslib.attacks.report import Check, Report
 from rslib.attacks.threat import Threat
 
 __all__ = [
+    "ADDED",
     "AutoAttackResult",
     "Check",
     "PGDResult",

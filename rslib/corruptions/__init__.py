@@ -31,6 +31,7 @@ from torch import Tensor
 
 from rslib.corruptions import blur, digital, noise, weather
 from rslib.corruptions._random import Draws, image_keys
+from rslib.corruptions.added import ADDED
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -66,18 +67,20 @@ _MODULES = {"noise": noise, "blur": blur, "weather": weather, "digital": digital
 _FUNCTIONS = {
     name: getattr(_MODULES[key], name) for key, names in CATEGORIES.items() for name in names
 }
+if taken := set(ADDED) & set(NAMES):
+    raise ValueError(f"added corruptions must not be called as one of the 19: {', '.join(taken)}")
 # On the CPU a chunk's tensors stay in the cache, and each thread takes a chunk of its own.
 _CHUNK = {"cpu": 125}
 
 
 def category(name: str) -> str:
-    """The category of a corruption.
+    """The category of a corruption; ``"added"`` for one of :data:`ADDED`.
 
     Raises:
         ValueError: if there is no such corruption; names the nearest.
     """
     check_name(name)
-    return next(key for key, names in CATEGORIES.items() if name in names)
+    return next((key for key, names in CATEGORIES.items() if name in names), "added")
 
 
 def corrupt(
@@ -93,7 +96,7 @@ def corrupt(
 
     Args:
         images: uint8 (B, 3, 32, 32), RGB.
-        name: one of :data:`NAMES`.
+        name: one of :data:`NAMES` or of :data:`ADDED`.
         severity: 1 to 5.
         seed: any integer; another seed draws other noise.
         ids: int64 (B,), what the random numbers are drawn for. By default an image's own bytes, so
@@ -108,6 +111,7 @@ def corrupt(
         ValueError: if the name is unknown, the severity not 1 to 5, or images, seed or ids are not
             of the form above.
         DataError: if the photographs of frost are missing or damaged.
+        TypeError: if an added corruption does not return images of the form above.
     """
     check_name(name)
     severity = check_severity(severity)
@@ -124,6 +128,7 @@ def corrupt(
             f"ids must be an int64 tensor ({len(images)},) on {images.device}, one per image."
         )
     options = {"photographs": photographs} if name == "frost" else {}
+    function = _FUNCTIONS.get(name) or ADDED[name]
     result = torch.empty_like(images, memory_format=torch.contiguous_format)
 
     def make(chunk: slice) -> None:
@@ -131,7 +136,9 @@ def corrupt(
         keys = image_keys(
             part, name, severity, operator.index(seed), None if ids is None else ids[chunk]
         )
-        result[chunk] = _FUNCTIONS[name](part, severity, Draws(keys), **options)
+        made = function(part, severity, Draws(keys), **options)
+        _check_made(name, made, part)
+        result[chunk] = made
 
     size = _CHUNK.get(images.device.type, 10_000)
     chunks = [slice(start, start + size) for start in range(0, len(images), size)]
@@ -164,11 +171,12 @@ def _in_threads(make: Callable[[slice], None], chunks: list[slice]) -> None:
 
 def check_name(name: str) -> None:
     """Raise ValueError, naming the nearest corruption, unless this is one."""
-    if name in NAMES:
+    known = (*NAMES, *ADDED)
+    if name in known:
         return
-    close = difflib.get_close_matches(str(name), NAMES, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"no corruption {name!r}{hint} There are: {', '.join(NAMES)}.")
+    raise ValueError(f"no corruption {name!r}{hint} There are: {', '.join(known)}.")
 
 
 def check_severity(severity: int) -> int:
@@ -177,6 +185,18 @@ def check_severity(severity: int) -> int:
     if not whole or operator.index(severity) not in SEVERITIES:
         raise ValueError(f"severity={severity!r} must be 1, 2, 3, 4 or 5.")
     return operator.index(severity)
+
+
+def _check_made(name: str, made: Tensor, images: Tensor) -> None:
+    """Raise TypeError unless a corruption returned images as it got them."""
+    if not isinstance(made, Tensor) or made.dtype != torch.uint8 or made.shape != images.shape:
+        found = (
+            f"{made.dtype} {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
+        )
+        raise TypeError(
+            f"the corruption {name!r} returned {found}; it must return uint8 "
+            f"{tuple(images.shape)}, as it was given: end it with .round().to(torch.uint8)"
+        )
 
 
 def _check_images(images: Tensor) -> None:

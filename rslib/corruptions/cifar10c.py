@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rslib.corruptions import NAMES, SEVERITIES, check_name, check_severity, corrupt
+from rslib.corruptions import ADDED, NAMES, SEVERITIES, check_name, check_severity, corrupt
 from rslib.corruptions.weather import photographs_digest
 from rslib.data.cifar10 import default_root
 from rslib.data.dataset import DataError, Dataset
@@ -149,11 +149,13 @@ class Corrupted:
     def images(self, name: str, severity: int) -> Tensor:
         """All images under one corruption: uint8 (N, 3, 32, 32) on the data set's device.
 
+        Added corruptions are in no archive and are always made.
+
         Raises:
             ValueError: if the name or the severity is unknown.
             DataError: if a file has become unreadable, or frost lacks its photographs.
         """
-        if self.archive is None:
+        if self.archive is None or name in ADDED:
             return corrupt(
                 self.clean.images, name, severity, seed=self.seed, photographs=self.photographs
             )

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from rslib.corruptions import CATEGORIES, SEVERITIES, TEST15, check_name
+from rslib.corruptions import ADDED, CATEGORIES, SEVERITIES, TEST15, check_name
 
 Errors = Mapping[str, Sequence[float]]
 
@@ -103,7 +103,7 @@ class Score:
         ce: for each corruption, its errors' sum over that of the reference; None where the
             reference makes no error.
         mce: eq. 14, the mean of ``ce``; None if one of them is.
-        categories: the mean of ``ce`` over each category.
+        categories: the mean of ``ce`` over each category; of added corruptions, ``"added"``.
         category_mean: the mean of the categories, which is what Table 5 of the paper shows.
         error: the plain mean error over corruptions and severities, without a reference.
         relative_mce: how much the error grows from clean to corrupted, relative to how much the
@@ -279,7 +279,7 @@ def _ratios(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 def _by_category(ratios: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
     chosen = {
         key: [k for k, name in enumerate(names) if name in members]
-        for key, members in CATEGORIES.items()
+        for key, members in (CATEGORIES | {"added": tuple(ADDED)}).items()
     }
     return {key: float(ratios[which].mean()) for key, which in chosen.items() if which}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +36,15 @@ class Outcomes:
     data: dict[str, Any]
 
     @classmethod
-    def from_records(cls, corrupted: pd.DataFrame, clean: pd.DataFrame) -> Outcomes:
+    def from_records(
+        cls, corrupted: pd.DataFrame, clean: pd.DataFrame, names: Sequence[str] = NAMES
+    ) -> Outcomes:
         """Join a corruption record with the clean record of the same model.
+
+        Args:
+            corrupted: the corruption record.
+            clean: the clean record.
+            names: the corruptions that the first one holds.
 
         Raises:
             rslib.records.RecordError: the clean record lacks some of the images.
@@ -45,7 +52,7 @@ class Outcomes:
         from rslib.estimates import on_images
 
         wrong, confidence = {}, {}
-        for name in NAMES:
+        for name in names:
             columns = [f"{name}_{severity}" for severity in SEVERITIES]
             wrong[name] = ~corrupted[columns].to_numpy(bool).T
             confidence[name] = corrupted[[f"{c}_confidence" for c in columns]].to_numpy(float).T

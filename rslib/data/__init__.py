@@ -8,27 +8,37 @@ from pathlib import Path
 from typing import Any
 
 from rslib.data import cifar10, shapes
-from rslib.data.dataset import DataError, Dataset
+from rslib.data.added import ADDED
+from rslib.data.dataset import DataError, Dataset, Source
 from rslib.data.loader import Augment, Batch, Batches
 from rslib.data.splits import balanced_subset, halves, split_validation
 
 __all__ = [
     "CLASSES",
     "NAMES",
+    "SOURCES",
     "Augment",
     "Batch",
     "Batches",
     "DataError",
     "Dataset",
+    "Source",
     "balanced_subset",
     "halves",
     "load",
     "split_validation",
 ]
 
-NAMES = ("cifar10", "shapes")
+SOURCES = {
+    "cifar10": Source(cifar10.CLASSES, cifar10.load),
+    "shapes": Source(shapes.CLASSES, shapes.load),
+    **ADDED,
+}
+"""The data sets, ours and added ones, by name."""
 
-CLASSES = {"cifar10": cifar10.CLASSES, "shapes": shapes.CLASSES}
+NAMES = tuple(SOURCES)
+
+CLASSES = {name: source.classes for name, source in SOURCES.items()}
 """The names of each set's classes; a label is a position in them."""
 
 
@@ -43,11 +53,11 @@ def load(
     """Load a split of a dataset.
 
     Args:
-        name: ``"cifar10"`` (:func:`rslib.data.cifar10.load`) or ``"shapes"``
-            (:func:`rslib.data.shapes.load`).
+        name: one of :data:`SOURCES`, such as ``"cifar10"`` (:func:`rslib.data.cifar10.load`) or
+            ``"shapes"`` (:func:`rslib.data.shapes.load`).
         split: ``"train"`` or ``"test"``.
-        root: where CIFAR-10's files are; by default ``$RSLIB_DATA``, else ``data/`` in the
-            project's root. Shapes needs no files.
+        root: where the files are; by default ``$RSLIB_DATA``, else ``data/`` in the project's
+            root. Shapes needs no files.
         download: fetch CIFAR-10 if it is not there.
         **options: of Shapes: `n`, `seed`, `background_correlation`.
 
@@ -58,16 +68,18 @@ def load(
     """
     if name not in NAMES:
         raise ValueError(f"dataset: expected one of {NAMES}, got {name!r}.{_nearest(name, NAMES)}")
-    known = () if name == "cifar10" else _options(shapes.load)
+    source = SOURCES[name].load
+    files = {"root": root, "download": download}  # for those that have files
+    takes = _options(source)
+    known = tuple(option for option in takes if option not in files)
     for option in options:
         if option not in known:
             allowed = f"has {', '.join(known)}" if known else "has none"
             raise TypeError(
                 f"{name} has no option {option!r} ({allowed}).{_nearest(option, known)}"
             )
-    if name == "cifar10":
-        return cifar10.load(split, root=root, download=download)
-    return shapes.load(split, **options)
+    where = {option: value for option, value in files.items() if option in takes}
+    return source(split, **where, **options)
 
 
 def _options(function: Any) -> tuple[str, ...]:

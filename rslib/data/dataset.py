@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ class Dataset:
         images: uint8 (N, 3, H, W), RGB, 0 to 255.
         labels: int64 (N,), each in ``[0, len(classes))``.
         classes: the class names; a label is a position in this tuple.
-        name: which set this is, ``"cifar10"`` or ``"shapes"``.
+        name: which set this is, such as ``"cifar10"`` or ``"shapes"``.
         split: ``"train"`` or ``"test"``.
         ids: int64 (N,), unique: where each image stands in the canonical order of the whole split.
             Records made from different subsets are joined on it.
@@ -164,3 +165,15 @@ class Dataset:
             masks=None if self.masks is None else self.masks.to(device),
             attributes={key: values.to(device) for key, values in self.attributes.items()},
         )
+
+
+class Source(NamedTuple):
+    """Where a data set comes from.
+
+    Attributes:
+        classes: the names of the classes; a label is a position in them.
+        load: ``load(split)`` for ``"train"`` and ``"test"``; options are given by keyword.
+    """
+
+    classes: tuple[str, ...]
+    load: Callable[..., Dataset]

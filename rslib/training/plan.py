@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from rslib import records
 from rslib.attacks import Threat
 from rslib.models import BUILDERS
 from rslib.schema import (
@@ -30,10 +31,11 @@ from rslib.schema import (
     TrainingAttack,
 )
 from rslib.training import objectives
+from rslib.training.added import ADDED
 from rslib.training.alignment import Aligned
 from rslib.training.objectives import Attacker, Objective, Standard
 
-OBJECTIVES = tuple(Training.model_fields)
+OBJECTIVES = tuple(name for name in Training.model_fields if name != "added")
 
 HALVES = ("resnet18", "vit_small")
 """The architectures of the teachers, in the order of the halves of the images they are taught."""
@@ -115,25 +117,30 @@ def plan(settings: Settings, name: str) -> Plan:
     """
     taken = parts(name)
     architecture, wanted = taken.architecture, taken.objective
-    if architecture not in BUILDERS or wanted not in OBJECTIVES:
+    known = (*OBJECTIVES, *ADDED)
+    if architecture not in BUILDERS or wanted not in known:
         raise ValueError(
             f"no model {name!r}: names are <architecture>-<objective> with architectures "
-            f"{', '.join(BUILDERS)} and objectives {', '.join(OBJECTIVES)}"
+            f"{', '.join(BUILDERS)} and objectives {', '.join(known)}"
         )
-    section = _changed(name, getattr(settings.training, wanted), taken.changes)
+    chosen = getattr(settings.training, "added" if wanted in ADDED else wanted)
+    section = _changed(name, chosen, taken.changes)
     recipe = getattr(section, architecture, None)
     if recipe is None:
         raise ValueError(f"no model {name!r}: {wanted} training has no recipe for {architecture}")
     clean = Standard(recipe.label_smoothing)
     masks = section if isinstance(section, AlignedTraining) else None
     aligned = None if masks is None else _aligned(masks, architecture, clean)
+    inputs = section.model_dump(exclude_defaults=True, exclude=set(BUILDERS))
+    if wanted in ADDED:
+        inputs["added"] = records.source_digest(ADDED[wanted])
     return Plan(
         architecture,
         recipe,
-        _objective(section, aligned or clean),
+        ADDED.get(wanted) or _objective(section, aligned or clean),
         parent=None if isinstance(section, FromScratch) else f"{architecture}-{section.start}",
         attack=section if isinstance(section, TrainingAttack) else None,
-        inputs=section.model_dump(exclude_defaults=True, exclude=set(BUILDERS)),
+        inputs=inputs,
         half=HALVES.index(architecture) if isinstance(section, TeacherTraining) else None,
         aligned=aligned,
         masks=masks,
