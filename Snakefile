@@ -25,15 +25,24 @@ NEEDS = {
     "08_interpretability_analysis": ["02_attacks_and_defences", "04_human_guided_alignment"],
     "09_alignment_results": ["04_human_guided_alignment"],
     "10_distribution_shift_robustness": ["05_distribution_shift", "07_adversarial_robustness"],
+    "11_trade_offs": ["08_interpretability_analysis", "10_distribution_shift_robustness"],
+    "12_robust_and_aligned": ["02_attacks_and_defences", "04_human_guided_alignment"],
+    "13_verdicts": ["06_baseline_performance", "09_alignment_results", "11_trade_offs",
+                    "12_robust_and_aligned"],
+    "14_score_your_own_model": ["11_trade_offs"],
 }
-# These take every core; the others share.
+# These train; on a cluster they may take long.
 TRAINS = {
     "01_experimental_setup",
     "02_attacks_and_defences",
     "03_interpretability",
     "04_human_guided_alignment",
     "09_alignment_results",
+    "12_robust_and_aligned",
 }
+# While these run nothing else can, so they take every core. For the others, two notebooks side by
+# side on a core each are done sooner than one after the other on both.
+ALONE = {"01_experimental_setup"}
 
 PROFILE = str(config.get("profile", "smoke"))
 SEEDS = re.findall(r"\d+", str(config.get("seeds", 0)))
@@ -70,7 +79,7 @@ for notebook, needs in NEEDS.items():
         params:
             python=sys.executable,
             profile=PROFILE,
-        threads: workflow.cores if notebook in TRAINS else 1
+        threads: workflow.cores if notebook in ALONE else 1
         resources:
             mem_mb=8000,
             runtime=24 * 60 if notebook in TRAINS else 4 * 60,

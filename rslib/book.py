@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from base64 import b64decode
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -221,6 +222,7 @@ def stage(executed: Path, destination: Path, *, root: Path = Path()) -> list[Pat
             refused += [f"{failed}: {problem}" for problem in problems(failed)]
         else:
             refused.append(f"{notebook}: missing: it has not been run")
+    refused += _draw_shown(staged, destination)
     if refused:
         raise BookError("the book is not built:\n  " + "\n  ".join(refused) + _published_hint(root))
     for extra in ("references.bib", "_static"):
@@ -230,6 +232,34 @@ def stage(executed: Path, destination: Path, *, root: Path = Path()) -> list[Pat
         elif source.exists():
             shutil.copy(source, destination)
     return staged
+
+
+def _draw_shown(staged: Sequence[Path], destination: Path) -> list[str]:
+    """Write the notebooks' figures that text pages show, as ``figures/<name>.png``.
+
+    MyST-NB pastes numbers across pages, but not figures with captions.
+
+    Returns:
+        One line for each figure that no notebook has made.
+    """
+    made = {}
+    for notebook in (path for path in staged if path.suffix == ".ipynb"):
+        for _, cell in _code_cells(notebook):
+            name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+            pictures = [
+                out.data["image/png"] for out in cell.outputs if "image/png" in out.get("data", {})
+            ]
+            if name and pictures:
+                made[name] = pictures[-1]
+    missing = []
+    for page in (path for path in staged if path.suffix == ".md"):
+        for name in re.findall(r"figures/([\w-]+)\.png", page.read_text()):
+            if name in made:
+                (destination / "figures").mkdir(exist_ok=True)
+                (destination / "figures" / f"{name}.png").write_bytes(b64decode(made[name]))
+            else:
+                missing.append(f"{page.name} shows the figure {name}, which no notebook has made")
+    return missing
 
 
 def _text(page: str, root: Path) -> Path:

@@ -36,7 +36,7 @@ def write_notebook(path: Path, *sources: str, executed: bool = False) -> Path:
 
 def mini_book(root: Path) -> Path:
     """A book of one page and one notebook in `root`; returns the folder of executed notebooks."""
-    (root / "book" / "_static").mkdir(parents=True)
+    shutil.copytree(PROJECT / "book" / "_static", root / "book" / "_static")
     shutil.copy(PROJECT / "_config.yml", root)
     shutil.copy(PROJECT / "book" / "references.bib", root / "book")
     (root / "_toc.yml").write_text("format: jb-book\nroot: intro\nchapters:\n  - file: 01_one\n")
@@ -131,6 +131,22 @@ def test_stage_refuses_missing_unexecuted_and_failed_notebooks_all_at_once(tmp_p
     assert re.search(r"01_one\.ipynb: code cell 2 was not run: left = 1", said)
     assert re.search(r"02_two\.ipynb: missing", said)
     assert re.search(r"03_three\.failed\.ipynb: code cell 2 failed: ZeroDivisionError", said)
+
+
+def test_a_page_shows_figures_of_notebooks_and_is_refused_without_them(tmp_path):
+    executed = mini_book(tmp_path)
+    with (tmp_path / "book" / "intro.md").open("a") as page:
+        page.write("\n```{figure} figures/fig-one.png\n:alt: One.\nOne.\n```\n")
+    with pytest.raises(
+        book.BookError, match="intro.md shows the figure fig-one, which no notebook"
+    ):
+        book.stage(executed, tmp_path / "refused", root=tmp_path)
+    notebook = nbformat.read(executed / "01_one.ipynb", as_version=4)
+    notebook.cells[2].metadata["mystnb"] = {"figure": {"name": "fig-one"}}
+    notebook.cells[2].outputs = [new_output("display_data", {"image/png": "aGVsbG8=\n"})]
+    nbformat.write(notebook, executed / "01_one.ipynb")
+    book.stage(executed, tmp_path / "source", root=tmp_path)
+    assert (tmp_path / "source" / "figures" / "fig-one.png").read_bytes() == b"hello"
 
 
 def test_build_makes_a_searchable_book_that_needs_no_network(tmp_path):
