@@ -15,19 +15,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from rslib import figures, records, settings, tables
+from rslib import figures, paper, records, settings, tables, verdicts
 from rslib.book import PUBLISHED
 from rslib.run import Run
 from rslib.settings import PROJECT
 
 BEGIN, END = "<!-- results: made by rslib.readme -->", "<!-- end of results -->"
 PICTURE = Path("book/_static/results.png")
+MODELS = tables.INTERPRETABILITY
 COLUMNS = {
-    "clean_accuracy": "clean",
-    "fgsm_accuracy": "FGSM",
-    "pgd_accuracy": "PGD-20",
-    "autoattack_accuracy": "AutoAttack",
+    "clean_accuracy": ("accuracy, %", ("table2", "table4"), ".1f"),
+    "pgd_accuracy": ("under PGD-20, %", ("table2",), ".1f"),
+    "autoattack_accuracy": ("AutoAttack, %", (), ".1f"),
+    "mce": ("mCE", ("table5",), ".2f"),
+    "iou_mean": ("IoU", ("table3",), ".3f"),
+    "ece": ("ECE", ("table1",), ".3f"),
 }
+"""Header of each quantity, the paper's tables that may have it, and its format."""
 
 
 def published(profile: str, *, root: Path = PROJECT, seed: int = 0) -> Run:
@@ -36,35 +40,45 @@ def published(profile: str, *, root: Path = PROJECT, seed: int = 0) -> Run:
 
 
 def block(run: Run) -> str:
-    """The README's table in Markdown, and the line that says where it comes from."""
-    attacked, strongest = tables.table2(run), tables.autoattack_table(run)
-    found = pd.concat(
-        [attacked, strongest[strongest.quantity == "autoattack_accuracy"]], ignore_index=True
-    )
-    counted = f"AutoAttack on {strongest.attrs['stamp'].partition('n = ')[2].partition(';')[0]}"
+    """The README's table in Markdown, where it comes from, and the counts of the verdicts."""
+    found = tables.tradeoff_table(run, MODELS)
+    counted = verdicts.counts(verdicts.load(run))
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counted.items())
     return "\n".join(
         [
             *_lines(found),
             "",
-            f"{attacked.attrs['stamp']}; {counted}. Square brackets: 95 % intervals.",
+            f"{found.attrs['stamp']}. Square brackets: 95 % intervals. IoU and mCE do not compare "
+            "with the paper's, whose masks and reference are unpublished.",
+            "",
+            f"Of {sum(counted.values())} numbers and claims of the paper, in this run: {told}.",
         ]
     )
 
 
 def _lines(frame: pd.DataFrame) -> Iterator[str]:
-    yield "| accuracy, % | " + " | ".join(COLUMNS.values()) + " |"
+    yield "| | " + " | ".join(header for header, _, _ in COLUMNS.values()) + " |"
     yield "| --- |" + " --- |" * len(COLUMNS)
     for model, rows in frame.groupby("model", sort=False):
         cells = rows.set_index("quantity").loc[list(COLUMNS)]
-        ours = [f"{r.ours:.1f} [{r.low:.1f}, {r.high:.1f}]" for r in cells.itertuples()]
-        reported = ["" if pd.isna(r.paper) else f"*{r.paper:.1f}*" for r in cells.itertuples()]
-        training = tables.training_label(str(model)).lower()
-        yield f"| {cells.label.iloc[0]}, {training} | " + " | ".join(ours) + " |"
-        yield (
-            f"| *the paper's {cells.label.iloc[0].partition(' (')[0]}, {training}* | "
-            + " | ".join(reported)
-            + " |"
-        )
+        label, training = cells.label.iloc[0], tables.training_label(str(model)).lower()
+        ours = [_ours(cell, COLUMNS[quantity][2]) for quantity, cell in cells.iterrows()]
+        yield f"| {label}, {training} | " + " | ".join(ours) + " |"
+        reported = [_reported(str(model), quantity) for quantity in COLUMNS]
+        shown = " | ".join(f"*{value}*" if value else "" for value in reported)
+        yield f"| *the paper's {label.partition(' (')[0]}, {training}* | {shown} |"
+
+
+def _ours(cell: pd.Series, form: str) -> str:
+    if pd.isna(cell.ours):
+        return ""
+    return f"{cell.ours:{form}} [{cell.low:{form}}, {cell.high:{form}}]"
+
+
+def _reported(model: str, quantity: str) -> str:
+    """The paper's number as it prints it, from the first of its tables that has it."""
+    found = (paper.find(table, model, quantity) for table in COLUMNS[quantity][1])
+    return next((value.printed for value in found if value is not None), "")
 
 
 def insert(text: str, made: str) -> str:
@@ -87,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = published(parser.parse_args(arguments).profile)
     text = insert((PROJECT / "README.md").read_text(), block(run))
     with records.atomic(PROJECT / PICTURE) as temporary:
-        figures.figure2(run).savefig(temporary, format="png", dpi=150, facecolor="white")
+        models = tables.load(run, "tradeoffs")["model"].unique()
+        figures.figure4(run, models).savefig(temporary, format="png", dpi=150, facecolor="white")
     with records.atomic(PROJECT / "README.md") as temporary:
         temporary.write_text(text)
     return 0
