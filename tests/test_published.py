@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from rslib import book, readme, records, reference, tables
+from rslib import book, readme, records, reference, tables, verdicts
 from rslib.corruption_tables import REFERENCE, outcomes
 from rslib.settings import PROJECT
 
@@ -25,13 +25,29 @@ def remade(run, name, models):
     """A stored table made once more, from the records of the run."""
     compared = [tuple(model.split("_vs_")) if "_vs_" in model else model for model in models]
     kind, _, rest = name.partition("_")
+    study = run.settings.combination
+    if name == "verdicts":
+        return verdicts.table(run)
+    if name == "combined":
+        return tables.tradeoff_table(run, compared)
+    if name == "combination":
+        return tables.combination_table(run, compared, against=study.robust)
+    if name == "orthogonality":
+        corners = ("neither", "aligned", "robust", "both")
+        return tables.orthogonality_table(run, **{each: getattr(study, each) for each in corners})
+    if name == "overlap_robustness":
+        return tables.overlap_robustness_table(run, compared)
     if kind == "mcnemar":
         return tables.mcnemar_table(run, compared, rest)
     if kind == "faithfulness":
         return tables.faithfulness_table(run, compared, rest)
     if kind == "overlap":
         return tables.table3(run, compared, source=rest)
-    make = getattr(tables, name, None) or getattr(tables, f"{name}_table")
+    make = (
+        getattr(tables, name, None)
+        or getattr(tables, f"{name}_table", None)
+        or getattr(tables, f"{name.removesuffix('s')}_table")
+    )
     return make(run, compared)
 
 

@@ -30,6 +30,7 @@ _STYLE = """
 .rslib-scorecard .note{border-left:.3em solid #D55E00;padding-left:.7em}
 .rslib-scorecard .passed{border-left:.3em solid #009E73;padding-left:.7em}
 .rslib-scorecard img{max-width:100%;height:auto;background:#fff;border-radius:4px}
+.rslib-scorecard :is(h1,h2,h3){color:inherit}
 .rslib-scorecard code{overflow-wrap:anywhere}
 .rslib-scorecard summary{cursor:pointer;font-weight:600}
 .rslib-scorecard details{margin:.6em 0}
