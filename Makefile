@@ -1,5 +1,5 @@
 # make book          run every notebook, build the HTML book     PROFILE=smoke|cpu|fast|paper SEEDS="0 1 2"
-# make test          lint, unit tests, notebooks as tests             WORKERS=2, files side by side
+# make test          lint, unit tests, notebooks as tests             WORKERS=2, test files side by side
 # make lab           open the notebooks in JupyterLab
 # make site          build the book from published runs, running nothing           PROFILE=cpu
 # make publish       copy a run's records and notebooks into the book               PROFILE=cpu
@@ -30,7 +30,7 @@ book: $(DONE)
 
 test: $(DONE)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --nbval-lax notebooks
+	$(BIN)/pytest --nbval-lax notebooks
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 lab: $(DONE)
