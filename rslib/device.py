@@ -9,6 +9,10 @@ from collections.abc import Iterator
 import torch
 
 
+class DeviceError(ValueError):
+    """A device that this machine does not have; the message names those it has."""
+
+
 def pick(wanted: str = "auto") -> torch.device:
     """Choose the device once per run.
 
@@ -16,7 +20,7 @@ def pick(wanted: str = "auto") -> torch.device:
         wanted: ``"auto"`` (CUDA, else MPS, else CPU), ``"cpu"``, ``"cuda"`` or ``"mps"``.
 
     Raises:
-        RuntimeError: the device asked for is not there.
+        DeviceError: the device asked for is not there.
     """
     available = {
         "cuda": torch.cuda.is_available(),
@@ -27,7 +31,10 @@ def pick(wanted: str = "auto") -> torch.device:
         return torch.device(next(name for name, there in available.items() if there))
     if not available.get(wanted, False):
         there = [name for name, present in available.items() if present]
-        raise RuntimeError(f"device {wanted!r} is not available here; available: {there}")
+        raise DeviceError(
+            f"device {wanted!r} is not available here; set device to auto, or to one of "
+            f"{', '.join(there)}"
+        )
     return torch.device(wanted)
 
 

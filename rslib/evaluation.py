@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from rslib import records, smoothing
-from rslib.attacks import PGDResult, Threat, attack_mode, fgsm, run_autoattack, run_pgd
+from rslib import memory, records, smoothing
+from rslib.attacks import PGDResult, Threat, Twins, attack_mode, fgsm, run_autoattack, run_pgd
 from rslib.corruptions import NAMES, SEVERITIES
 from rslib.corruptions.cifar10c import Corrupted
 from rslib.data import Batch, Batches, Dataset
@@ -79,21 +81,31 @@ def under_fgsm(settings: FGSM) -> Evaluate:
     return evaluate
 
 
-def under_pgd(settings: PGD, *, allow_tf32: bool = False) -> Evaluate:
+def under_pgd(settings: PGD, twins: Twins, *, allow_tf32: bool = False) -> Evaluate:
     """Iterated attack (paper 3.2.1, equation 2).
 
     ``correct`` demands that an image is right when clean and at every iterate; ``correct_last``,
     the figure other libraries report, only that it is right when clean and at the last one.
+
+    Args:
+        settings: budget, steps and starts.
+        twins: of the models, to search with; the models themselves judge.
+        allow_tf32: for the search's gradients, on GPUs that have it.
     """
 
     def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+        searched = twins.of(model, batch.x)
         with tf32(allow_tf32):
-            result = pgd(model, batch, settings, generator, early_stop=False)
+            result = pgd(searched, batch, settings, generator, early_stop=False)
         columns = _judge(model, batch, result.x_adv, Threat(settings.norm, settings.eps_unit))
         last = logits(model, result.x_last).argmax(1) == batch.y
         return Outcome(
             columns | {"correct_last": columns["clean_correct"] & last},
-            {"evaluations": result.evaluations},
+            {
+                "evaluations": result.evaluations,
+                "gradients": result.gradients,
+                "zero_gradients": result.zero_gradients,
+            },
         )
 
     return evaluate
@@ -116,30 +128,38 @@ def under_attack(attack: Callable[..., Tensor], settings: PGD) -> Evaluate:
     return evaluate
 
 
-def under_autoattack(settings: AutoAttack, first: PGD, *, seed: int) -> Evaluate:
+def under_autoattack(settings: AutoAttack, first: PGD, twins: Twins, *, seed: int) -> Evaluate:
     """AutoAttack (paper 3.2.1): clean_correct, prediction, correct, distance and broken_by.
 
     ``broken_by`` is the position, in the record's note ``stages``, of the first stage that broke
     the image, or -1. Where the settings ask for it, ``alone_<attack>`` says whether the image is
     still right under that attack by itself.
+
+    Args:
+        settings: budget and reductions.
+        first: the attack that goes first where the settings ask for it.
+        twins: of the models, to search with; the models themselves judge.
+        seed: of every attack on every batch.
     """
 
     def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+        searched = twins.of(model, batch.x)
         known = None
         if settings.skip_broken_by_pgd:
-            known = pgd(model, batch, first, generator, early_stop=True).x_adv
-        result = run_autoattack(
-            model,
-            batch.x,
-            batch.y,
-            eps=settings.eps_unit,
-            batch_size=settings.batch_size,
-            seed=seed,
-            known=known,
-            individual=settings.individual,
-            steps=settings.steps,
-            queries=settings.queries,
-        )
+            known = pgd(searched, batch, first, generator, early_stop=True).x_adv
+        with memory.refusing("autoattack.batch_size", settings.batch_size):
+            result = run_autoattack(
+                searched,
+                batch.x,
+                batch.y,
+                eps=settings.eps_unit,
+                batch_size=settings.batch_size,
+                seed=seed,
+                known=known,
+                individual=settings.individual,
+                steps=settings.steps,
+                queries=settings.queries,
+            )
         columns = _judge(model, batch, result.x_adv, Threat("linf", settings.eps_unit))
         notes = {
             "label": result.label,
@@ -170,6 +190,7 @@ def certified(settings: Smoothing) -> Evaluate:
             n0=settings.selection_samples,
             n=settings.samples,
             alpha=settings.alpha,
+            batch_size=len(batch.x),
             generator=generator,
         )
         return Outcome(
@@ -184,34 +205,39 @@ def certified(settings: Smoothing) -> Evaluate:
     return evaluate
 
 
-def under_corruptions(corrupted: Corrupted, names: Sequence[str] = NAMES) -> Evaluate:
+class UnderCorruptions:
     """Corruptions at 5 severities (paper 3.5), two columns each.
 
     ``<corruption>_<severity>`` says whether the image is still classified correctly, and
     ``<corruption>_<severity>_confidence`` is the largest probability, to three decimals. The
-    versions of the last images seen are kept, so that models evaluated side by side share them.
+    versions of a shard are made once for all models evaluated side by side, and those of the next
+    shard on another thread meanwhile.
 
     Args:
         corrupted: the data set that is evaluated, in all its corrupted versions.
         names: which corruptions; by default all 19.
     """
-    place = {image: position for position, image in enumerate(corrupted.clean.ids.tolist())}
-    kept: dict[str, Any] = {"ids": None}
 
-    def versions(ids: list[int]) -> dict[str, Tensor]:
-        if kept["ids"] != ids:
-            part = replace(corrupted, clean=corrupted.clean.subset([place[i] for i in ids]))
-            kept["images"] = {
-                f"{name}_{severity}": part.images(name, severity)
-                for name in names
-                for severity in SEVERITIES
-            }
-            kept["ids"] = ids
-        return kept["images"]
+    def __init__(self, corrupted: Corrupted, names: Sequence[str] = NAMES) -> None:
+        self._corrupted, self._names = corrupted, names
+        self._place = {image: i for i, image in enumerate(corrupted.clean.ids.tolist())}
+        self._thread = ThreadPoolExecutor(1)
+        self._made: dict[tuple[int, ...], Future[dict[str, Tensor]]] = {}
 
-    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+    def prepare(self, batch: Batch) -> None:
+        """Start to make the versions of a shard that comes next."""
+        ids = tuple(batch.ids.tolist())
+        if ids not in self._made:
+            self._made[ids] = self._thread.submit(self._versions, ids)
+
+    def __call__(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+        """Evaluate one model on one shard; arguments as in :data:`Evaluate`."""
+        self.prepare(batch)
+        ids = tuple(batch.ids.tolist())
+        # Shards come in order: those made before this one are done with.
+        self._made = dict(list(self._made.items())[list(self._made).index(ids) :])
         columns: Columns = {}
-        for name, images in versions(batch.ids.tolist()).items():
+        for name, images in self._made[ids].result().items():
             x = images.to(batch.x.device).float().div(255)
             confidence, prediction = logits(model, x).softmax(1).max(1)
             columns[name] = prediction == batch.y
@@ -220,7 +246,14 @@ def under_corruptions(corrupted: Corrupted, names: Sequence[str] = NAMES) -> Eva
             columns[f"{name}_confidence"] = rounded
         return Outcome(columns)
 
-    return evaluate
+    def _versions(self, ids: Sequence[int]) -> dict[str, Tensor]:
+        corrupted = self._corrupted
+        part = replace(corrupted, clean=corrupted.clean.subset([self._place[i] for i in ids]))
+        return {
+            f"{name}_{severity}": part.images(name, severity)
+            for name in self._names
+            for severity in SEVERITIES
+        }
 
 
 def in_shards(
@@ -238,7 +271,8 @@ def in_shards(
     """Evaluate models on a data set shard by shard, going on after the last shards on disk.
 
     All models see a shard before any sees the next one, so that an evaluation can make what they
-    share once.
+    share once. An evaluation with a method ``prepare`` is given the next shard before models see
+    this one, to make meanwhile what needs no model.
 
     Args:
         models: by name, in any mode; evaluated in eval mode.
@@ -259,32 +293,64 @@ def in_shards(
     import pandas as pd
 
     batches = Batches(dataset, batch_size, device=device, channels_last=True)
-    frames: dict[str, list[pd.DataFrame]] = {each: [] for each in models}
+    # Put in place shard by shard: frames joined at the end would be held twice.
+    columns: dict[str, dict[str, np.ndarray]] = {each: {} for each in models}
     about: dict[str, dict[str, Any]] = {each: {"seconds": 0.0, "notes": {}} for each in models}
     total = len(batches) * len(models)
+    paths = [
+        {each: parts[each] / f"{number:05d}.parquet" for each in models}
+        for number in range(len(batches))
+    ]
+    prepare = getattr(evaluate, "prepare", None)
+    halving = memory.Halving("evaluation.batch_size")
     with tqdm(total=total, desc=name, disable=not progress, mininterval=1.0) as bar:
-        for number, batch in enumerate(batches):
+        for number, (batch, following) in enumerate(_with_next(batches)):
+            for place, coming in ((number, batch), (number + 1, following)):
+                wanted = coming is not None and not all(p.exists() for p in paths[place].values())
+                if prepare is not None and wanted:
+                    prepare(coming)
             for each, model in models.items():
-                path = parts[each] / f"{number:05d}.parquet"
+                path = paths[number][each]
                 if not path.exists():
-                    _write_shard(path, model.eval(), batch, evaluate, seed, number)
+                    _write_shard(path, model.eval(), batch, evaluate, seed, number, halving)
                 frame = records.read_record(path)
                 about[each]["seconds"] += frame.attrs["seconds"]
                 _add_notes(about[each]["notes"], frame.attrs["notes"])
-                frame.attrs = {}
-                frames[each].append(frame)
+                start = number * batch_size
+                for column, values in frame.items():
+                    whole = columns[each].setdefault(column, np.empty(len(dataset), values.dtype))
+                    whole[start : start + len(values)] = values.to_numpy()
                 bar.update()
-    return {each: (pd.concat(frames[each], ignore_index=True), about[each]) for each in models}
+    return {each: (pd.DataFrame(columns[each], copy=False), about[each]) for each in models}
+
+
+def _with_next(batches: Batches) -> Iterator[tuple[Batch, Batch | None]]:
+    """Each batch with the one after it."""
+    coming = iter(batches)
+    batch = next(coming, None)
+    while batch is not None:
+        following = next(coming, None)
+        yield batch, following
+        batch = following
 
 
 def _write_shard(
-    path: Path, model: nn.Module, batch: Batch, evaluate: Evaluate, seed: int, number: int
+    path: Path,
+    model: nn.Module,
+    batch: Batch,
+    evaluate: Evaluate,
+    seed: int,
+    number: int,
+    halving: memory.Halving,
 ) -> None:
     import pandas as pd
 
+    def made(tried: nn.Module) -> Outcome:
+        generator = torch.Generator().manual_seed(int(records.key(seed=seed, shard=number), 16))
+        return evaluate(tried, batch, generator)
+
     started = time.perf_counter()
-    generator = torch.Generator().manual_seed(int(records.key(seed=seed, shard=number), 16))
-    outcome = evaluate(model, batch, generator)
+    outcome = halving(made, model, len(batch.y))
     columns = {"image": batch.ids, "label": batch.y} | outcome.columns
     frame = pd.DataFrame({k: v.detach().cpu().numpy() for k, v in columns.items()})
     elapsed = time.perf_counter() - started
@@ -321,10 +387,10 @@ def strict_repeat(
         n, accuracy in fp32, accuracy with TF32 gradients, and the share of images judged alike.
     """
     (batch,) = Batches(dataset, len(dataset), device=device, channels_last=True)
-    outcome = {}
+    outcome, twins = {}, Twins()
     for allowed in (False, True):
         generator = torch.Generator().manual_seed(seed)
-        result = under_pgd(settings, allow_tf32=allowed)(model, batch, generator)
+        result = under_pgd(settings, twins, allow_tf32=allowed)(model, batch, generator)
         outcome[allowed] = result.columns["correct"]
     return {
         "n": len(dataset),
@@ -358,7 +424,14 @@ def logits(model: nn.Module, x: Tensor) -> Tensor:
     """Logits (B, C) of images (B, 3, H, W), in strict fp32."""
     # Outcomes are judged in strict fp32 whatever the gradients were computed in.
     with tf32(False), torch.autocast(x.device.type, enabled=False):
-        return model(x).float()
+        found = model(x).float()
+    if not found.isfinite().all():
+        wrong = int((~found.isfinite()).flatten(1).any(1).sum())
+        raise EvaluationError(
+            f"the model returned NaN or infinite logits for {wrong} of {len(x)} images: check its "
+            "weights and its precision"
+        )
+    return found
 
 
 def _judge(model: nn.Module, batch: Batch, x_adv: Tensor, threat: Threat) -> Columns:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from rslib import data, evaluation, masking, records, saliency
+from rslib import data, evaluation, masking, memory, records, saliency
 from rslib.data import Batch, cifar10h
 from rslib.evaluation import Evaluate, Outcome
 from rslib.masking import TOPS
@@ -28,7 +28,16 @@ EVALUATIONS = ("saliency", "faithfulness", "attacked_saliency", "swapped", "huma
 
 
 def evaluator(run: Run, evaluated: str) -> Evaluate:
-    """One of :data:`EVALUATIONS`, with the run's settings and masks."""
+    """One of :data:`EVALUATIONS`, with the run's settings and masks.
+
+    Where a GPU's memory runs out the batch size must be lowered: layers are looked at, and images
+    of a batch set against each other, so batches cannot be given to the model in pieces.
+    """
+    size = run.settings.evaluation.batch_size
+    return memory.refusing("evaluation.batch_size", size)(_evaluator(run, evaluated))
+
+
+def _evaluator(run: Run, evaluated: str) -> Evaluate:
     chosen = run.settings
     if evaluated == "human":
         return agreement(cifar10h.load())

@@ -19,6 +19,7 @@ from rslib.attacks.pgd import PGDResult, pgd, run_pgd
 from rslib.attacks.reliability import reliability
 from rslib.attacks.report import Check, Report
 from rslib.attacks.threat import Threat
+from rslib.attacks.twin import Twins
 
 __all__ = [
     "ADDED",
@@ -30,6 +31,7 @@ __all__ = [
     "Report",
     "RoundedInput",
     "Threat",
+    "Twins",
     "attack_mode",
     "autoattack",
     "fgsm",

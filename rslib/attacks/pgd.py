@@ -33,6 +33,9 @@ class PGDResult:
             first restart, the start included; an image that was dropped keeps its last value. NaN
             if the model was right on no image.
         evaluations: Number of images passed forward through the model, clean pass included.
+        gradients: Number of gradients taken, an image and step each.
+        zero_gradients: How many of them are exactly zero in every pixel, so that the step along
+            their sign goes nowhere: rounding, not robustness, may then have stopped the attack.
     """
 
     x_adv: Tensor
@@ -42,6 +45,8 @@ class PGDResult:
     fooled_last: Tensor | None
     loss: Tensor
     evaluations: int
+    gradients: int
+    zero_gradients: int
 
 
 def pgd(
@@ -191,6 +196,9 @@ class _Search:
         self.highest = torch.full_like(x[:, 0, 0, 0], -torch.inf)
         self.trace = x.new_full((num_steps + 1, len(x)), torch.nan)
         self.evaluations = len(x)
+        self.gradients = 0
+        # Stays on the device until the end: reading it each step would stall a GPU.
+        self.zero_gradients = torch.zeros((), dtype=torch.int64, device=x.device)
 
     def run(self, model: nn.Module, start: Tensor, step_size: float, *, first: bool) -> None:
         """Follow one trajectory per image that still resists, from its place in ``start``."""
@@ -216,6 +224,8 @@ class _Search:
             if self.early_stop and bool(wrong.all()):
                 return
             gradient = input_gradient(losses.sum(), point)
+            self.gradients += len(gradient)
+            self.zero_gradients += (gradient == 0).flatten(1).all(1).sum()
             point = point.detach()
             if self.early_stop and bool(wrong.any()):
                 keep = (~wrong).nonzero().squeeze(1)
@@ -249,6 +259,8 @@ class _Search:
             fooled_last=None if self.early_stop else self.fooled_last,
             loss=self.trace[:, self.clean_correct].mean(1),
             evaluations=self.evaluations,
+            gradients=self.gradients,
+            zero_gradients=int(self.zero_gradients),
         )
 
 

@@ -1,0 +1,141 @@
+"""When a GPU's memory runs out: the model is given fewer images at a time, and rows stay the same.
+
+A shard is seeded as a whole: half of it would meet other random draws, and some evaluations set its
+images against each other. So the shard is made again as it was, and only the passes through the
+model are cut, first into halves. In eval mode an image's logits depend on no other image, so what
+comes out is the same, up to how sums are rounded. Where that does not hold, or where a batch size
+is part of the result, the work is refused with the setting to lower.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+T = TypeVar("T")
+
+
+class OutOfMemory(RuntimeError):
+    """Work that does not fit into the device's memory; the message names the setting to lower."""
+
+
+class PiecesWarning(UserWarning):
+    """Memory ran out, and the work goes on with fewer images at a time; its result is the same."""
+
+
+class Pieces(nn.Module):
+    """A model that sees at most so many images at a time; its gradients are still the whole's.
+
+    Where a gradient is wanted, a piece's activations are not kept but made again in the backward
+    pass, so that memory holds those of one piece.
+
+    Args:
+        model: images to logits, in eval mode, without hooks that look at its layers.
+        size: images a piece, from 1.
+    """
+
+    def __init__(self, model: nn.Module, size: int) -> None:
+        super().__init__()
+        self.model = model
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) to logits (B, classes)."""
+        return torch.cat([self._piece(part) for part in x.split(self.size)])
+
+    def _piece(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            return checkpoint(self.model, x, use_reentrant=False)
+        return self.model(x)
+
+
+class Halving:
+    """Tries work with a model as it is, then with ever smaller pieces of its batches.
+
+    What fits is kept, so that the next work on the model starts there.
+
+    Args:
+        setting: names how many images a batch has, for the error where not even one fits.
+    """
+
+    def __init__(self, setting: str) -> None:
+        self.setting = setting
+        self._sizes: dict[nn.Module, int] = {}
+
+    def __call__(self, work: Callable[[nn.Module], T], model: nn.Module, images: int) -> T:
+        """Do work, again from its start after each failure.
+
+        Args:
+            work: called with the model or :class:`Pieces` of it; must draw the same random numbers
+                each time it is called.
+            model: in eval mode.
+            images: in the batch.
+
+        Returns:
+            What the work returns.
+
+        Raises:
+            OutOfMemory: not even a single image fits.
+
+        Warns:
+            PiecesWarning: memory ran out.
+        """
+        size = min(images, self._sizes.get(model, images))
+        while True:
+            done = _tried(work, model if size == images else Pieces(model, size))
+            if done:
+                return done[0]
+            # What the failed try held is free only here, after its error is gone.
+            torch.cuda.empty_cache()
+            if size == 1:
+                raise OutOfMemory(
+                    f"the device's memory does not hold one image's pass through "
+                    f"{type(model).__name__}, so lowering {self.setting} is of no use: free the "
+                    "device of other programs, or choose a smaller model or another device"
+                )
+            size = -(-size // 2)
+            self._sizes[model] = size
+            warnings.warn(
+                f"the device's memory ran out: {type(model).__name__} goes on with {size} of "
+                f"{images} images at a time, with the same result. A lower {self.setting} would "
+                "spare the tries",
+                PiecesWarning,
+                stacklevel=2,
+            )
+
+
+@contextmanager
+def refusing(setting: str, value: int) -> Iterator[None]:
+    """Turn running out of memory into an error that names the setting to lower.
+
+    For work whose batches cannot be cut: their size is part of the result, or layers are looked at.
+    It also serves as a decorator.
+
+    Args:
+        setting: the dotted name of the setting, such as ``"autoattack.batch_size"``.
+        value: what it is now.
+
+    Raises:
+        OutOfMemory: memory ran out.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(
+            f"the device's memory ran out with {setting} at {value}, and this work's batches are "
+            f"not cut by themselves, since their size is part of the result: set {setting} to "
+            f"{max(1, value // 2)} or less (what is made with another value is kept beside it)"
+        ) from error
+
+
+def _tried(work: Callable[[nn.Module], T], model: nn.Module) -> tuple[T] | None:
+    try:
+        return (work(model),)
+    except torch.OutOfMemoryError:
+        return None
