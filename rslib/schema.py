@@ -7,9 +7,12 @@ Perturbation budgets are whole steps of an 8-bit pixel (``eps: 8`` means 8/255),
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+MaskSource = Literal["exact", "cnn", "vit", "own"]
+"""Where object masks come from: the data set, a teacher, or the user."""
 
 
 class _Section(BaseModel):
@@ -95,10 +98,39 @@ class Recipe(_Section):
     warmup_epochs: float = Field(
         0.0, ge=0, description="ours: linear warm-up before the cosine of 3.1.3"
     )
+    schedule: Literal["cosine", "one_cycle"] = Field(
+        "cosine",
+        description="3.1.3: the way down to zero after the warm-up: a cosine, or the straight "
+        "line that makes one cycle of the two",
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="ours: label smoothing")
     clip_norm: float | None = Field(None, gt=0, description="ours: gradient norm; null = unclipped")
     flip: float = Field(0.5, ge=0, le=1, description="3.1.3: probability of a horizontal flip")
     padding: int = Field(4, ge=0, le=16, description="3.1.3: padding of the random crop, in pixels")
+    randaugment: int = Field(
+        0, ge=0, le=8, description="ours: operations of RandAugment an image; 0 = none"
+    )
+    randaugment_magnitude: int = Field(
+        9, ge=0, le=30, description="ours: strength of RandAugment, of 30"
+    )
+    erasing: float = Field(
+        0.0, ge=0, le=1, description="ours: probability that a rectangle of an image is erased"
+    )
+    mixup: float | None = Field(
+        None, gt=0, description="ours: mixup, by the alpha of its Beta distribution; null = none"
+    )
+    cutmix: float | None = Field(
+        None, gt=0, description="ours: CutMix, by the alpha of its Beta distribution; null = none"
+    )
+    cutmix_probability: float = Field(
+        0.5, ge=0, le=1, description="ours: share of batches for CutMix where both are on"
+    )
+    drop_path: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="ours: stochastic depth of ViT-Small, as the probability at its last block",
+    )
     ema_decay: float | None = Field(
         None,
         gt=0,
@@ -107,6 +139,11 @@ class Recipe(_Section):
     )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="ours: autocast while training")
     compile: bool = Field(False, description="ours: torch.compile while training")
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images are blended with one another."""
+        return self.mixup is not None or self.cutmix is not None
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> Recipe:
@@ -117,7 +154,27 @@ class Recipe(_Section):
         return self
 
 
-class FromScratch(_Section):
+class _Recipes(_Section):
+    """A training with one recipe per architecture."""
+
+    @property
+    def recipes(self) -> dict[str, Recipe]:
+        """The recipes by architecture."""
+        found = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: value for name, value in found.items() if isinstance(value, Recipe)}
+
+    @model_validator(mode="after")
+    def _only_transformers_drop_paths(self) -> Self:
+        for architecture, recipe in self.recipes.items():
+            if recipe.drop_path and architecture != "vit_small":
+                raise ValueError(
+                    f"{architecture}: drop_path {recipe.drop_path} is for vit_small, whose blocks "
+                    "can be skipped; leave it at 0 here"
+                )
+        return self
+
+
+class FromScratch(_Recipes):
     """Training from random weights."""
 
     resnet18: Recipe = Field(Recipe(), description="3.1.3: ResNet-18")
@@ -131,15 +188,29 @@ class TeacherTraining(FromScratch):
     """
 
 
+class Pretraining(_Recipes):
+    """What ViT-Small may be trained on first, with larger patches, which cost less."""
+
+    patch: Literal[1, 2, 4, 8, 16] | None = Field(
+        None, description="ours: side of a patch meanwhile; null = as in vit_small"
+    )
+    vit_small: Recipe = Field(Recipe(learning_rate=0.001), description="ours: ViT-Small")
+
+
 class StandardTraining(FromScratch):
     """Standard training of each architecture (paper 3.1.3)."""
 
+    start: str | None = Field(
+        None,
+        description="ours: the training, such as pretraining, that a model starts from where that "
+        "training has a recipe for its architecture; null = random weights",
+    )
     alexnet: Recipe = Field(
         Recipe(learning_rate=0.01), description="3.5: the reference model; its recipe is ours"
     )
 
 
-class FineTuning(_Section):
+class FineTuning(_Recipes):
     """Training that starts from another model's weights (3.1.3: the baseline's, 50 epochs)."""
 
     start: str = Field(
@@ -216,7 +287,7 @@ class AlignedTraining(FineTuning):
         description="3.4.2: the map that is aligned: Grad-CAM or rollout, or that of a head of its "
         "own on the last feature map or the patch embeddings",
     )
-    masks: str | None = Field(
+    masks: MaskSource | None = Field(
         None,
         description="3.4.1: the masks aligned to: exact, cnn or vit (a teacher's), own; null = "
         "own where masks.own is set, exact where the data set has them, otherwise cnn",
@@ -224,6 +295,21 @@ class AlignedTraining(FineTuning):
     share: float = Field(
         1.0, gt=0, le=1, description="5.5: share of the training images whose mask is used"
     )
+
+    @model_validator(mode="after")
+    def _maps_have_one_mask_and_are_seen(self) -> Self:
+        for architecture, recipe in self.recipes.items():
+            if recipe.mixes:
+                raise ValueError(
+                    f"{architecture}: mixup and cutmix blend two images, and there is no one mask "
+                    "to align such an image to; set both to null"
+                )
+            if recipe.compile:
+                raise ValueError(
+                    f"{architecture}: compile leaves out the hooks through which alignment reads "
+                    "a model's maps; set it to false"
+                )
+        return self
 
 
 class RobustAlignedTraining(AdversarialTraining, AlignedTraining):
@@ -248,6 +334,9 @@ class Training(_Section):
     )
     teacher: TeacherTraining = Field(
         TeacherTraining(), description="3.4.1: models that proxy masks are made from"
+    )
+    pretraining: Pretraining = Field(
+        Pretraining(), description="ours: a cheaper net to start from; unused unless one does"
     )
     added: FineTuning = Field(
         FineTuning(), description="ours: the objectives of rslib.training.added"
@@ -369,16 +458,24 @@ class Masks(_Section):
     largest: float = Field(
         0.95, gt=0, le=1, description="ours: a mask that covers more of the image is refused"
     )
-    sources: list[str] | None = Field(
+    sources: list[MaskSource] | None = Field(
         None,
+        min_length=1,
         description="ours: masks that overlap is measured with; null = exact where the data set "
         "has them, own where they are given, cnn and vit",
     )
     own: str | None = Field(
         None,
+        min_length=1,
         description="3.4.1: your own masks: a folder with train and test in it, each a folder of "
         "PNG files (17.png) or a NumPy array (train.npy)",
     )
+
+    @model_validator(mode="after")
+    def _some_are_kept(self) -> Masks:
+        if self.smallest >= self.largest:
+            raise ValueError(f"smallest {self.smallest} must be below largest {self.largest}")
+        return self
 
 
 class Faithfulness(_Section):
@@ -419,7 +516,7 @@ class AlignmentStudy(_Section):
         description="3.4.1: weights of the alignment loss (0 is the control), readings of equation "
         "12, and the head of 3.4.2; a name, then what differs from training.aligned",
     )
-    shares: list[float] = Field(
+    shares: list[Annotated[float, Field(gt=0, le=1)]] = Field(
         [0.01, 0.05, 0.25], description="5.5: shares of the training images that have a mask"
     )
     shared: str = Field(
@@ -471,12 +568,17 @@ class Evaluation(_Section):
     confidence: float = Field(0.95, gt=0.5, lt=1, description="ours: level of every interval")
     ece_bins: int = Field(15, ge=2, le=100, description="4.1: calibration bins (number is ours)")
     tf32: bool = Field(False, description="ours: TF32 gradients in attacks, on GPUs that have it")
+    compile: bool = Field(False, description="ours: torch.compile of what attacks search with")
 
 
 class Settings(_Section):
     """Everything a run needs except its seed."""
 
-    profile: str = Field("paper", description="ours: name of the profile, and of its run directory")
+    profile: str = Field(
+        "paper",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$",
+        description="ours: name of the profile, and of its run directory",
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="ours: where to run")
     data: Data = Field(Data(), description="3.1.1")
     resnet18: ResNet18 = Field(ResNet18(), description="3.1.2")

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from rslib import data, masking, models, records, training
+from rslib import data, determinism, masking, memory, models, records, training
 from rslib.attacks import run_pgd
+from rslib.data import strong
 from rslib.estimates import ROBUST_ACCURACY
+from rslib.schema import Recipe
 from rslib.training import checkpoint
 from rslib.training.plan import Plan, parts, plan
+from rslib.training.resampling import resampled
 
 if TYPE_CHECKING:
     from rslib.run import Run
@@ -37,31 +40,27 @@ def train(run: Run, name: str, folder: Path, inputs: Mapping[str, Any]) -> None:
     model = run.build(name)
     parent_weights = None
     if planned.parent is not None:
+        inherited = resampled(run.trained(planned.parent).state_dict(), model)
         # What the parent does not have, such as a saliency head, starts at random.
-        model.load_state_dict(model.state_dict() | run.trained(planned.parent).state_dict())
+        model.load_state_dict(model.state_dict() | inherited)
         parent_weights = run.summary(planned.parent)["weights"]["best"]
+    if recipe.drop_path:
+        models.set_drop_path(model, recipe.drop_path)
     images = training_images(run, planned)
-    state = training.fit(
-        model,
-        planned.objective,
-        data.Batches(
-            images,
-            recipe.batch_size,
-            device=run.device,
-            shuffle=True,
-            augment=data.Augment(flip=recipe.flip, padding=recipe.padding),
+    with determinism.reported() as reported:
+        state = training.fit(
+            model,
+            planned.objective,
+            batches(images, recipe, device=run.device, seed=run.seed),
+            validation(run, planned),
+            recipe,
+            select="validation_accuracy" if planned.attack is None else ROBUST_ACCURACY,
             seed=run.seed,
-            channels_last=True,
-        ),
-        validation(run, planned),
-        recipe,
-        select="validation_accuracy" if planned.attack is None else ROBUST_ACCURACY,
-        seed=run.seed,
-        checkpoint_path=folder / "checkpoint.safetensors",
-        key=folder.name.rpartition("-")[2],
-        name=name,
-        progress=run.progress,
-    )
+            checkpoint_path=folder / "checkpoint.safetensors",
+            key=folder.name.rpartition("-")[2],
+            name=name,
+            progress=run.progress,
+        )
     weights = {"best": state.best, "last": checkpoint.weights_of(model)}
     digests = {}
     for kind, tensors in weights.items():
@@ -88,11 +87,38 @@ def train(run: Run, name: str, folder: Path, inputs: Mapping[str, Any]) -> None:
             "best_epoch": state.best_epoch,
             "seconds": sum(row["seconds"] for row in state.history),
             "history": state.history,
-            "provenance": records.provenance(run.device),
+            "provenance": records.provenance(run.device, reported),
         },
     )
     (folder / "checkpoint.safetensors").unlink()
     (folder / "checkpoint.json").unlink(missing_ok=True)
+
+
+def batches(
+    images: data.Dataset, recipe: Recipe, *, device: torch.device, seed: int
+) -> data.Batches:
+    """The images as a recipe has them for training: shuffled, augmented, mixed."""
+    transforms: list[strong.Transform] = []
+    if recipe.randaugment:
+        transforms.append(strong.RandAugment(recipe.randaugment, recipe.randaugment_magnitude))
+    if recipe.erasing:
+        transforms.append(strong.Erasing(recipe.erasing))
+    mix = None
+    if recipe.mixes:
+        mix = strong.Mix(
+            len(images.classes), recipe.mixup, recipe.cutmix, recipe.cutmix_probability
+        )
+    return data.Batches(
+        images,
+        recipe.batch_size,
+        device=device,
+        shuffle=True,
+        augment=data.Augment(flip=recipe.flip, padding=recipe.padding),
+        strong=transforms,
+        mix=mix,
+        seed=seed,
+        channels_last=True,
+    )
 
 
 def training_images(run: Run, planned: Plan) -> data.Dataset:
@@ -129,7 +155,7 @@ def validation(run: Run, planned: Plan) -> Callable[[nn.Module], dict[str, float
         return scores if aligned is None else scores | aligned.validate(model, clean)
 
     if attack is None:
-        return scored
+        return memory.refusing("evaluation.batch_size", size)(scored)
     few = data.balanced_subset(images, min(attack.validation_images, len(images)))
     attacked = data.Batches(few, size, device=run.device, channels_last=True)
 
@@ -144,4 +170,4 @@ def validation(run: Run, planned: Plan) -> Callable[[nn.Module], dict[str, float
         )  # fmt: skip
         return scored(model) | {ROBUST_ACCURACY: robust / len(few)}
 
-    return validate
+    return memory.refusing("evaluation.batch_size", size)(validate)

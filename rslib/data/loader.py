@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rslib.data.dataset import Dataset
+from rslib.data.strong import Mix, Transform
 
 
 class Batch(NamedTuple):
@@ -19,9 +20,10 @@ class Batch(NamedTuple):
 
     Attributes:
         x: float32 (B, 3, H, W) in [0, 1].
-        y: labels, int64 (B,).
+        y: labels, int64 (B,); where images are mixed, each class's share, float32 (B, classes).
         ids: where the images stand in the canonical order of their split, int64 (B,).
-        masks: bool (B, H, W), moved along with the images; None where the set has none.
+        masks: bool (B, H, W), moved along with the images; None where the set has none, and where
+            images are mixed: a blend of two has no one mask.
     """
 
     x: Tensor
@@ -126,6 +128,8 @@ class Batches:
         device: where the data lives and the batches are made.
         shuffle: a new random order each epoch; otherwise the dataset's own order.
         augment: drawn anew for each image and epoch; None for the images as they are.
+        strong: done to all images of an epoch before that, in this order.
+        mix: done to each batch after that; None leaves images and labels by themselves.
         seed: of order and augmentation.
         channels_last: whether `x` has the channels-last memory format, which convolutions prefer.
 
@@ -141,6 +145,8 @@ class Batches:
         device: torch.device | str = "cpu",
         shuffle: bool = False,
         augment: Augment | None = None,
+        strong: Sequence[Transform] = (),
+        mix: Mix | None = None,
         seed: int = 0,
         channels_last: bool = False,
     ) -> None:
@@ -150,6 +156,8 @@ class Batches:
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.augment = augment
+        self.strong = tuple(strong)
+        self.mix = mix
         self.seed = seed
         self.channels_last = channels_last
 
@@ -171,21 +179,37 @@ class Batches:
         if self.augment is not None:
             drawn = self.augment.draw(n, generator)
             draws = Draws(*(draw.to(device) for draw in drawn))
-        for start in range(0, n, self.batch_size):
+        images, masks = self.dataset.images, self.dataset.masks
+        for transform in self.strong:
+            images, masks = transform(images, masks, generator)
+        mixing = torch.randint(2**62, (len(self),), generator=generator).tolist()
+        for number, start in enumerate(range(0, n, self.batch_size)):
             places = slice(start, min(start + self.batch_size, n))
             chosen = places if order is None else order[places]
-            yield self._batch(chosen, None if draws is None else Draws(*(d[places] for d in draws)))
+            batch = self._batch(
+                images[chosen],
+                None if masks is None else masks[chosen],
+                chosen,
+                None if draws is None else Draws(*(d[places] for d in draws)),
+            )
+            yield batch if self.mix is None else self._mixed(batch, mixing[number])
 
-    def _batch(self, chosen: slice | Tensor, draws: Draws | None) -> Batch:
-        """Select, augment and scale the chosen images."""
-        data = self.dataset
-        images = data.images[chosen]
-        masks = None if data.masks is None else data.masks[chosen]
+    def _batch(
+        self, images: Tensor, masks: Tensor | None, chosen: slice | Tensor, draws: Draws | None
+    ) -> Batch:
+        """Augment and scale the chosen images, and add what is known of them."""
         if draws is not None:
             images, masks = self.augment.apply(images, masks, draws)
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        x = images.to(torch.float32, memory_format=layout).div_(255)
-        return Batch(x, data.labels[chosen], data.ids[chosen], masks)
+        x = images.to(torch.float32, memory_format=self._layout).div_(255)
+        return Batch(x, self.dataset.labels[chosen], self.dataset.ids[chosen], masks)
+
+    def _mixed(self, batch: Batch, seed: int) -> Batch:
+        x, y = self.mix(batch.x, batch.y, seed)
+        return Batch(x.contiguous(memory_format=self._layout), y, batch.ids, None)
+
+    @property
+    def _layout(self) -> torch.memory_format:
+        return torch.channels_last if self.channels_last else torch.contiguous_format
 
 
 def _stream(seed: int, epoch: int) -> int:

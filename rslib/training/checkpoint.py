@@ -6,6 +6,7 @@ as JSON. Random numbers need no state here: each epoch's are drawn from (seed, e
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -100,6 +101,7 @@ def save(
         "best_epoch": state.best_epoch,
         "history": state.history,
     }
+    header["seal"] = _seal(header, tensors)
     with atomic(path) as temporary:
         _save(tensors, temporary, header)
     write_json(path.with_suffix(".json"), header)
@@ -120,7 +122,24 @@ def load(
     """
     tensors, header = _load(path)
     if header.get("key") != key:
-        raise RecordError(f"{path} belongs to another run (key {header.get('key')}, wanted {key})")
+        raise RecordError(
+            f"{path} belongs to another run (key {header.get('key')}, wanted {key}); {_START_AGAIN}"
+        )
+    if header.pop("seal", None) != _seal(header, tensors):
+        raise RecordError(f"{path} is damaged (it was altered); {_START_AGAIN}")
+    try:
+        return _restored(tensors, header, model, optimizer, average)
+    except (RuntimeError, LookupError, ValueError) as error:
+        raise RecordError(f"{path} does not fit this training ({error}); {_START_AGAIN}") from None
+
+
+def _restored(
+    tensors: Weights,
+    header: Mapping[str, Any],
+    model: nn.Module,
+    optimizer: optim.Optimizer,
+    average: nn.Module | None,
+) -> State:
     model.load_state_dict(_under("model.", tensors))
     if average is not None:
         average.load_state_dict(_under("average.", tensors))
@@ -139,6 +158,18 @@ def load(
     )
     best = _under("best.", tensors)
     return State(header["epoch"], header["history"], best, header["best_epoch"])
+
+
+_START_AGAIN = "delete it to start that training again"
+
+
+def _seal(header: Mapping[str, Any], tensors: Weights) -> str:
+    """SHA-256 of all a checkpoint holds: safetensors has no checksum, and a run goes on from it."""
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _under(prefix: str, tensors: Weights) -> Weights:
@@ -171,11 +202,12 @@ def _load(path: Path) -> tuple[Weights, dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             header = json.loads((file.metadata() or {})["rslib"])
+            if not isinstance(header, dict):
+                raise ValueError(f"its header is a {type(header).__name__}")
     except FileNotFoundError:
         raise RecordError(f"{path} is missing") from None
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise RecordError(
-            f"{path} is damaged or not a checkpoint of this project ({error}); "
-            "delete it to start that training again"
+            f"{path} is damaged or not a checkpoint of this project ({error}); {_START_AGAIN}"
         ) from None
     return tensors, header

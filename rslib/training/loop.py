@@ -7,10 +7,11 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from tqdm import tqdm
@@ -20,11 +21,15 @@ from rslib.records import key as hash_inputs
 from rslib.schema import Recipe
 from rslib.training import checkpoint, optimizer
 from rslib.training.checkpoint import State
-from rslib.training.objectives import Objective
+from rslib.training.objectives import Objective, Step
 
-# Enough images for stable statistics at any batch size in use; a whole epoch would cost a third
-# of a training epoch.
-BATCH_NORM_BATCHES = 100
+# Enough for stable statistics; a whole epoch would cost a third of a training epoch.
+BATCH_NORM_IMAGES = 12_800
+
+# To read a number from an accelerator is to wait for it, and an epoch may take it a second or two.
+# On a CPU neither costs anything beside the epoch.
+STEPS_BETWEEN_READINGS = 50
+SECONDS_BETWEEN_CHECKPOINTS = 15.0
 
 
 class TrainingError(RuntimeError):
@@ -49,7 +54,8 @@ def fit(
     """Train a model, or go on with a training that was interrupted.
 
     A run killed at any moment and started again ends with the weights of an uninterrupted one: bit
-    for bit on a CPU with the same number of threads.
+    for bit on a CPU with the same number of threads. There it loses an epoch at most; on an
+    accelerator, whose epochs are short, it may lose :data:`SECONDS_BETWEEN_CHECKPOINTS` more.
 
     Args:
         model: on its device; left in eval mode with the last epoch's weights (their average, where
@@ -61,17 +67,19 @@ def fit(
         recipe: optimizer, schedule, averaging and precision.
         select: the score whose highest value marks the best epoch.
         seed: of everything random in this training.
-        checkpoint_path: safetensors file written after each epoch.
+        checkpoint_path: safetensors file written after each epoch (on an accelerator after those
+            that end some seconds after the last one written, and after the last epoch).
         key: of the result; a checkpoint with another key is refused.
         name: shown by the progress bar.
         progress: whether to show one.
-        after_epoch: called with the state after each epoch's checkpoint.
+        after_epoch: called with the state after each checkpoint.
 
     Returns:
         The final state, with the history and the best epoch's weights.
 
     Raises:
-        TrainingError: the loss became NaN or infinite.
+        TrainingError: the loss or a validation score became NaN or infinite, or a batch does not
+            fit into the device's memory.
         rslib.records.RecordError: a damaged or foreign checkpoint, a full disk.
     """
     optim = optimizer.build(model, recipe)
@@ -79,11 +87,13 @@ def fit(
     state = State()
     if checkpoint_path.exists():
         state = checkpoint.load(checkpoint_path, model, optim, key, average=average)
-    forward = torch.compile(model) if recipe.compile else model
+    compiled = torch.compile(model, dynamic=False) if recipe.compile else model
     steps = len(train)
+    reading, pause = _pace(train.dataset.device)
+    kept, written = state.epoch, time.monotonic()
     for epoch in range(state.epoch, recipe.epochs):
         started = time.perf_counter()
-        total_loss = correct = seen = 0.0
+        tally = _Tally(reading)
         bar = tqdm(
             train.epoch(epoch),
             total=steps,
@@ -93,21 +103,28 @@ def fit(
             leave=epoch + 1 == recipe.epochs,
         )
         model.train()
-        with _randomness(seed, epoch) as generator:
+        so_far = f"Epoch {kept} is kept in {checkpoint_path}" if kept else "So far no epoch is kept"
+        with _randomness(seed, epoch) as generator, _roomy(name, train.batch_size, so_far):
             for step, batch in enumerate(bar):
                 done = epoch + step / steps
                 rate = optimizer.learning_rate(recipe, epoch + (step + 1) / steps)
                 for group in optim.param_groups:
                     group["lr"] = rate
+                # A smaller last batch would be compiled by itself, for a minute; it is one step.
+                forward = compiled if len(batch.y) == train.batch_size else model
                 with _precision(recipe, batch.x.device):
                     result = objective(forward, batch, generator, done)
-                value = result.loss.item()
-                if not math.isfinite(value):
-                    raise TrainingError(
-                        f"{name}: the loss is {value} at epoch {epoch + 1}, step {step + 1} of "
-                        f"{steps}. Epoch {epoch} is kept in {checkpoint_path}. Lower the learning "
-                        f"rate ({recipe.learning_rate}) or clip the gradient (clip_norm) and run "
-                        "again"
+                tally.add(result, batch.y)
+                # All are read before the epoch is judged, so none that went wrong is kept.
+                if tally.due or step + 1 == steps:
+                    wrong = tally.read()
+                    if wrong is not None:
+                        raise TrainingError(
+                            f"{name}: the loss is {wrong.value} at epoch {epoch + 1}, step "
+                            f"{wrong.step} of {steps}. {so_far}. {_steadier(recipe)}"
+                        )
+                    bar.set_postfix(
+                        loss=f"{tally.loss:.3f}", accuracy=f"{tally.accuracy:.3f}", refresh=False
                     )
                 optim.zero_grad(set_to_none=True)
                 result.loss.backward()
@@ -116,25 +133,27 @@ def fit(
                 optim.step()
                 if average is not None:
                     average.update_parameters(model)
-                total_loss += value * len(batch.y)
-                correct += (result.logits.argmax(1) == batch.y).sum().item()
-                seen += len(batch.y)
-                bar.set_postfix(
-                    loss=f"{total_loss / seen:.3f}", accuracy=f"{correct / seen:.3f}", refresh=False
-                )
         judged = model
         if average is not None:
             judged = average.module
             # The average's weights never met the running statistics it copied.
-            update_bn(itertools.islice(train.epoch(epoch), BATCH_NORM_BATCHES), judged)
+            enough = math.ceil(BATCH_NORM_IMAGES / train.batch_size)
+            with _precision(recipe, train.dataset.device):
+                update_bn(itertools.islice(train.epoch(epoch), enough), judged)
         scores = validate(judged.eval())
+        for score_name, value in scores.items():
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"{name}: {score_name} is {value} after epoch {epoch + 1}. {so_far}. "
+                    f"{_steadier(recipe)}"
+                )
         better = scores[select] > max((row[select] for row in state.history), default=-math.inf)
         state.history.append(
             {
                 "epoch": epoch + 1,
                 "learning_rate": rate,
-                "train_loss": total_loss / seen,
-                "train_accuracy": correct / seen,
+                "train_loss": tally.loss,
+                "train_accuracy": tally.accuracy,
                 **scores,
                 "seconds": time.perf_counter() - started,
             }
@@ -142,9 +161,11 @@ def fit(
         state.epoch = epoch + 1
         if better:
             state.best, state.best_epoch = checkpoint.weights_of(judged), epoch + 1
-        checkpoint.save(checkpoint_path, model, optim, state, key, average=average)
-        if after_epoch:
-            after_epoch(state)
+        if time.monotonic() - written >= pause or state.epoch == recipe.epochs:
+            checkpoint.save(checkpoint_path, model, optim, state, key, average=average)
+            kept, written = state.epoch, time.monotonic()
+            if after_epoch:
+                after_epoch(state)
     if average is not None:
         model.load_state_dict(average.module.state_dict())
     model.eval()
@@ -166,6 +187,90 @@ def score(model: nn.Module, batches: Batches) -> dict[str, float]:
         correct += (logits.argmax(1) == batch.y).sum().item()
         seen += len(batch.y)
     return {"validation_accuracy": correct / seen, "validation_loss": loss / seen}
+
+
+def _pace(device: torch.device) -> tuple[int, float]:
+    """Steps between readings of the loss, and seconds between checkpoints."""
+    if device.type == "cpu":
+        return 1, 0.0
+    return STEPS_BETWEEN_READINGS, SECONDS_BETWEEN_CHECKPOINTS
+
+
+@dataclass(frozen=True)
+class _Wrong:
+    """A loss that is NaN or infinite, and the step it came from."""
+
+    value: float
+    step: int
+
+
+@dataclass
+class _Tally:
+    """Mean loss and accuracy of an epoch so far, kept on the device until they are read.
+
+    Of mixed images, the label with the largest share counts.
+    """
+
+    reading: int
+    steps: int = 0
+    seen: int = 0
+    _loss: float = 0.0
+    _correct: int = 0
+    _waiting: list[tuple[Tensor, Tensor, int]] = field(default_factory=list)
+
+    def add(self, result: Step, y: Tensor) -> None:
+        """Note one step."""
+        labels = y if y.ndim == 1 else y.argmax(1)
+        hits = (result.logits.argmax(1) == labels).sum()
+        self._waiting.append((result.loss.detach(), hits, len(y)))
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to read."""
+        return len(self._waiting) >= self.reading
+
+    def read(self) -> _Wrong | None:
+        """Take in what was noted; the first loss that is not finite, if there is one, ends it."""
+        losses, hits, sizes = zip(*self._waiting, strict=True)
+        self._waiting.clear()
+        values, right = torch.stack(losses).tolist(), torch.stack(hits).tolist()
+        for value, correct, size in zip(values, right, sizes, strict=True):
+            self.steps += 1
+            if not math.isfinite(value):
+                return _Wrong(value, self.steps)
+            self._loss += value * size
+            self._correct += correct
+            self.seen += size
+        return None
+
+    @property
+    def loss(self) -> float:
+        return self._loss / self.seen
+
+    @property
+    def accuracy(self) -> float:
+        return self._correct / self.seen
+
+
+def _steadier(recipe: Recipe) -> str:
+    """What helps against a training that diverges."""
+    return (
+        f"Lower the learning rate ({recipe.learning_rate}) or clip the gradient (clip_norm), and "
+        "run again"
+    )
+
+
+@contextlib.contextmanager
+def _roomy(name: str, batch_size: int, so_far: str) -> Iterator[None]:
+    """Turn running out of memory into an error that names the setting."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"{name}: the device's memory ran out with batches of {batch_size}. {so_far}. Lower "
+            "batch_size in this training's recipe (it is part of the result, so training starts "
+            "anew), or free the device of other programs and run again"
+        ) from error
 
 
 def _average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:

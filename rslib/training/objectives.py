@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rslib.attacks import Threat
-from rslib.attacks.pgd import input_gradient
 from rslib.data import Batch
 
 
@@ -38,7 +38,8 @@ class Objective(Protocol):
 
         Args:
             model: images in [0, 1] to logits.
-            batch: images (B, 3, H, W) in [0, 1], labels (B,), and masks where the data has them.
+            batch: images (B, 3, H, W) in [0, 1], labels (B,) or, of mixed images, shares of the
+                classes (B, C), and masks where the data has them.
             generator: CPU generator of this epoch, for whatever the objective draws.
             epoch: epochs done so far, fractional; for what changes along the training.
         """
@@ -62,7 +63,7 @@ class Standard:
         return self.on(model, batch.x, batch.y)
 
     def on(self, model: nn.Module, x: Tensor, y: Tensor) -> Step:
-        """Mean cross-entropy of given images (B, 3, H, W) and labels (B,)."""
+        """Mean cross-entropy of given images (B, 3, H, W) and labels (B,) or shares (B, C)."""
         logits = model(x)
         loss = functional.cross_entropy(logits, y, label_smoothing=self.label_smoothing)
         return Step(loss, logits)
@@ -115,16 +116,32 @@ class Attacker:
             return x
         threat = replace(self.threat, eps=share * self.threat.eps)
         point = threat.random_start(x, generator)
-        model.train(not self.eval_mode)
-        try:
+        with _crafting(model, eval_mode=self.eval_mode):
             for _ in range(self.num_steps):
                 point = point.detach().requires_grad_()
-                gradient = input_gradient(loss(model(point)), point)
+                # Whether it is finite shows in the loss: to ask here would stall a GPU each step.
+                (gradient,) = torch.autograd.grad(loss(model(point)), point)
                 point = threat.step(point.detach(), gradient, share * self.step_size)
                 point = threat.project(point, x)
-        finally:
-            model.train()
         return point.detach()
+
+
+@contextmanager
+def _crafting(model: nn.Module, *, eval_mode: bool) -> Iterator[None]:
+    """Hold a model as the inner attack wants it, then back in train mode, errors included.
+
+    Its parameters ask for no gradient meanwhile: a compiled model would compute theirs as well.
+    """
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        model.train(not eval_mode)
+        for parameter in wanted:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in wanted:
+            parameter.requires_grad_(True)
+        model.train()
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,19 @@ from rslib.attacks import Threat
 from rslib.models import BUILDERS
 from rslib.schema import (
     AdversarialTraining,
+    AlexNet,
     AlignedTraining,
-    FromScratch,
     NoiseTraining,
+    Pretraining,
     Recipe,
+    ResNet18,
     Settings,
+    StandardTraining,
     TeacherTraining,
     Trades,
     Training,
     TrainingAttack,
+    ViTSmall,
 )
 from rslib.training import objectives
 from rslib.training.added import ADDED
@@ -52,6 +56,7 @@ class Plan:
         parent: name of the model whose weights it starts from, or None for random ones.
         attack: what its robustness is validated with, or None.
         inputs: the objective's own settings, as they enter the model's key.
+        size: the architecture's section of the settings, which its builder takes.
         half: which half of the training images it sees, 0 or 1; None for all.
         aligned: the part of the objective that needs object masks, or None.
         masks: which masks those are, and the share of the images that have one.
@@ -63,6 +68,7 @@ class Plan:
     parent: str | None
     attack: TrainingAttack | None
     inputs: dict[str, Any]
+    size: ResNet18 | ViTSmall | AlexNet
     half: int | None = None
     aligned: Aligned | None = None
     masks: AlignedTraining | None = None
@@ -87,8 +93,14 @@ def parts(name: str) -> Parts:
     """Take a model's name apart.
 
     Raises:
-        ValueError: what follows the ``@`` is not ``setting=value``, or more of them, with commas.
+        ValueError: what follows the ``@`` is not ``setting=value``, or more of them, with commas;
+            or the name, which is also that of a folder, could lead out of where it lies.
     """
+    if set(name) & set("/\\\0"):
+        raise ValueError(
+            f"no model {name!r}: it names a folder, so it must do without slashes, backslashes and "
+            "zero bytes"
+        )
     architecture, _, rest = name.partition("-")
     objective, at, written = rest.partition("@")
     before, starts, start = written.partition("start=")
@@ -103,8 +115,11 @@ def parts(name: str) -> Parts:
             )
         try:
             changes[setting] = value if setting == "start" else yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ValueError(f"no model {name!r}: {setting}={value} cannot be read") from None
+        # Beside its own errors the reader passes on those of dates and numbers out of range.
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError):
+            raise ValueError(
+                f"no model {name!r}: {setting}={value} cannot be read; give a number or a word"
+            ) from None
     return Parts(architecture, objective, changes)
 
 
@@ -127,7 +142,10 @@ def plan(settings: Settings, name: str) -> Plan:
     section = _changed(name, chosen, taken.changes)
     recipe = getattr(section, architecture, None)
     if recipe is None:
-        raise ValueError(f"no model {name!r}: {wanted} training has no recipe for {architecture}")
+        raise ValueError(
+            f"no model {name!r}: {wanted} training has no recipe for {architecture}; choose among "
+            f"{', '.join(each for each in BUILDERS if hasattr(section, each))}"
+        )
     clean = Standard(recipe.label_smoothing)
     masks = section if isinstance(section, AlignedTraining) else None
     aligned = None if masks is None else _aligned(masks, architecture, clean)
@@ -138,13 +156,33 @@ def plan(settings: Settings, name: str) -> Plan:
         architecture,
         recipe,
         ADDED.get(wanted) or _objective(section, aligned or clean),
-        parent=None if isinstance(section, FromScratch) else f"{architecture}-{section.start}",
+        parent=_parent(settings, section, architecture),
         attack=section if isinstance(section, TrainingAttack) else None,
         inputs=inputs,
+        size=_size(settings, section, architecture),
         half=HALVES.index(architecture) if isinstance(section, TeacherTraining) else None,
         aligned=aligned,
         masks=masks,
     )
+
+
+def _parent(settings: Settings, section: Any, architecture: str) -> str | None:
+    """The model whose weights a training starts from."""
+    start = getattr(section, "start", None)
+    if start is None:
+        return None
+    if isinstance(section, StandardTraining):
+        training = getattr(settings.training, parts(f"{architecture}-{start}").objective)
+        if architecture not in training.recipes:
+            return None
+    return f"{architecture}-{start}"
+
+
+def _size(settings: Settings, section: Any, architecture: str) -> ResNet18 | ViTSmall | AlexNet:
+    size = getattr(settings, architecture)
+    if isinstance(section, Pretraining) and section.patch is not None:
+        return size.model_copy(update={"patch": section.patch})
+    return size
 
 
 def _changed(name: str, section: Any, changes: dict[str, Any]) -> Any:

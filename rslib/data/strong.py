@@ -1,0 +1,209 @@
+"""Augmentation beyond the paper's flips and crops, for recipes that have fewer epochs.
+
+RandAugment (Cubuk et al., 2019, arXiv:1909.13719) and random erasing (Zhong et al., 2017,
+arXiv:1708.04896) draw for each image by itself and are done to all images of an epoch at once,
+those that drew the same operation together, by torchvision's own kernels. Mixup (Zhang et al.,
+2017, arXiv:1710.09412) and CutMix (Yun et al., 2019, arXiv:1905.04899) are torchvision's, a batch
+at a time. All draws are made on the CPU, so they are the same on each device.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+Transform = Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, Tensor | None]]
+"""Done to all images of an epoch: images, masks and a CPU generator to new images and masks."""
+
+STRONGEST = 30
+"""The magnitude at which an operation has its full strength, as in torchvision."""
+
+
+class Operation(NamedTuple):
+    """One operation of RandAugment.
+
+    Attributes:
+        apply: images uint8 (n, C, H, W) and a strength to images of the same kind.
+        strength: at :data:`STRONGEST`, from nothing at 0; of translation, as a share of the side.
+        signed: whether the strength may also be negative, by a coin.
+        moves: whether pixels move, so that masks must follow.
+    """
+
+    apply: Callable[[Tensor, float], Tensor]
+    strength: float = 0.0
+    signed: bool = False
+    moves: bool = False
+
+
+@dataclass(frozen=True)
+class RandAugment:
+    """Some operations in a row, drawn for each image from 14, all at one magnitude.
+
+    The operations, their strengths and their probabilities are those of torchvision's transform of
+    this name, which draws once for a whole batch.
+
+    Args:
+        operations: how many an image, at least 1.
+        magnitude: 0 to :data:`STRONGEST`.
+    """
+
+    operations: int = 2
+    magnitude: int = 9
+
+    def __call__(
+        self, images: Tensor, masks: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        """Augment images, moving masks along with them.
+
+        Args:
+            images: uint8 (N, 3, H, W); left as they are.
+            masks: bool (N, H, W), or None.
+            generator: a CPU generator.
+
+        Returns:
+            New images and masks of the same shapes and types, on the same device.
+        """
+        table = list(operations().values())
+        images, masks = images.clone(), None if masks is None else masks.clone()
+        size = (self.operations, len(images))
+        drawn = torch.randint(len(table), size, generator=generator)
+        negative = torch.rand(size, generator=generator) < 0.5
+        for row, sign in zip(drawn, negative, strict=True):
+            for number, operation in enumerate(table):
+                strength = operation.strength * self.magnitude / STRONGEST
+                for side in (False, True) if operation.signed else (None,):
+                    chosen = row == number if side is None else (row == number) & (sign == side)
+                    places = chosen.nonzero().squeeze(1).to(images.device)
+                    if not len(places):
+                        continue
+                    signed = -strength if side else strength
+                    images[places] = operation.apply(images[places], signed)
+                    if masks is not None and operation.moves:
+                        moved = operation.apply(masks[places].unsqueeze(1).byte(), signed)
+                        masks[places] = moved.squeeze(1).bool()
+        return images, masks
+
+
+@dataclass(frozen=True)
+class Erasing:
+    """A rectangle of an image is filled with one random color.
+
+    Its area is 2 to 33 % of the image and its sides' ratio 0.3 to 3.3, as in torchvision; a side
+    that would be longer than the image's is cut instead of drawn anew.
+
+    Args:
+        probability: that an image loses a rectangle.
+    """
+
+    probability: float
+
+    def __call__(
+        self, images: Tensor, masks: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        """Erase; arguments and result as in :class:`RandAugment`. Masks end where pixels do."""
+        n, _, height, width = images.shape
+        hit, area, shape, down, across = torch.rand(5, n, generator=generator)
+        color = torch.randint(256, (n, 3), generator=generator, dtype=torch.uint8)
+        area = (0.02 + 0.31 * area) * height * width
+        ratio = torch.exp(math.log(0.3) + math.log(3.3 / 0.3) * shape)
+        tall = (area * ratio).sqrt().round().clamp(1, height)
+        wide = (area / ratio).sqrt().round().clamp(1, width)
+        top, left = (down * (height - tall + 1)).floor(), (across * (width - wide + 1)).floor()
+        rows = _within(top, tall, height) & (hit < self.probability).unsqueeze(1)
+        inside = rows.unsqueeze(2) & _within(left, wide, width).unsqueeze(1)
+        inside, color = inside.to(images.device), color.to(images.device)
+        images = torch.where(inside.unsqueeze(1), color[:, :, None, None], images)
+        return images, None if masks is None else masks & ~inside
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Each image of a batch blended with another, and its label accordingly.
+
+    Args:
+        classes: number of classes.
+        mixup: alpha of the Beta distribution that mixup draws its share from; None for no mixup.
+        cutmix: the same of CutMix, whose share is the area pasted in.
+        cutmix_probability: that a batch goes to CutMix, where both are on.
+    """
+
+    classes: int
+    mixup: float | None = None
+    cutmix: float | None = None
+    cutmix_probability: float = 0.5
+
+    def __call__(self, x: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """Mix a batch.
+
+        Args:
+            x: images (B, 3, H, W), floating point.
+            y: labels, int64 (B,).
+            seed: of this batch's draws.
+
+        Returns:
+            Images, and the share of each class in them, float32 (B, classes).
+        """
+        # torchvision draws from the global generator; the accelerators' are not touched.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return self._transform(x, y)
+
+    @functools.cached_property
+    def _transform(self) -> Any:
+        from torchvision.transforms import v2
+
+        both = self.mixup is not None and self.cutmix is not None
+        chance = self.cutmix_probability if both else float(self.cutmix is not None)
+        kinds = [(v2.MixUp, self.mixup, 1 - chance), (v2.CutMix, self.cutmix, chance)]
+        there = [(kind, alpha, p) for kind, alpha, p in kinds if alpha is not None]
+        return v2.RandomChoice(
+            [kind(alpha=alpha, num_classes=self.classes) for kind, alpha, _ in there],
+            p=[p for *_, p in there],
+        )
+
+
+@functools.cache
+def operations() -> dict[str, Operation]:
+    """The operations of RandAugment by torchvision's names, in its order."""
+    from torchvision.transforms.v2 import functional as kernels
+
+    def shear(images: Tensor, across: float, down: float) -> Tensor:
+        # A corner stays in place, as in torchvision's RandAugment.
+        degrees = [math.degrees(math.atan(slope)) for slope in (across, down)]
+        return kernels.affine(
+            images, angle=0.0, translate=[0, 0], scale=1.0, shear=degrees, center=[0, 0]
+        )
+
+    def shift(images: Tensor, across: float, down: float) -> Tensor:
+        pixels = [int(across * images.shape[3]), int(down * images.shape[2])]
+        return kernels.affine(images, angle=0.0, translate=pixels, scale=1.0, shear=[0.0, 0.0])
+
+    moved = {"signed": True, "moves": True}
+    return {
+        "Identity": Operation(lambda x, s: x),
+        "ShearX": Operation(lambda x, s: shear(x, s, 0.0), 0.3, **moved),
+        "ShearY": Operation(lambda x, s: shear(x, 0.0, s), 0.3, **moved),
+        "TranslateX": Operation(lambda x, s: shift(x, s, 0.0), 150 / 331, **moved),
+        "TranslateY": Operation(lambda x, s: shift(x, 0.0, s), 150 / 331, **moved),
+        "Rotate": Operation(kernels.rotate, 30.0, **moved),
+        "Brightness": Operation(lambda x, s: kernels.adjust_brightness(x, 1 + s), 0.9, signed=True),
+        "Color": Operation(lambda x, s: kernels.adjust_saturation(x, 1 + s), 0.9, signed=True),
+        "Contrast": Operation(lambda x, s: kernels.adjust_contrast(x, 1 + s), 0.9, signed=True),
+        "Sharpness": Operation(lambda x, s: kernels.adjust_sharpness(x, 1 + s), 0.9, signed=True),
+        "Posterize": Operation(lambda x, s: kernels.posterize(x, round(8 - s)), 4.0),
+        "Solarize": Operation(lambda x, s: kernels.solarize(x, 255 * (1 - s)), 1.0),
+        "AutoContrast": Operation(lambda x, s: kernels.autocontrast(x)),
+        "Equalize": Operation(lambda x, s: kernels.equalize(x)),
+    }
+
+
+def _within(start: Tensor, length: Tensor, size: int) -> Tensor:
+    """For each image, which of `size` places lie in a stretch: bool (N, size)."""
+    places = torch.arange(size)
+    return (places >= start.unsqueeze(1)) & (places < (start + length).unsqueeze(1))
