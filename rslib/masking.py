@@ -329,7 +329,7 @@ def _calibration(run: Run, teacher: nn.Module) -> dict[str, float]:
 
 
 def _own_folder(run: Run) -> Path:
-    if run.settings.masks.own is None:
+    if not run.settings.masks.own:
         raise MaskError(
             "masks of your own are asked for, but settings.masks.own names no folder: give one "
             "that holds train and test, each a folder of PNG files or train.npy and test.npy"
@@ -342,13 +342,18 @@ def _own_path(run: Run, file: str) -> Path:
     for path in (folder / file, folder / f"{file}.npy"):
         if path.exists():
             return path
-    raise MaskError(f"{folder} holds neither a folder {file} nor {file}.npy")
+    raise MaskError(f"{folder} holds neither a folder {file} nor {file}.npy; one is needed")
 
 
 def _own_digest(folder: Path) -> str:
     """A digest of every mask file, by name and content."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix in {".png", ".npy"})
+    files = sorted(
+        path for path in folder.rglob("*") if path.suffix in {".png", ".npy"} and path.is_file()
+    )
     if not files:
-        raise MaskError(f"{folder} holds no mask: neither PNG files nor NumPy arrays")
+        raise MaskError(
+            f"{folder} holds no mask, neither PNG files nor NumPy arrays: set masks.own to a "
+            "folder that holds train and test"
+        )
     found = {str(path.relative_to(folder)): records.file_digest(path) for path in files}
     return records.key(files=found)

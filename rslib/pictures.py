@@ -62,7 +62,7 @@ def image_grid(
         if outlines is not None:
             _outline(axis, outlines[number])
         if titles is not None:
-            axis.set_title(titles[number], fontsize=8, loc="center", pad=2)
+            axis.set_title(_plain(titles[number]), fontsize=8, loc="center", pad=2)
     return figure
 
 
@@ -116,7 +116,7 @@ def attack_anatomy(
         width_ratios=[1, 1, 1, 1.5],
     )
     for row in range(len(clean)):
-        truth = "" if labels is None else f"{classes[int(labels[row])]}\n"
+        truth = "" if labels is None else f"{_plain(classes[int(labels[row])])}\n"
         pictures = {
             "clean": (clean, f"{truth}clean: {_belief(beliefs[0][row], classes)}"),
             "change": (
@@ -180,7 +180,7 @@ def _beliefs(
     places = np.arange(len(order))
     axis.barh(places + 0.2, 100 * before[order], 0.38, color=BLUE, label="before")
     axis.barh(places - 0.2, 100 * after[order], 0.38, color=VERMILION, label="after")
-    axis.set_yticks(places, [classes[c] for c in order], fontsize=8)
+    axis.set_yticks(places, [_plain(classes[c]) for c in order], fontsize=8)
     axis.set_xlim(0, 100)
     axis.tick_params(axis="y", length=0)
     axis.grid(True, axis="x")
@@ -188,7 +188,12 @@ def _beliefs(
 
 def _belief(probabilities: np.ndarray, classes: Sequence[str]) -> str:
     best = int(probabilities.argmax())
-    return f"{classes[best]}, {100 * probabilities[best]:.0f} %"
+    return f"{_plain(classes[best])}, {100 * probabilities[best]:.0f} %"
+
+
+def _plain(text: str) -> str:
+    """A user's text, in which nothing is read as a formula."""
+    return text.replace("$", r"\$")
 
 
 def _outline(axis: Axes, mask: np.ndarray) -> None:

@@ -6,7 +6,8 @@ never mistaken for this one, and never overwritten by it. What does not decide t
 explains it (device, versions, revision, date, seconds) is stored beside it as provenance.
 
 Records are Parquet, one row an image, with their metadata inside the same file; documents are JSON.
-Nothing is ever unpickled.
+Nothing is ever unpickled. Checksums tell a record that was damaged later, and one that lies under a
+name it was not written under is not taken for what that name says.
 """
 
 from __future__ import annotations
@@ -21,21 +22,23 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rslib import determinism
 from rslib.settings import PROJECT
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 # Raise when the same settings come to mean another computation: every older key then goes stale.
 KEY_VERSION = 1
 
-_METADATA = b"rslib"
+_METADATA, _NAME, _SEAL = b"rslib", b"rslib.name", b"rslib.seal"
 
 
 class RecordError(RuntimeError):
@@ -99,11 +102,11 @@ def read_json(path: Path) -> dict[str, Any]:
         RecordError: the file is missing or damaged.
     """
     try:
-        return json.loads(path.read_text())
+        return _names_with_values(json.loads(path.read_text()))
     except FileNotFoundError:
-        raise RecordError(f"{path} is missing") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RecordError(f"{path} is damaged ({error}); delete it to have it made again") from None
+        raise _missing(path) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, error) from None
 
 
 def write_record(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
@@ -113,9 +116,11 @@ def write_record(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -
 
     table = pa.Table.from_pandas(frame, preserve_index=False)
     described = {_METADATA: json.dumps(dict(metadata), allow_nan=False).encode()}
+    described[_NAME] = _written_as(path).encode()
     table = table.replace_schema_metadata((table.schema.metadata or {}) | described)
+    table = table.replace_schema_metadata(table.schema.metadata | {_SEAL: _seal(table.schema)})
     with atomic(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
 def read_record(path: Path) -> pd.DataFrame:
@@ -124,19 +129,63 @@ def read_record(path: Path) -> pd.DataFrame:
     Raises:
         RecordError: the file is missing, damaged, or not one of ours.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
-        metadata = json.loads(table.schema.metadata[_METADATA])
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read()
+        held = table.schema.metadata
+        metadata = _names_with_values(json.loads(held[_METADATA]))
+        # Editions published before there were seals have none.
+        sealed = _seal(table.schema)
+        if held.get(_SEAL, sealed) != sealed:
+            raise ValueError("its columns or metadata were altered")
+        frame = table.to_pandas()
+        frame.attrs = metadata
     except FileNotFoundError:
-        raise RecordError(f"{path} is missing") from None
-    except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
-        raise RecordError(f"{path} is damaged ({error}); delete it to have it made again") from None
-    frame = table.to_pandas()
-    frame.attrs = metadata
+        raise _missing(path) from None
+    # A damaged file makes the reader raise nearly anything.
+    except Exception as error:
+        raise _damaged(path, error) from None
+    name = held.get(_NAME, b"").decode()
+    if name and name != _written_as(path):
+        raise RecordError(
+            f"{path} was written as {name}, so it holds another result than its name says: give it "
+            "that name back, or delete it to have this one made"
+        )
     return frame
+
+
+def _names_with_values(document: Any) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        raise ValueError(f"it holds a {type(document).__name__}, not names with values")
+    return document
+
+
+def _missing(path: Path) -> RecordError:
+    return RecordError(f"{path} is missing: run the notebook that makes it")
+
+
+def _damaged(path: Path, error: Exception) -> RecordError:
+    why = " ".join(str(error).split()) or type(error).__name__
+    return RecordError(f"{path} is damaged ({why}); delete it to have it made again")
+
+
+def _written_as(path: Path) -> str:
+    """A record's name with that of its folder, which tells whose it is."""
+    whole = path.absolute()
+    return f"{whole.parent.name}/{whole.name}"
+
+
+def _seal(schema: pa.Schema) -> bytes:
+    """SHA-256 of the columns' names and types and of all metadata; rows have their own checksums.
+
+    Args:
+        schema: of a record; a seal in it does not count.
+    """
+    columns = [(column.name, str(column.type)) for column in schema]
+    held = sorted(pair for pair in schema.metadata.items() if pair[0] != _SEAL)
+    return hashlib.sha256(repr((columns, held)).encode()).hexdigest().encode()
 
 
 def file_digest(path: Path) -> str:
@@ -163,12 +212,20 @@ def source_digest(function: Callable[..., Any]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def provenance(device: torch.device) -> dict[str, Any]:
-    """Who made a result: device, code revision, versions, date. Not part of any key."""
+def provenance(device: torch.device, reported: Sequence[str] = ()) -> dict[str, Any]:
+    """Who made a result: device, code revision, versions, date. Not part of any key.
+
+    Args:
+        device: where it was made.
+        reported: the operations that torch said are not deterministic meanwhile
+            (:func:`rslib.determinism.reported`); whether it was asked to is told beside them.
+    """
     from rslib.device import describe
 
     return {
         "device": describe(device),
+        "deterministic": determinism.stated(),
+        "nondeterministic": list(reported),
         "revision": _revision(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),

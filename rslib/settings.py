@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from rslib.schema import Settings as Settings
 
 PROJECT = Path(__file__).resolve().parents[1]
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 class SettingsError(ValueError):
@@ -42,18 +43,9 @@ def load(profile: str = "paper", overrides: Mapping[str, Any] | None = None) -> 
         SettingsError: unknown profile or key, wrong type, value out of range; the message names
             the key, what was given, what is allowed, and the nearest valid name.
     """
-    name, chosen = _read_profile(profile)
-    if overrides is not None and not isinstance(overrides, Mapping):
-        raise SettingsError(
-            f"settings must be a mapping such as {{pgd: {{steps: 50}}}}, not {overrides!r}"
-        )
-    merged = _merge(_merge(Settings().model_dump(), chosen | {"profile": name}), overrides or {})
-    if merged["profile"] != name:
-        raise SettingsError(
-            f"settings.profile: {merged['profile']!r} contradicts profile {name!r}; "
-            "give the profile outside settings"
-        )
-    return _validated(name, merged)
+    name, chosen = read_profile(profile)
+    merged = _merge(Settings().model_dump(), chosen | {"profile": name})
+    return _validated(name, merged, {} if overrides is None else overrides)
 
 
 def derive(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
@@ -62,12 +54,22 @@ def derive(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
     Raises:
         SettingsError: see :func:`load`.
     """
-    return _validated(settings.profile, _merge(settings.model_dump(), overrides))
+    return _validated(settings.profile, settings.model_dump(), overrides)
 
 
-def _validated(name: str, merged: Mapping[str, Any]) -> Settings:
+def _validated(name: str, below: Mapping[str, Any], overrides: Mapping[str, Any]) -> Settings:
+    if not isinstance(overrides, Mapping):
+        raise SettingsError(
+            f"settings must be a mapping such as {{pgd: {{steps: 50}}}}, not {_shown(overrides)}"
+        )
+    merged = _merge(below, overrides)
+    if merged["profile"] != name:
+        raise SettingsError(
+            f"settings.profile: {_shown(merged['profile'])} contradicts profile {name!r}; "
+            "give the profile outside settings"
+        )
     try:
-        return Settings(**merged)
+        return Settings.model_validate(merged)
     except ValidationError as error:
         problems = "\n".join(f"  {line}" for line in _explain(error))
         raise SettingsError(f"profile {name!r} with the settings given:\n{problems}") from None
@@ -87,9 +89,54 @@ def _params_folder() -> Path:
     return Path(os.environ.get("RSLIB_PARAMS") or PROJECT / "params")
 
 
-def _read_profile(profile: str) -> tuple[str, dict[str, Any]]:
+def check_name(name: Any) -> str:
+    """A profile's name, which is also that of a folder.
+
+    Raises:
+        SettingsError: it could lead out of the folder that it is looked for in.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise SettingsError(
+            f"profile {_shown(name)} must be up to 100 letters, digits, '.', '_' or '-', a letter "
+            "or digit first: it names the run directory"
+        )
+    return name
+
+
+def read_yaml(text: str, what: str) -> Any:
+    """Plain data from YAML; nothing in it is run.
+
+    Args:
+        text: the YAML.
+        what: names it in the error.
+
+    Raises:
+        SettingsError: it is not valid, or asks for more than plain data.
+    """
+    try:
+        return yaml.safe_load(text)
+    # Beside its own errors the reader passes on those of dates, numbers, tags and deep nesting.
+    except Exception as error:
+        why = str(error) or type(error).__name__
+        raise SettingsError(
+            f"{what} is not valid YAML: {why}. Write it as in {{pgd: {{steps: 50}}}}"
+        ) from None
+
+
+def read_profile(profile: str) -> tuple[str, dict[str, Any]]:
+    """A profile's name and the settings it lists, which are not checked yet.
+
+    Args:
+        profile: see :func:`load`.
+
+    Raises:
+        SettingsError: there is none, or the file is not of a profile's form.
+    """
     if not isinstance(profile, str) or not profile:
-        raise SettingsError(f"profile must be a name such as 'smoke', not {profile!r}")
+        raise SettingsError(
+            f"profile must be a name such as 'smoke', not {_shown(profile)}; there are: "
+            f"{', '.join(profiles())}"
+        )
     path = Path(profile)
     if path.suffix not in {".yaml", ".yml"}:
         known = profiles()
@@ -99,22 +146,29 @@ def _read_profile(profile: str) -> tuple[str, dict[str, Any]]:
             )
         path = known[profile]
     try:
-        content = yaml.safe_load(path.read_text())
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise SettingsError(f"no profile file {path}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not valid YAML: {error}") from None
+        raise SettingsError(
+            f"no profile file {path}; give a path that is there, or one of {', '.join(profiles())}"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is not valid YAML: {error}. Save it as UTF-8") from None
+    # A folder of that name, a name too long, a zero byte in it.
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"profile {_shown(profile)} cannot be read ({error}); give the path of a YAML file"
+        ) from None
+    content = read_yaml(text, str(path))
     if not isinstance(content, dict) or set(content) - {"profile", "settings"}:
         raise SettingsError(f"{path} must hold exactly 'profile:' and 'settings:' at its top level")
-    name, chosen = content.get("profile", path.stem), content.get("settings") or {}
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise SettingsError(
-            f"{path}: profile {name!r} must be letters, digits, '.', '_' or '-': "
-            "it names the run directory"
-        )
-    if not isinstance(chosen, dict):
-        raise SettingsError(f"{path}: settings must be a mapping, not {chosen!r}")
-    return name, chosen
+    name, chosen = content.get("profile", path.stem), content.get("settings")
+    try:
+        check_name(name)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from None
+    if not isinstance(chosen, dict | None):
+        raise SettingsError(f"{path}: settings must be a mapping, not {_shown(chosen)}")
+    return name, chosen or {}
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,14 +186,14 @@ def _explain(error: ValidationError) -> Iterator[str]:
         key, given = ".".join(map(str, problem["loc"])) or "settings", problem["input"]
         if problem["type"] == "extra_forbidden":
             valid = list(_section_at(parents).model_fields)
-            yield f"{key}: no such setting (given {given!r}){_nearest(str(last), valid)}"
+            yield f"{key}: no such setting (given {_shown(given)}){_nearest(str(last), valid)}"
             continue
         hint = ""
         if isinstance(given, str) and re.fullmatch(r"[-+\d.]+([/eE][-+\d.]+)?", given):
             hint = "; YAML reads 8/255 and 1e-3 as text: write budgets as 8 and numbers as 1.0e-3"
         allowed = problem["msg"].removeprefix("Value error, ")
         # A check on a whole section speaks for itself: what was given is the section.
-        told = "" if isinstance(given, Mapping) else f" (given {given!r})"
+        told = "" if isinstance(given, Mapping) else f" (given {_shown(given)})"
         yield f"{key}: {allowed[0].lower()}{allowed[1:]}{told}{hint}"
 
 
@@ -148,6 +202,16 @@ def _section_at(parents: list[str | int]) -> type[BaseModel]:
     for name in parents:
         section = type(section.model_fields[str(name)].default)
     return section
+
+
+def _shown(value: Any) -> str:
+    """What was given, cut where it is long: YAML's references can make a few lines endless."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother = 2, 200, 200
+    try:
+        return short.repr(value)
+    except ValueError:  # Python writes out no whole number of thousands of digits
+        return "a number of too many digits"
 
 
 def _nearest(name: str, valid: Any) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rslib.arrays import ArrayError, open_array
 from rslib.corruptions import ADDED, NAMES, SEVERITIES, check_name, check_severity, corrupt
 from rslib.corruptions.weather import photographs_digest
 from rslib.data.cifar10 import default_root
@@ -29,6 +30,7 @@ FOLDER = "CIFAR-10-C"
 OFFICIAL_IMAGES = 10_000
 # An export holds this file, so that nobody takes it for the official archive.
 MARKER = "generated.json"
+_MEND = "Unpack the archive again, or move the folder away to have images generated."
 # Raise when the same seed comes to mean other pixels: stored results then no longer match.
 GENERATOR_VERSION = 1
 
@@ -61,18 +63,20 @@ class Archive:
         if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) % len(SEVERITIES):
             raise DataError(
                 f"{folder / 'labels.npy'}: expected whole numbers, as many for each of 5 "
-                f"severities, got {labels.dtype} {labels.shape}."
+                f"severities, got {labels.dtype} {labels.shape}. {_MEND}"
             )
         rows = np.asarray(labels).reshape(len(SEVERITIES), -1)
         if (rows != rows[0]).any():
-            raise DataError(f"{folder / 'labels.npy'}: the labels differ between severities.")
+            raise DataError(
+                f"{folder / 'labels.npy'}: the labels differ between severities. {_MEND}"
+            )
         expected = (len(labels), 32, 32, 3)
         for name in NAMES:
             images = _open(folder / f"{name}.npy")
             if images.dtype != np.uint8 or images.shape != expected:
                 raise DataError(
                     f"{folder / name}.npy: expected uint8 {expected}, got {images.dtype} "
-                    f"{images.shape}. Unpack the archive again."
+                    f"{images.shape}. {_MEND}"
                 )
         object.__setattr__(self, "folder", folder)
         object.__setattr__(self, "labels", torch.from_numpy(rows[0].astype(np.int64)))
@@ -208,13 +212,14 @@ def load(
     if len(archive) != OFFICIAL_IMAGES:
         raise DataError(
             f"{folder}: the official files hold {OFFICIAL_IMAGES:,} images a severity, these "
-            f"{len(archive):,}. Unpack the archive again, or move the folder away."
+            f"{len(archive):,}. {_MEND}"
         )
     wrong = archive.labels[clean.ids.cpu()] != clean.labels.cpu()
     if wrong.any():
         raise DataError(
             f"{folder / 'labels.npy'}: {int(wrong.sum()):,} of {len(clean):,} labels differ from "
-            "those of the CIFAR-10 test images, so these are other images or in another order."
+            "those of the CIFAR-10 test images, so these are other images or in another order. "
+            f"{_MEND}"
         )
     return Corrupted(clean, archive, seed, photographs)
 
@@ -293,13 +298,7 @@ def _claim(folder: Path, identity: dict[str, Any]) -> None:
 
 
 def _open(path: Path) -> np.ndarray:
-    """Map an array into memory; nothing is ever unpickled."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(
-            f"{path} is damaged or not a NumPy array ({error}). Unpack the archive again."
-        ) from error
-    if not isinstance(array, np.ndarray):
-        raise DataError(f"{path} is not one NumPy array. Unpack the archive again.")
-    return array
+        return open_array(path)
+    except ArrayError as error:
+        raise DataError(f"{error}. {_MEND}") from error

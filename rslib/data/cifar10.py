@@ -18,7 +18,9 @@ import io
 import os
 import pickle
 import socket
+import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -143,6 +145,7 @@ def parse_py(blob: bytes) -> tuple[np.ndarray, np.ndarray]:
     try:
         batch = _ArrayUnpickler(io.BytesIO(blob), encoding="bytes").load()
         data, labels = batch[b"data"], batch[b"labels"]
+        numbers = np.asarray(labels)
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise DataError(f"not a CIFAR-10 batch: {type(error).__name__}: {error}") from error
     if not isinstance(data, np.ndarray) or not isinstance(labels, list):
@@ -150,7 +153,7 @@ def parse_py(blob: bytes) -> tuple[np.ndarray, np.ndarray]:
             f"not a CIFAR-10 batch: data is a {type(data).__name__} and labels a "
             f"{type(labels).__name__}, expected ndarray and list"
         )
-    return _checked(data, np.asarray(labels))
+    return _checked(data, numbers)
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -233,7 +236,7 @@ def _read(root: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
         try:
             parts.append(layout.parse(blob))
         except DataError as error:
-            raise DataError(f"{path}: {error}.") from error
+            raise DataError(f"{path}: {error}. Remove it. {_remedy()}") from error
     images, labels = zip(*parts, strict=True)
     return np.concatenate(images), np.concatenate(labels)
 
@@ -283,8 +286,7 @@ def _download(root: Path, split: str) -> None:
         DataError: if there is no network, no room, or the archive arrives damaged.
     """
     from filelock import FileLock
-    from torchvision.datasets import CIFAR10
-    from torchvision.datasets.utils import download_and_extract_archive
+    from torchvision.datasets import CIFAR10, utils
 
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -292,18 +294,17 @@ def _download(root: Path, split: str) -> None:
             if _complete(root, split):
                 return
             with tempfile.TemporaryDirectory(dir=root, prefix=".cifar10-") as scratch, _timeout(60):
-                download_and_extract_archive(
-                    CIFAR10.url,
-                    scratch,
-                    filename=CIFAR10.filename,
-                    md5=CIFAR10.tgz_md5,
-                )
+                utils.download_url(CIFAR10.url, scratch, CIFAR10.filename, CIFAR10.tgz_md5)
+                with tarfile.open(Path(scratch) / CIFAR10.filename) as archive:
+                    # Refuses members that would lie, or point, outside the folder.
+                    archive.extractall(scratch, filter="data")
+                _read(Path(scratch), split)
                 target = root / PYTHON.folder
                 target.mkdir(exist_ok=True)
                 for path in sorted((Path(scratch) / PYTHON.folder).iterdir()):
                     os.replace(path, target / path.name)
     # torchvision raises RuntimeError for a wrong checksum; network and disk trouble are OSError.
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, EOFError, tarfile.TarError, zlib.error) as error:
         raise DataError(
             f"CIFAR-10 could not be downloaded from {CIFAR10.url} to {root}: {error}. Check the "
             "network and the free space (500 MB while it is unpacked), or copy "

@@ -13,11 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rslib.arrays import ArrayError, open_array
 from rslib.data import cifar10
 from rslib.data.dataset import DataError
 
 NAMES = ("cifar10h-counts.npy", "cifar10h-counts.npz")
 IMAGES, CLASSES = 10_000, 10
+# People asked about one image: about 51 in the published file.
+MOST = 10_000
 
 
 def find(root: str | Path | None = None) -> Path | None:
@@ -49,16 +52,24 @@ def load(root: str | Path | None = None) -> Tensor:
             "https://github.com/jcpeterson/cifar-10h"
         )
     try:
-        found = np.load(path, allow_pickle=False)
-        counts = found["counts"] if path.suffix == ".npz" else found
-    except (OSError, ValueError, KeyError, EOFError) as error:
+        counts = open_array(path, "counts" if path.suffix == ".npz" else None)
+    except ArrayError as error:
         raise DataError(f"{path} cannot be read ({error}): fetch it again") from None
-    whole = counts.dtype.kind in "iuf" and (counts == np.floor(counts)).all()
-    if counts.shape != (IMAGES, CLASSES) or not whole or (counts < 0).any():
-        raise DataError(f"{path} holds {counts.dtype} {counts.shape}; counts (10000, 10) needed")
+    if not _are_counts(counts):
+        raise DataError(
+            f"{path} holds {counts.dtype} {counts.shape}; whole numbers from 0 (10000, 10), how "
+            "many people chose each class, are needed: fetch it again"
+        )
     if (counts.sum(1) == 0).any():
-        raise DataError(f"{path}: for some images nobody chose a class")
+        raise DataError(f"{path}: for some images nobody chose a class; fetch it again")
     return torch.from_numpy(counts.astype(np.int64))
+
+
+def _are_counts(found: np.ndarray) -> bool:
+    if found.shape != (IMAGES, CLASSES) or found.dtype.kind not in "iuf":
+        return False
+    within = np.isfinite(found) & (found >= 0) & (found <= MOST)
+    return bool(within.all() and (found == np.floor(found)).all())
 
 
 def _folder(root: str | Path | None) -> Path:

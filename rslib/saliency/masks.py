@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rslib.arrays import ArrayError, open_array
 from rslib.saliency.maps import check_maps, degenerate
 
 
@@ -152,13 +153,19 @@ def read_masks(
             "(N, H, W)"
         )
     if not found:
-        raise MaskError(f"{source} holds no mask of any of the {len(ids):,} images asked for")
+        raise MaskError(
+            f"{source} holds no mask of any of the {len(ids):,} images asked for, such as image "
+            f"{ids[0]}: name files, or order rows, by the images' places in their split"
+        )
     masks = np.zeros((len(ids), *size), dtype=bool)
     for position, image in enumerate(ids):
         if image in found:
             if found[image].all() or not found[image].any():
                 what = "the whole image" if found[image].all() else "nothing"
-                raise MaskError(f"{source}: the mask of image {image} covers {what}")
+                raise MaskError(
+                    f"{source}: the mask of image {image} covers {what}: save the object as 255 on "
+                    "0, or leave that image's mask out"
+                )
             masks[position] = found[image]
     known = torch.tensor([image in found for image in ids])
     return torch.from_numpy(masks), known
@@ -174,8 +181,11 @@ def _read_png(path: Path, size: tuple[int, int]) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             values = np.asarray(picture.convert("L"))
-    except (OSError, ValueError) as error:
-        raise MaskError(f"{path} cannot be read as an image ({error})") from None
+    # Pillow reports damage by many kinds of error.
+    except Exception as error:
+        raise MaskError(
+            f"{path} cannot be read as an image ({error}): save it again as a PNG file"
+        ) from None
     if values.shape != size:
         raise MaskError(f"{path} is {values.shape[0]} x {values.shape[1]}; {size[0]} x {size[1]} "
                         "is needed")  # fmt: skip
@@ -184,9 +194,9 @@ def _read_png(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 def _open_rows(path: Path, size: tuple[int, int]) -> np.ndarray:
     try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise MaskError(f"{path} is damaged or not a NumPy array ({error})") from None
+        rows = open_array(path)
+    except ArrayError as error:
+        raise MaskError(f"{error}: save it again with numpy.save") from None
     if rows.ndim != 3 or rows.shape[1:] != size or rows.dtype.kind not in "bu":
         raise MaskError(
             f"{path} holds {rows.dtype} {rows.shape}; bool or uint8 (N, {size[0]}, {size[1]}) is "

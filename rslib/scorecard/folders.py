@@ -28,10 +28,11 @@ def claim(folder: Path, model: Model, *, force: bool = False) -> None:
     Raises:
         ScorecardError: it is not free; says what it holds.
     """
+    there = next(part for part in (folder, *folder.absolute().parents) if part.exists())
+    if not there.is_dir():
+        raise ScorecardError(f"{there} is a file: choose another folder with --out")
     if not folder.exists() or force:
         return
-    if not folder.is_dir():
-        raise ScorecardError(f"{folder} is a file: choose another folder with --out")
     if (folder / DOCUMENT).exists():
         held = read(folder)
         if (held.model.digest, held.model.reference) == (model.digest, model.reference):
@@ -93,5 +94,6 @@ def read(folder: str | Path) -> Scorecard:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise ScorecardError(
-            f"{path} is no scorecard of this version: {place}: {first['msg']}"
+            f"{path} is no scorecard of this version: {place}: {first['msg']}. Score the model "
+            "again, or give another folder"
         ) from None

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from rslib import data, evaluation, explaining
-from rslib.attacks import Report, reliability
+from rslib.attacks import Report, Twins, reliability
 from rslib.corruptions import cifar10c
 from rslib.evaluation import Evaluate
 from rslib.records import RecordError
@@ -144,7 +144,7 @@ def _record(bench: Bench, axis: str, images: data.Dataset) -> Outcome:
         chosen = bench.settings.corruptions
         corrupted = cifar10c.load(images, official=chosen.official, seed=chosen.seed)
         facts["corrupted"] = corrupted.identity
-        evaluated = evaluation.under_corruptions(corrupted)
+        evaluated = evaluation.UnderCorruptions(corrupted)
     else:
         evaluated = _evaluation(bench, axis)
     # Shards are of no use after a failure: another model may have the same name.
@@ -168,9 +168,9 @@ def _evaluation(bench: Bench, axis: str) -> Evaluate:
     makers: dict[str, Callable[[], Evaluate]] = {
         "clean": lambda: evaluation.clean,
         "fgsm": lambda: evaluation.under_fgsm(chosen.fgsm),
-        "pgd": lambda: evaluation.under_pgd(chosen.pgd, allow_tf32=chosen.evaluation.tf32),
+        "pgd": lambda: evaluation.under_pgd(chosen.pgd, Twins(), allow_tf32=chosen.evaluation.tf32),
         "autoattack": lambda: evaluation.under_autoattack(
-            chosen.autoattack, chosen.pgd, seed=bench.seed
+            chosen.autoattack, chosen.pgd, Twins(), seed=bench.seed
         ),
         "saliency": lambda: saliency_evaluation(bench),
     }

@@ -99,7 +99,7 @@ def _lead(card: Scorecard) -> str:
     about = (
         f"{_text(', '.join(what))}; {model.parameters:,} parameters, "
         f"normalization {_text(model.normalization)}. Scored on {_text(_dataset(card))} "
-        f"({card.data.split}, {card.data.n:,} images), profile {_text(card.profile)}, seed "
+        f"({_text(card.data.split)}, {card.data.n:,} images), profile {_text(card.profile)}, seed "
         f"{card.seed}."
     )
     notes = "".join(f'<p class="note">{_text(n)}</p>' for n in [*model.notes, *card.warnings])

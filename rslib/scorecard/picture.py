@@ -51,7 +51,7 @@ def draw(card: Scorecard) -> Figure:
         else:
             _panel(place, card.axis(name), rows)
         if name in {"clean", "ece"}:
-            names = [_plain(card.name), *(_plain(label) for label in peers.values())]
+            names = [_short(card.name), *(_short(label) for label in peers.values())]
             place.set_yticks(range(len(rows)), names)
             place.get_yticklabels()[0].set_fontweight("bold")
     return figure
@@ -112,15 +112,18 @@ def _footer(card: Scorecard) -> str:
         f"profile {card.profile}; {labels.DATASETS.get(card.data.name, card.data.name)}; "
         f"{card.provenance['device']}; n = {images} test images; seed {card.seed}"
     )
-    return f"{stamp}\nBars: {card.confidence:.0%} intervals over images. Dotted: chance."
+    return _plain(f"{stamp}\nBars: {card.confidence:.0%} intervals over images. Dotted: chance.")
 
 
-def _plain(name: str) -> str:
-    """A name that fits, in which nothing is read as a formula."""
-    short = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
-    return short.replace("$", r"\$")
+def _short(name: str) -> str:
+    """A name that fits."""
+    return _plain(name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…")
 
 
 def _wrapped(text: str) -> str:
-    lines = textwrap.wrap(text, 26, max_lines=9, placeholder=" …")
-    return "\n".join(lines).replace("$", r"\$")
+    return _plain("\n".join(textwrap.wrap(text, 26, max_lines=9, placeholder=" …")))
+
+
+def _plain(text: str) -> str:
+    """A user's text, in which nothing is read as a formula."""
+    return text.replace("$", r"\$")

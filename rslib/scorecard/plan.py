@@ -281,8 +281,8 @@ def check_without(without: Collection[str]) -> dict[str, str]:
     for axis in without:
         if axis not in LEAVING:
             raise ScorecardError(
-                f"{axis!r} cannot be left out; what can: {', '.join(LEAVING)} (the clean axis and "
-                "its calibration always stay)"
+                f"{axis!r} cannot be left out; choose among {', '.join(LEAVING)} (the clean axis "
+                "and its calibration always stay)"
             )
     return dict.fromkeys(without, "left out, as asked for")
 

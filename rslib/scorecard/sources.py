@@ -14,6 +14,7 @@ import difflib
 import hashlib
 import importlib
 import inspect
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,8 @@ NORMALIZATIONS = {
 """Means and standard deviations by the name of the data set."""
 
 _SIZE = 32
+# Of a file's name; systems allow 255 bytes, and a letter may take four.
+_LONGEST = 60
 # As in the reliability check of repeated logits.
 _SAME_LOGITS = 1e-3
 
@@ -287,10 +290,11 @@ def _imported(reference: str, classes: int, folder: Path) -> nn.Module:
             takes = False
         try:
             found = found(num_classes=classes) if takes else found()
-        except Exception as error:
+        # A script that reads a command line of its own ends the program.
+        except (Exception, SystemExit) as error:
             raise SourceError(
-                f"{reference} raised {type(error).__name__}: {error}. It is called without "
-                "arguments, or with num_classes where it takes that"
+                f"{reference} raised {type(error).__name__}: {error}. It must do without "
+                "arguments, or with num_classes alone"
             ) from error
     if not isinstance(found, nn.Module):
         raise SourceError(
@@ -301,9 +305,11 @@ def _imported(reference: str, classes: int, folder: Path) -> nn.Module:
 
 
 def _module(path: str, folder: Path) -> Any:
-    if not folder.is_dir():
-        raise SourceError(f"there is no folder {folder} to import {path} from")
     folder = folder.expanduser().resolve()
+    if not folder.is_dir():
+        raise SourceError(
+            f"there is no folder {folder} to import {path} from: name its folder with --path"
+        )
     top = path.partition(".")[0]
     held = getattr(sys.modules.get(top), "__file__", None)
     here = (folder / f"{top}.py").exists() or (folder / top).is_dir()
@@ -323,8 +329,16 @@ def _module(path: str, folder: Path) -> Any:
             if ours
             else f"{path} imports {error.name}, which is not installed"
         ) from error
+    except SystemExit as error:
+        raise SourceError(
+            f"{path} ends the program when it is imported (SystemExit: {error}): put what it does "
+            'beside defining the model under if __name__ == "__main__"'
+        ) from error
     except Exception as error:
-        raise SourceError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+        raise SourceError(
+            f"{path} cannot be imported ({type(error).__name__}: {error}): name a module that can, "
+            "as in package.module:factory"
+        ) from error
 
 
 @contextmanager
@@ -374,7 +388,8 @@ def _normalized(source: Source, normalize: Any, *, normalizes: bool) -> Source:
             )
         normalize = NORMALIZATIONS[normalize]
     mean, std = (tuple(float(value) for value in values) for values in normalize)
-    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+    whole = len(mean) == len(std) == 3 and all(map(math.isfinite, (*mean, *std)))
+    if not whole or min(std) <= 0:
         raise SourceError(
             f"mean {mean} and std {std} must be three numbers each, for images in [0, 1], and the "
             "std above 0"
@@ -396,8 +411,11 @@ def _loudly(source: Source) -> Source:
     return replace(source, notes=(note, *source.notes))
 
 
-def _name(text: str, architecture: str | None) -> str:
-    """A name for files: letters, digits, dots and dashes of the reference."""
-    parts = [Path(text).stem if is_weights_file(text) else text, architecture or ""]
+def file_name(*parts: str) -> str:
+    """A name for files: letters, digits, dots and dashes of what a model is called."""
     name = "-".join("".join(c if c.isalnum() or c in "._-@=," else "-" for c in p) for p in parts)
-    return name.strip("-.") or "model"
+    return name.strip("-.")[:_LONGEST] or "model"
+
+
+def _name(text: str, architecture: str | None) -> str:
+    return file_name(Path(text).stem if is_weights_file(text) else text, architecture or "")

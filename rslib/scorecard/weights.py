@@ -46,7 +46,7 @@ def read(path: Path, *, allow_pickle: bool = False) -> tuple[dict[str, Tensor], 
             else than tensors by name.
     """
     if not path.is_file():
-        raise SourceError(f"there is no file of weights {path}")
+        raise SourceError(f"there is no file of weights {path}: give the path of one that is there")
     if path.suffix.lower() in SAFE:
         return _read_safe(path), []
     if not allow_pickle:
@@ -115,7 +115,10 @@ def _read_safe(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise SourceError(f"{path} is damaged or not a safetensors file ({error})") from None
+        raise SourceError(
+            f"{path} is damaged or not a safetensors file ({error}): save the weights again with "
+            "safetensors.torch.save_file"
+        ) from None
 
 
 def _tensors(path: Path, loaded: Any) -> tuple[dict[str, Tensor], list[str]]:

@@ -1,0 +1,41 @@
+"""NumPy files of any origin: mapped or read, never unpickled, and refused by name where damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+
+class ArrayError(ValueError):
+    """A file that is not the NumPy array it should be; the message names it and says why."""
+
+
+def open_array(path: Path, member: str | None = None) -> np.ndarray:
+    """An array from a ``.npy`` file, mapped into memory, or one of several from a ``.npz`` file.
+
+    Args:
+        path: the file.
+        member: the array's name in a ``.npz`` file; None for a ``.npy`` file.
+
+    Returns:
+        The array, read-only where it is mapped, never of Python objects.
+
+    Raises:
+        ArrayError: the file is missing, damaged, holds Python objects, or is of the other kind.
+    """
+    try:
+        with open(path, "rb") as file:
+            zipped = file.read(2) == b"PK"
+            file.seek(0)
+            if zipped and member is not None:
+                with np.load(file, allow_pickle=False) as several:
+                    return several[member]
+        if not zipped and member is None:
+            return np.lib.format.open_memmap(path, mode="r")
+    # A damaged header, or zip file, makes NumPy's reader raise nearly anything.
+    except Exception as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise ArrayError(f"{path} is damaged or not a NumPy array ({why})") from error
+    is_what = "not one NumPy array, but several" if zipped else "one NumPy array, not several"
+    raise ArrayError(f"{path} is {is_what} by name")
