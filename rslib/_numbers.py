@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-MINUS, NONE = "\N{MINUS SIGN}", "\N{EN DASH}"
+MINUS, NONE, PLUS_MINUS = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{PLUS-MINUS SIGN}"
 
 
 def missing(value: Any) -> bool:
@@ -37,6 +37,16 @@ def interval(cell: Mapping[str, Any]) -> str:
         return ""
     low, high = (written(cell[end], cell["unit"]) for end in ("low", "high"))
     return f"[{low}, {high}]"
+
+
+def spread(cell: Mapping[str, Any]) -> str:
+    """Its mean and standard deviation over seeds, such as "90.9 ± 0.4"; empty where it has none."""
+    if missing(cell.get("seed_std")):
+        return ""
+    unit = cell["unit"]
+    # A deviation has no sign.
+    deviation = written(cell["seed_std"], "%" if unit == "points" else unit)
+    return f"{written(cell['seed_mean'], unit)} {PLUS_MINUS} {deviation}"
 
 
 def versus(cell: Mapping[str, Any], *, spelled: bool = False) -> str:

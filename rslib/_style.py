@@ -87,6 +87,18 @@ _STYLE = {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
 }
+THIN = {"linewidth": 0.7, "alpha": 0.55, "marker": "", "zorder": 1.5, "gid": "seed"}
+"""How another seed's curve is drawn, in the color and dashes of its model."""
+
+_DOT = {
+    "linestyle": "",
+    "marker": "o",
+    "markersize": 3.4,
+    "markeredgecolor": "white",
+    "markeredgewidth": 0.5,
+    "zorder": 2.5,
+    "gid": "seed",
+}
 _FOOTER_SIZE = 8
 _LINE_INCHES = 0.16
 # Letters that fit into a legend's line at book width, with the room that a handle takes.
@@ -132,13 +144,50 @@ def footer(
     names: Sequence[str],
     sources: Iterable[Mapping[str, Any]],
     *,
-    images: int | None = None,
+    others: str = "",
 ) -> str:
-    """The stamp, and below it the sizes of nets that are not the paper's."""
+    """The stamp, what stands for the other seeds, and the sizes of nets that are not the paper's.
+
+    Args:
+        run: the run.
+        names: models that are drawn.
+        sources: metadata of the records and models that were read.
+        others: what the figure draws for the run's siblings, such as "small dots"; empty where it
+            is about this seed alone.
+    """
     sources = list(sources)
-    counted = images or labels.images(sources) or None
-    lines = [labels.stamp(run, counted, sources=sources), labels.sizes(run, names)]
-    return "\n".join(filter(None, lines))
+    seeds = run.seeds if others else ()
+    told = labels.stamp(run, labels.images(sources) or None, sources=sources, seeds=seeds)
+    return below(run, names, told, others=others)
+
+
+def below(run: Run, names: Sequence[str], stamp: str, *, others: str = "") -> str:
+    """The same for a figure that is drawn from a table, whose stamp it takes."""
+    beside = [sibling.seed for sibling in run.siblings] if others else []
+    told = (
+        f"{others[:1].upper()}{others[1:]}: {labels.seeds_phrase(beside)}; "
+        f"all else is of seed {run.seed}."
+    ) * bool(beside)
+    return "\n".join(filter(None, [stamp, told, labels.sizes(run, names)]))
+
+
+def dots(axis: Axes, across: Sequence[float], up: Sequence[float], shade: str) -> None:
+    """Where a point is under the other seeds, if there are any."""
+    if len(across):
+        axis.plot(across, up, color=shade, **_DOT)
+
+
+def history(
+    axis: Axes, summary: Mapping[str, Any], quantity: str, scale: float = 1, **look: Any
+) -> None:
+    """What a training measured, epoch by epoch."""
+    epochs = summary["history"]
+    axis.plot([e["epoch"] for e in epochs], [scale * e[quantity] for e in epochs], **look)
+
+
+def others(run: Run, row: Mapping[str, Any]) -> list[float]:
+    """A number of a table under the other seeds, from its row; see :mod:`rslib.seeds`."""
+    return [row[f"seed_{sibling.seed}"] for sibling in run.siblings]
 
 
 def legend(figure: Figure, handles: Sequence[Any]) -> None:

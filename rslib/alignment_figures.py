@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rslib import _style, explaining, labels
+from rslib import _style, explaining, labels, seeds
 from rslib._style import CYCLE, DASHES, GREY, PURPLE
 from rslib.alignment_tables import baseline, shares_table
 from rslib.estimates import accuracy, mean
@@ -41,20 +41,17 @@ def alignment_dynamics(run: Run, names: Sequence[str]) -> Figure:
     figure, axes = _style.canvas(
         [keys[:2], keys[2:]],
         height=3.6,
-        footer=_style.footer(run, names, list(summaries.values())),
+        footer=_style.footer(run, names, list(summaries.values()), others="thin lines"),
     )
     for number, (name, summary) in enumerate(summaries.items()):
-        history = summary["history"]
+        look = {"color": _style.color(name), "ls": DASHES[number % len(DASHES)]}
+        rest = seeds.summaries(run, name)
         for key, axis in axes.items():
             scale = 100 if key == "validation_accuracy" else 1
-            axis.plot(
-                [row["epoch"] for row in history],
-                [scale * row[key] for row in history],
-                marker=".",
-                color=_style.color(name),
-                ls=DASHES[number % len(DASHES)],
-                label=labels.short_label(name),
-            )
+            label = labels.short_label(name)
+            _style.history(axis, summary, key, scale, marker=".", label=label, **look)
+            for each in rest:
+                _style.history(axis, each, key, scale, **look | _style.THIN)
     for key, axis in axes.items():
         axis.set(title=panels[key])
         axis.grid(True)
@@ -80,7 +77,8 @@ def alignment_plane(run: Run, names: Sequence[str]) -> Figure:
     source = explaining.main(run)
     confidence = run.settings.evaluation.confidence
     records = {name: run.record(name, "saliency") for name in (*families, *names)}
-    footer = _style.footer(run, names, [each.attrs for each in records.values()])
+    sources = [each.attrs for each in records.values()]
+    footer = _style.footer(run, names, sources, others="small dots")
     figure, axes = _style.canvas([families], height=2.9, footer=footer)
     for family in families:
         axis = axes[family]
@@ -93,6 +91,9 @@ def alignment_plane(run: Run, names: Sequence[str]) -> Figure:
                 x.value, y.value, _style.reach(y), _style.reach(x), color=shade, elinewidth=1,
                 capsize=0, fmt="o" if name == family else "^", label=label,
             )  # fmt: skip
+            rest = seeds.records(run, name, "saliency")
+            overlaps = [each[f"iou_{source}"].mean() for each in rest]
+            _style.dots(axis, overlaps, [100 * each["correct"].mean() for each in rest], shade)
         axis.set(title=labels.architecture_label(family), xlabel="Mean IoU",
                  ylabel="Clean accuracy (%)")  # fmt: skip
         axis.grid(True)
@@ -115,7 +116,7 @@ def masks_needed(run: Run, names: Sequence[str]) -> Figure:
     source, start = explaining.main(run), run.record(baseline(names[0]), "saliency")
     figure, axes = _style.canvas(
         [["iou", "accuracy"]], height=2.4,
-        footer=f"{frame.attrs['stamp']}\n{labels.sizes(run, names)}",
+        footer=_style.below(run, names, frame.attrs["stamp"], others="thin lines"),
     )  # fmt: skip
     wide = {q: rows.set_index("model").loc[list(names)] for q, rows in frame.groupby("quantity")}
     known = wide["masked_images"]["ours"].to_numpy(float)
@@ -129,6 +130,8 @@ def masks_needed(run: Run, names: Sequence[str]) -> Figure:
         cells = wide[quantity]
         reach = [cells["ours"] - cells["low"], cells["high"] - cells["ours"]]
         axes[key].errorbar(known, cells["ours"], reach, marker="o", color=PURPLE)
+        rest = [_style.others(run, row) for row in cells.to_dict("records")]
+        axes[key].plot(known, rest, color=PURPLE, **_style.THIN)
         axes[key].axhline(level[key], color=GREY, ls=":", label="baseline, no masks")
         axes[key].set(xscale="log", xlabel="Training images with a mask", title=title)
         axes[key].grid(True)

@@ -21,6 +21,7 @@ from rslib.frames import build, row
 from rslib.labels import mask_label, short_label, sizes
 from rslib.paper import Column
 from rslib.saliency_tables import mean_difference_known
+from rslib.seeds import over_seeds
 from rslib.training.plan import parts
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def control(name: str) -> str:
     return f"{parts(name).architecture}-aligned@beta=0.0"
 
 
+@over_seeds(compared="*_over_*")
 def table4(run: Run, names: Sequence[str] = ALIGNED) -> pd.DataFrame:
     """Table 4: accuracy, IoU, alignment loss and training time of aligned models (paper 4.4).
 
@@ -83,6 +85,7 @@ def table4(run: Run, names: Sequence[str] = ALIGNED) -> pd.DataFrame:
     )
 
 
+@over_seeds()
 def variants_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     """Weights of the alignment loss, readings of equation 12, and the head, side by side (3.4).
 
@@ -98,6 +101,7 @@ def variants_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     )
 
 
+@over_seeds()
 def shares_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     """Alignment with masks for a share of the training images: what masks are worth (paper 5.5).
 
@@ -162,6 +166,7 @@ def _side_by_side(run: Run, names: Sequence[str], table: str, title: str) -> pd.
     )
 
 
+@over_seeds()
 def aligned_attack_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     """Aligned models under FGSM and PGD: 4.6 claims orthogonality and tabulates nothing.
 
@@ -197,6 +202,7 @@ def aligned_attack_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     )
 
 
+@over_seeds()
 def swapped_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     """Objects before other backgrounds: does the model name the object (ours)?
 
@@ -247,6 +253,7 @@ def swapped_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     )
 
 
+@over_seeds()
 def human_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     """Agreement with the people of CIFAR-10H (ours): distributions, not only labels.
 
@@ -303,6 +310,7 @@ def shortcut_runs(run: Run) -> tuple[Run, Run]:
     return tied, tied.under({"data": {"test_background_correlation": 0.0}})
 
 
+@over_seeds(compared="over_control")
 def shortcut_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     """Models that could learn the background instead of the object (ours).
 

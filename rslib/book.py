@@ -38,7 +38,7 @@ class BookError(Exception):
 # --- running one notebook ---------------------------------------------------------------------
 
 
-def run(source: Path, output: Path, *, profile: str, seed: int) -> None:
+def run(source: Path, output: Path, *, profile: str, seed: int, seeds: Sequence[int] = ()) -> None:
     """Execute one notebook; `output` appears only if every cell passed.
 
     The kernel talks over sockets in a folder of its own rather than over TCP ports, so notebooks
@@ -50,18 +50,25 @@ def run(source: Path, output: Path, *, profile: str, seed: int) -> None:
             `<output>.failed.ipynb` holds the notebook as far as it got.
         profile: name of a file in params/, or a path to one.
         seed: the run's seed.
+        seeds: all that its tables and figures speak of; without any, this seed alone.
 
     Raises:
-        BookError: a cell raised; the message is the cell's own error.
+        BookError: what is asked for cannot be, which is found before anything is written; or a cell
+            raised: the message is then the cell's own error.
     """
+    _refuse(source, output, profile, seed)
     import nbformat
     import papermill
     from traitlets.config import Config
 
     failed, running = output.with_suffix(FAILED), output.with_suffix(RUNNING)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BookError(f"{output.parent} cannot be made ({error}): name another output") from None
     failed.unlink(missing_ok=True)
     live = sys.stderr.isatty()
+    beside = {"seeds": list(seeds)} if seeds else {}
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="rslib-") as sockets:
         transport = {"transport": "ipc", "ip": f"{sockets}/kernel"}
@@ -69,7 +76,7 @@ def run(source: Path, output: Path, *, profile: str, seed: int) -> None:
             notebook = papermill.execute_notebook(
                 str(source),
                 str(running),
-                parameters={"profile": profile, "seed": seed},
+                parameters={"profile": profile, "seed": seed, **beside},
                 kernel_name="python3",
                 progress_bar=False,
                 stderr_file=sys.stderr if live else None,  # the training bars, as they move
@@ -89,6 +96,22 @@ def run(source: Path, output: Path, *, profile: str, seed: int) -> None:
     cells = sum(cell.cell_type == "code" for cell in notebook.cells)
     seconds = time.monotonic() - started
     print(f"{source.stem} ({profile}, seed {seed}): {cells} cells in {seconds:.0f} s", flush=True)
+
+
+def _refuse(source: Path, output: Path, profile: str, seed: int) -> None:
+    """Raise BookError for what would fail in the notebook, or at its end, before it is started."""
+    from rslib.settings import SettingsError, read_profile
+
+    if output.is_dir() or output.resolve() == source.resolve():
+        what = "a folder" if output.is_dir() else "the notebook itself"
+        raise BookError(f"the output {output} is {what}: name another file")
+    if seed < 0:
+        raise BookError(f"seed {seed} must be a whole number from 0: give another")
+    try:
+        read_profile(profile)
+    except SettingsError as error:
+        raise BookError(str(error)) from None
+    _code_cells(source)
 
 
 def _without_progress(outputs: list[dict]) -> list[dict]:
@@ -159,8 +182,22 @@ def _errors(path: Path) -> list[str]:
 def _code_cells(path: Path) -> Iterable[tuple[int, dict]]:
     import nbformat
 
-    cells = nbformat.read(path, as_version=4).cells
+    invalid: dict[str, Exception] = {}
+    try:
+        cells = nbformat.read(path, as_version=4, capture_validation_error=invalid).cells
+    # What is no notebook fails in as many ways as there are other files.
+    except Exception as error:
+        raise BookError(f"{path} is not a notebook ({_told(error)}): {_MEND}") from None
+    for error in invalid.values():
+        raise BookError(f"{path} is not a valid notebook ({_told(error)}): {_MEND}")
     return list(enumerate((cell for cell in cells if cell.cell_type == "code"), start=1))
+
+
+_MEND = "name one that is, or run it again"
+
+
+def _told(error: Exception) -> str:
+    return _first_line(str(error) or type(error).__name__)
 
 
 def _error_output(cell: dict) -> dict | None:
@@ -294,9 +331,14 @@ def build(executed: Path, *, root: Path = Path()) -> Path:
         BookError: a notebook is missing or incomplete, or Sphinx complained.
     """
     root = root.resolve()
-    shutil.rmtree(root / "_build", ignore_errors=True)
     source = root / "_build" / "source"
-    stage(executed, source, root=root)
+    # What is built already goes only once the new book's pages are all there.
+    with tempfile.TemporaryDirectory(dir=root, prefix=".new-") as new:
+        staged = Path(new, source.name)
+        stage(executed, staged, root=root)
+        shutil.rmtree(root / "_build", ignore_errors=True)
+        source.parent.mkdir()
+        staged.replace(source)
     command = [
         *(Path(sys.executable).with_name("jupyter-book"), "build", source),
         *("--config", root / "_config.yml", "--toc", root / "_toc.yml", "--path-output", root),
@@ -322,7 +364,7 @@ def publish(profile: str, *, root: Path = Path()) -> Path:
     Raises:
         BookError: there is no such run, or one of its notebooks is incomplete.
     """
-    run_folder = _runs(root) / profile
+    run_folder = _runs(root) / _named(profile)
     target = root / PUBLISHED / profile
     seeds = sorted(path for path in run_folder.glob("seed*") if (path / "executed").is_dir())
     notebooks = [path for seed in seeds for path in (seed / "executed").glob("*.ipynb")]
@@ -335,10 +377,21 @@ def publish(profile: str, *, root: Path = Path()) -> Path:
         for seed in seeds:
             for part in ("executed", "records", "tables", "models"):
                 if (seed / part).is_dir():
-                    shutil.copytree(seed / part, Path(new, seed.name, part), ignore=_unpublished)
+                    copy = Path(new, profile, seed.name, part)
+                    shutil.copytree(seed / part, copy, ignore=_unpublished)
         shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(new, target)
+        Path(new, profile).replace(target)
     return target
+
+
+def _named(profile: str) -> str:
+    """A profile's name; BookError for what would lead out of the folders of runs."""
+    from rslib.settings import SettingsError, check_name
+
+    try:
+        return check_name(profile)
+    except SettingsError as error:
+        raise BookError(str(error)) from None
 
 
 def _runs(root: Path) -> Path:
@@ -380,12 +433,19 @@ def restore(profile: str, *, root: Path = Path()) -> Path:
         The run's folder. Files that are already there are left as they are.
 
     Raises:
-        BookError: that profile has not been published.
+        BookError: that profile has not been published, or links lead out of what is published.
     """
-    source, target = root / PUBLISHED / profile, _runs(root) / profile
+    source, target = root / PUBLISHED / _named(profile), _runs(root) / profile
     if not source.is_dir():
-        raise BookError(f"{source} does not exist: nothing is published for profile {profile!r}")
-    for path in sorted(source.rglob("*")):
+        raise BookError(
+            f"{source} does not exist: nothing is published for profile {profile!r}; choose a "
+            f"published one.{_published_hint(root)}"
+        )
+    paths = sorted(source.rglob("*"))
+    links = [str(path) for path in paths if path.is_symlink()]
+    if links:
+        raise BookError(f"a published run holds no links: remove {', '.join(links)}")
+    for path in paths:
         copy = target / path.relative_to(source)
         if path.is_file() and "executed" not in path.parts and not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -407,6 +467,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     one.add_argument("output", type=Path)
     one.add_argument("--profile", default="smoke")
     one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--seeds", type=int, nargs="*", default=[])
     errors = commands.add_parser("errors", help="print the errors of the notebooks that failed")
     errors.add_argument("folder", type=Path)
     html = commands.add_parser("build", help="build the HTML book from executed notebooks")
@@ -418,8 +479,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         if chosen.command == "run":
-            run(chosen.notebook, chosen.output, profile=chosen.profile, seed=chosen.seed)
+            run(
+                chosen.notebook,
+                chosen.output,
+                profile=chosen.profile,
+                seed=chosen.seed,
+                seeds=chosen.seeds,
+            )
         elif chosen.command == "errors":
+            if not chosen.folder.is_dir():
+                raise BookError(f"there is no folder {chosen.folder}: nothing was run in it")
             print(*failures(chosen.folder), sep="\n\n", file=sys.stderr)
         elif chosen.command == "build":
             print(f"The book: {build(chosen.executed)}")

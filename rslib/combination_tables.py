@@ -16,6 +16,7 @@ from rslib.estimates import UNDEFINED, mean_difference, on_images, paired_differ
 from rslib.frames import build, row
 from rslib.labels import mask_label, short_label, sizes
 from rslib.paper import Column
+from rslib.seeds import over_seeds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rslib.run import Run
 
 
+@over_seeds(compared="*")
 def combination_table(run: Run, names: Sequence[str], *, against: str) -> pd.DataFrame:
     """What each way of combining changes, against one model, on the same images (paper 4.6).
 
@@ -72,6 +74,7 @@ def combination_table(run: Run, names: Sequence[str], *, against: str) -> pd.Dat
     )
 
 
+@over_seeds(compared="*")
 def orthogonality_table(
     run: Run, *, neither: str, aligned: str, robust: str, both: str
 ) -> pd.DataFrame:

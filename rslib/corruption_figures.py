@@ -91,7 +91,7 @@ def corruption_heat_map(
     """
     from matplotlib.colors import LogNorm
 
-    frame = corruption_table(run, names, reference=reference)
+    frame = corruption_table(run.alone, names, reference=reference)
     extra = added(run, [*names, reference])
     order = [*IN_ORDER, *extra]
     values = np.array([[_pick(frame, m, c) for m in names] for c in order])
@@ -100,7 +100,7 @@ def corruption_heat_map(
     figure, axes = _style.canvas(
         [["map"]],
         height=5.2 + _ROW * len(extra),
-        footer=f"{frame.attrs['stamp']}\n{labels.sizes(run, names)}",
+        footer=_style.below(run, names, frame.attrs["stamp"]),
     )
     axis = axes["map"]
     drawn = np.clip(values, 1 / far, far)
@@ -141,7 +141,7 @@ def by_severity(run: Run, names: Sequence[str] = labels.ROBUSTNESS) -> Figure:
     figure, axes = _style.canvas(
         [["accuracy", "ece"]],
         height=2.9,
-        footer=f"{frame.attrs['stamp']}\n{labels.sizes(run, names)}",
+        footer=_style.below(run, names, frame.attrs["stamp"], others="thin lines"),
     )
     for panel, first in (("accuracy", 0), ("ece", 1)):
         axis = axes[panel]
@@ -155,6 +155,8 @@ def by_severity(run: Run, names: Sequence[str] = labels.ROBUSTNESS) -> Figure:
             dashed = "-" if name.endswith("-standard") else "--"
             reach = np.nan_to_num([middle - low, high - middle])
             axis.errorbar(severities, middle, reach, ls=dashed, **look)
+            rest = [_style.others(run, row) for row in rows]
+            axis.plot(severities, rest, ls=dashed, **look | _style.THIN)
         axis.grid(True)
         axis.set_xticks(range(6), ["clean", *map(str, SEVERITIES)])
         axis.set_xlim(-0.2, 5.2)
@@ -180,7 +182,7 @@ def corruption_differences(run: Run, pairs: Sequence[tuple[str, str]]) -> Figure
     frame = corruption_difference_table(run, pairs)
     places = [[f"{a}_vs_{b}" for a, b in pairs]]
     named = list(dict.fromkeys(name for pair in pairs for name in pair))
-    footer = f"{frame.attrs['stamp']}\n{labels.sizes(run, named)}"
+    footer = _style.below(run, named, frame.attrs["stamp"], others="small dots")
     extra = added(run, named)
     order = [*IN_ORDER, *extra, "all"]
     figure, axes = _style.canvas(places, height=4.6 + _ROW * len(extra), footer=footer)
@@ -191,6 +193,9 @@ def corruption_differences(run: Run, pairs: Sequence[tuple[str, str]]) -> Figure
         reach = np.nan_to_num([middle - low, high - middle])
         axis.errorbar(middle, range(len(order)), xerr=reach, ls="", marker="o", ms=4,
                       color=_style.color(a))  # fmt: skip
+        for line, row in enumerate(rows):
+            rest = _style.others(run, row)
+            _style.dots(axis, rest, [line + 0.25] * len(rest), _style.color(a))
         axis.axvline(0, color=GREY, linewidth=1)
         for edge in {len(IN_ORDER), len(order) - 1}:
             axis.axhline(edge - 0.5, color=GREY, linewidth=0.6)

@@ -26,6 +26,7 @@ from rslib.estimates import (
 from rslib.frames import build, row
 from rslib.labels import ROBUSTNESS, corrupted_phrase, corruption_label, short_label, sizes
 from rslib.paper import Column
+from rslib.seeds import over_seeds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +65,7 @@ def added_outcomes(run: Run, name: str) -> Outcomes:
     return Outcomes.from_records(record, run.record(name, "clean"), tuple(ADDED))
 
 
+@over_seeds()
 def table5(
     run: Run, names: Sequence[str] = ROBUSTNESS, *, reference: str = REFERENCE
 ) -> pd.DataFrame:
@@ -151,6 +153,7 @@ def table5(
     )
 
 
+@over_seeds()
 def corruption_table(
     run: Run, names: Sequence[str] = ROBUSTNESS, *, reference: str = REFERENCE
 ) -> pd.DataFrame:
@@ -197,6 +200,7 @@ def corruption_table(
     )
 
 
+@over_seeds()
 def severity_table(run: Run, names: Sequence[str] = ROBUSTNESS) -> pd.DataFrame:
     """Accuracy and calibration error by severity, over all corruptions (paper 4.1, 4.5).
 
@@ -248,6 +252,7 @@ def severity_table(run: Run, names: Sequence[str] = ROBUSTNESS) -> pd.DataFrame:
     )
 
 
+@over_seeds(compared="all")
 def corruption_difference_table(run: Run, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """How a model's errors differ from another's, corruption by corruption (paper 4.5).
 
@@ -300,6 +305,7 @@ def corruption_difference_table(run: Run, pairs: Sequence[tuple[str, str]]) -> p
     return frame
 
 
+@over_seeds()
 def agreement_table(run: Run, names: Sequence[str] = ROBUSTNESS) -> pd.DataFrame:
     """Whether corruptions break the images that attacks break (paper 5.3).
 

@@ -1,7 +1,7 @@
 """Numbers from per-image records, each with its interval: what tables and figures state.
 
-Intervals are over images. They speak of these weights, not of the training method: that would take
-several seeds. Accuracies are in percent, as the paper prints them.
+Intervals are over images. They speak of these weights, not of the training method: that takes
+several seeds (:mod:`rslib.seeds`). Accuracies are in percent, as the paper prints them.
 """
 
 from __future__ import annotations
@@ -44,6 +44,24 @@ class Estimate:
     n: int | None = None
     method: str = ""
 
+
+@dataclass(frozen=True)
+class Spread:
+    """How a number varies over seeds, in its unit.
+
+    Attributes:
+        n: seeds under which it is known.
+        mean: over these; NaN for fewer than two.
+        std: standard deviation of the sample (n - 1 in the denominator); NaN for fewer than two.
+    """
+
+    n: int
+    mean: float
+    std: float
+
+
+FEWEST_SEEDS = 3
+"""From this many seeds on, methods are tested over seeds."""
 
 UNDEFINED = Estimate(math.nan)
 """A number that the records cannot give, such as the mean of no images."""
@@ -371,6 +389,41 @@ def mean(values: Iterable[float], *, confidence: float = 0.95) -> Estimate:
     if not len(known):
         return UNDEFINED
     return mean_difference(known, np.zeros_like(known), confidence=confidence)
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """Mean and standard deviation over seeds; NaN stands for "not known" and is left out.
+
+    Args:
+        values: (seeds,) a number under each seed.
+    """
+    known = np.asarray(list(values), float)
+    known = known[~np.isnan(known)]
+    if len(known) < 2:
+        return Spread(len(known), math.nan, math.nan)
+    return Spread(len(known), float(known.mean()), float(known.std(ddof=1)))
+
+
+def paired_p(differences: Iterable[float]) -> float | None:
+    """Whether two methods differ whatever the seed: the p-value of a paired t-test over seeds.
+
+    Unlike McNemar's test, which asks the images about one pair of trained models, it asks the seeds
+    about the way of training; with few of them it finds large differences only.
+
+    Args:
+        differences: (seeds,) one method less the other under each seed; NaN stands for "not known"
+            and is left out.
+
+    Returns:
+        None for fewer than :data:`FEWEST_SEEDS`, or where the difference does not vary.
+    """
+    from scipy.stats import ttest_1samp
+
+    known = np.asarray(list(differences), float)
+    known = known[~np.isnan(known)]
+    if len(known) < FEWEST_SEEDS or np.allclose(known, known[0]):
+        return None
+    return float(ttest_1samp(known, 0.0).pvalue)
 
 
 def reliability(

@@ -3,6 +3,8 @@
 Each is returned closed, so that a notebook shows it once, as the value of its cell; its last line
 says where it comes from (:func:`rslib.labels.stamp`). Colors are Okabe and Ito's, which color-blind
 readers can tell apart: blue for ResNet-18, vermilion for ViT-Small; hollow marks are the paper's.
+Where a run has siblings, small dots or thin lines are its other seeds (:mod:`rslib.seeds`), and the
+line below the stamp says so.
 
 The figures that 4.2 needs and the paper omits are written in :mod:`rslib.robustness_figures`,
 those of saliency and alignment in :mod:`rslib.saliency_figures` and :mod:`rslib.alignment_figures`,
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rslib import _style, estimates, labels, paper
+from rslib import _style, estimates, labels, paper, seeds
 from rslib._style import DASHES, GREY, PAPER
 from rslib._style import WIDTH as WIDTH
 from rslib.alignment_figures import alignment_dynamics as alignment_dynamics
@@ -81,7 +83,7 @@ def figure1(run: Run, names: Sequence[str] = BASELINES) -> Figure:
     figure, axes = _style.canvas(
         [["accuracy", "test"], ["loss", "test"]],
         height=4.1,
-        footer=_style.footer(run, names, sources),
+        footer=_style.footer(run, names, sources, others="small dots and thin lines"),
         width_ratios=[1.55, 1],
     )
     for name, summary in summaries.items():
@@ -97,6 +99,9 @@ def figure1(run: Run, names: Sequence[str] = BASELINES) -> Figure:
     reported = [_style.paper_value(run, "table1", name, "clean_accuracy") for name in names]
     colors = [_style.color(name) for name in names]
     _bars(axes["test"], range(len(names)), found, colors, reported, width=0.6)
+    for place, name in enumerate(names):
+        rest = [100 * each["correct"].mean() for each in seeds.records(run, name, "clean")]
+        _style.dots(axes["test"], [place + 0.2] * len(rest), rest, _style.color(name))
     axes["test"].set(title="Test accuracy", ylabel="Accuracy (%)", ylim=(0, 112))
     axes["test"].set_yticks(range(0, 101, 20))
     axes["test"].set_xlim(-0.6, len(names) - 0.4)
@@ -139,13 +144,17 @@ def figure2(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
     figure, axes = _style.canvas(
         [["success", "plane"]],
         height=max(3.2, 1.3 + 0.58 * len(names)),
-        footer=_style.footer(run, names, sources),
+        footer=_style.footer(run, names, sources, others="small dots"),
         width_ratios=[1.1, 1],
     )
     for offset, kind in ((-0.19, "fgsm"), (0.19, "pgd")):
         for place, name in enumerate(names):
             found = estimates.attack_success(held[name][kind], confidence=confidence)
             _success(axes["success"], place + offset, run, name, kind, found)
+            rest = map(estimates.attack_success, seeds.records(run, name, kind))
+            values = [each.value for each in rest]
+            beside = [place + offset + 0.1] * len(values)
+            _style.dots(axes["success"], values, beside, _style.color(name))
     axes["success"].set(title="Attack success", xlabel="Correct images turned (%)")
     axes["success"].set(xlim=(0, 121), ylim=(len(names) - 0.45, -0.55))
     axes["success"].set_xticks(range(0, 101, 20))
@@ -193,7 +202,9 @@ def reliability_diagram(
     figure, axes = _style.canvas(
         [list(names), [f"{name} share" for name in names]],
         height=4.0,
-        footer=_style.footer(run, names, [record.attrs for record in clean.values()]),
+        footer=_style.footer(
+            run, names, [record.attrs for record in clean.values()], others="thin lines"
+        ),
         height_ratios=[3, 1],
     )
     options = {"bins": chosen.ece_bins, "binning": binning, "confidence": chosen.confidence}
@@ -211,6 +222,10 @@ def reliability_diagram(
             fmt="o-",
             linewidth=1,
         )
+        for record in seeds.records(run, name, "clean"):
+            rest = estimates.reliability(record, **options)
+            look = {"color": _style.color(name)} | _style.THIN
+            above.plot(rest["confidence"], rest["accuracy"], **look)
         above.text(
             0.04,
             0.96,
@@ -268,6 +283,9 @@ def learning_rates(run: Run, names: Sequence[str] = BASELINES) -> Figure:
 def _dynamics(above: Axes, below: Axes, run: Run, name: str, summary: Mapping[str, Any]) -> None:
     history, color = summary["history"], _style.color(name)
     epochs = [row["epoch"] for row in history]
+    for rest in seeds.summaries(run, name):
+        _style.history(above, rest, "validation_accuracy", 100, color=color, **_style.THIN)
+        _style.history(below, rest, "validation_loss", color=color, **_style.THIN)
     for axis, quantity, scale in ((above, "accuracy", 100), (below, "loss", 1)):
         for split, line in (("validation", "-"), ("train", "--")):
             series = [scale * row[f"{split}_{quantity}"] for row in history]
@@ -318,6 +336,12 @@ def _plane(
             markeredgewidth=0.7, elinewidth=1, capsize=0,
         )  # fmt: skip
         left, right, top = min(left, x.low), max(right, x.high), max(top, y.high)
+        rest = [
+            [100 * each["correct"].mean() for each in seeds.records(run, name, kind)]
+            for kind in ("clean", "pgd")
+        ]
+        _style.dots(axis, *rest, _style.color(name))
+        left, right, top = min([left, *rest[0]]), max([right, *rest[0]]), max([top, *rest[1]])
         kinds = ("clean_accuracy", "pgd_accuracy")
         there = [_style.paper_value(run, "table2", name, kind) for kind in kinds]
         if None not in there:

@@ -134,6 +134,9 @@ def save(run: Run, name: str, frame: pd.DataFrame) -> Path:
     table, model, label, training, quantity, header, unit, paper, ours, low, high, n, method (of the
     interval), difference (ours - paper, where the two compare) and incomparable (why they do not).
 
+    A table over several seeds has ``seeds`` in its metadata, and in its rows the keys of
+    :func:`rslib.seeds.over_seeds`.
+
     Returns:
         The file's path.
     """
@@ -170,7 +173,8 @@ def values(frame: pd.DataFrame) -> dict[str, float | int | str]:
         ``_low``, ``_high`` (float) and ``_n`` (int) where it has them; ``_paper`` (float) where the
         paper reports it; and as text ``_text`` (value with unit), ``_interval`` ("[90.6, 91.7]"),
         ``_versus`` ("-3.6 points" or "not comparable (Shapes)"). For the table: ``<table>_stamp``
-        (profile, data, device, n, seed), and its own facts, such as ``autoattack_label``.
+        (profile, data, device, n, seed), and its own facts, such as ``autoattack_label``. With
+        several seeds also ``_seed_mean`` and ``_seed_std`` (float) and ``_seeds`` ("90.9 ± 0.4").
     """
     table = frame.attrs["table"]
     found: dict[str, float | int | str] = {f"{table}_stamp": frame.attrs["stamp"]}
@@ -188,6 +192,9 @@ def values(frame: pd.DataFrame) -> dict[str, float | int | str]:
         found[f"{stem}_text"] = _numbers.quantity(each["ours"], each["unit"])
         found[f"{stem}_interval"] = _numbers.interval(each) or "no interval"
         found[f"{stem}_versus"] = _numbers.versus(each, spelled=True)
+        if _numbers.spread(each):
+            found |= {f"{stem}_{key}": float(each[key]) for key in ("seed_mean", "seed_std")}
+            found[f"{stem}_seeds"] = _numbers.spread(each)
     return found
 
 
@@ -226,7 +233,9 @@ def _typed(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> pd.Da
 
     frame = pd.DataFrame(list(rows))
     numbers = ["paper", "ours", "low", "high", "difference"]
-    frame = frame.astype(dict.fromkeys(numbers, float) | {"n": "Int64"})
+    numbers += [key for key in frame if key.startswith("seed_")]
+    counts = [key for key in ("n", "seeds") if key in frame]
+    frame = frame.astype(dict.fromkeys(numbers, float) | dict.fromkeys(counts, "Int64"))
     frame.attrs = dict(about)
     return frame
 

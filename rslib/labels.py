@@ -43,6 +43,7 @@ def stamp(
     n: int | str | None = None,
     *,
     sources: Iterable[Mapping[str, Any]] = (),
+    seeds: Sequence[int] = (),
 ) -> str:
     """Where numbers come from, in one line: profile, data set, device, n, seed.
 
@@ -51,6 +52,7 @@ def stamp(
         n: test images, or a phrase that says it; None leaves it out.
         sources: metadata of the records and models that the numbers were read from: the devices
             named are theirs. Without any, it is the run's own device.
+        seeds: that the numbers are of; the run's own seed by default.
     """
     devices = {s["provenance"]["device"]: None for s in sources}
     if not devices:
@@ -60,7 +62,12 @@ def stamp(
     parts = [f"profile {run.settings.profile}", dataset(run), " and ".join(devices)]
     if n is not None:
         parts.append(f"n = {n:,} test images" if isinstance(n, int) else n)
-    return "; ".join([*parts, f"seed {run.seed}"])
+    return "; ".join([*parts, seeds_phrase(seeds or [run.seed])])
+
+
+def seeds_phrase(seeds: Sequence[int]) -> str:
+    """Seeds in a line of text, such as ``seed 0`` or ``seeds 0, 1, 2``."""
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 
 def dataset(run: Run) -> str:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rslib import device, records
+from rslib import device, labels, records
 from rslib.run import Run
 from rslib.settings import SettingsError, load
 
-PARAMETERS = ("profile", "settings", "seed")
+PARAMETERS = ("profile", "settings", "seed", "seeds")
 
 
-def start(profile: str, settings: Mapping[str, Any] | None = None, seed: int = 0) -> Run:
+def start(
+    profile: str,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    seeds: Sequence[int] = (),
+) -> Run:
     """Turn a notebook's parameters into a run, and say what it is.
 
     papermill only warns of parameters that a notebook does not have, so a mistyped one would go
@@ -24,15 +29,20 @@ def start(profile: str, settings: Mapping[str, Any] | None = None, seed: int = 0
         profile: name of a profile in ``params/``, or the path of a YAML file of that form.
         settings: laid over the profile, such as ``{"pgd": {"steps": 50}}``.
         seed: of everything random.
+        seeds: all that tables and figures speak of, such as ``[0, 1, 2]``; the others' notebooks
+            must have been run before. Empty for this seed alone.
 
     Raises:
         rslib.settings.SettingsError: an unknown parameter, profile, or setting.
     """
     _refuse_unknown(_injected_names())
-    run = Run(load(profile, settings), seed)
+    if not isinstance(seeds, list | tuple):
+        raise SettingsError(f"seeds must be a list, not {seeds!r}, as in -y '{{seeds: [0, 1, 2]}}'")
+    run = Run(load(profile, settings), seed, seeds=seeds)
     made = records.provenance(run.device)
+    beside = f" of {labels.seeds_phrase(run.seeds)}" * bool(run.siblings)
     print(
-        f"profile {run.settings.profile}, data {run.settings.data.name}, seed {seed}, "
+        f"profile {run.settings.profile}, data {run.settings.data.name}, seed {seed}{beside}, "
         f"{device.describe(run.device)}\n"
         f"revision {made['revision']}, torch {made['torch']}, {made['date'][:10]}"
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rslib import figures, paper, records, settings, tables, verdicts
+from rslib import _numbers, figures, labels, paper, records, settings, tables, verdicts
 from rslib.book import PUBLISHED
 from rslib.run import Run
 from rslib.settings import PROJECT
@@ -35,8 +35,10 @@ COLUMNS = {
 
 
 def published(profile: str, *, root: Path = PROJECT, seed: int = 0) -> Run:
-    """A published run, for reading."""
-    return Run(settings.load(profile), seed, root=root / PUBLISHED)
+    """A published run, for reading, with the other seeds that are published beside it."""
+    folders = (root / PUBLISHED / profile).glob("seed*")
+    seeds = [int(folder.name.removeprefix("seed")) for folder in folders]
+    return Run(settings.load(profile), seed, seeds=seeds, root=root / PUBLISHED)
 
 
 def block(run: Run) -> str:
@@ -48,8 +50,8 @@ def block(run: Run) -> str:
         [
             *_lines(found),
             "",
-            f"{found.attrs['stamp']}. Square brackets: 95 % intervals. IoU and mCE do not compare "
-            "with the paper's, whose masks and reference are unpublished.",
+            f"{found.attrs['stamp']}. Square brackets: 95 % intervals.{_seeds(run)} IoU and mCE "
+            "do not compare with the paper's, whose masks and reference are unpublished.",
             "",
             f"Of {sum(counted.values())} numbers and claims of the paper, in this run: {told}.",
         ]
@@ -69,10 +71,22 @@ def _lines(frame: pd.DataFrame) -> Iterator[str]:
         yield f"| *the paper's {label.partition(' (')[0]}, {training}* | {shown} |"
 
 
+def _seeds(run: Run) -> str:
+    if not run.siblings:
+        return ""
+    return (
+        f" Those and the numbers before them are of seed {run.seed}; below: mean ± standard "
+        f"deviation over {labels.seeds_phrase(run.seeds)}."
+    )
+
+
 def _ours(cell: pd.Series, form: str) -> str:
     if pd.isna(cell.ours):
         return ""
-    return f"{cell.ours:{form}} [{cell.low:{form}}, {cell.high:{form}}]"
+    text = f"{cell.ours:{form}} [{cell.low:{form}}, {cell.high:{form}}]"
+    if _numbers.spread(cell):
+        text += f"<br>{cell.seed_mean:{form}} ± {cell.seed_std:{form}}"
+    return text
 
 
 def _reported(model: str, quantity: str) -> str:

@@ -20,6 +20,7 @@ def show(frame: pd.DataFrame, *, caption: str | None = None) -> Shown:
     """A table in the paper's shape: per model the paper's values, ours, their difference, and n.
 
     Where the paper has nothing for a model, one cell says so and there is no line of differences.
+    With several seeds a line below ours has their mean and standard deviation.
 
     Args:
         frame: a table of :mod:`rslib.tables`.
@@ -57,6 +58,15 @@ class _Group:
     def has_paper(self) -> bool:
         """Whether the paper has a number for this model."""
         return not all(_numbers.missing(cell["paper"]) for cell in self.cells)
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds its means are over; 0 if it has none."""
+        return max((cell["seeds"] for cell in self.cells if _numbers.spread(cell)), default=0)
+
+    def spreads(self) -> list[str]:
+        """Mean and deviation of each cell, with the number of seeds where it is another."""
+        return [_spread(cell, self.seeds) for cell in self.cells]
 
 
 @dataclass(frozen=True)
@@ -126,6 +136,9 @@ def _body(group: _Group) -> str:
         ours.append(_cell(value + interval * bool(_numbers.interval(cell))))
     counts = [_cell(html.escape(_numbers.images(cell)), _SMALL) for cell in group.cells]
     rows = [f"{_side('<b>ours</b>')}{''.join(ours)}"]
+    if group.seeds:
+        means = [_cell(html.escape(text), _SMALL) for text in group.spreads()]
+        rows.append(f"{_side(f'{group.seeds} seeds', _SMALL)}{''.join(means)}")
     if group.has_paper:
         reported = [_cell(f"<i>{html.escape(_numbers.reported(c))}</i>") for c in group.cells]
         rows.insert(0, f"{_side('<i>paper</i>')}{''.join(reported)}")
@@ -147,6 +160,8 @@ def _lines(group: _Group) -> list[list[str]]:
         ["ours", *map(_numbers.ours, cells)],
         [" ", *(_numbers.interval(cell) or " " for cell in cells)],
     ]
+    if group.seeds:
+        lines.append([f"{group.seeds} seeds", *(text or " " for text in group.spreads())])
     if group.has_paper:
         differences = []
         for (reason, text), same in _alike(cells):
@@ -202,6 +217,16 @@ def _alike(cells: list[dict[str, Any]]) -> list[tuple[tuple[str, str], list[dict
     """Runs of neighboring cells with the same (reason not to compare, text of the difference)."""
     runs = itertools.groupby(cells, lambda cell: (cell["incomparable"], _numbers.versus(cell)))
     return [(alike, list(run)) for alike, run in runs]
+
+
+def _spread(cell: dict[str, Any], seeds: int) -> str:
+    text = _numbers.spread(cell)
+    if not text:
+        return ""
+    told = [] if cell["seeds"] == seeds else [f"({cell['seeds']} seeds)"]
+    if not _numbers.missing(cell["seed_p"]):
+        told.append(_numbers.quantity(cell["seed_p"], "p"))
+    return " ".join([text, *told])
 
 
 def _sentence(text: str) -> str:

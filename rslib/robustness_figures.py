@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rslib import _style, labels
+from rslib import _style, labels, seeds
 from rslib._style import CYCLE, DASHES, GREEN, GREY, ORANGE, PURPLE, SKY
 from rslib.estimates import (
     ROBUST_ACCURACY,
+    Estimate,
     accuracy,
     certified_accuracy,
     on_images,
@@ -67,12 +68,18 @@ def certified_curves(run: Run, names: Sequence[str] = labels.ROBUSTNESS) -> Figu
             f"noise {chosen.sigma:g}; {chosen.samples:,} votes a certificate, each wrong with "
             f"probability at most {chosen.alpha:g}; an l2 radius of {ceiling:.3f} is only "
             f"{255 * ceiling / PIXEL_VALUES**0.5:.1f}/255 in l-infinity",
-            _style.footer(run, names, [record.attrs for record in held.values()]),
+            _style.footer(
+                run, names, [record.attrs for record in held.values()], others="thin lines"
+            ),
         ]
     )
     figure, axes = _style.canvas([panels], height=3.4, footer=footer)
     for name, record in held.items():
         axis = axes[labels.architecture_label(name)]
+        for rest in seeds.records(run, name, "smoothing"):
+            radii, found = _certified(rest, ceiling, confidence)
+            look = _style.training_look(name) | _style.THIN
+            axis.step(radii, [e.value for e in found], where="pre", **look)
         _certified_curve(axis, name, record, ceiling, confidence)
     for place, (title, axis) in enumerate(axes.items()):
         axis.axvline(ceiling, color=GREY, linewidth=1)
@@ -120,7 +127,9 @@ def robust_overfitting(run: Run, names: Sequence[str]) -> Figure:
     told = {f"PGD with {s.steps} steps and budget {s.eps}/255 in l-infinity" for s in sections}
     lines = [
         f"under attack: {' or '.join(sorted(told))}, on validation images",
-        _style.footer(run, names, summaries.values()),
+        _style.footer(
+            run, names, summaries.values(), others="thin lines (validation under attack)"
+        ),
     ]
     rows = []
     for start in range(0, len(names), 2):
@@ -134,6 +143,9 @@ def robust_overfitting(run: Run, names: Sequence[str]) -> Figure:
     figure, axes = _style.canvas(rows, height=height, footer="\n".join(lines), height_ratios=ratios)
     for place, (name, summary) in enumerate(summaries.items()):
         above, below = axes[f"{name} accuracy"], axes[f"{name} loss"]
+        for rest in seeds.summaries(run, name):
+            look = {"color": _style.color(name)} | _style.THIN
+            _style.history(above, rest, ROBUST_ACCURACY, 100, **look)
         _overfitting(above, below, name, summary)
         if place % 2 == 0:
             above.set_ylabel("Accuracy (%)")
@@ -245,7 +257,9 @@ def autoattack_stages(run: Run, names: Sequence[str] = labels.ROBUSTNESS) -> Fig
         for name, record in held.items()
     }
     figure, axes = _style.canvas(
-        [["stages"]], height=0.9 + 0.42 * len(names), footer=_style.footer(run, names, sources)
+        [["stages"]],
+        height=0.9 + 0.42 * len(names),
+        footer=_style.footer(run, names, sources, others="small dots (still right)"),
     )
     axis, seen = axes["stages"], {}
     for place, (name, record) in enumerate(held.items()):
@@ -261,6 +275,8 @@ def autoattack_stages(run: Run, names: Sequence[str] = labels.ROBUSTNESS) -> Fig
             axis.barh(place, share, 0.62, left=left, color=_STAGE_COLORS.get(stage, GREY))
             left += share
             seen[stage] = seen.get(stage, 0) + share
+        rest = [100 * each["correct"].mean() for each in seeds.records(run, name, "autoattack")]
+        _style.dots(axis, rest, [place + 0.15] * len(rest), GREEN)
         right = 100 * float(pgd[name].mean())
         axis.plot([right] * 2, [place - 0.4, place + 0.4], color="black", lw=2, label="PGD")
     axis.set(xlabel="Test images (%)", xlim=(0, 100), ylim=(len(names) - 0.4, -0.6))
@@ -284,14 +300,21 @@ def autoattack_stages(run: Run, names: Sequence[str] = labels.ROBUSTNESS) -> Fig
     return figure
 
 
-def _certified_curve(
-    axis: Axes, name: str, record: pd.DataFrame, ceiling: float, confidence: float
-) -> None:
+def _certified(
+    record: pd.DataFrame, ceiling: float, confidence: float
+) -> tuple[list[float], list[Estimate]]:
+    """The radii where a curve of certified accuracy steps, and its values there."""
     right = record["correct"].to_numpy(bool)
     # Stored radii may be the ceiling up to rounding; it is named once.
     ends = np.unique(record["radius"].to_numpy(float)[right])
     radii = [0.0, *ends[ends < ceiling * (1 - 1e-6)], ceiling]
-    found = [certified_accuracy(record, radius, confidence=confidence) for radius in radii]
+    return radii, [certified_accuracy(record, radius, confidence=confidence) for radius in radii]
+
+
+def _certified_curve(
+    axis: Axes, name: str, record: pd.DataFrame, ceiling: float, confidence: float
+) -> None:
+    radii, found = _certified(record, ceiling, confidence)
     look = _style.training_look(name)
     # The curve holds a value up to and including the radius where images drop out.
     axis.step(radii, [e.value for e in found], where="pre", label=name, **look)

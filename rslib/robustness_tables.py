@@ -29,6 +29,7 @@ from rslib.labels import (
     sizes,
 )
 from rslib.paper import Column
+from rslib.seeds import over_seeds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +54,7 @@ RADII = {"certified_0": 0.0, "certified_025": 0.25, "certified_05": 0.5}
 PIXEL_VALUES = 3 * 32 * 32
 
 
+@over_seeds()
 def autoattack_table(run: Run, names: Sequence[str] = ROBUSTNESS) -> pd.DataFrame:
     """AutoAttack beside PGD on the same images, and what each of its stages leaves (paper 3.2.1).
 
@@ -134,6 +136,7 @@ def autoattack_table(run: Run, names: Sequence[str] = ROBUSTNESS) -> pd.DataFram
     )
 
 
+@over_seeds()
 def smoothing_table(run: Run, names: Sequence[str] = ROBUSTNESS) -> pd.DataFrame:
     """What randomized smoothing certifies (paper 3.2.2, which reports no result of it).
 
@@ -208,12 +211,14 @@ def smoothing_table(run: Run, names: Sequence[str] = ROBUSTNESS) -> pd.DataFrame
     )
 
 
+@over_seeds(compared="difference")
 def mcnemar_table(
     run: Run, pairs: Sequence[tuple[str, str]], evaluated: str = "pgd"
 ) -> pd.DataFrame:
     """McNemar's exact test between models on the same images (paper 4.2 compares without one).
 
-    It speaks of these weights: a claim about training methods needs several seeds.
+    It speaks of these weights: a claim about training methods needs several seeds, over which the
+    differences are tested where a run has them (:mod:`rslib.seeds`).
 
     Args:
         run: whose records are read; nothing is computed.

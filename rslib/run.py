@@ -10,21 +10,23 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from filelock import FileLock, Timeout
 from torch import nn
 
 from rslib import (
     attacks,
     data,
+    determinism,
     device,
     evaluation,
     examination,
     explaining,
+    locks,
     masking,
     models,
     records,
@@ -64,17 +66,28 @@ class Run:
         settings: from :func:`rslib.settings.load`.
         seed: of initialization, data order, augmentation and attacks; the data and its splits are
             the same for every seed.
+        seeds: that tables and figures are to speak of beside this one; see :attr:`siblings`.
         root: folder of all runs; the environment variable ``RSLIB_RUNS`` or ``runs/`` by default.
         progress: whether long work shows progress bars.
     """
 
     def __init__(
-        self, settings: Settings, seed: int = 0, *, root: Path | None = None, progress: bool = True
+        self,
+        settings: Settings,
+        seed: int = 0,
+        *,
+        seeds: Sequence[int] = (),
+        root: Path | None = None,
+        progress: bool = True,
     ) -> None:
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"seed must be a whole number from 0, not {seed!r}")
+        for each in (seed, *seeds):
+            # Torch's generators take no larger one.
+            whole = isinstance(each, int) and not isinstance(each, bool)
+            if not whole or not 0 <= each < 2**63:
+                raise ValueError(f"seed must be a whole number from 0, below 2^63, not {each!r}")
         self.settings = settings
         self.seed = seed
+        self.seeds = tuple(sorted({seed, *seeds}))
         self.progress = progress
         self._data: dict[str, data.Dataset] = {}
         root = Path(root or os.environ.get("RSLIB_RUNS") or PROJECT / "runs")
@@ -94,10 +107,24 @@ class Run:
         derived = Run(
             derive(self.settings, overrides),
             self.seed,
+            seeds=self.seeds,
             root=self.directory.parents[1],
             progress=self.progress,
         )
         return derived
+
+    @functools.cached_property
+    def siblings(self) -> tuple[Run, ...]:
+        """The same settings under the other seeds, for reading; each stands alone."""
+        return tuple(self._alone(seed) for seed in self.seeds if seed != self.seed)
+
+    @property
+    def alone(self) -> Run:
+        """This run without siblings."""
+        return self._alone(self.seed)
+
+    def _alone(self, seed: int) -> Run:
+        return Run(self.settings, seed, root=self.directory.parents[1], progress=self.progress)
 
     # Data
 
@@ -147,7 +174,7 @@ class Run:
         """
         planned = plan(self.settings, name)
         architecture = planned.architecture
-        size = getattr(self.settings, architecture).model_dump()
+        size = planned.size.model_dump()
         with torch.random.fork_rng():
             torch.manual_seed(int(records.key(seed=self.seed, initialize=architecture), 16))
             model = models.build(architecture, num_classes=len(self.classes), **size)
@@ -205,8 +232,9 @@ class Run:
 
     def _ensure_trained(self, name: str) -> None:
         folder = self._model_folder(name)
-        with self.lock(folder):
-            if not (folder / "model.json").exists():
+        summary = folder / "model.json"
+        with self.lock(summary, scratch=("checkpoint.*", ".*.tmp")):
+            if not summary.exists():
                 trainer.train(self, name, folder, self.model_inputs(name))
 
     def recipe(self, name: str) -> Recipe:
@@ -216,10 +244,9 @@ class Run:
     def model_inputs(self, name: str) -> dict[str, Any]:
         """What decides a model's weights; its key is made of it."""
         planned = plan(self.settings, name)
-        size = getattr(self.settings, planned.architecture)
         inputs = {
             "model": name,
-            "architecture": size.model_dump(exclude_defaults=True),
+            "architecture": planned.size.model_dump(exclude_defaults=True),
             "recipe": planned.recipe.model_dump(exclude_defaults=True),
             "data": self.settings.data.model_dump(
                 exclude_defaults=True, exclude={"test_size", "test_background_correlation"}
@@ -367,17 +394,18 @@ class Run:
         trained = {name: self.trained(name) for name in paths}
         dataset = self._evaluation_data(evaluated)
         parts = {name: path.with_suffix(".parts") for name, path in paths.items()}
-        made = evaluation.in_shards(
-            trained,
-            dataset,
-            self._evaluator(evaluated),
-            batch_size=self.settings.evaluation.batch_size,
-            device=self.device,
-            seed=self.seed,
-            parts=parts,
-            name=f"{', '.join(paths)}: {evaluated}",
-            progress=self.progress,
-        )
+        with determinism.reported() as reported:
+            made = evaluation.in_shards(
+                trained,
+                dataset,
+                self._evaluator(evaluated),
+                batch_size=self.settings.evaluation.batch_size,
+                device=self.device,
+                seed=self.seed,
+                parts=parts,
+                name=f"{', '.join(paths)}: {evaluated}",
+                progress=self.progress,
+            )
         for name, (frame, about) in made.items():
             metadata = {
                 "model": name,
@@ -388,7 +416,7 @@ class Run:
                 "n": len(frame),
                 "data": dataset.fingerprint,
                 **about,
-                "provenance": records.provenance(self.device),
+                "provenance": records.provenance(self.device, reported),
             }
             if evaluated in ("corruptions", "added_corruptions"):
                 metadata["corrupted"] = self.corrupted().identity
@@ -412,16 +440,23 @@ class Run:
             case "fgsm":
                 return evaluation.under_fgsm(chosen.fgsm)
             case "pgd":
-                return evaluation.under_pgd(chosen.pgd, allow_tf32=chosen.evaluation.tf32)
+                allowed = chosen.evaluation.tf32
+                return evaluation.under_pgd(chosen.pgd, self._twins(), allow_tf32=allowed)
             case "autoattack":
-                return evaluation.under_autoattack(chosen.autoattack, chosen.pgd, seed=self.seed)
+                return evaluation.under_autoattack(
+                    chosen.autoattack, chosen.pgd, self._twins(), seed=self.seed
+                )
             case "smoothing":
                 return evaluation.certified(chosen.smoothing)
             case "corruptions":
-                return evaluation.under_corruptions(self.corrupted())
+                return evaluation.UnderCorruptions(self.corrupted())
             case "added_corruptions":
-                return evaluation.under_corruptions(self.corrupted(), tuple(ADDED))
+                return evaluation.UnderCorruptions(self.corrupted(), tuple(ADDED))
         raise ValueError(f"no evaluation {evaluated!r}; known: {', '.join(_evaluations())}")
+
+    def _twins(self) -> attacks.Twins:
+        chosen = self.settings.evaluation
+        return attacks.Twins(chosen.batch_size if chosen.compile else None)
 
     def _evaluation_data(self, evaluated: str) -> data.Dataset:
         n = getattr(self._section(evaluated), "n", None)
@@ -461,21 +496,38 @@ class Run:
         return self.directory / "records" / name / f"{evaluated}-{made}.parquet"
 
     @contextlib.contextmanager
-    def lock(self, path: Path) -> Iterator[None]:
-        """Let one process make a result; others wait for it and then read it."""
-        lock = self.directory / "locks" / f"{path.name}.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        waiting = FileLock(lock)
-        try:
-            waiting.acquire(timeout=0)
-        except Timeout:
-            if self.progress:
-                print(f"waiting: another run is making {path.name} ({lock} is held)")
-            waiting.acquire()
-        try:
+    def lock(self, result: Path, *, scratch: Sequence[str] | None = None) -> Iterator[None]:
+        """Let one process make a result; others wait for it and then read it.
+
+        A result that is there needs no lock, so a run can be read where nothing can be written.
+
+        Args:
+            result: a file in this run's folder, last to be written of all that belongs to it.
+            scratch: patterns, in its folder, of what goes once the result is there; files in the
+                middle of being written (``.tmp``) go at once, since a killed process left them.
+                By default its shards, and itself half written.
+
+        Raises:
+            RecordError: it is not there and cannot be made here, or what is left cannot be removed.
+        """
+        patterns = scratch or (f"{result.stem}.parts", f".{result.name}.*.tmp")
+        if result.exists() and not _left(result, patterns):
             yield
-        finally:
-            waiting.release()
+            return
+        name = "-".join(result.relative_to(self.directory).parts[1:])
+        lock = self.directory / "locks" / f"{name}.lock"
+        with locks.held(lock, name, tell=self.progress):
+            for path in _left(result, patterns):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            yield
+
+
+def _left(result: Path, patterns: Sequence[str]) -> list[Path]:
+    """What a killed process left of the making of a result, nobody needs, and can be removed."""
+    if not os.access(result.parent, os.W_OK):
+        return []
+    found = [path for pattern in patterns for path in result.parent.glob(pattern)]
+    return found if result.exists() else [path for path in found if path.suffix == ".tmp"]
 
 
 def _evaluations() -> tuple[str, ...]:

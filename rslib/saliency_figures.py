@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rslib import _style, explaining, labels, masking, paper
+from rslib import _style, explaining, labels, masking, paper, seeds
 from rslib._style import CYCLE, DASHES, GREY, PAPER
 from rslib.estimates import mean
 from rslib.saliency.methods import LABELS
@@ -186,7 +186,9 @@ def overlap_bars(
     figure, axes = _style.canvas(
         [["iou"]],
         height=0.34 * len(names) + 0.7,
-        footer=_style.footer(run, names, [each.attrs for each in records.values()]),
+        footer=_style.footer(
+            run, names, [each.attrs for each in records.values()], others="small dots"
+        ),
     )
     axis = axes["iou"]
     for place, (name, record) in enumerate(records.items()):
@@ -198,6 +200,8 @@ def overlap_bars(
             axis.errorbar(found.value, place, xerr=_style.reach(found), fmt="none", ecolor="black",
                           elinewidth=1.1, capsize=2)  # fmt: skip
         axis.plot(mixed.value, place, "|", color="black", markersize=11, markeredgewidth=1.6)
+        rest = [each[f"iou_{source}"].mean() for each in seeds.records(run, name, "saliency")]
+        _style.dots(axis, rest, [place + 0.17] * len(rest), shade)
         axis.annotate(f"{found.value:.3f}", (found.high or found.value, place), (4, 0), va="center",
                       textcoords="offset points", fontsize=8)  # fmt: skip
         reported = _style.paper_value(run, "table3", name, "iou_mean")
@@ -240,7 +244,9 @@ def overlap_curve(
     figure, axes = _style.canvas(
         [families],
         height=2.5,
-        footer=_style.footer(run, names, [each.attrs for each in records.values()]),
+        footer=_style.footer(
+            run, names, [each.attrs for each in records.values()], others="thin lines"
+        ),
     )
     percents = [f"{100 * top:02.0f}" for top in masking.TOPS]
     share = [100 * top for top in masking.TOPS]
@@ -252,7 +258,11 @@ def overlap_curve(
             if labels.architecture_label(name) == family:
                 curve = [np.nanmean(records[name][f"iou_{source}_{p}"]) for p in percents]
                 label = labels.training_phrase(name)
-                axis.plot(share, curve, marker=".", label=label, **_style.training_look(name))
+                look = _style.training_look(name)
+                axis.plot(share, curve, marker=".", label=label, **look)
+                for rest in seeds.records(run, name, "saliency"):
+                    curve = [np.nanmean(rest[f"iou_{source}_{p}"]) for p in percents]
+                    axis.plot(share, curve, **look | _style.THIN)
         axis.axvline(30, color="#BBBBBB", linewidth=0.8)
         axis.set(title=family, xlabel="Pixels kept (%)", ylabel="Mean IoU", ylim=(0, None))
         axis.grid(True)
@@ -279,13 +289,15 @@ def faithfulness_curves(run: Run, names: Sequence[str], kind: str = "deletion") 
     figure, axes = _style.canvas(
         places,
         height=1.75 * len(places),
-        footer=_style.footer(run, names, [each.attrs for each in records.values()]),
+        footer=_style.footer(
+            run, names, [each.attrs for each in records.values()], others="thin lines"
+        ),
     )
     _blank(axes)
     steps = run.settings.faithfulness.steps
     share = 100 * np.arange(steps + 1) / steps
     for name, record in records.items():
-        axis = axes[name]
+        axis, rest = axes[name], seeds.records(run, name, "faithfulness")
         for number, method in enumerate((*LABELS, "random")):
             found = [f"{method}_{kind}_{k}" for k in range(steps + 1)]
             if found[0] in record:
@@ -294,6 +306,8 @@ def faithfulness_curves(run: Run, names: Sequence[str], kind: str = "deletion") 
                 }  # fmt: skip
                 label = LABELS.get(method, "Random map")
                 axis.plot(share, record[found].mean(), label=label, **look)
+                for each in rest:
+                    axis.plot(share, each[found].mean(), **look | _style.THIN)
         axis.set_title(labels.short_label(name), fontsize=8.5)
         axis.set(ylim=(0, 1), xlim=(0, 100))
         axis.grid(True)

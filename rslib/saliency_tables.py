@@ -17,6 +17,7 @@ from rslib.frames import build, row
 from rslib.labels import mask_label, sizes
 from rslib.paper import Column
 from rslib.saliency.methods import LABELS
+from rslib.seeds import over_seeds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +30,7 @@ INTERPRETABILITY = paper.TABLES["table3"].rows
 """The models of 4.3, in the paper's order."""
 
 
+@over_seeds()
 def masks_table(run: Run, sources: Sequence[str] | None = None) -> pd.DataFrame:
     """The object masks of the test images, by source: how many, how large, and what they allow.
 
@@ -88,6 +90,7 @@ def masks_table(run: Run, sources: Sequence[str] | None = None) -> pd.DataFrame:
     return frame
 
 
+@over_seeds()
 def table3(
     run: Run, names: Sequence[str] = INTERPRETABILITY, *, source: str | None = None
 ) -> pd.DataFrame:
@@ -163,6 +166,7 @@ def table3(
     )
 
 
+@over_seeds()
 def class_iou_table(run: Run, names: Sequence[str], *, source: str | None = None) -> pd.DataFrame:
     """Mean IoU by class: 4.3 speaks of airplanes, cats and dogs.
 
@@ -195,6 +199,7 @@ def class_iou_table(run: Run, names: Sequence[str], *, source: str | None = None
     )
 
 
+@over_seeds()
 def faithfulness_table(run: Run, names: Sequence[str], measure: str) -> pd.DataFrame:
     """One measure of faithfulness for every method and model (ours; the paper's reference 14).
 
@@ -251,6 +256,7 @@ def curve_mean(record: pd.DataFrame, method: str, measure: str) -> np.ndarray | 
     return record[columns].to_numpy(float).mean(1) if columns else None
 
 
+@over_seeds()
 def attacked_saliency_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     """Saliency before and after PGD, on the images that are right when clean (ours).
 

@@ -63,6 +63,7 @@ from rslib.saliency_tables import class_iou_table as class_iou_table
 from rslib.saliency_tables import faithfulness_table as faithfulness_table
 from rslib.saliency_tables import masks_table as masks_table
 from rslib.saliency_tables import table3 as table3
+from rslib.seeds import over_seeds
 from rslib.tradeoff_tables import breakage_table as breakage_table
 from rslib.tradeoff_tables import confident_errors_table as confident_errors_table
 from rslib.tradeoff_tables import overlap_robustness_table as overlap_robustness_table
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from rslib.run import Run
 
 
+@over_seeds()
 def table1(run: Run, names: Sequence[str] = BASELINES) -> pd.DataFrame:
     """Table 1: clean accuracy, calibration, training time and size of the baselines (paper 4.1).
 
@@ -122,6 +124,7 @@ def table1(run: Run, names: Sequence[str] = BASELINES) -> pd.DataFrame:
     )
 
 
+@over_seeds()
 def table2(run: Run, names: Sequence[str] = ROBUSTNESS) -> pd.DataFrame:
     """Table 2: accuracy on clean images, under FGSM and under PGD (paper 4.2).
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rslib import _style, joined, labels, pareto, tradeoff_tables, tradeoffs
+from rslib import _style, joined, labels, pareto, seeds, tradeoff_tables, tradeoffs
 from rslib._style import GREY, PAPER
 from rslib.corruptions import CATEGORIES
 from rslib.estimates import Estimate
@@ -53,13 +53,17 @@ def figure4(run: Run, names: Sequence[str]) -> Figure:
     """
     sources = [run.record(name, kind).attrs for name in names for kind in _KINDS]
     figure, axes = _style.canvas(
-        [["plane", "overlap"]], height=3.9, footer=_style.footer(run, names, sources)
+        [["plane", "overlap"]],
+        height=3.9,
+        footer=_style.footer(run, names, sources, others="small dots"),
     )
     sizes, looks = _areas(run, names), _style.looks(names)
     reported = {"pgd_accuracy": ("table2", "pgd_accuracy"), "iou_mean": ("table3", "iou_mean")}
     for panel, upward in (("plane", "pgd_accuracy"), ("overlap", "iou_mean")):
         axis = axes[panel]
-        for name in names:
+        rest = _places(run, names, ["clean_accuracy", upward])
+        for number, name in enumerate(names):
+            _style.dots(axis, rest[:, number, 0], rest[:, number, 1], looks[name][0])
             across, up = (tradeoffs.measured(run, name, a) for a in ("clean_accuracy", upward))
             _point(axis, name, across, up, sizes[name], looks[name])
             table, column = reported[upward]
@@ -114,13 +118,17 @@ def objectives(run: Run, names: Sequence[str]) -> Figure:
     )
     sources = [run.record(name, kind).attrs for name in names for kind in (*_KINDS, "corruptions")]
     figure, axes = _style.canvas(
-        [chosen], height=1.0 + 0.27 * len(names), footer=_style.footer(run, names, sources)
+        [chosen],
+        height=1.0 + 0.27 * len(names),
+        footer=_style.footer(run, names, sources, others="small dots"),
     )
-    for axis in tradeoffs.AXES:
+    rest = _places(run, names, chosen)
+    for column, axis in enumerate(tradeoffs.AXES):
         panel = axes[axis.name]
         for line, (name, share) in enumerate(zip(names, shares, strict=True)):
             found = tradeoffs.measured(run, name, axis.name)
             color, mark = looks[name]
+            _style.dots(panel, rest[:, line, column], [line + 0.25] * len(rest), color)
             panel.errorbar(
                 found.value, line, xerr=_style.reach(found), color=color,
                 marker=mark, markersize=6, linestyle="",
@@ -167,7 +175,9 @@ def correlations(run: Run, names: Sequence[str]) -> Figure:
             "Overlap with the object\nand robustness",
         ),
     }
-    footer = f"{panels['breakage'][0].attrs['stamp']}\n{labels.sizes(run, names)}"
+    footer = _style.below(
+        run, names, panels["breakage"][0].attrs["stamp"], others="small dots (at equal confidence)"
+    )
     figure, axes = _style.canvas([list(panels)], height=1.1 + 0.36 * len(names), footer=footer)
     shades = {"fgsm": _style.ORANGE, "pgd": _style.PURPLE, "corruptions": _style.GREEN}
     for key, (frame, kinds, title) in panels.items():
@@ -176,6 +186,9 @@ def correlations(run: Run, names: Sequence[str]) -> Figure:
             for shift, kind in zip((-0.17, 0.17), kinds, strict=True):
                 for quantity, filled in ((kind, False), (f"{kind}_partial", True)):
                     _correlation(panel, frame, name, quantity, line + shift, shades[kind], filled)
+                at = (frame.model == name) & (frame.quantity == f"{kind}_partial")
+                rest = _style.others(run, frame[at].iloc[0])
+                _style.dots(panel, rest, [line + shift + 0.09] * len(rest), shades[kind])
         panel.axvline(0, color=GREY, linewidth=1)
         panel.set_ylim(len(names) - 0.5, -0.5)
         panel.set_yticks(range(len(names)), [])
@@ -234,6 +247,12 @@ def confident_errors(run: Run, names: Sequence[str]) -> Figure:
 
 
 _KINDS = ("clean", "pgd", "saliency")
+
+
+def _places(run: Run, names: Sequence[str], axes: Sequence[str]) -> np.ndarray:
+    """Where models stand under the other seeds: (siblings, models, axes)."""
+    found = seeds.others(run, lambda sibling: tradeoffs.place(sibling, names, axes))
+    return np.reshape(found, (-1, len(names), len(axes)))
 
 
 def _fronts(axis: Axes, run: Run, names: Sequence[str], upward: str) -> None:

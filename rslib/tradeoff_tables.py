@@ -25,6 +25,7 @@ from rslib.frames import build, row
 from rslib.labels import mask_label, sizes
 from rslib.metrics import holm
 from rslib.paper import Column
+from rslib.seeds import over_seeds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +39,7 @@ CONFIDENT = 0.9
 _FEWEST = 5
 
 
+@over_seeds()
 def tradeoff_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     """All models on all axes, with what they cost to train (paper 4.6).
 
@@ -84,6 +86,7 @@ def tradeoff_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     )
 
 
+@over_seeds()
 def pareto_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     """How surely each model is on the Pareto front (paper 4.6).
 
@@ -136,6 +139,7 @@ def pareto_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     )
 
 
+@over_seeds()
 def breakage_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     """Are the images that corruptions break those that attacks break (paper 5.3)?
 
@@ -172,6 +176,7 @@ def breakage_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     )
 
 
+@over_seeds()
 def overlap_robustness_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     """Does high overlap of saliency and object go with robustness, image by image?
 
@@ -268,6 +273,7 @@ def _correlations(
     )
 
 
+@over_seeds()
 def confident_errors_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     """Where is a model confidently wrong?
 

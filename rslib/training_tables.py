@@ -9,6 +9,7 @@ from rslib.estimates import ROBUST_ACCURACY, Estimate, proportion, robust_histor
 from rslib.frames import build, row
 from rslib.labels import sizes
 from rslib.paper import Column
+from rslib.seeds import over_seeds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 CLEAN_ACCURACY = "validation_accuracy"
 
 
+@over_seeds()
 def selection_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     """Robust training's best epoch and its last, on validation images (paper 3.2.2).
 

@@ -58,10 +58,10 @@ HISTORY = [
 UNDER_ATTACK = [0.2, 0.35, 0.3]
 
 
-def make_run(root, *, profile="smoke", models=OUTCOMES, **overrides):
+def make_run(root, *, profile="smoke", models=OUTCOMES, seed=0, seeds=(), **overrides):
     """A run whose directory holds summaries and records of known outcomes."""
     overrides = {"device": "cpu", "smoothing": {"samples": 1000, "alpha": 0.001}, **overrides}
-    run = Run(settings.load(profile, overrides), 0, root=root, progress=False)
+    run = Run(settings.load(profile, overrides), seed, seeds=seeds, root=root, progress=False)
     made = {"device": DEVICE, "revision": "abc", "date": "2025-07-01T00:00:00+00:00"}
     for name, (clean, fgsm, pgd, last) in models.items():
         architecture, _, objective = name.partition("-")
@@ -97,7 +97,7 @@ def make_run(root, *, profile="smoke", models=OUTCOMES, **overrides):
                 "evaluation": kind,
                 "inputs": {"evaluation": kind, "model": name},
                 "profile": profile,
-                "seed": 0,
+                "seed": seed,
                 "n": len(frame),
                 "seconds": 1.0,
                 "notes": notes,

@@ -12,7 +12,7 @@ from rslib import hygiene, notebook, settings
 from rslib.settings import PROJECT, SettingsError
 
 SOURCES = sorted((PROJECT / "notebooks").glob("*.ipynb"))
-DEFAULTS = {"profile": "smoke", "settings": {}, "seed": 0}
+DEFAULTS = {"profile": "smoke", "settings": {}, "seed": 0, "seeds": []}
 
 
 def code(path):
@@ -47,7 +47,7 @@ def test_the_parameters_are_what_a_profile_file_holds():
 
 
 def test_the_next_cell_starts_the_run(source):
-    assert "notebook.start(profile, settings, seed)" in code(source)[1].source
+    assert "notebook.start(profile, settings, seed, seeds)" in code(source)[1].source
 
 
 def test_notebooks_are_thin(source):
@@ -89,8 +89,9 @@ def test_labels_are_unique():
         (["-p", "profile", "cpu", "-p", "seed", "3"], "profile cpu, data cifar10, seed 3"),
         (["-f", str(PROJECT / "params" / "paper.yaml")], "profile paper, data cifar10, seed 0"),
         (["-y", "{settings: {data: {name: cifar10}}}"], "profile smoke, data cifar10, seed 0"),
+        (["-y", "{seeds: [0, 1, 2]}"], "profile smoke, data shapes, seed 0 of seeds 0, 1, 2"),
     ],
-    ids=["none", "-p", "-f", "-y"],
+    ids=["none", "-p", "-f", "-y", "seeds"],
 )
 def test_papermill_takes_parameters_in_every_form(tmp_path, options, said):
     opening = nbformat.read(SOURCES[0], as_version=4)

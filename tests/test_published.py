@@ -60,12 +60,16 @@ def test_every_table_follows_from_the_published_records(edition):
         assert len(stored) == len(again)
         for row, other in zip(stored, again.to_dict("records"), strict=True):
             assert (row["model"], row["quantity"]) == (other["model"], other["quantity"])
+            assert [*row] == [*other], path  # of several seeds nothing, if there is one
             if row["ours"] is None:  # undefined, such as the mean of no images
                 assert math.isnan(other["ours"]), path
                 continue
             assert row["ours"] == pytest.approx(other["ours"], rel=1e-9), path
             if row["low"] is not None:
                 assert (row["low"], row["high"]) == pytest.approx((other["low"], other["high"]))
+            if row.get("seed_std") is not None:
+                assert row["seed_mean"] == pytest.approx(other["seed_mean"], rel=1e-9), path
+                assert row["seed_std"] == pytest.approx(other["seed_std"], abs=1e-9), path
 
 
 def test_notebooks_were_all_run_to_the_end(edition):

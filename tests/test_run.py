@@ -222,16 +222,16 @@ def test_two_processes_do_not_make_the_same_thing(tiny_run, capsys):
 
     first, second = tiny_run(), tiny_run()
     second.progress = True
-    folder = first._model_folder(NAME)
+    result = first._model_folder(NAME) / "model.json"
     entered, release, done = threading.Event(), threading.Event(), threading.Event()
 
     def hold():
-        with first.lock(folder):
+        with first.lock(result):
             entered.set()
             release.wait(10)
 
     def wait():
-        with second.lock(folder):
+        with second.lock(result):
             done.set()
 
     holder, waiter = threading.Thread(target=hold), threading.Thread(target=wait)
@@ -243,7 +243,7 @@ def test_two_processes_do_not_make_the_same_thing(tiny_run, capsys):
     assert done.wait(10)
     holder.join()
     waiter.join()
-    assert "waiting: another run is making" in capsys.readouterr().out
+    assert "waiting: another run is making" in capsys.readouterr().err
 
 
 ROBUST = "resnet18-adversarial"

@@ -173,6 +173,7 @@ def test_names_say_where_sizes_differ(run, tmp_path):
         "aligned": "Aligned",
         "robust_aligned": "Adversarial and aligned",
         "teacher": "Teacher",
+        "pretraining": "Pretraining",
     }
 
 
