@@ -1,5 +1,10 @@
 # make book          run every notebook, build the HTML book     PROFILE=smoke|cpu|fast|paper SEEDS="0 1 2"
+# make run           run every notebook, without building the book
 # make test          lint, unit tests, notebooks as tests             WORKERS=2, test files side by side
+# make faults        kill, fill, damage and lock on purpose, many times, and say what was lost: nothing
+# make bench         time rslib beside public peers, write the book's page on speed     CIFAR-10 needed
+# make cluster       make book as jobs of a SLURM cluster, one a model               PROFILE=paper
+# make slurm-test    prove that on a SLURM of this machine's own                   root, Debian's packages
 # make lab           open the notebooks in JupyterLab
 # make site          build the book from published runs, running nothing           PROFILE=cpu
 # make publish       copy a run's records and notebooks into the book               PROFILE=cpu
@@ -20,18 +25,38 @@ BIN  := $(VENV)/bin
 DONE := $(VENV)/.installed
 SEED  = $(firstword $(SEEDS))
 
-.PHONY: book test lab site publish restore clean help
+.PHONY: book run test faults bench cluster slurm-test lab site publish restore clean help
 .DEFAULT_GOAL := help
 
-book: $(DONE)
-	$(BIN)/snakemake --cores $(CORES) --resources gpu=$(GPUS) --rerun-incomplete --rerun-triggers mtime input --quiet rules host --config profile=$(PROFILE) seeds="$(SEEDS)" \
+book: run
+	$(BIN)/python -m rslib.locks _build -- $(BIN)/python -m rslib.book build $(RUNS)/$(PROFILE)/seed$(SEED)/executed
+
+# Snakemake's own lock outlives a process that is killed, and then has to be removed by hand.
+run: $(DONE)
+	$(BIN)/python -m rslib.locks $(RUNS)/$(PROFILE) -- $(BIN)/snakemake --nolock --cores $(CORES) --resources gpu=$(GPUS) --rerun-incomplete --rerun-triggers mtime input --quiet rules host --config profile=$(PROFILE) seeds="$(SEEDS)" \
 	|| { $(BIN)/python -m rslib.book errors $(RUNS)/$(PROFILE); exit 1; }
-	$(BIN)/python -m rslib.book build $(RUNS)/$(PROFILE)/seed$(SEED)/executed
 
 test: $(DONE)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/pytest --nbval-lax notebooks
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+faults: $(DONE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
+
+bench: $(DONE)
+	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.page
+
+cluster: $(DONE)
+	$(BIN)/python -m pip install --quiet --editable '.[cluster]'
+	$(BIN)/python -m rslib.locks $(RUNS)/$(PROFILE) -- $(BIN)/snakemake --nolock --workflow-profile profiles/slurm --config profile=$(PROFILE) seeds="$(SEEDS)" fan_out=true \
+	|| { $(BIN)/python -m rslib.book errors $(RUNS)/$(PROFILE); exit 1; }
+	$(BIN)/python -m rslib.locks _build -- $(BIN)/python -m rslib.book build $(RUNS)/$(PROFILE)/seed$(SEED)/executed
+
+slurm-test: $(DONE)
+	$(BIN)/python -m pip install --quiet --editable '.[cluster]'
+	$(BIN)/python tests/slurm/run.py --install
 
 lab: $(DONE)
 	$(BIN)/jupyter lab notebooks

@@ -112,10 +112,14 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
         import matplotlib.pyplot as plt
 
-        with plt.rc_context(_STYLE):
-            figure = draw(*args, **kwargs)
-        plt.close(figure)
-        return figure
+        already = plt.get_fignums()
+        try:
+            with plt.rc_context(_STYLE):
+                return draw(*args, **kwargs)
+        finally:
+            # Also the one left behind where drawing failed half way.
+            for number in set(plt.get_fignums()) - set(already):
+                plt.close(number)
 
     return drawn
 

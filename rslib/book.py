@@ -82,6 +82,8 @@ def run(source: Path, output: Path, *, profile: str, seed: int, seeds: Sequence[
                 stderr_file=sys.stderr if live else None,  # the training bars, as they move
                 config=Config({"KernelManager": transport}),
             )
+        except OSError as error:
+            raise _unwritten(output, error) from error
         except Exception as error:
             if running.exists():
                 running.replace(failed)
@@ -91,11 +93,24 @@ def run(source: Path, output: Path, *, profile: str, seed: int, seeds: Sequence[
         if cell.cell_type == "code":
             cell.outputs = _without_progress(cell.outputs)
     notebook.metadata.papermill.output_path = output.name  # not where on this machine
-    nbformat.write(notebook, running)
-    running.replace(output)
+    try:
+        nbformat.write(notebook, running)
+        with open(running, "rb+") as file:
+            os.fsync(file.fileno())
+        running.replace(output)
+    except OSError as error:
+        raise _unwritten(output, error) from error
     cells = sum(cell.cell_type == "code" for cell in notebook.cells)
     seconds = time.monotonic() - started
     print(f"{source.stem} ({profile}, seed {seed}): {cells} cells in {seconds:.0f} s", flush=True)
+
+
+def _unwritten(output: Path, error: OSError) -> BookError:
+    """What to tell of a notebook that there is no room for; what there is of it goes."""
+    from rslib.records import way_out
+
+    output.with_suffix(RUNNING).unlink(missing_ok=True)
+    return BookError(f"cannot write {output}: {error.strerror}. {way_out(error)}")
 
 
 def _refuse(source: Path, output: Path, profile: str, seed: int) -> None:

@@ -44,9 +44,9 @@ def held(lock: Path, making: str, *, tell: bool = True) -> Iterator[None]:
         lock.parent.mkdir(parents=True, exist_ok=True)
         _acquire(waiting, lock, making, tell)
     except OSError as error:
-        from rslib.records import RecordError, _way_out
+        from rslib.records import RecordError, way_out
 
-        told = f"cannot lock {lock} to make {making}: {error.strerror}. {_way_out(error)}"
+        told = f"cannot lock {lock} to make {making}: {error.strerror}. {way_out(error)}"
         raise RecordError(told) from error
     try:
         with contextlib.suppress(OSError):  # a full disk is told by who writes the result

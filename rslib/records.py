@@ -73,7 +73,7 @@ def atomic(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         os.close(handle)
     except OSError as error:
-        raise RecordError(f"cannot write {path}: {error.strerror}. {_way_out(error)}") from error
+        raise RecordError(f"cannot write {path}: {error.strerror}. {way_out(error)}") from error
     temporary = Path(name)
     try:
         yield temporary
@@ -83,7 +83,7 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise RecordError(f"cannot write {path}: {error.strerror}. {_way_out(error)}") from error
+        raise RecordError(f"cannot write {path}: {error.strerror}. {way_out(error)}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -273,7 +273,8 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _way_out(error: OSError) -> str:
+def way_out(error: OSError) -> str:
+    """What to do about an error of the file system, as a sentence."""
     import errno
 
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:

@@ -17,6 +17,7 @@ import hashlib
 import io
 import os
 import pickle
+import shutil
 import socket
 import tarfile
 import tempfile
@@ -293,6 +294,8 @@ def _download(root: Path, split: str) -> None:
         with FileLock(root / ".cifar10.lock"):
             if _complete(root, split):
                 return
+            for left in root.glob(".cifar10-*"):  # of a process that was killed as it fetched
+                shutil.rmtree(left, ignore_errors=True)
             with tempfile.TemporaryDirectory(dir=root, prefix=".cifar10-") as scratch, _timeout(60):
                 utils.download_url(CIFAR10.url, scratch, CIFAR10.filename, CIFAR10.tgz_md5)
                 with tarfile.open(Path(scratch) / CIFAR10.filename) as archive:

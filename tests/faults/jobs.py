@@ -1,0 +1,101 @@
+"""What victims do. The process that they are forked from imports it, with all that is slow."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet  # noqa: F401
+import pyautoattack  # noqa: F401
+import skimage.filters  # noqa: F401
+import timm  # noqa: F401
+from conftest import TINY
+
+from rslib import data, records, settings
+from rslib.corruptions import cifar10c
+from rslib.run import Run
+
+NAME = "resnet18-standard"
+# Epochs and shards enough that a moment falls between two of them, or into one.
+SIZES = {
+    "training": {"standard": {"resnet18": {"epochs": 4}}},
+    "evaluation": {"batch_size": 5},
+    "autoattack": {"n": 20, "batch_size": 5, "steps": 3, "queries": 10},
+    "smoothing": {"n": 20, "samples": 30},
+    "corruptions": {"n": 10},
+    "masks": {"sources": ["exact"]},
+}
+
+
+def tiny(root: Path, overrides: dict[str, Any] | None = None, *, progress: bool = False) -> Run:
+    """A run of seconds in a folder."""
+    sizes = functools.reduce(settings._merge, (TINY, SIZES, overrides or {}))
+    return Run(settings.load("smoke", sizes), root=root, progress=progress)
+
+
+def train(root: Path) -> None:
+    """Train a model."""
+    tiny(root).trained(NAME)
+
+
+def evaluate(root: Path, evaluated: str) -> None:
+    """Make the record of an evaluation."""
+    tiny(root).evaluate(NAME, evaluated)
+
+
+def company(root: Path) -> None:
+    """Train and evaluate, and say for whom it waits."""
+    run = tiny(root, progress=True)
+    run.trained(NAME)
+    run.evaluate(NAME, "clean")
+    run.evaluate(NAME, "smoothing")
+
+
+VERSIONS, ROWS = 40, 20_000
+
+
+def write(root: Path) -> None:
+    """Write a record and a document over and over, each time another version."""
+    for version in range(VERSIONS):
+        frame = pd.DataFrame({"version": [version] * ROWS, "row": range(ROWS)})
+        records.write_record(root / "record.parquet", frame, {"version": version})
+        records.write_json(root / "document.json", {"version": version, "rows": [version] * 500})
+
+
+def hold(root: Path, path: str) -> None:
+    """Hold a lock of a run until killed."""
+    import time
+
+    run = tiny(root)
+    with run.lock(run.directory / path):
+        (root / "held").touch()
+        time.sleep(600)
+
+
+def wait(root: Path, path: str) -> None:
+    """Wait for a lock of a run, and say so."""
+    run = tiny(root, progress=True)
+    with run.lock(run.directory / path):
+        print("mine", flush=True)
+
+
+def export(root: Path) -> None:
+    """Write corrupted images in the official layout."""
+    images = data.load("shapes", "test", n=100)
+    cifar10c.export(images, root / "export", names=["contrast", "brightness", "saturate"])
+
+
+def download(root: Path, url: str, archive: str, files: dict[str, list]) -> None:
+    """Fetch CIFAR-10 from a server of the test's, with the checksums of its small files."""
+    from torchvision.datasets import CIFAR10
+
+    from rslib.data import cifar10
+
+    CIFAR10.url, CIFAR10.tgz_md5 = url, archive
+    known = {split: tuple(cifar10.File(*each) for each in kept) for split, kept in files.items()}
+    small = cifar10.Layout(cifar10.PYTHON.folder, "md5", known, cifar10.parse_py)
+    cifar10.LAYOUTS = (small, cifar10.BINARY)
+    print(json.dumps({"images": len(data.load("cifar10", "test", root=root, download=True))}))
