@@ -2,12 +2,17 @@
 
     snakemake --cores all                                         the smoke run
     snakemake --cores all --config profile=cpu seeds="0 1 2"      another profile, three seeds
-    snakemake --executor slurm --jobs 8 --config profile=paper    the same on a cluster
+    snakemake --cores all --config profile=cpu fan_out=true       one job a model, then the notebooks
+    snakemake --workflow-profile profiles/slurm --config profile=paper seeds="0 1 2" fan_out=true
+                                                                  the same on a cluster
 
 Only what is missing or older than its inputs runs. What a notebook trains and records is kept under
 keys of its own (rslib.records), so that a notebook run again reuses whatever is still valid.
 """
 
+import dataclasses
+import functools
+import json
 import os
 import re
 import sys
@@ -45,14 +50,20 @@ TRAINS = {
 ALONE = {"01_experimental_setup"}
 
 PROFILE = str(config.get("profile", "smoke"))
-SEEDS = re.findall(r"\d+", str(config.get("seeds", 0)))
+SEEDS = list(dict.fromkeys(re.findall(r"\d+", str(config.get("seeds", 0)))))
 RUNS = os.environ.get("RSLIB_RUNS", "runs")
+PARAMS = Path(os.environ.get("RSLIB_PARAMS", "params"))
 EXECUTED = f"{RUNS}/{PROFILE}/seed{{seed}}/executed"
-ON_GPU = PROFILE in ("fast", "paper")
+TRAINED = f"{RUNS}/{PROFILE}/seed{{seed}}/trained"
+FAN_OUT = bool(config.get("fan_out", False))
+GPUS = int(config.get("gpus", PROFILE in ("fast", "paper")))
+# A cluster has no number of cores, and in its jobs it would be that of the node: what wants all
+# there are asks for so many there.
+CORES = (not workflow.remote_exec and workflow.resource_settings.cores) or 8
 
-if not Path(f"params/{PROFILE}.yaml").is_file():
-    known = ", ".join(sorted(path.stem for path in Path("params").glob("*.yaml")))
-    raise WorkflowError(f"there is no profile {PROFILE!r} (params/{PROFILE}.yaml); there are: {known}")
+if not Path(PARAMS, f"{PROFILE}.yaml").is_file():
+    known = ", ".join(sorted(path.stem for path in PARAMS.glob("*.yaml")))
+    raise WorkflowError(f"there is no profile {PROFILE!r} ({PARAMS}/{PROFILE}.yaml); there are: {known}")
 
 
 wildcard_constraints:
@@ -64,6 +75,78 @@ rule all:
         expand(f"{EXECUTED}/{{notebook}}.ipynb", notebook=NEEDS, seed=SEEDS),
 
 
+@functools.cache
+def trainings(seed):
+    """The training jobs of a seed by their keys (rslib.fanout); none where the notebooks train."""
+    if not FAN_OUT:
+        return {}
+    # A cluster's job goes by the list of the process that submitted it, which also spares it the
+    # seconds that importing rslib takes.
+    handed = Path(".snakemake", "fan_out", f"{PROFILE}-{seed}.json")
+    if workflow.remote_exec and handed.exists():
+        return json.loads(handed.read_text())
+    from rslib import fanout, records, settings
+    from rslib.run import Run
+
+    jobs = fanout.jobs(Run(settings.load(PROFILE), int(seed)))
+    found = {key: dataclasses.asdict(job) for key, job in jobs.items()}
+    if not workflow.dryrun:
+        records.write_json(handed, found)
+    return found
+
+
+def training(wildcards):
+    """The training job that a rule's wildcards name."""
+    return trainings(wildcards.seed)[wildcards.model]
+
+
+# With fan_out=true every model is trained by a job of its own before the notebook that asks for it.
+# Whether a model is done is for rslib to say, by its key: the files made here only tell Snakemake
+# that it has been asked, so that nothing trained is ever deleted or trained again on its account.
+rule train:
+    input:
+        lambda wildcards: [
+            f"{TRAINED}/{each}".format(seed=wildcards.seed) for each in training(wildcards)["needs"]
+        ],
+    output:
+        touch(f"{TRAINED}/{{model}}"),
+    params:
+        python=sys.executable,
+        profile=PROFILE,
+        name=lambda wildcards: training(wildcards)["name"],
+        shortcut=lambda wildcards: "--shortcut" if training(wildcards)["shortcut"] else "",
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=24 * 60,
+        gpu=GPUS,
+    shell:
+        "{params.python} -m rslib train {params.name:q} --profile {params.profile}"
+        " --seed {wildcards.seed} {params.shortcut}"
+
+
+def trained(notebook):
+    """An input function: what must be trained before a notebook, if jobs of their own do that."""
+    return lambda wildcards: [
+        f"{TRAINED}/{key}".format(seed=wildcards.seed)
+        for key, job in trainings(wildcards.seed).items()
+        if job["notebook"] == notebook
+    ]
+
+
+def speaks_of(wildcards):
+    """The seeds that a notebook's tables and figures are of: the first seed's are of all."""
+    return SEEDS if wildcards.seed == SEEDS[0] else [wildcards.seed]
+
+
+def siblings(notebook):
+    """An input function: the same notebook of the other seeds that it speaks of."""
+    return lambda wildcards: expand(
+        f"{EXECUTED}/{notebook}.ipynb",
+        seed=[seed for seed in speaks_of(wildcards) if seed != wildcards.seed],
+    )
+
+
 for notebook, needs in NEEDS.items():
 
     rule:
@@ -71,19 +154,22 @@ for notebook, needs in NEEDS.items():
             notebook
         input:
             notebook=f"notebooks/{notebook}.ipynb",
-            settings=f"params/{PROFILE}.yaml",
+            settings=str(PARAMS / f"{PROFILE}.yaml"),
             code=sorted(str(path) for path in Path("rslib").rglob("*.py") if path.name != "book.py"),
             needs=[f"{EXECUTED}/{needed}.ipynb" for needed in needs],
+            models=trained(notebook),
+            siblings=siblings(notebook),
         output:
             f"{EXECUTED}/{notebook}.ipynb",
         params:
             python=sys.executable,
             profile=PROFILE,
-        threads: workflow.cores if notebook in ALONE else 1
+            seeds=speaks_of,
+        threads: CORES if notebook in ALONE and not FAN_OUT else 1
         resources:
             mem_mb=8000,
             runtime=24 * 60 if notebook in TRAINS else 4 * 60,
-            gpu=1 if ON_GPU else 0,
+            gpu=GPUS,
         shell:
             "{params.python} -m rslib.book run {input.notebook} {output}"
-            " --profile {params.profile} --seed {wildcards.seed}"
+            " --profile {params.profile} --seed {wildcards.seed} --seeds {params.seeds}"

@@ -115,11 +115,10 @@ def _scorecard_arguments(parser: argparse.ArgumentParser) -> None:
 def _scorecard(chosen: argparse.Namespace) -> int:
     import json
 
-    import yaml
-
     from rslib import settings
     from rslib.run import Run
     from rslib.scorecard import ScorecardError, load, schema, scorecard
+    from rslib.scorecard.sources import file_name
 
     if chosen.schema:
         print(json.dumps(schema(), indent=1))
@@ -128,10 +127,7 @@ def _scorecard(chosen: argparse.Namespace) -> int:
         raise ScorecardError("name a MODEL, such as timm:resnet18; --help lists the forms")
     if (chosen.mean is None) != (chosen.std is None) or (chosen.mean and chosen.normalize):
         raise ScorecardError("give --mean and --std together, or --normalize alone")
-    try:
-        overrides = yaml.safe_load(chosen.settings)
-    except yaml.YAMLError:
-        raise ScorecardError(f"--settings {chosen.settings!r} is not valid YAML") from None
+    overrides = settings.read_yaml(chosen.settings, f"--settings {chosen.settings!r}")
     run = Run(settings.load(chosen.profile, overrides), chosen.seed, progress=not chosen.quiet)
     source = load(
         chosen.model,
@@ -144,7 +140,7 @@ def _scorecard(chosen: argparse.Namespace) -> int:
         allow_pickle=chosen.allow_pickle,
         normalize=(chosen.mean, chosen.std) if chosen.mean else chosen.normalize,
     )
-    folder = chosen.out or Path("scorecards") / source.name
+    folder = chosen.out or Path("scorecards") / file_name(source.name)
     card = scorecard(
         source,
         None,
@@ -160,6 +156,50 @@ def _scorecard(chosen: argparse.Namespace) -> int:
     return 0
 
 
+# --- train -------------------------------------------------------------------------------------
+
+_TRAIN = """\
+Train one model of a run, with what it starts from and the masks it is aligned to where those are
+missing, and keep it where the notebooks look for it. What is trained already is only checked. The
+job of a cluster; stopped, it goes on at its last finished epoch.
+
+MODEL is a name such as resnet18-adversarial or vit_small-aligned@beta=1.0.
+"""
+
+_TRAIN_EXAMPLES = """\
+examples
+  python -m rslib train resnet18-adversarial --profile smoke
+  python -m rslib train resnet18-aligned@beta=0.0 --profile paper --seed 2
+"""
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="what to train; see above")
+    parser.add_argument("--profile", default="smoke",
+                        help="smoke, cpu, fast, paper, or a YAML file; default smoke")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the run; default 0")
+    parser.add_argument("--shortcut", action="store_true",
+                        help="on the images of the shortcut experiment (notebook 09)")  # fmt: skip
+
+
+def _train(chosen: argparse.Namespace) -> int:
+    from rslib import fanout, settings
+    from rslib.run import Run
+    from rslib.training import TrainingError
+
+    run = Run(settings.load(chosen.profile), chosen.seed, progress=sys.stderr.isatty())
+    try:
+        fanout.train(run, chosen.model, shortcut=chosen.shortcut)
+    except TrainingError as error:
+        print(f"{parser().prog}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on at the last finished epoch", file=sys.stderr)
+        return 130
+    print(f"{chosen.model} ({chosen.profile}, seed {chosen.seed}) is trained")
+    return 0
+
+
 # --- all commands ------------------------------------------------------------------------------
 
 COMMANDS = (
@@ -170,6 +210,14 @@ COMMANDS = (
         _EXAMPLES,
         _scorecard_arguments,
         _scorecard,
+    ),
+    Command(
+        "train",
+        "train one model of a run, as a cluster's job does",
+        _TRAIN,
+        _TRAIN_EXAMPLES,
+        _train_arguments,
+        _train,
     ),
 )
 
@@ -195,12 +243,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     chosen = parser().parse_args(arguments)
     from rslib.data import DataError
+    from rslib.memory import OutOfMemory
     from rslib.records import RecordError
 
     # Settings and scorecards raise kinds of ValueError; each says what is wrong and the way out.
+    # The system's own errors name the file.
     try:
         return chosen.run(chosen)
-    except (ValueError, DataError, RecordError) as error:
+    except (ValueError, DataError, RecordError, OutOfMemory, OSError) as error:
         print(f"{parser().prog}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

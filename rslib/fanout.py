@@ -1,0 +1,177 @@
+"""One model, one job: what the notebooks of a run train, for a cluster to train side by side.
+
+A notebook trains its models one after the other. Here each is a :class:`Job`, which needs others
+done first: the model it starts from, and the teacher whose masks it is aligned to. Trained by
+``python -m rslib train``, it lies where the notebook looks for it, so the notebook finds it done::
+
+    for job in fanout.jobs(run).values():
+        print(job.notebook, job.name, job.needs)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rslib import masking, records
+from rslib.alignment_tables import ALIGNED, baseline, control, shortcut_runs
+from rslib.corruption_tables import REFERENCE
+from rslib.labels import BASELINES, ROBUSTNESS
+from rslib.training.plan import plan
+
+if TYPE_CHECKING:
+    from rslib.run import Run
+
+SHORTCUT = "09_alignment_results"
+"""The notebook of the shortcut experiment, whose models are trained on images of their own."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The training of one model.
+
+    Attributes:
+        name: of the model.
+        notebook: the first that asks for it.
+        shortcut: whether it is trained on the images of the shortcut experiment.
+        needs: the jobs that must be done before, by their keys in :func:`jobs`.
+    """
+
+    name: str
+    notebook: str
+    shortcut: bool
+    needs: tuple[str, ...]
+
+
+def asked(run: Run) -> dict[str, list[str]]:
+    """The models that notebooks train on the run's own images: notebook to names, in its order.
+
+    Notebooks that are not named train none: they read what these have made.
+    """
+    chosen = run.settings
+    study, shared = chosen.combination, chosen.alignment.shared
+    joint = "," if "@" in shared else "@"
+    return {
+        "01_experimental_setup": [*BASELINES, REFERENCE],
+        "02_attacks_and_defences": [
+            *ROBUSTNESS,
+            "resnet18-purely_adversarial",
+            *chosen.extra_models,
+            "resnet18-noise",
+            "vit_small-noise",
+        ],
+        "03_interpretability": [*masking.TEACHERS.values()],
+        "04_human_guided_alignment": [
+            *map(baseline, ALIGNED),
+            *map(control, ALIGNED),
+            *ALIGNED,
+            *chosen.alignment.variants,
+        ],
+        "09_alignment_results": [
+            shared,
+            *(f"{shared}{joint}share={share}" for share in chosen.alignment.shares),
+        ],
+        "12_robust_and_aligned": [
+            *(study.neither, study.aligned, study.robust, study.both),
+            *study.models,
+        ],
+    }
+
+
+def shortcut(run: Run) -> list[str]:
+    """The models of the shortcut experiment (notebook 09), trained on images of its own."""
+    return list(
+        dict.fromkeys(
+            [baseline(ALIGNED[0]), control(ALIGNED[0]), ALIGNED[0], run.settings.alignment.shared]
+        )
+    )
+
+
+def needed(run: Run, names: Iterable[str] | None = None) -> dict[str, tuple[str, ...]]:
+    """Models with those that must be trained before them, the earlier ones first.
+
+    Args:
+        run: whose settings decide.
+        names: of models; by default all that the notebooks train on the run's own images.
+
+    Returns:
+        Name to names, closed: whatever is named as needed is a key as well, and comes before.
+
+    Raises:
+        ValueError: a name that these settings have no training for (:func:`rslib.training.plan`).
+    """
+    found: dict[str, tuple[str, ...]] = {}
+
+    def visit(name: str) -> None:
+        if name not in found:
+            before = _before(run, name)
+            for each in before:
+                visit(each)
+            found[name] = before
+
+    if names is None:
+        names = [name for models in asked(run).values() for name in models]
+    for name in names:
+        visit(name)
+    return found
+
+
+def jobs(run: Run) -> dict[str, Job]:
+    """Every training of a run, in an order in which they could be done one by one.
+
+    Args:
+        run: whose settings and seed decide; neither images nor weights are read.
+
+    Returns:
+        A key to its job: the name of the model's folder as :func:`slug` writes it, such as
+        ``resnet18-aligned_beta_0.0-460a7a535d``.
+
+    Raises:
+        ValueError: see :func:`needed`.
+    """
+    found: dict[str, Job] = {}
+    for notebook, names in asked(run).items():
+        _add(found, run, notebook, names, shortcut=False)
+    _add(found, shortcut_runs(run)[0], SHORTCUT, shortcut(run), shortcut=True)
+    return found
+
+
+def slug(folder: str) -> str:
+    """A model's folder name with ``_`` for what command lines trip over: commas, ``@``, ``=``."""
+    return re.sub(r"[^\w.-]", "_", folder)
+
+
+def train(run: Run, name: str, *, shortcut: bool = False) -> None:
+    """Train a model, or see that it has been trained and that its files are whole.
+
+    Args:
+        run: whose settings and seed it is trained with.
+        name: of the model.
+        shortcut: train it on the images of the shortcut experiment.
+
+    Raises:
+        ValueError: no such model.
+        rslib.training.TrainingError: the loss became NaN or infinite.
+        rslib.records.RecordError: what is there is damaged or was made from something else.
+    """
+    (shortcut_runs(run)[0] if shortcut else run).trained(name)
+
+
+def _before(run: Run, name: str) -> tuple[str, ...]:
+    planned = plan(run.settings, name)
+    source = None if planned.masks is None else run.masks_of(planned.masks)
+    return tuple(filter(None, (planned.parent, masking.TEACHERS.get(source))))
+
+
+def _add(
+    found: dict[str, Job], run: Run, notebook: str, names: Iterable[str], *, shortcut: bool
+) -> None:
+    for name, before in needed(run, names).items():
+        needs = tuple(_key(run, each) for each in before)
+        found.setdefault(_key(run, name), Job(name, notebook, shortcut, needs))
+
+
+def _key(run: Run, name: str) -> str:
+    return slug(f"{name}-{records.key(**run.model_inputs(name))}")
