@@ -1,0 +1,213 @@
+"""The benchmarks' command line; ``python -m benchmarks --help`` tells more."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import (
+    attacks,
+    corruptions,
+    harness,
+    results,
+    saliency,
+    scorecard,
+    smoothing,
+    subjects,
+    training,
+)
+from benchmarks.harness import Disagreement, Suite
+from rslib import records
+from rslib.data import DataError
+from rslib.records import RecordError
+
+PACKAGES = (
+    "torch", "torchvision", "timm", "numpy", "scipy", "scikit-image", "opencv-python-headless",
+    "pillow", "statsmodels", "torchattacks", "foolbox", "pyautoattack", "captum", "grad-cam",
+    "imagecorruptions",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What can be asked for by name.
+
+    Attributes:
+        summary: one line for the help.
+        make: builds the rows.
+        sizes: its arguments.
+        few: its arguments for a quick try.
+    """
+
+    summary: str
+    make: Callable[..., Suite]
+    sizes: Mapping[str, int]
+    few: Mapping[str, int]
+
+
+OFFERS = {
+    "pgd": Offer("PGD-20: torchattacks, foolbox", attacks.pgd, {"n": 100}, {"n": 20}),
+    "autoattack": Offer(
+        "AutoAttack: its authors' package called directly",
+        attacks.autoattack, {"undefended": 32, "adversarial": 5},
+        {"undefended": 8, "adversarial": 1},
+    ),
+    "corruptions": Offer(
+        "the 19 corruptions: one image after the other, imagecorruptions",
+        corruptions.corruptions, {"n": 500, "few": 20}, {"n": 50, "few": 8},
+    ),
+    "gradcam": Offer(
+        "Grad-CAM: captum, pytorch-grad-cam", saliency.gradcam, {"n": 250}, {"n": 20}
+    ),
+    "rollout": Offer(
+        "attention rollout: the full matrix product", saliency.rollout,
+        {"n": 250, "large": 16}, {"n": 20, "large": 2},
+    ),
+    "smoothing": Offer(
+        "certificates: the published loop", smoothing.smoothing, {"n": 5}, {"n": 2, "votes": 100}
+    ),
+    "training": Offer(
+        "an epoch, and its batches: DataLoader with torchvision's transforms",
+        training.training, {"n": 2048, "batches_of": 10_000}, {"n": 512, "batches_of": 1000},
+    ),
+    "scorecard": Offer(
+        "time to the first number: a plain script", scorecard.scorecard, {"n": 2000}, {"n": 200}
+    ),
+}  # fmt: skip
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    offered = "\n".join(f"  {name:<12} {offer.summary}" for name, offer in OFFERS.items())
+    made = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="How fast rslib is beside public peers: same weights, same images, one "
+        "process, interleaved.\n\n" + offered,
+        epilog="The tables are printed and stored as cpu.json and cpu.md. Naming some measures "
+        "these again and keeps the others,\nwhich must be of the same machine and versions.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("names", nargs="*", metavar="NAME", help="what to measure; default: all")
+    made.add_argument("--repeats", type=_positive, default=3, help="timed rounds; default 3")
+    made.add_argument("--threads", type=_positive, default=2, help="a contender; default 2")
+    made.add_argument(
+        "--quick", action="store_true", help="few images, one round; stored only with --out"
+    )
+    made.add_argument("--out", type=Path, metavar="FOLDER",
+                      help="where the results go; default benchmarks/results")  # fmt: skip
+    return made
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def chosen(names: Sequence[str]) -> list[str]:
+    """The offers meant, in the order of the table.
+
+    Raises:
+        ValueError: there is none of a name; says which there are.
+    """
+    for name in names:
+        if name not in OFFERS:
+            close = difflib.get_close_matches(name, OFFERS, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"there is no benchmark {name!r}: {', '.join(OFFERS)}{hint}")
+    return [name for name in OFFERS if name in names or not names]
+
+
+def measure(name: str, *, repeats: int, quick: bool = False) -> dict[str, Any]:
+    """Measure what is offered under a name, and say so line by line.
+
+    Raises:
+        Disagreement: contenders give different answers.
+        rslib.data.DataError: there is no CIFAR-10 here.
+    """
+    offer = OFFERS[name]
+    suite = offer.make(**(offer.few if quick else offer.sizes))
+    measured = []
+    for row in suite.rows:
+        try:
+            measured.append(harness.measure(row, repeats, progress=True))
+        except Disagreement as error:
+            raise Disagreement(f"{row.name}: {error}") from error
+        _tell(measured[-1])
+    details = []
+    if suite.total:
+        details = measured
+        measured = [harness.total(suite.total, details, suite.targets, suite.note)]
+        _tell(measured[0])
+    return {
+        "provenance": records.provenance(torch.device("cpu")),
+        "repeats": repeats,
+        "sizes": dict(offer.few if quick else offer.sizes),
+        "rows": measured,
+        "details": details,
+    }
+
+
+def _tell(row: Mapping[str, Any]) -> None:
+    told = [f"{name} {results.times(ratio).replace('*', '')}"
+            for name, ratio in row["ratios"].items()]  # fmt: skip
+    told += [f"{name} {why}" for name, why in row["missing"].items()]
+    print(f"{row['row']}: {results.cost(row['contenders'][harness.OURS])}; {', '.join(told)}",
+          flush=True)  # fmt: skip
+
+
+def use_threads(n: int) -> None:
+    """Give every contender as many threads, those in processes of their own included."""
+    import cv2
+
+    torch.set_num_threads(n)
+    cv2.setNumThreads(n)
+    os.environ["OMP_NUM_THREADS"] = str(n)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure, print and store."""
+    names = chosen(options.names)
+    use_threads(options.threads)
+    subjects.split("test")  # said at once if it is not there
+    machine = harness.machine(PACKAGES, torch.device("cpu"))
+    folder = options.out or (None if options.quick else results.RESULTS)
+    document = {"machine": machine, "quick": options.quick, "suites": {}}
+    if folder is not None:
+        document = results.open_document(folder, machine, names, options.quick)
+    started = time.perf_counter()
+    for name in names:
+        found = measure(name, repeats=1 if options.quick else options.repeats, quick=options.quick)
+        document["suites"][name] = found
+        if folder is not None:  # after each, so that what is stopped keeps what is done
+            results.store(folder, document, OFFERS)
+    print(f"\n{results.markdown(document)}\n{time.perf_counter() - started:.0f} s")
+    if folder is None:
+        print("not stored: --quick is for a try; --out FOLDER stores it")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    try:
+        run(parser().parse_args(arguments))
+    # Each says what is wrong and the way out.
+    except (ValueError, DataError, RecordError, Disagreement, results.OtherConditions) as error:
+        print(f"{parser().prog}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; what was finished is stored", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The usual way, from published descriptions: what rslib is compared with where no package is."""

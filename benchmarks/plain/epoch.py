@@ -1,0 +1,80 @@
+"""An epoch of CIFAR-10 training as it is usually written, with DataLoader and torchvision."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+AUGMENTED = transforms.Compose(
+    [
+        transforms.RandomCrop(32, padding=4),
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+    ]
+)
+
+
+class Images(Dataset):
+    """Images as torchvision's CIFAR10 keeps and gives them: an array, of which one at a time.
+
+    Args:
+        pixels: uint8 (n, 32, 32, 3).
+        labels: n whole numbers.
+    """
+
+    def __init__(self, pixels: np.ndarray, labels: list[int]) -> None:
+        self.pixels, self.labels = pixels, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, k: int) -> tuple[Tensor, int]:
+        return AUGMENTED(Image.fromarray(self.pixels[k])), self.labels[k]
+
+
+def loader(pixels: np.ndarray, labels: list[int], *, batch_size: int, workers: int) -> DataLoader:
+    """Shuffled, augmented batches, float (B, 3, 32, 32) in [0, 1] with their labels."""
+    return DataLoader(
+        Images(pixels, labels), batch_size=batch_size, shuffle=True, num_workers=workers
+    )
+
+
+def train(
+    model: nn.Module,
+    batches: DataLoader,
+    *,
+    learning_rate: float,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+) -> float:
+    """Train for one epoch with SGD and a cosine to zero.
+
+    Returns:
+        The mean loss over the epoch.
+    """
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=learning_rate,
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(batches))
+    model.train()
+    summed = seen = 0.0
+    for x, y in batches:
+        x = x.to(memory_format=torch.channels_last)
+        loss = functional.cross_entropy(model(x), y)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        summed += loss.item() * len(y)
+        seen += len(y)
+    return summed / seen

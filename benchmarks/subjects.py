@@ -1,0 +1,77 @@
+"""What is measured on: the published narrow nets and the first images of CIFAR-10."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from rslib import data, readme, records
+from rslib.device import place
+from rslib.records import RecordError
+from rslib.run import Run
+from rslib.training import checkpoint
+
+PROFILE = "cpu"
+
+
+def edition() -> Run:
+    """The published run, for reading."""
+    return readme.published(PROFILE)
+
+
+def weights(name: str) -> Path:
+    """The file of a published net's weights, such as that of ``"resnet18-adversarial"``.
+
+    Raises:
+        RecordError: it is not there, or is not the file its summary describes.
+    """
+    run = edition()
+    folder = run.directory / "models" / f"{name}-{records.key(**run.model_inputs(name))}"
+    path = folder / "best.safetensors"
+    if not path.exists() or records.file_digest(path) != run.summary(name)["weights"]["best"]:
+        raise RecordError(f"{path} is missing or damaged: bring it back from the repository")
+    return path
+
+
+@functools.cache
+def trained(name: str) -> nn.Module:
+    """A published net, in eval mode. Unlike ``Run.trained``, asks for no training images."""
+    net = edition().build(name)
+    checkpoint.load_weights(weights(name), net)
+    return place(net, torch.device("cpu")).eval()
+
+
+def another(name: str) -> nn.Module:
+    """A copy of a net for one contender alone, so that nobody's hooks or flags meet another's."""
+    return copy.deepcopy(trained(name))
+
+
+@functools.cache
+def split(name: str) -> data.Dataset:
+    """CIFAR-10's ``"train"`` or ``"test"``.
+
+    Raises:
+        rslib.data.DataError: it is not there; says how to get it.
+    """
+    return data.load("cifar10", name)
+
+
+def first(n: int, *, of: str = "test") -> data.Dataset:
+    """The first images of a split."""
+    return split(of).subset(range(n))
+
+
+def images(n: int, *, start: int = 0) -> tuple[Tensor, Tensor]:
+    """Test images in [0, 1], (n, 3, 32, 32) float32 channels-last, and their labels (n,)."""
+    part, test = slice(start, start + n), split("test")
+    x = test.images[part].float().div(255).contiguous(memory_format=torch.channels_last)
+    return x, test.labels[part]
+
+
+def pixels(n: int) -> Tensor:
+    """The same test images as uint8 (n, 3, 32, 32)."""
+    return split("test").images[:n]
