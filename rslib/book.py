@@ -79,6 +79,7 @@ def run(source: Path, output: Path, *, profile: str, seed: int, seeds: Sequence[
                 parameters={"profile": profile, "seed": seed, **beside},
                 kernel_name="python3",
                 progress_bar=False,
+                iopub_timeout=120,  # on a busy machine a kernel may be silent for longer than 4 s
                 stderr_file=sys.stderr if live else None,  # the training bars, as they move
                 config=Config({"KernelManager": transport}),
             )

@@ -100,7 +100,7 @@ def needed(run: Run, names: Iterable[str] | None = None) -> dict[str, tuple[str,
         Name to names, closed: whatever is named as needed is a key as well, and comes before.
 
     Raises:
-        ValueError: a name that these settings have no training for (:func:`rslib.training.plan`).
+        ValueError: a name that these settings have no training for (``rslib.training.plan``).
     """
     found: dict[str, tuple[str, ...]] = {}
 

@@ -2,7 +2,7 @@
 
     python tests/slurm/run.py --install            tiny.yaml: the smoke profile, much shortened
     python tests/slurm/run.py --profile smoke      any profile of params/, whole
-    python tests/slurm/run.py --folder /tmp/proof  keep runs and logs there; go on with them
+    python tests/slurm/run.py --folder /tmp/proof  keep runs and logs there
 
 Started are munge and SLURM's daemons on this machine only (cluster.py). The Snakefile runs under
 profiles/slurm, unchanged. While a model trains its process is killed, and while a notebook runs its
@@ -38,7 +38,9 @@ PROJECT = HERE.parents[1]
 SEEDS = (0, 1)
 # Not decided by settings and seed: when, where and how fast something was made.
 CIRCUMSTANCES = ("seconds", "device", "revision", "date")
-TIMES = ("training_hours",)
+# What the rows of times are called, in tables and, after the table's and the model's names, in
+# verdicts.
+TIMES = ("training_hours", "training_time")
 
 
 class ProofError(Exception):
@@ -47,14 +49,15 @@ class ProofError(Exception):
 
 def prepare(folder: Path, profile: str) -> None:
     """Copy the project as it is now, with the settings of the trial among its profiles."""
-    if not (folder / "Snakefile").exists():
-        for name in ("profiles", "notebooks", "params", "rslib"):
-            shutil.copytree(PROJECT / name, folder / name, dirs_exist_ok=True)
-        base = yaml.safe_load((folder / "params" / "smoke.yaml").read_text())["settings"]
-        merged = settings._merge(base, yaml.safe_load((HERE / "tiny.yaml").read_text()))
-        made = {"profile": "tiny", "settings": merged}
-        (folder / "params" / "tiny.yaml").write_text(yaml.safe_dump(made))
-        shutil.copy(PROJECT / "Snakefile", folder)
+    if any(folder.iterdir()):
+        raise ProofError(f"{folder} is not empty: name another folder, or a new one")
+    shutil.copy(PROJECT / "Snakefile", folder)
+    for name in ("profiles", "notebooks", "params", "rslib"):
+        shutil.copytree(PROJECT / name, folder / name)
+    base = yaml.safe_load((folder / "params" / "smoke.yaml").read_text())["settings"]
+    merged = settings._merge(base, yaml.safe_load((HERE / "tiny.yaml").read_text()))
+    made = {"profile": "tiny", "settings": merged}
+    (folder / "params" / "tiny.yaml").write_text(yaml.safe_dump(made))
     os.environ["RSLIB_PARAMS"] = str(folder / "params")
     os.environ["PYTHONPATH"] = str(folder)
     settings.load(profile)
@@ -64,7 +67,7 @@ def snakemake(folder: Path, runs: str, *arguments: str, log: Path, environment: 
     """Start Snakemake in a project; its output goes to a log."""
     with open(log, "ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "snakemake", "--nolock", *arguments],
+            [sys.executable, "-m", "snakemake", *arguments],
             cwd=folder,
             env=environment | {"RSLIB_RUNS": str(folder / runs)},
             stdout=output,
@@ -146,10 +149,15 @@ def without_circumstances(document: object) -> object:
             if key not in CIRCUMSTANCES
         }
     if isinstance(document, list):
-        timed = [isinstance(each, dict) and each.get("quantity") in TIMES for each in document]
-        kept = (each for each, is_time in zip(document, timed, strict=True) if not is_time)
-        return [without_circumstances(each) for each in kept]
+        return [without_circumstances(each) for each in document if not is_time(each)]
     return document
+
+
+def is_time(row: object) -> bool:
+    """Whether a row of a table, or a verdict, is about how long something took."""
+    if not isinstance(row, dict):
+        return False
+    return not {row.get("quantity"), str(row.get("model")).rpartition("/")[2]}.isdisjoint(TIMES)
 
 
 def different(one: object, other: object, at: str = "") -> Iterator[str]:
@@ -244,7 +252,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--profile", default="tiny", help="of params/, or tiny; default tiny")
     parser.add_argument("--install", action="store_true", help="install Debian's SLURM first")
-    parser.add_argument("--folder", type=Path, help="for runs and logs, kept; default: temporary")
+    parser.add_argument("--folder", type=Path, help="new, for runs and logs; default: temporary")
     parser.add_argument("--cpus", type=int, default=os.cpu_count(), help="of the node; default all")
     parser.add_argument("--memory", type=int, help="of the node, in MB; default all of it")
     chosen = parser.parse_args()
