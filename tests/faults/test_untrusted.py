@@ -71,7 +71,6 @@ ALLOWED = {
     ("data/cifar10.py", "tarfile.open"): "the download; digest first, then the data filter",
     ("attacks/_authors.py", "importlib.import_module"): "AutoAttack's package, by a fixed name",
     ("attacks/square.py", "importlib.import_module"): "AutoAttack's package, by a fixed name",
-    ("corruptions/cifar10c.py", "np.lib.format.open_memmap"): "writes the files of an export",
     ("arrays.py", "np.load"): "allow_pickle=False",
     ("arrays.py", "np.lib.format.open_memmap"): "refuses arrays of Python objects",
     ("scorecard/weights.py", "torch.load"): "only where asked for, and weights_only=True",
