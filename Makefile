@@ -1,6 +1,6 @@
 # make book          run every notebook, build the HTML book     PROFILE=smoke|cpu|fast|paper SEEDS="0 1 2"
 # make run           run every notebook, without building the book
-# make test          lint, unit tests, notebooks as tests             WORKERS=2, test files side by side
+# make test          lint, notebooks as tests, unit tests             WORKERS=2, files side by side
 # make faults        kill, fill, damage and lock on purpose, many times, and say what was lost: nothing
 # make bench         time rslib beside public peers, write the book's page on speed     CIFAR-10 needed
 # make cluster       make book as jobs of a SLURM cluster, one a model               PROFILE=paper
@@ -38,8 +38,7 @@ run: $(DONE)
 
 test: $(DONE)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/pytest --nbval-lax notebooks
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --nbval-lax -n $(WORKERS) --dist loadfile --no-loadscope-reorder notebooks tests
 
 faults: $(DONE)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
