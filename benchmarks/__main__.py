@@ -58,7 +58,7 @@ OFFERS = {
     "pgd": Offer("PGD-20: torchattacks, foolbox", attacks.pgd, {"n": 100}, {"n": 20}),
     "autoattack": Offer(
         "AutoAttack: its authors' package called directly",
-        attacks.autoattack, {"undefended": 32, "adversarial": 5},
+        attacks.autoattack, {"undefended": 32, "adversarial": 4},
         {"undefended": 8, "adversarial": 1},
     ),
     "corruptions": Offer(
@@ -77,7 +77,7 @@ OFFERS = {
     ),
     "training": Offer(
         "an epoch, and its batches: DataLoader with torchvision's transforms",
-        training.training, {"n": 2048, "batches_of": 10_000}, {"n": 512, "batches_of": 1000},
+        training.training, {"n": 1024, "batches_of": 10_000}, {"n": 512, "batches_of": 1000},
     ),
     "scorecard": Offer(
         "time to the first number: a plain script", scorecard.scorecard, {"n": 2000}, {"n": 200}
