@@ -289,10 +289,9 @@ def stage(
             notebooks, tables and records are not of one run; all are listed.
     """
     from rslib import comparison, relabel
-    from rslib.editions import Edition
 
+    shown, *others = (_edition(folder) for folder in (executed, *beside))
     destination.mkdir(parents=True)
-    shown, *others = (Edition(folder) for folder in (executed, *beside))
     staged, refused = [], []
     for page in pages(root / "_toc.yml"):
         text = _text(page, root)
@@ -322,6 +321,19 @@ def stage(
         elif source.exists():
             shutil.copy(source, destination)
     return staged
+
+
+def _edition(executed: Path) -> Edition:
+    """A folder of executed notebooks as an edition whose parts can be read."""
+    from rslib.editions import Edition
+    from rslib.records import RecordError
+
+    found = Edition(executed)
+    try:
+        found.accounts, found.tables  # noqa: B018  (read once, and kept)
+    except RecordError as error:
+        raise BookError(str(error)) from None
+    return found
 
 
 def _stage_notebook(
@@ -498,14 +510,15 @@ def publish(profile: str, *, root: Path = Path()) -> Path:
     target = root / PUBLISHED / profile
     found = editions.published(run_folder.parent, [profile])
     notebooks = sorted(found[0].executed.glob("*.ipynb")) if found else []
+    if not notebooks:
+        raise BookError(f"the run is not published:\n  {run_folder} holds no executed notebooks")
     refused = [f"{path}: {problem}" for path in notebooks for problem in problems(path)]
-    if notebooks and not refused:
-        refused = found[0].disagreements(revisions=True)
-    if refused or not notebooks:
-        reasons = refused or [f"{run_folder} holds no executed notebooks"]
-        raise BookError("the run is not published:\n  " + "\n  ".join(reasons))
-    first = found[0].folder
-    seeds = dict.fromkeys([first, *(run_folder / f"seed{seed}" for seed in found[0].seeds)])
+    edition = _edition(found[0].executed)
+    refused += edition.disagreements(revisions=True)
+    if refused:
+        raise BookError("the run is not published:\n  " + "\n  ".join(refused))
+    first = edition.folder
+    seeds = dict.fromkeys([first, *(run_folder / f"seed{seed}" for seed in edition.seeds)])
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as new:
         for seed in seeds:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rslib import labels, records
+from rslib.records import RecordError
 
 if TYPE_CHECKING:
     from rslib.run import Run
@@ -127,22 +128,32 @@ def account(path: Path) -> Account:
     """Read what an executed notebook says of itself.
 
     Its mark if it has one; otherwise what papermill recorded, which is profile, seeds and date.
+
+    Raises:
+        RecordError: the file is no notebook, or its mark is damaged.
     """
-    document = json.loads(path.read_text(encoding="utf-8"))
-    glued = dict(_glued(document))
-    known = json.loads(glued[MARK]) if MARK in glued else _papermill(document)
-    fields = {field.name for field in dataclasses.fields(Account)}
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        glued = dict(_glued(document))
+        known = json.loads(glued[MARK]) if MARK in glued else _papermill(document)
+        return _account(path.stem, known, glued)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordError(
+            f"{path} cannot be asked which run it is of ({type(error).__name__}: {error}): run it "
+            "again"
+        ) from None
+
+
+def _account(name: str, known: Mapping[str, Any], glued: Mapping[str, str]) -> Account:
+    fields = {field.name for field in dataclasses.fields(Account)} - {"name", "tables"}
     lists = {key: tuple(known[key]) for key in ("seeds", "limits") if known.get(key) is not None}
     identities = {
-        name.removesuffix(_IDENTITY): text.strip("'")
-        for name, text in glued.items()
-        if name.endswith(_IDENTITY)
+        each.removesuffix(_IDENTITY): text.strip("'")
+        for each, text in glued.items()
+        if each.endswith(_IDENTITY)
     }
-    return Account(
-        path.stem,
-        **{key: value for key, value in known.items() if key in fields} | lists,
-        tables=identities,
-    )
+    told = {key: value for key, value in known.items() if key in fields}
+    return Account(name, **told | lists, tables=identities)
 
 
 def _glued(document: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -363,7 +374,11 @@ class Edition:
             if path is None:
                 yield f"{self.folder / 'tables'}: made from {_source(source)}, which is not there"
                 continue
-            made = _metadata(path)["provenance"]
+            try:
+                made = _metadata(path)["provenance"]
+            except RecordError as error:
+                yield str(error)
+                continue
             for field in ("revision", "date"):
                 if made[field] != source[field]:
                     yield (

@@ -313,19 +313,24 @@ def provenance(device: torch.device, reported: Sequence[str] = ()) -> dict[str, 
 
 @functools.cache
 def _revision() -> str:
-    """The code's git revision, marked where files differ from it; "unknown" outside a checkout."""
-    git = ["git", "-C", str(PROJECT)]
+    """The last git revision that changed the code, marked where files differ from it.
+
+    Later ones, which changed other things, hold the same code. "unknown" outside a checkout.
+    """
+    git, code = ["git", "-C", str(PROJECT)], ["--", "rslib", "params"]
     try:
-        head = subprocess.run(
-            [*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no", "--", "rslib", "params"],
-            capture_output=True, text=True, check=True,
-        ).stdout.strip()  # fmt: skip
+        last, changed = (
+            subprocess.run(
+                [*git, *asked, *code], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for asked in (
+                ["log", "-1", "--format=%h", "--abbrev=10"],
+                ["status", "--porcelain", "--untracked-files=no"],
+            )
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return f"{head}+changes" if changed else head
+    return f"{last or 'unknown'}{'+changes' * bool(changed)}"
 
 
 def _version(package: str) -> str:

@@ -218,6 +218,24 @@ def test_a_mixed_edition_is_neither_published_nor_built(run, tmp_path, monkeypat
         book.stage(target / "seed0" / "executed", tmp_path / "source3", root=tmp_path)
 
 
+def test_damaged_tables_records_and_marks_are_named(run, tmp_path):
+    mini_book(tmp_path)
+    path = run._record_path(RESNET, "pgd")
+    path.write_bytes(path.read_bytes()[:-9])
+    (line,) = said(run)
+    assert f"{path} is damaged" in line
+    for path, text in (
+        (run.directory / "tables" / "table2.json", "{"),
+        (run.directory / "executed" / "01_one.ipynb", '{"cells": 1}'),
+    ):
+        kept = path.read_text()
+        path.write_text(text)
+        with pytest.raises(book.BookError, match=path.name):
+            book.stage(run.directory / "executed", tmp_path / "source", root=tmp_path)
+        assert not (tmp_path / "source").exists()
+        path.write_text(kept)
+
+
 # Several
 
 

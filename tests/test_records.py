@@ -164,3 +164,34 @@ def test_provenance_is_json_and_names_device_and_versions():
     assert json.loads(json.dumps(made)) == made
     assert made["device"].startswith("CPU")
     assert made["torch"] == torch.__version__
+
+
+def test_the_revision_is_the_last_that_changed_the_code(tmp_path, monkeypatch):
+    def git(*arguments):
+        names = ["-c", "user.name=n", "-c", "user.email=e"]
+        command = ["git", "-C", str(tmp_path), *names, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def revision():
+        records._revision.cache_clear()
+        return records._revision()
+
+    monkeypatch.setattr(records, "PROJECT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    try:
+        assert revision() == "unknown"
+        git("init", "-q")
+        (tmp_path / "rslib").mkdir()
+        (tmp_path / "rslib" / "a.py").write_text("1")
+        git("add", ".")
+        git("commit", "-qm", "code")
+        code = git("rev-parse", "--short=10", "HEAD")
+        assert revision() == code
+        (tmp_path / "README.md").write_text("more")
+        git("add", ".")
+        git("commit", "-qm", "text")
+        assert revision() == code
+        (tmp_path / "rslib" / "a.py").write_text("2")
+        assert revision() == f"{code}+changes"
+    finally:
+        records._revision.cache_clear()
