@@ -73,10 +73,9 @@ def limits(run: Run) -> list[str]:
 
     Made from the settings alone; empty under the paper's protocol.
     """
-    from rslib.run import EVALUATIONS
     from rslib.verdicts import protocol
 
-    found = protocol.of(run, labels.ROBUSTNESS, EVALUATIONS)
+    found = protocol.of(run, labels.ROBUSTNESS, ("fgsm", "pgd"))
     told = []
     if found.data:
         told.append(f"Its pictures are synthetic ({found.data}), not CIFAR-10.")
@@ -85,7 +84,7 @@ def limits(run: Run) -> list[str]:
     if found.training:
         told.append("They are trained by another recipe than the paper's.")
     if found.threat:
-        told.append(f"They are attacked otherwise: {found.threat}.")
+        told.append(f"They are attacked otherwise than in the paper ({found.threat}).")
     chosen = run.settings
     cut = [getattr(getattr(chosen, name), "n", None) for name in type(chosen).model_fields]
     if chosen.data.test_size is not None or any(n is not None for n in cut):
@@ -209,13 +208,9 @@ class Edition:
     @functools.cached_property
     def sources(self) -> list[dict[str, Any]]:
         """The records and models that its tables were made from; each names its seed."""
-        found = {}
-        for each in self.tables.values():
-            about = each["metadata"]
-            for source in about["sources"]:
-                whole = {"seed": about["seed"], **source}
-                found[tuple(whole[key] for key in ("seed", "model", "evaluation", "key"))] = whole
-        return list(found.values())
+        told = [source for each in self.tables.values() for source in _sources(each)]
+        keys = ("seed", "model", "evaluation", "key")
+        return list({tuple(each[key] for key in keys): each for each in told}.values())
 
     @property
     def name(self) -> str:
@@ -330,7 +325,7 @@ class Edition:
         """
         found = [*self._notebooks(revisions), *self._cited(), *self._made_from()]
         found += self._code() if revisions else []
-        return found + [_WAY_OUT] * bool(found)
+        return [*dict.fromkeys(found), *[_WAY_OUT] * bool(found)]
 
     def _notebooks(self, revisions: bool) -> Iterable[str]:
         fields = ["profile", "seed", "seeds", "settings", *["revision"] * revisions]
@@ -368,23 +363,27 @@ class Edition:
                     )
 
     def _made_from(self) -> Iterable[str]:
-        """Records and models that tables name and that are not there, or are others by now."""
-        for source in self.sources:
-            path = self._path_of(source)
-            if path is None:
-                yield f"{self.folder / 'tables'}: made from {_source(source)}, which is not there"
-                continue
-            try:
-                made = _metadata(path)["provenance"]
-            except RecordError as error:
-                yield str(error)
-                continue
-            for field in ("revision", "date"):
-                if made[field] != source[field]:
-                    yield (
-                        f"{path} carries {field} {made[field]}, the tables were made from one with "
-                        f"{source[field]}"
-                    )
+        """Tables whose records or models are not there, or are others by now."""
+        there: dict[Path, dict[str, Any] | str] = {}
+        for name, each in self.tables.items():
+            table = self.folder / "tables" / f"{name}.json"
+            for source in _sources(each):
+                path = self._path_of(source)
+                if path is None:
+                    yield f"{table} was made from {_source(source)}, which is not there"
+                    continue
+                if path not in there:
+                    there[path] = _provenance(path)
+                made = there[path]
+                if isinstance(made, str):
+                    yield made
+                    continue
+                for field in ("revision", "date"):
+                    if made[field] != source[field]:
+                        yield (
+                            f"{table} was made from one with {field} {source[field]}, {path} "
+                            f"carries {made[field]}"
+                        )
 
     def _code(self) -> list[str]:
         revision = self._first("revision")
@@ -430,10 +429,19 @@ def _rank(profile: str) -> tuple[int, str]:
     return (ORDER.index(profile) if profile in ORDER else len(ORDER), profile)
 
 
-def _metadata(path: Path) -> dict[str, Any]:
-    if path.suffix == ".parquet":
-        return records.read_metadata(path)
-    return records.read_json(path)
+def _sources(table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a stored table was made from; each names its seed, by default the table's own."""
+    about = table["metadata"]
+    return [{"seed": about["seed"], **source} for source in about["sources"]]
+
+
+def _provenance(path: Path) -> dict[str, Any] | str:
+    """Who made a record or a model; if it is damaged, what to say of it."""
+    try:
+        whole = records.read_metadata if path.suffix == ".parquet" else records.read_json
+        return whole(path)["provenance"]
+    except RecordError as error:
+        return str(error)
 
 
 def _source(source: Mapping[str, Any]) -> str:

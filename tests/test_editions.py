@@ -166,9 +166,10 @@ def test_a_notebook_that_cites_another_table_than_the_one_stored_is_refused(run)
 def test_a_record_that_a_table_was_made_from_and_is_gone_is_refused(run):
     path = run._record_path(RESNET, "pgd")
     path.unlink()
-    (line,) = said(run)
     key = path.stem.rpartition("-")[2]
-    assert f"the pgd record of {RESNET}, key {key}, seed 0, which is not there" in line
+    gone = f"was made from the pgd record of {RESNET}, key {key}, seed 0, which is not there"
+    made = [run.directory / "tables" / f"{name}.json" for name in ("table2", "verdicts")]
+    assert said(run) == [f"{table} {gone}" for table in made]
 
 
 def test_a_record_made_again_by_other_code_is_refused(run):
@@ -176,8 +177,9 @@ def test_a_record_made_again_by_other_code_is_refused(run):
     frame = records.read_record(path)
     made = frame.attrs["provenance"] | {"revision": "def"}
     records.write_record(path, frame, frame.attrs | {"provenance": made})
+    made = [run.directory / "tables" / f"{name}.json" for name in ("table2", "verdicts")]
     assert said(run) == [
-        f"{path} carries revision def, the tables were made from one with {REVISION}"
+        f"{table} was made from one with revision {REVISION}, {path} carries def" for table in made
     ]
 
 
@@ -222,8 +224,7 @@ def test_damaged_tables_records_and_marks_are_named(run, tmp_path):
     mini_book(tmp_path)
     path = run._record_path(RESNET, "pgd")
     path.write_bytes(path.read_bytes()[:-9])
-    (line,) = said(run)
-    assert f"{path} is damaged" in line
+    assert all(f"{path} is damaged" in line for line in said(run))
     for path, text in (
         (run.directory / "tables" / "table2.json", "{"),
         (run.directory / "executed" / "01_one.ipynb", '{"cells": 1}'),
