@@ -338,6 +338,9 @@ class Edition:
                         f"{self._path(each.name)} carries {field} {_shown(getattr(each, field))}, "
                         f"{first.name} carries {_shown(getattr(first, field))}"
                     )
+        of = f"{self._first('profile')}/seed{self._first('seed')}"
+        if self._first("settings") and self.folder.parts[-2:] != tuple(of.split("/")):
+            yield f"{self.folder} holds notebooks of {of}: they belong in a folder of that name"
         key, stored = self._first("settings"), self._verdicts.get("settings")
         if key and stored and key != stored:
             yield (

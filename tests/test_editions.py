@@ -200,6 +200,13 @@ def test_verdicts_of_other_settings_than_the_notebooks_are_refused(run):
     assert f"verdicts.json carries settings {key}, the notebooks carry 0123456789" in line
 
 
+@pytest.mark.parametrize("place", ["fast/seed0", "cpu/seed1"])
+def test_a_run_in_another_ones_folder_is_refused(run, tmp_path, place):
+    shutil.copytree(run.directory, tmp_path / place)
+    found = Edition(tmp_path / place / "executed").disagreements(revisions=False)
+    assert f"{tmp_path / place} holds notebooks of cpu/seed0: they belong" in found[0]
+
+
 def test_a_mixed_edition_is_neither_published_nor_built(run, tmp_path, monkeypatch):
     mini_book(tmp_path)
     monkeypatch.setenv("RSLIB_RUNS", str(tmp_path / "runs"))
