@@ -6,7 +6,7 @@
 # make cluster       make book as jobs of a SLURM cluster, one a model               PROFILE=paper
 # make slurm-test    prove that on a SLURM of this machine's own                   root, Debian's packages
 # make lab           open the notebooks in JupyterLab
-# make site          build the book from published runs, running nothing           PROFILE=cpu
+# make site          build the book from all that is published, running nothing    PROFILE=cpu for one alone
 # make publish       copy a run's records and notebooks into the book               PROFILE=cpu
 # make restore       copy a published run back into runs/, to go on from it         PROFILE=cpu
 # make clean         remove the built book and the smoke run (environment and other runs stay)
@@ -60,8 +60,9 @@ slurm-test: $(DONE)
 lab: $(DONE)
 	$(BIN)/jupyter lab notebooks
 
+# All editions, unless PROFILE was given: what is set above does not count.
 site: $(DONE)
-	$(BIN)/python -m rslib.book build book/published/$(PROFILE)/seed$(SEED)/executed
+	$(BIN)/python -m rslib.book site $(if $(filter file,$(origin PROFILE)),,$(PROFILE))
 
 publish: $(DONE)
 	$(BIN)/python -m rslib.book publish $(PROFILE)

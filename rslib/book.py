@@ -3,6 +3,7 @@
     python -m rslib.book run notebooks/06_x.ipynb OUT.ipynb --profile cpu --seed 0
     python -m rslib.book errors runs/cpu
     python -m rslib.book build runs/cpu/seed0/executed
+    python -m rslib.book site
     python -m rslib.book publish cpu
     python -m rslib.book restore cpu
 
@@ -20,15 +21,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rslib.editions import Edition
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 FAILED = ".failed.ipynb"  # a notebook as far as it got before a cell raised
 RUNNING = ".running.ipynb"  # a notebook in progress; left behind only by a killed run
 PUBLISHED = Path("book/published")
+GENERATED = "generated"  # folder of the pages' parts that are made when the book is staged
 MAX_WEIGHTS = 3_000_000  # bytes of a weights file that may go into the repository
+MAX_EDITION = 30_000_000  # bytes of a published run beside its weights
 
 
 class BookError(Exception):
@@ -92,7 +99,7 @@ def run(source: Path, output: Path, *, profile: str, seed: int, seeds: Sequence[
             raise BookError("\n\n".join(detail) or f"{source}: {error}") from error
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = _without_progress(cell.outputs)
+            cell.outputs = _slimmer(_without_progress(cell.outputs))
     notebook.metadata.papermill.output_path = output.name  # not where on this machine
     try:
         nbformat.write(notebook, running)
@@ -153,6 +160,17 @@ def _without_progress(outputs: list[dict]) -> list[dict]:
             text = "\n".join(line for line in remain if line.strip())
             kept[place] = type(outputs[0])({**output, "text": text + "\n" * bool(text)})
     return [output for output in kept if output.get("name") != "stderr" or output["text"]]
+
+
+def _slimmer(outputs: list[dict]) -> list[dict]:
+    """The outputs of one cell with their pictures in fewer bytes."""
+    from rslib.png import slim
+
+    for output in outputs:
+        data = output.get("data", {})
+        if "image/png" in data:
+            data["image/png"] = b64encode(slim(b64decode(data["image/png"]))).decode() + "\n"
+    return outputs
 
 
 # --- judging an executed notebook --------------------------------------------------------------
@@ -247,37 +265,55 @@ def pages(toc: Path) -> list[str]:
     return list(walk(yaml.safe_load(toc.read_text())))
 
 
-def stage(executed: Path, destination: Path, *, root: Path = Path()) -> list[Path]:
-    """Lay the book's sources flat in one folder, so that page addresses do not depend on the run.
+def stage(
+    executed: Path, destination: Path, *, beside: Sequence[Path] = (), root: Path = Path()
+) -> list[Path]:
+    """Lay the book's sources in one folder, so that page addresses do not depend on the run.
+
+    Pages and the notebooks of the edition shown lie flat; those of others each in a folder named
+    after their edition. Every page gets a line that says which edition it shows
+    (:meth:`rslib.editions.Edition.line`), and the table of contents, ``_toc.yml``, a part for each
+    other edition.
 
     Args:
         executed: folder with the executed notebooks of one profile and seed.
         destination: folder to make; must not exist.
+        beside: the same of other editions, to be shown below.
         root: folder holding `_toc.yml` and `book/`.
 
     Returns:
         The pages staged, in reading order.
 
     Raises:
-        BookError: a page is missing, or failed, or was not run to its end; all are listed.
+        BookError: a page is missing, or failed, or was not run to its end, or an edition's
+            notebooks, tables and records are not of one run; all are listed.
     """
+    from rslib import comparison, relabel
+
+    shown, *others = (_edition(folder) for folder in (executed, *beside))
     destination.mkdir(parents=True)
     staged, refused = [], []
     for page in pages(root / "_toc.yml"):
         text = _text(page, root)
-        notebook = executed / f"{page}.ipynb"
-        failed = notebook.with_suffix(FAILED)
-        source = text if text.exists() else notebook
-        if source.exists():
-            refused += [f"{source}: {problem}" for problem in _page_problems(source)]
-            staged.append(Path(shutil.copy(source, destination / f"{page}{source.suffix}")))
-        elif failed.exists():
-            refused += [f"{failed}: {problem}" for problem in problems(failed)]
+        if text.exists():
+            staged.append(_put(text, destination / f"{page}.md", shown))
         else:
-            refused.append(f"{notebook}: missing: it has not been run")
+            staged += _stage_notebook(page, shown, destination, refused)
     refused += _draw_shown(staged, destination)
+    for edition in others:
+        folder = destination / edition.name
+        folder.mkdir()
+        for page in (page for page in pages(root / "_toc.yml") if not _text(page, root).exists()):
+            staged += _stage_notebook(page, edition, folder, refused)
+        relabel.notebooks(folder, prefix=edition.name)
+    for edition in (shown, *others):
+        is_published = root.resolve() / PUBLISHED in edition.executed.resolve().parents
+        refused += edition.disagreements(revisions=is_published)
     if refused:
         raise BookError("the book is not built:\n  " + "\n  ".join(refused) + _published_hint(root))
+    (destination / GENERATED).mkdir()
+    (destination / GENERATED / "editions.md").write_text(comparison.page([shown, *others]))
+    (destination / "_toc.yml").write_text(_contents(root / "_toc.yml", others))
     for extra in ("references.bib", "_static"):
         source = root / "book" / extra
         if source.is_dir():
@@ -285,6 +321,69 @@ def stage(executed: Path, destination: Path, *, root: Path = Path()) -> list[Pat
         elif source.exists():
             shutil.copy(source, destination)
     return staged
+
+
+def _edition(executed: Path) -> Edition:
+    """A folder of executed notebooks as an edition whose parts can be read."""
+    from rslib.editions import Edition
+    from rslib.records import RecordError
+
+    found = Edition(executed)
+    try:
+        found.accounts, found.tables  # noqa: B018  (read once, and kept)
+    except RecordError as error:
+        raise BookError(str(error)) from None
+    return found
+
+
+def _stage_notebook(
+    page: str, edition: Edition, folder: Path, refused: list[str]
+) -> Iterable[Path]:
+    """Put one notebook of an edition into a folder; what keeps it out of the book is noted."""
+    notebook = edition.executed / f"{page}.ipynb"
+    failed = notebook.with_suffix(FAILED)
+    if notebook.exists():
+        found = problems(notebook)
+        refused += [f"{notebook}: {problem}" for problem in found]
+        if not found:
+            yield _put(notebook, folder / notebook.name, edition)
+    elif failed.exists():
+        refused += [f"{failed}: {problem}" for problem in problems(failed)]
+    else:
+        refused.append(f"{notebook}: missing: it has not been run")
+
+
+def _put(source: Path, target: Path, edition: Edition) -> Path:
+    """Copy a page, with the line on its edition below the title."""
+    import nbformat
+
+    if source.suffix != ".ipynb":
+        target.write_text(_stamped(source.read_text(), edition.line()))
+        return target
+    notebook = nbformat.read(source, as_version=4)
+    texts = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+    if texts:
+        texts[0].source = _stamped(texts[0].source, edition.line(source.stem))
+    nbformat.write(notebook, target)
+    return target
+
+
+def _stamped(text: str, line: str) -> str:
+    """A page's text with a line of its own below the first heading."""
+    block = f"\n\n:::{{div}} rslib-edition\n{line}\n:::\n"
+    return re.sub(r"^# .*$", lambda title: title[0] + block, text, count=1, flags=re.MULTILINE)
+
+
+def _contents(toc: Path, others: Sequence[Edition]) -> str:
+    """The table of contents with a part for each edition that is not the one shown first."""
+    import yaml
+
+    found = yaml.safe_load(toc.read_text())
+    names = [page for page in pages(toc) if not _text(page, toc.parent).exists()]
+    for edition in others:
+        chapters = [{"file": f"{edition.name}/{name}"} for name in names]
+        found["parts"].append({"caption": f"Edition {edition.name}", "chapters": chapters})
+    return yaml.safe_dump(found, sort_keys=False)
 
 
 def _draw_shown(staged: Sequence[Path], destination: Path) -> list[str]:
@@ -321,43 +420,40 @@ def _text(page: str, root: Path) -> Path:
     return root / "book" / f"{page}.md"
 
 
-def _page_problems(source: Path) -> list[str]:
-    return problems(source) if source.suffix == ".ipynb" else []
-
-
 def _published_hint(root: Path) -> str:
     runs = sorted(path.parent for path in (root / PUBLISHED).glob("*/seed*/executed"))
     names = ", ".join(f"{run.parent.name} {run.name}" for run in runs) or "none"
     return f"\nRun the notebooks first (make book PROFILE=…). Published runs: {names}."
 
 
-def build(executed: Path, *, root: Path = Path()) -> Path:
+def build(executed: Path, *beside: Path, root: Path = Path()) -> Path:
     """Build the HTML book on a clean `_build`; any warning of Sphinx's is an error.
 
     A second build over an old one would pass in silence, hence the clean start.
 
     Args:
         executed: folder with the executed notebooks of one profile and seed.
+        *beside: the same of other editions, to be shown below.
         root: folder holding `_config.yml`, `_toc.yml` and `book/`; `_build` is made in it.
 
     Returns:
         The path of `index.html`.
 
     Raises:
-        BookError: a notebook is missing or incomplete, or Sphinx complained.
+        BookError: a notebook is missing or incomplete, an edition is mixed, or Sphinx complained.
     """
     root = root.resolve()
     source = root / "_build" / "source"
     # What is built already goes only once the new book's pages are all there.
     with tempfile.TemporaryDirectory(dir=root, prefix=".new-") as new:
         staged = Path(new, source.name)
-        stage(executed, staged, root=root)
+        stage(executed, staged, beside=beside, root=root)
         shutil.rmtree(root / "_build", ignore_errors=True)
         source.parent.mkdir()
         staged.replace(source)
     command = [
         *(Path(sys.executable).with_name("jupyter-book"), "build", source),
-        *("--config", root / "_config.yml", "--toc", root / "_toc.yml", "--path-output", root),
+        *("--config", root / "_config.yml", "--toc", source / "_toc.yml", "--path-output", root),
         *("-W", "--keep-going", "-n", "-q"),
     ]
     finished = subprocess.run([str(part) for part in command], cwd=root, check=False)
@@ -367,37 +463,95 @@ def build(executed: Path, *, root: Path = Path()) -> Path:
     return index
 
 
-def publish(profile: str, *, root: Path = Path()) -> Path:
-    """Copy a finished run, without its weights, into the book.
+def site(profiles: Sequence[str] = (), *, root: Path = Path()) -> Path:
+    """Build the HTML book from what is published, running nothing.
 
     Args:
-        profile: the run's profile; all seeds under `runs/<profile>` (or `RSLIB_RUNS`) are copied.
+        profiles: the editions to show; all by default, the best one first
+            (:data:`rslib.editions.ORDER`).
+        root: as of :func:`build`.
+
+    Returns:
+        The path of `index.html`.
+
+    Raises:
+        BookError: nothing, or not all that was asked for, is published, or the book is refused.
+    """
+    from rslib import editions
+
+    found = editions.published(root / PUBLISHED, profiles)
+    missing = sorted({*profiles} - {each.executed.parents[1].name for each in found})
+    if missing or not found:
+        what = f"no edition {' or '.join(missing)}" if missing else "no edition"
+        raise BookError(f"{what} is published in {root / PUBLISHED}.{_published_hint(root)}")
+    return build(*(each.executed for each in found), root=root)
+
+
+def publish(profile: str, *, root: Path = Path()) -> Path:
+    """Copy a finished run, without its larger weights, into the book.
+
+    Args:
+        profile: the run's profile. The first seed under `runs/<profile>` (or `RSLIB_RUNS`) is
+            copied with its notebooks and tables; of the others that those speak of, what they were
+            made from.
         root: folder holding `runs/` and `book/`.
 
     Returns:
         The folder made, `book/published/<profile>`; an older one is replaced.
 
     Raises:
-        BookError: there is no such run, or one of its notebooks is incomplete.
+        BookError: there is no such run, one of its notebooks is incomplete, its notebooks, tables
+            and records are not of one run and one code revision, or it is larger than
+            :data:`MAX_EDITION`.
     """
+    from rslib import editions
+
     run_folder = _runs(root) / _named(profile)
     target = root / PUBLISHED / profile
-    seeds = sorted(path for path in run_folder.glob("seed*") if (path / "executed").is_dir())
-    notebooks = [path for seed in seeds for path in (seed / "executed").glob("*.ipynb")]
+    found = editions.published(run_folder.parent, [profile])
+    notebooks = sorted(found[0].executed.glob("*.ipynb")) if found else []
+    if not notebooks:
+        raise BookError(f"the run is not published:\n  {run_folder} holds no executed notebooks")
     refused = [f"{path}: {problem}" for path in notebooks for problem in problems(path)]
-    if refused or not notebooks:
-        reasons = refused or [f"{run_folder} holds no executed notebooks"]
-        raise BookError("the run is not published:\n  " + "\n  ".join(reasons))
+    edition = _edition(found[0].executed)
+    refused += edition.disagreements(revisions=True)
+    if refused:
+        raise BookError("the run is not published:\n  " + "\n  ".join(refused))
+    first = edition.folder
+    seeds = dict.fromkeys([first, *(run_folder / f"seed{seed}" for seed in edition.seeds)])
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as new:
         for seed in seeds:
             for part in ("executed", "records", "tables", "models"):
-                if (seed / part).is_dir():
+                shown = seed == first or part in ("records", "models")
+                if shown and (seed / part).is_dir():
                     copy = Path(new, profile, seed.name, part)
                     shutil.copytree(seed / part, copy, ignore=_unpublished)
+        _refuse_size(Path(new, profile))
         shutil.rmtree(target, ignore_errors=True)
         Path(new, profile).replace(target)
     return target
+
+
+def size(folder: Path) -> dict[str, int]:
+    """The bytes of a published run by part (``records``, ...), weights not counted."""
+    found: dict[str, int] = {}
+    for path in folder.rglob("*"):
+        if path.is_file() and path.suffix != ".safetensors":
+            part = path.relative_to(folder).parts[1]
+            found[part] = found.get(part, 0) + path.stat().st_size
+    return found
+
+
+def _refuse_size(folder: Path) -> None:
+    parts = size(folder)
+    if sum(parts.values()) > MAX_EDITION:
+        told = ", ".join(f"{part} {count / 1e6:.1f}" for part, count in sorted(parts.items()))
+        raise BookError(
+            f"the run is not published: without weights it takes {sum(parts.values()) / 1e6:.1f} "
+            f"MB ({told}), and an edition may take {MAX_EDITION / 1e6:.0f}: leave out variants or "
+            "seeds in its profile, or evaluate on fewer images"
+        )
 
 
 def _named(profile: str) -> str:
@@ -487,7 +641,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     errors = commands.add_parser("errors", help="print the errors of the notebooks that failed")
     errors.add_argument("folder", type=Path)
     html = commands.add_parser("build", help="build the HTML book from executed notebooks")
-    html.add_argument("executed", type=Path)
+    html.add_argument("executed", type=Path, nargs="+")
+    shown = commands.add_parser("site", help="build the HTML book from what is published")
+    shown.add_argument("profiles", nargs="*")
     copy = commands.add_parser("publish", help="copy a run to book/published")
     copy.add_argument("profile")
     back = commands.add_parser("restore", help="copy a published run back into runs/")
@@ -507,7 +663,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise BookError(f"there is no folder {chosen.folder}: nothing was run in it")
             print(*failures(chosen.folder), sep="\n\n", file=sys.stderr)
         elif chosen.command == "build":
-            print(f"The book: {build(chosen.executed)}")
+            print(f"The book: {build(*chosen.executed)}")
+        elif chosen.command == "site":
+            print(f"The book: {site(chosen.profiles)}")
         elif chosen.command == "publish":
             print(f"Published: {publish(chosen.profile)}")
         else:

@@ -57,16 +57,16 @@ def clean(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome
 
     Returns:
         prediction, correct, confidence (largest probability), loss (cross-entropy, nats) and the
-        class probabilities p0, p1, ...
+        class probabilities p0, p1, ...; the last three in steps of 2^-16.
     """
     scores = logits(model, batch.x)
-    probabilities = scores.softmax(1)
-    confidence, prediction = probabilities.max(1)
+    prediction = scores.argmax(1)
+    probabilities = records.rounded(scores.softmax(1), 16)
     columns = {
         "prediction": prediction,
         "correct": prediction == batch.y,
-        "confidence": confidence,
-        "loss": functional.cross_entropy(scores, batch.y, reduction="none"),
+        "confidence": probabilities.amax(1),
+        "loss": records.rounded(functional.cross_entropy(scores, batch.y, reduction="none"), 16),
     }
     return Outcome(columns | {f"p{c}": probabilities[:, c] for c in range(probabilities.shape[1])})
 
@@ -209,7 +209,7 @@ class UnderCorruptions:
     """Corruptions at 5 severities (paper 3.5), two columns each.
 
     ``<corruption>_<severity>`` says whether the image is still classified correctly, and
-    ``<corruption>_<severity>_confidence`` is the largest probability, to three decimals. The
+    ``<corruption>_<severity>_confidence`` is the largest probability, in steps of 2^-10. The
     versions of a shard are made once for all models evaluated side by side, and those of the next
     shard on another thread meanwhile.
 
@@ -242,8 +242,7 @@ class UnderCorruptions:
             confidence, prediction = logits(model, x).softmax(1).max(1)
             columns[name] = prediction == batch.y
             # Below 1, which is a bin of its own where calibration errors are computed.
-            rounded = confidence.mul(1000).round().div(1000).clamp(max=0.9995)
-            columns[f"{name}_confidence"] = rounded
+            columns[f"{name}_confidence"] = records.rounded(confidence, 10).clamp(max=1 - 2**-11)
         return Outcome(columns)
 
     def _versions(self, ids: Sequence[int]) -> dict[str, Tensor]:

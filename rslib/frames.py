@@ -6,6 +6,7 @@ their numbers to the prose.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -118,7 +119,7 @@ def build(
         "data": run.settings.data.name,
         "seed": run.seed,
         "confidence": confidence,
-        "settings": _settings_key(run),
+        "settings": settings_key(run),
         "sources": [_source(s) for s in sources],
     }
     return _typed(rows, about)
@@ -157,7 +158,7 @@ def load(run: Run, name: str) -> pd.DataFrame:
     """
     path = _path(run, name)
     document = records.read_json(path)
-    if document["metadata"]["settings"] != _settings_key(run):
+    if document["metadata"]["settings"] != settings_key(run):
         raise RecordError(
             f"{path} was made with other settings: run the notebook that makes {name} again"
         )
@@ -173,11 +174,15 @@ def values(frame: pd.DataFrame) -> dict[str, float | int | str]:
         ``_low``, ``_high`` (float) and ``_n`` (int) where it has them; ``_paper`` (float) where the
         paper reports it; and as text ``_text`` (value with unit), ``_interval`` ("[90.6, 91.7]"),
         ``_versus`` ("-3.6 points" or "not comparable (Shapes)"). For the table: ``<table>_stamp``
-        (profile, data, device, n, seed), and its own facts, such as ``autoattack_label``. With
-        several seeds also ``_seed_mean`` and ``_seed_std`` (float) and ``_seeds`` ("90.9 ± 0.4").
+        (profile, data, device, n, seed), ``<table>_made_of`` (:func:`identity`), and its own facts,
+        such as ``autoattack_label``. With several seeds also ``_seed_mean`` and ``_seed_std``
+        (float) and ``_seeds`` ("90.9 ± 0.4").
     """
     table = frame.attrs["table"]
-    found: dict[str, float | int | str] = {f"{table}_stamp": frame.attrs["stamp"]}
+    found: dict[str, float | int | str] = {
+        f"{table}_stamp": frame.attrs["stamp"],
+        f"{table}_made_of": identity(frame.attrs),
+    }
     found |= {f"{table}_{name}": fact for name, fact in frame.attrs["facts"].items()}
     for each in frame.to_dict("records"):
         if _numbers.missing(each["ours"]):
@@ -196,6 +201,24 @@ def values(frame: pd.DataFrame) -> dict[str, float | int | str]:
             found |= {f"{stem}_{key}": float(each[key]) for key in ("seed_mean", "seed_std")}
             found[f"{stem}_seeds"] = _numbers.spread(each)
     return found
+
+
+def identity(about: Mapping[str, Any]) -> str:
+    """Hash of what a table was made from: the settings, and the keys of all records and models.
+
+    Args:
+        about: the table's metadata, a frame's ``attrs`` or the stored ones.
+    """
+    sources = {
+        json.dumps([source.get("seed"), source["model"], source["evaluation"], source["key"]])
+        for source in about["sources"]
+    }
+    return records.key(settings=about["settings"], sources=sorted(sources))
+
+
+def settings_key(run: Run) -> str:
+    """Hash of a run's settings, the device aside: what tables and notebooks are told apart by."""
+    return records.key(**run.settings.model_dump(exclude_defaults=True, exclude={"device"}))
 
 
 def flat(name: str) -> str:
@@ -238,10 +261,6 @@ def _typed(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> pd.Da
     frame = frame.astype(dict.fromkeys(numbers, float) | dict.fromkeys(counts, "Int64"))
     frame.attrs = dict(about)
     return frame
-
-
-def _settings_key(run: Run) -> str:
-    return records.key(**run.settings.model_dump(exclude_defaults=True, exclude={"device"}))
 
 
 def _path(run: Run, name: str) -> Path:

@@ -210,7 +210,7 @@ def _make_priors(run: Run, path: Path) -> None:
         for name, values in found.items():
             kind, _, percent = name.partition("_")
             column = np.full(len(images), np.nan, dtype=np.float32)
-            column[there.numpy()] = values.float().numpy().round(4)
+            column[there.numpy()] = records.rounded(values.float().numpy(), 13)
             columns["_".join(filter(None, (kind, source, percent)))] = column
         about[source] = {"known": int(there.sum()), "images": len(images)}
         if source in TEACHERS:

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rslib import device, labels, records
+from rslib import editions, labels
 from rslib.run import Run
 from rslib.settings import SettingsError, load
 
@@ -39,13 +39,14 @@ def start(
     if not isinstance(seeds, list | tuple):
         raise SettingsError(f"seeds must be a list, not {seeds!r}, as in -y '{{seeds: [0, 1, 2]}}'")
     run = Run(load(profile, settings), seed, seeds=seeds)
-    made = records.provenance(run.device)
+    made = editions.mark(run)
     beside = f" of {labels.seeds_phrase(run.seeds)}" * bool(run.siblings)
     print(
         f"profile {run.settings.profile}, data {run.settings.data.name}, seed {seed}{beside}, "
-        f"{device.describe(run.device)}\n"
+        f"{made['device']}\n"
         f"revision {made['revision']}, torch {made['torch']}, {made['date'][:10]}"
     )
+    editions.show_mark(made)
     return run
 
 

@@ -24,8 +24,9 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import torch
 
 from rslib import determinism
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 # Raise when the same settings come to mean another computation: every older key then goes stale.
 KEY_VERSION = 1
+
+_Values = TypeVar("_Values", torch.Tensor, np.ndarray)
 
 _METADATA, _NAME, _SEAL = b"rslib", b"rslib.name", b"rslib.seal"
 
@@ -109,18 +112,75 @@ def read_json(path: Path) -> dict[str, Any]:
         raise _damaged(path, error) from None
 
 
+def rounded(values: _Values, bits: int) -> _Values:
+    """Values as a record keeps them: to the nearest multiple of 2^-bits.
+
+    Such numbers end in zeros as the machine writes them, and take half the space of as many
+    decimals.
+
+    Args:
+        values: a tensor or an array of floating point numbers.
+        bits: after the binary point, such as 10 for steps of about 0.001.
+    """
+    return (values * 2**bits).round() / 2**bits
+
+
 def write_record(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
-    """Write a per-image record and its metadata as one Parquet file, atomically."""
+    """Write a per-image record and its metadata as one Parquet file, atomically.
+
+    Columns lie as they compress best: integers (ids in order, classes) as differences, numbers
+    byte by byte. What only pandas would want, and statistics of columns, are left out: where there
+    are hundreds of columns they would outweigh the rows.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.Table.from_pandas(frame, preserve_index=False)
+    table = _plain(pa.Table.from_pandas(frame, preserve_index=False))
     described = {_METADATA: json.dumps(dict(metadata), allow_nan=False).encode()}
     described[_NAME] = _written_as(path).encode()
-    table = table.replace_schema_metadata((table.schema.metadata or {}) | described)
-    table = table.replace_schema_metadata(table.schema.metadata | {_SEAL: _seal(table.schema)})
-    with atomic(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    table = table.replace_schema_metadata(described)
+    described[_SEAL] = _seal(table.schema)
+    how = {
+        "compression": "zstd",
+        "compression_level": 9,
+        "use_dictionary": False,
+        "column_encoding": _encodings(table.schema),
+        "store_schema": False,
+        "write_statistics": False,
+        "write_page_checksum": True,
+    }
+    with (
+        atomic(path) as temporary,
+        pq.ParquetWriter(temporary, table.schema, **how) as file,
+    ):
+        file.write_table(table)
+        file.add_key_value_metadata(described)
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """A table with the types that its columns are read back with: texts of one kind."""
+    import pyarrow as pa
+
+    text = [pa.types.is_large_string(column.type) for column in table.schema]
+    columns = [
+        column.with_type(pa.string()) if is_text else column
+        for column, is_text in zip(table.schema, text, strict=True)
+    ]
+    return table.cast(pa.schema(columns))
+
+
+def _encodings(schema: pa.Schema) -> dict[str, str]:
+    import pyarrow as pa
+
+    found = {}
+    for column in schema:
+        if pa.types.is_integer(column.type):
+            found[column.name] = "DELTA_BINARY_PACKED"
+        elif pa.types.is_floating(column.type):
+            found[column.name] = "BYTE_STREAM_SPLIT"
+        else:
+            found[column.name] = "PLAIN"
+    return found
 
 
 def read_record(path: Path) -> pd.DataFrame:
@@ -154,6 +214,23 @@ def read_record(path: Path) -> pd.DataFrame:
             "that name back, or delete it to have this one made"
         )
     return frame
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata of a per-image record alone, without reading its rows.
+
+    Raises:
+        RecordError: the file is missing, damaged, or not one of ours.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        return _names_with_values(json.loads(pq.read_schema(path).metadata[_METADATA]))
+    except FileNotFoundError:
+        raise _missing(path) from None
+    # As in read_record.
+    except Exception as error:
+        raise _damaged(path, error) from None
 
 
 def _names_with_values(document: Any) -> dict[str, Any]:
@@ -236,19 +313,24 @@ def provenance(device: torch.device, reported: Sequence[str] = ()) -> dict[str, 
 
 @functools.cache
 def _revision() -> str:
-    """The code's git revision, marked where files differ from it; "unknown" outside a checkout."""
-    git = ["git", "-C", str(PROJECT)]
+    """The last git revision that changed the code, marked where files differ from it.
+
+    Later ones, which changed other things, hold the same code. "unknown" outside a checkout.
+    """
+    git, code = ["git", "-C", str(PROJECT)], ["--", "rslib", "params"]
     try:
-        head = subprocess.run(
-            [*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no", "--", "rslib", "params"],
-            capture_output=True, text=True, check=True,
-        ).stdout.strip()  # fmt: skip
+        last, changed = (
+            subprocess.run(
+                [*git, *asked, *code], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for asked in (
+                ["log", "-1", "--format=%h", "--abbrev=10"],
+                ["status", "--porcelain", "--untracked-files=no"],
+            )
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return f"{head}+changes" if changed else head
+    return f"{last or 'unknown'}{'+changes' * bool(changed)}"
 
 
 def _version(package: str) -> str:

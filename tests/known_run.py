@@ -74,7 +74,7 @@ def make_run(root, *, profile="smoke", models=OUTCOMES, seed=0, seeds=(), **over
             "name": name,
             "architecture": architecture,
             "objective": objective,
-            "inputs": {"model": name},
+            "inputs": run.model_inputs(name),
             "weights": {"best": name},
             "recipe": {"learning_rate": 0.1},
             "train_images": 4000,
@@ -95,7 +95,7 @@ def make_run(root, *, profile="smoke", models=OUTCOMES, seed=0, seeds=(), **over
             about = {
                 "model": name,
                 "evaluation": kind,
-                "inputs": {"evaluation": kind, "model": name},
+                "inputs": run._record_inputs(name, kind),
                 "profile": profile,
                 "seed": seed,
                 "n": len(frame),

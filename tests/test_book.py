@@ -110,7 +110,8 @@ def test_stage_lays_pages_notebooks_and_extras_flat(tmp_path):
     staged = book.stage(executed, tmp_path / "source", root=tmp_path)
     assert [path.name for path in staged] == ["intro.md", "01_one.ipynb"]
     names = {path.name for path in (tmp_path / "source").iterdir()}
-    assert names == {"intro.md", "01_one.ipynb", "references.bib", "_static"}
+    made = {"_toc.yml", "generated"}
+    assert names == {"intro.md", "01_one.ipynb", "references.bib", "_static"} | made
 
 
 def test_stage_refuses_missing_unexecuted_and_failed_notebooks_all_at_once(tmp_path):
@@ -229,6 +230,31 @@ def test_weights_of_side_experiments_stay_behind(tmp_path, folder, data):
     assert f"seed0/models/{folder}/model.json" in published
     assert f"seed0/models/{folder}/best.safetensors" not in published
     assert "seed0/models/m-0123456789/best.safetensors" in published
+
+
+def test_of_other_seeds_the_results_are_published_and_not_the_notebooks(tmp_path):
+    seed = finished_run(tmp_path)
+    notebook = nbformat.read(seed / "executed" / "01_one.ipynb", as_version=4)
+    notebook.metadata["papermill"] = {"parameters": {"seed": 0, "seeds": [0, 2]}}
+    nbformat.write(notebook, seed / "executed" / "01_one.ipynb")
+    for other in ("seed1", "seed2", "seed10"):
+        shutil.copytree(seed, seed.with_name(other))
+    target = book.publish("cpu", root=tmp_path)
+    assert sorted(path.name for path in target.iterdir()) == ["seed0", "seed2"]
+    parts = {path.name for path in (target / "seed2").iterdir()}
+    assert parts == {"models", "records"}
+
+
+def test_an_edition_that_is_too_large_is_not_published(tmp_path, monkeypatch):
+    finished_run(tmp_path)
+    kept = book.publish("cpu", root=tmp_path)
+    there = files(kept)
+    whole = {p for p in kept.rglob("*") if p.is_file() and p.suffix != ".safetensors"}
+    assert sum(book.size(kept).values()) == sum(path.stat().st_size for path in whole)
+    monkeypatch.setattr(book, "MAX_EDITION", sum(book.size(kept).values()) - 1)
+    with pytest.raises(book.BookError, match=r"without weights .* MB \(executed .*records"):
+        book.publish("cpu", root=tmp_path)
+    assert files(kept) == there
 
 
 def test_restore_brings_back_what_is_missing_and_touches_nothing_else(tmp_path):

@@ -10,10 +10,10 @@ from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
 
-from rslib import book
+from rslib import book, editions
 
 PROJECT = Path(__file__).resolve().parents[1]
-EDITION = Path("book/published/cpu/seed0/executed")
+EDITIONS = editions.published(PROJECT / book.PUBLISHED)
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -92,6 +92,7 @@ LOOK = r"""
     unset: unset.filter((e) => !e.querySelector("mjx-container")).map((e) => e.innerText),
     broken: document.querySelectorAll("mjx-merror").length,
     raw: prose.textContent.match(/\$\$|\\\(|\\\[|\\[a-z]+\{/g) ?? [],
+    edition: article.querySelector(".rslib-edition")?.innerText ?? "",
     ids: [...document.querySelectorAll("[id]")].map((e) => e.id),
     links: [...document.querySelectorAll("a[href]")].map((e) => e.getAttribute("href")),
   };
@@ -101,13 +102,13 @@ LOOK = r"""
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    """The book of the published edition, built as ``make site`` does, in a folder of its own."""
+    """The book of all published editions, as ``make site`` builds it, in a folder of its own."""
     root = tmp_path_factory.mktemp("site")
     for name in ("_config.yml", "_toc.yml", "CHANGELOG.md"):
         shutil.copy(PROJECT / name, root)
     unpublished = shutil.ignore_patterns("published")
     shutil.copytree(PROJECT / "book", root / "book", ignore=unpublished)
-    return book.build(PROJECT / EDITION, root=root).parent
+    return book.build(*(each.executed for each in EDITIONS), root=root).parent
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -148,7 +149,7 @@ def seen(site, address, browser):
     page.on("requestfailed", lambda request: said.append(f"failed: {request.url}"))
     page.on("request", lambda r: None if _ours(r.url, address) else said.append(f"asks {r.url}"))
     found = {}
-    for name in [*book.pages(PROJECT / "_toc.yml"), *GENERATED]:
+    for name in [*book.pages(site.parent / "source" / "_toc.yml"), *GENERATED]:
         said.clear()
         page.goto(f"{address}{name}.html", wait_until="load")
         page.evaluate("window.MathJax?.startup?.promise.then(() => null)")
@@ -192,6 +193,17 @@ def test_every_link_leads_somewhere(site, seen):
             if not there or (fragment and known is not None and unquote(fragment) not in known):
                 broken.setdefault(name, set()).add(link)
     assert broken == {}
+
+
+def test_every_page_says_which_edition_it_shows(seen):
+    for name, page in seen.items():
+        if name not in GENERATED:
+            folder, _, _ = name.rpartition("/")
+            shown = f"Edition {folder or EDITIONS[0].name}: "
+            assert page["dark"]["edition"].startswith(shown), name
+            assert re.search(
+                r"; code .*; n = [\d,]+ test images.*; seeds? \d", page["dark"]["edition"]
+            )
 
 
 def test_images_load_and_have_a_text(seen):

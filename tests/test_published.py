@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from rslib import book, readme, records, reference, tables, verdicts
+from rslib import book, editions, readme, records, reference, tables, verdicts
 from rslib.corruption_tables import REFERENCE, outcomes
 from rslib.settings import PROJECT
 
@@ -70,6 +70,14 @@ def test_every_table_follows_from_the_published_records(edition):
             if row.get("seed_std") is not None:
                 assert row["seed_mean"] == pytest.approx(other["seed_mean"], rel=1e-9), path
                 assert row["seed_std"] == pytest.approx(other["seed_std"], abs=1e-9), path
+
+
+@pytest.mark.parametrize(
+    "shown", editions.published(PROJECT / book.PUBLISHED), ids=lambda each: each.name
+)
+def test_notebooks_tables_and_records_are_of_one_run(shown):
+    assert shown.accounts and shown.sources
+    assert shown.disagreements(revisions=True) == []
 
 
 def test_notebooks_were_all_run_to_the_end(edition):

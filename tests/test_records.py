@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -35,6 +36,47 @@ def test_a_record_comes_back_with_its_metadata(tmp_path):
     pd.testing.assert_frame_equal(back, frame)
     assert back.attrs == {"n": 2, "model": "m"}
     assert [p.name for p in path.parent.iterdir()] == ["clean.parquet"]
+
+
+def test_every_kind_of_column_comes_back_as_it_was(tmp_path):
+    frame = pd.DataFrame(
+        {
+            "image": np.array([9, -3, 2**40]),
+            "label": np.array([1, 2, 3], dtype=np.int32),
+            "correct": [True, False, True],
+            "p0": np.array([0.1, np.nan, 1e-30], dtype=np.float32),
+            "radius": [0.1, -0.0, np.inf],
+            "word": ["a", "", "c"],
+        }
+    )
+    path = tmp_path / "clean.parquet"
+    records.write_record(path, frame, {"n": 3})
+    pd.testing.assert_frame_equal(records.read_record(path), frame, check_exact=True)
+    assert records.read_metadata(path) == {"n": 3}
+
+
+def test_metadata_of_what_is_no_record_is_refused(tmp_path):
+    with pytest.raises(RecordError, match="missing"):
+        records.read_metadata(tmp_path / "none.parquet")
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
+    with pytest.raises(RecordError, match="damaged"):
+        records.read_metadata(tmp_path / "other.parquet")
+
+
+@pytest.mark.parametrize("make", [np.array, torch.tensor])
+def test_rounding_goes_to_the_nearest_step(make):
+    # In steps of 1/8; halfway cases go to the even step.
+    found = records.rounded(make([0.0, 0.06, 0.0625, 0.07, 0.1875, 1.0]), 3)
+    assert [float(value) for value in found] == [0, 0, 0, 0.125, 0.25, 1]
+
+
+def test_rounded_numbers_take_less_room(tmp_path):
+    values = np.random.default_rng(0).random(10_000, dtype=np.float32)
+    sizes = []
+    for kept in (values, records.rounded(values, 10), values.round(3)):
+        records.write_record(tmp_path / "a.parquet", pd.DataFrame({"p": kept}), {})
+        sizes.append((tmp_path / "a.parquet").stat().st_size)
+    assert sizes[1] < 0.6 * sizes[0] and sizes[1] < 0.6 * sizes[2]
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -89,6 +131,7 @@ def test_a_full_disk_is_explained_and_damages_nothing(tmp_path):
     # A file-size limit in a process of its own stands in for the disk: the write itself fails.
     script = """
 import errno, resource, signal, sys
+import numpy as np
 import pandas as pd
 from pathlib import Path
 from rslib import records
@@ -97,7 +140,7 @@ path = Path(sys.argv[1])
 records.write_record(path, pd.DataFrame({"a": [1]}), {"good": 1})
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
 try:
-    records.write_record(path, pd.DataFrame({"a": range(100000)}), {})
+    records.write_record(path, pd.DataFrame({"a": np.random.default_rng(0).random(10000)}), {})
 except records.RecordError as error:
     print("refused:", error)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
@@ -121,3 +164,34 @@ def test_provenance_is_json_and_names_device_and_versions():
     assert json.loads(json.dumps(made)) == made
     assert made["device"].startswith("CPU")
     assert made["torch"] == torch.__version__
+
+
+def test_the_revision_is_the_last_that_changed_the_code(tmp_path, monkeypatch):
+    def git(*arguments):
+        names = ["-c", "user.name=n", "-c", "user.email=e"]
+        command = ["git", "-C", str(tmp_path), *names, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def revision():
+        records._revision.cache_clear()
+        return records._revision()
+
+    monkeypatch.setattr(records, "PROJECT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    try:
+        assert revision() == "unknown"
+        git("init", "-q")
+        (tmp_path / "rslib").mkdir()
+        (tmp_path / "rslib" / "a.py").write_text("1")
+        git("add", ".")
+        git("commit", "-qm", "code")
+        code = git("rev-parse", "--short=10", "HEAD")
+        assert revision() == code
+        (tmp_path / "README.md").write_text("more")
+        git("add", ".")
+        git("commit", "-qm", "text")
+        assert revision() == code
+        (tmp_path / "rslib" / "a.py").write_text("2")
+        assert revision() == f"{code}+changes"
+    finally:
+        records._revision.cache_clear()

@@ -1,0 +1,467 @@
+"""What a run that became a book says of itself: which one it is, and whether its parts fit.
+
+An *edition* is a run whose notebooks were executed. Each notebook carries what
+:func:`rslib.notebook.start` wrote into it and the identities of the tables that it cites; each
+stored table names the records and models that it was made from. Here these are read, compared, and
+told in a line for every page. Nothing is read from prose, and what was not recorded is said to be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rslib import labels, records
+from rslib.records import RecordError
+
+if TYPE_CHECKING:
+    from rslib.run import Run
+
+ORDER = ("paper", "fast", "cpu")
+"""The profiles whose editions are shown first, the best one before the others."""
+
+MARK = "rslib_run"
+"""The name that a notebook's own account of its run is glued under."""
+
+NOT_RECORDED = "not recorded"
+
+_WAY_OUT = (
+    "Notebooks, tables and records of an edition are of one run: run again the notebooks that are "
+    "named, or, where the code has changed in between, the whole run from nothing"
+)
+_IDENTITY = "_made_of"  # ends the name that a table's identity is glued under (frames.values)
+_PREFIX = "application/papermill.record/"  # keeps what is glued from being shown
+
+
+def mark(run: Run) -> dict[str, Any]:
+    """What a notebook says of its run, for pages and for later comparison.
+
+    Returns:
+        profile, settings (their key), data, limits (:func:`limits`), seed, seeds, device, revision,
+        date and torch.
+    """
+    from rslib import frames
+
+    made = records.provenance(run.device)
+    return {
+        "profile": run.settings.profile,
+        "settings": frames.settings_key(run),
+        "data": run.settings.data.name,
+        "limits": limits(run),
+        "seed": run.seed,
+        "seeds": list(run.seeds),
+        **{key: made[key] for key in ("device", "revision", "date", "torch")},
+    }
+
+
+def show_mark(made: Mapping[str, Any]) -> None:
+    """Put a mark into the notebook that is running, where no reader sees it."""
+    from IPython.display import display
+
+    about = {"scrapbook": {"name": MARK, "mime_prefix": _PREFIX}}
+    display({f"{_PREFIX}text/plain": json.dumps(made)}, raw=True, metadata=about)
+
+
+def limits(run: Run) -> list[str]:
+    """What keeps a run's numbers from being those of the paper's protocol, in sentences.
+
+    Made from the settings alone; empty under the paper's protocol.
+    """
+    from rslib.verdicts import protocol
+
+    found = protocol.of(run, labels.ROBUSTNESS, ("fgsm", "pgd"))
+    told = []
+    if found.data:
+        told.append(f"Its pictures are synthetic ({found.data}), not CIFAR-10.")
+    if found.sizes:
+        told.append(f"Its networks are not of the paper's size ({found.sizes}).")
+    if found.training:
+        told.append("They are trained by another recipe than the paper's.")
+    if found.threat:
+        told.append(f"They are attacked otherwise than in the paper ({found.threat}).")
+    chosen = run.settings
+    cut = [getattr(getattr(chosen, name), "n", None) for name in type(chosen).model_fields]
+    if chosen.data.test_size is not None or any(n is not None for n in cut):
+        told.append("Where n is less than the test set, it is a class-balanced subset.")
+    return told
+
+
+@dataclass(frozen=True)
+class Account:
+    """What one executed notebook says of itself; None is what it does not say.
+
+    Attributes:
+        name: of the notebook.
+        profile: of its run.
+        seed: of its run.
+        seeds: that its tables speak of.
+        date: when it was run.
+        settings: key of its settings.
+        revision: of the code.
+        device: that it ran on.
+        data: name of the data set.
+        limits: see :func:`limits`.
+        tables: identities of the tables that it cites, by name.
+    """
+
+    name: str
+    profile: str | None = None
+    seed: int | None = None
+    seeds: tuple[int, ...] | None = None
+    date: str | None = None
+    settings: str | None = None
+    revision: str | None = None
+    device: str | None = None
+    data: str | None = None
+    limits: tuple[str, ...] | None = None
+    tables: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def account(path: Path) -> Account:
+    """Read what an executed notebook says of itself.
+
+    Its mark if it has one; otherwise what papermill recorded, which is profile, seeds and date.
+
+    Raises:
+        RecordError: the file is no notebook, or its mark is damaged.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        glued = dict(_glued(document))
+        known = json.loads(glued[MARK]) if MARK in glued else _papermill(document)
+        return _account(path.stem, known, glued)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordError(
+            f"{path} cannot be asked which run it is of ({type(error).__name__}: {error}): run it "
+            "again"
+        ) from None
+
+
+def _account(name: str, known: Mapping[str, Any], glued: Mapping[str, str]) -> Account:
+    fields = {field.name for field in dataclasses.fields(Account)} - {"name", "tables"}
+    lists = {key: tuple(known[key]) for key in ("seeds", "limits") if known.get(key) is not None}
+    identities = {
+        each.removesuffix(_IDENTITY): text.strip("'")
+        for each, text in glued.items()
+        if each.endswith(_IDENTITY)
+    }
+    told = {key: value for key, value in known.items() if key in fields}
+    return Account(name, **told | lists, tables=identities)
+
+
+def _glued(document: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    for cell in document["cells"]:
+        for output in cell.get("outputs", []):
+            name = output.get("metadata", {}).get("scrapbook", {}).get("name")
+            if name:
+                yield name, "".join(output["data"].get(f"{_PREFIX}text/plain", ""))
+
+
+def _papermill(document: Mapping[str, Any]) -> dict[str, Any]:
+    about = document["metadata"].get("papermill", {})
+    given = about.get("parameters", {})
+    seeds = given.get("seeds") or ([given["seed"]] if "seed" in given else None)
+    return {
+        "profile": given.get("profile"),
+        "seed": given.get("seed"),
+        "seeds": seeds,
+        "date": about.get("end_time"),
+    }
+
+
+@dataclass(frozen=True)
+class Edition:
+    """A run with its executed notebooks.
+
+    Attributes:
+        executed: the folder of its notebooks, beside its records, models and tables.
+    """
+
+    executed: Path
+
+    @property
+    def folder(self) -> Path:
+        """Of the run: ``<profile>/seed<k>``."""
+        return self.executed.parent
+
+    @functools.cached_property
+    def accounts(self) -> dict[str, Account]:
+        """What its notebooks say of themselves, by name."""
+        from rslib.book import FAILED, RUNNING
+
+        paths = sorted(self.executed.glob("*.ipynb"))
+        whole = [path for path in paths if not path.name.endswith((FAILED, RUNNING))]
+        return {path.stem: account(path) for path in whole}
+
+    @functools.cached_property
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """Its stored tables as documents, by name."""
+        paths = sorted((self.folder / "tables").glob("*.json"))
+        return {path.stem: records.read_json(path) for path in paths}
+
+    @functools.cached_property
+    def sources(self) -> list[dict[str, Any]]:
+        """The records and models that its tables were made from; each names its seed."""
+        told = [source for each in self.tables.values() for source in _sources(each)]
+        keys = ("seed", "model", "evaluation", "key")
+        return list({tuple(each[key] for key in keys): each for each in told}.values())
+
+    @property
+    def name(self) -> str:
+        """Its profile, by its notebooks; without a word from them, by its folder."""
+        return self._first("profile") or self.executed.parents[1].name
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds that its notebooks speak of; empty if they do not say."""
+        return self._first("seeds") or ()
+
+    @property
+    def data(self) -> str:
+        """The name of its data set, as pages write it."""
+        told = self._first("data") or self._verdicts.get("data")
+        return labels.DATASETS.get(told, told) if told else f"data set {NOT_RECORDED}"
+
+    @property
+    def devices(self) -> list[str]:
+        """All that its notebooks, models and records were made on."""
+        return self._all("device")
+
+    @property
+    def revisions(self) -> list[str]:
+        """Of the code that made its notebooks, models and records."""
+        return self._all("revision")
+
+    @property
+    def dates(self) -> str:
+        """The first and the last day of its making."""
+        days = sorted({date[:10] for date in self._all("date")})
+        return " to ".join(dict.fromkeys((days[0], days[-1]))) if days else f"date {NOT_RECORDED}"
+
+    @property
+    def images(self) -> str:
+        """How many test images its evaluations used."""
+        counted = [each for each in self.sources if each["evaluation"] != "training" and each["n"]]
+        return labels.images(counted) or f"n {NOT_RECORDED}"
+
+    @property
+    def limits(self) -> list[str]:
+        """What keeps its numbers from being the paper's (:func:`limits`)."""
+        told = self._first("limits")
+        if told is None:
+            told = self._limits_of_profile()
+        return [f"Its settings are {NOT_RECORDED}."] if told is None else list(told)
+
+    def _limits_of_profile(self) -> list[str] | None:
+        """The limits by the profile's file, if the stored verdicts were made with what it says."""
+        from rslib import frames
+        from rslib.run import Run
+        from rslib.settings import SettingsError, load
+
+        with contextlib.suppress(SettingsError):
+            run = Run(load(self.name))
+            if frames.settings_key(run) == self._verdicts.get("settings"):
+                return limits(run)
+        return None
+
+    def _first(self, field: str) -> Any:
+        told = (getattr(each, field) for each in self.accounts.values())
+        return next((value for value in told if value is not None), None)
+
+    def _all(self, field: str) -> list[str]:
+        told = [getattr(each, field) for each in self.accounts.values()]
+        told += [source[field] for source in self.sources]
+        return list(dict.fromkeys(value for value in told if value is not None))
+
+    @property
+    def _verdicts(self) -> dict[str, Any]:
+        return self.tables.get("verdicts", {}).get("metadata", {})
+
+    # What is told of it on pages
+
+    def line(self, page: str = "") -> str:
+        """What a page says of its edition, in Markdown.
+
+        Args:
+            page: name of an executed notebook, which then speaks for itself as well; any other page
+                speaks of the edition alone.
+        """
+        told = [
+            self.data,
+            _listed(self.devices, f"device {NOT_RECORDED}"),
+            self.dates,
+            f"code {_few(self.revisions)}",
+            self.images,
+            labels.seeds_phrase(self.seeds) if self.seeds else f"seeds {NOT_RECORDED}",
+        ]
+        text = f"Edition **{self.name}**: {'; '.join(told)}."
+        own = self.accounts.get(page)
+        if own:
+            when = own.date[:10] if own.date else f"date {NOT_RECORDED}"
+            where, code = own.device or f"device {NOT_RECORDED}", own.revision or NOT_RECORDED
+            text += f" This notebook: {when}; {where}; code {code}."
+        return " ".join([text, *self.limits])
+
+    # Whether its parts fit
+
+    def disagreements(self, *, revisions: bool) -> list[str]:
+        """Where notebooks, tables and records are not of one run; empty if they are.
+
+        Args:
+            revisions: whether one code revision is demanded, too, of all whose revision a notebook
+                can be held to. In a run that goes on over changes of the code, results are reused
+                by their keys, so there it need not be; what is published is made from nothing.
+
+        Returns:
+            One line each, with the file, what it carries, and what is there instead, and the way
+            out as the last. A notebook that carries nothing to compare is passed over, unless
+            others of its run do carry it.
+        """
+        found = [*self._notebooks(revisions), *self._cited(), *self._made_from()]
+        found += self._code() if revisions else []
+        return [*dict.fromkeys(found), *[_WAY_OUT] * bool(found)]
+
+    def _notebooks(self, revisions: bool) -> Iterable[str]:
+        fields = ["profile", "seed", "seeds", "settings", *["revision"] * revisions]
+        told = list(self.accounts.values())
+        for field in fields:
+            first = next((each for each in told if getattr(each, field) is not None), None)
+            for each in told:
+                if first and getattr(each, field) != getattr(first, field):
+                    yield (
+                        f"{self._path(each.name)} carries {field} {_shown(getattr(each, field))}, "
+                        f"{first.name} carries {_shown(getattr(first, field))}"
+                    )
+        of = f"{self._first('profile')}/seed{self._first('seed')}"
+        if self._first("settings") and self.folder.parts[-2:] != tuple(of.split("/")):
+            yield f"{self.folder} holds notebooks of {of}: they belong in a folder of that name"
+        key, stored = self._first("settings"), self._verdicts.get("settings")
+        if key and stored and key != stored:
+            yield (
+                f"{self.folder / 'tables' / 'verdicts.json'} carries settings {stored}, the "
+                f"notebooks carry {key}"
+            )
+
+    def _cited(self) -> Iterable[str]:
+        """Notebooks that cite another table than the one stored."""
+        from rslib import frames
+
+        stored: dict[str, set[str]] = {}
+        for each in self.tables.values():
+            about = each["metadata"]
+            stored.setdefault(about["table"], set()).add(frames.identity(about))
+        for told in self.accounts.values():
+            for table, key in told.tables.items():
+                if table in stored and key not in stored[table]:
+                    there = ", ".join(sorted(stored[table]))
+                    yield (
+                        f"{self._path(told.name)} cites {table} made of {key}, the one stored is "
+                        f"made of {there}"
+                    )
+
+    def _made_from(self) -> Iterable[str]:
+        """Tables whose records or models are not there, or are others by now."""
+        there: dict[Path, dict[str, Any] | str] = {}
+        for name, each in self.tables.items():
+            table = self.folder / "tables" / f"{name}.json"
+            for source in _sources(each):
+                path = self._path_of(source)
+                if path is None:
+                    yield f"{table} was made from {_source(source)}, which is not there"
+                    continue
+                if path not in there:
+                    there[path] = _provenance(path)
+                made = there[path]
+                if isinstance(made, str):
+                    yield made
+                    continue
+                for field in ("revision", "date"):
+                    if made[field] != source[field]:
+                        yield (
+                            f"{table} was made from one with {field} {source[field]}, {path} "
+                            f"carries {made[field]}"
+                        )
+
+    def _code(self) -> list[str]:
+        revision = self._first("revision")
+        if revision is None:
+            return []
+        return [
+            f"{_source(source)} carries revision {source['revision']}, the notebooks carry "
+            f"{revision}"
+            for source in self.sources
+            if source["revision"] != revision
+        ]
+
+    def _path(self, notebook: str) -> Path:
+        return self.executed / f"{notebook}.ipynb"
+
+    def _path_of(self, source: Mapping[str, Any]) -> Path | None:
+        folder = self.folder.parent / f"seed{source['seed']}"
+        model, key = source["model"], source["key"]
+        if source["evaluation"] == "training":
+            found = [folder / "models" / f"{model}-{key}" / "model.json"]
+        else:
+            stem = folder / "records" / str(model) / f"{source['evaluation']}-{key}"
+            found = [stem.with_name(f"{stem.name}.{kind}") for kind in ("parquet", "json")]
+        return next((path for path in found if path.is_file()), None)
+
+
+def published(root: Path, profiles: Sequence[str] = ()) -> list[Edition]:
+    """The editions in a folder, best first: in :data:`ORDER`, then by name.
+
+    Args:
+        root: a folder of runs such as ``book/published``; of each, the first seed is shown.
+        profiles: those to take; all by default.
+    """
+    found: dict[str, dict[int, Path]] = {}
+    for folder in root.glob("*/seed*/executed"):
+        profile, seed = folder.parents[1].name, folder.parent.name.removeprefix("seed")
+        if seed.isdecimal() and (not profiles or profile in profiles):
+            found.setdefault(profile, {})[int(seed)] = folder
+    return [Edition(found[name][min(found[name])]) for name in sorted(found, key=_rank)]
+
+
+def _rank(profile: str) -> tuple[int, str]:
+    return (ORDER.index(profile) if profile in ORDER else len(ORDER), profile)
+
+
+def _sources(table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a stored table was made from; each names its seed, by default the table's own."""
+    about = table["metadata"]
+    return [{"seed": about["seed"], **source} for source in about["sources"]]
+
+
+def _provenance(path: Path) -> dict[str, Any] | str:
+    """Who made a record or a model; if it is damaged, what to say of it."""
+    try:
+        whole = records.read_metadata if path.suffix == ".parquet" else records.read_json
+        return whole(path)["provenance"]
+    except RecordError as error:
+        return str(error)
+
+
+def _source(source: Mapping[str, Any]) -> str:
+    what = "model" if source["evaluation"] == "training" else f"{source['evaluation']} record"
+    return f"the {what} of {source['model']}, key {source['key']}, seed {source['seed']}"
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else str(list(value) if isinstance(value, tuple) else value)
+
+
+def _listed(values: Sequence[str], none: str) -> str:
+    return " and ".join(values) or none
+
+
+def _few(revisions: Sequence[str]) -> str:
+    """Revisions in a line: all of a few, otherwise their number and where all are."""
+    if len(revisions) > 2:
+        return f"of {len(revisions)} revisions ({{doc}}`/editions`)"
+    return _listed(revisions, NOT_RECORDED)
