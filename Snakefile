@@ -45,6 +45,8 @@ TRAINS = {
     "09_alignment_results",
     "12_robust_and_aligned",
 }
+# Modules that make pages of what notebooks have shown: no notebook's business.
+PAGES = {"book.py", "comparison.py", "relabel.py", "png.py"}
 # While these run nothing else can, so they take every core. For the others, two notebooks side by
 # side on a core each are done sooner than one after the other on both.
 ALONE = {"01_experimental_setup"}
@@ -155,7 +157,7 @@ for notebook, needs in NEEDS.items():
         input:
             notebook=f"notebooks/{notebook}.ipynb",
             settings=str(PARAMS / f"{PROFILE}.yaml"),
-            code=sorted(str(path) for path in Path("rslib").rglob("*.py") if path.name != "book.py"),
+            code=sorted(str(path) for path in Path("rslib").rglob("*.py") if path.name not in PAGES),
             needs=[f"{EXECUTED}/{needed}.ipynb" for needed in needs],
             models=trained(notebook),
             siblings=siblings(notebook),
