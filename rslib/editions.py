@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rslib import labels, records
+from rslib import glued, labels, records
 from rslib.records import RecordError
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ _WAY_OUT = (
     "named, or, where the code has changed in between, the whole run from nothing"
 )
 _IDENTITY = "_made_of"  # ends the name that a table's identity is glued under (frames.values)
-_PREFIX = "application/papermill.record/"  # keeps what is glued from being shown
 
 
 def mark(run: Run) -> dict[str, Any]:
@@ -58,14 +57,6 @@ def mark(run: Run) -> dict[str, Any]:
         "seeds": list(run.seeds),
         **{key: made[key] for key in ("device", "revision", "date", "torch")},
     }
-
-
-def show_mark(made: Mapping[str, Any]) -> None:
-    """Put a mark into the notebook that is running, where no reader sees it."""
-    from IPython.display import display
-
-    about = {"scrapbook": {"name": MARK, "mime_prefix": _PREFIX}}
-    display({f"{_PREFIX}text/plain": json.dumps(made)}, raw=True, metadata=about)
 
 
 def limits(run: Run) -> list[str]:
@@ -133,9 +124,9 @@ def account(path: Path) -> Account:
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        glued = dict(_glued(document))
-        known = json.loads(glued[MARK]) if MARK in glued else _papermill(document)
-        return _account(path.stem, known, glued)
+        stored = dict(glued.read(document))
+        known = json.loads(stored[MARK]) if MARK in stored else _papermill(document)
+        return _account(path.stem, known, stored)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(
             f"{path} cannot be asked which run it is of ({type(error).__name__}: {error}): run it "
@@ -143,24 +134,16 @@ def account(path: Path) -> Account:
         ) from None
 
 
-def _account(name: str, known: Mapping[str, Any], glued: Mapping[str, str]) -> Account:
+def _account(name: str, known: Mapping[str, Any], stored: Mapping[str, str]) -> Account:
     fields = {field.name for field in dataclasses.fields(Account)} - {"name", "tables"}
     lists = {key: tuple(known[key]) for key in ("seeds", "limits") if known.get(key) is not None}
     identities = {
         each.removesuffix(_IDENTITY): text.strip("'")
-        for each, text in glued.items()
+        for each, text in stored.items()
         if each.endswith(_IDENTITY)
     }
     told = {key: value for key, value in known.items() if key in fields}
     return Account(name, **told | lists, tables=identities)
-
-
-def _glued(document: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    for cell in document["cells"]:
-        for output in cell.get("outputs", []):
-            name = output.get("metadata", {}).get("scrapbook", {}).get("name")
-            if name:
-                yield name, "".join(output["data"].get(f"{_PREFIX}text/plain", ""))
 
 
 def _papermill(document: Mapping[str, Any]) -> dict[str, Any]:

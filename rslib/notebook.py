@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import difflib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rslib import editions, labels
+from rslib import editions, glued, labels
 from rslib.run import Run
 from rslib.settings import SettingsError, load
 
@@ -46,7 +47,7 @@ def start(
         f"{made['device']}\n"
         f"revision {made['revision']}, torch {made['torch']}, {made['date'][:10]}"
     )
-    editions.show_mark(made)
+    glued.put(editions.MARK, json.dumps(made))
     return run
 
 
@@ -54,13 +55,11 @@ def glue(values: Mapping[str, Any]) -> None:
     """Store values under their names for the book's prose, which cites them instead of copies.
 
     Args:
-        values: name to number, string or figure. Numbers are stored as Python's own, since NumPy's
-            do not take a format in prose.
+        values: name to number or string. Numbers are stored as Python's own, since NumPy's do not
+            take a format in prose.
     """
-    from myst_nb import glue as store
-
     for name, value in values.items():
-        store(name, value.item() if hasattr(value, "item") else value, display=False)
+        glued.put(name, repr(value.item() if hasattr(value, "item") else value))
 
 
 def _injected_names() -> list[str]:

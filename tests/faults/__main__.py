@@ -8,5 +8,6 @@ import pytest
 HERE = Path(__file__).parent
 
 if __name__ == "__main__":
-    options = ["--all-faults", "-n", "2", "--dist", "load", "--maxschedchunk", "1", "-q", *sys.argv[1:]]
-    sys.exit(pytest.main([str(HERE), *options]))
+    # One test at a time to each worker: those that kill take minutes, most others no time.
+    workers = ["-n", "2", "--dist", "load", "--maxschedchunk", "1"]
+    sys.exit(pytest.main([str(HERE), "--all-faults", "-q", *workers, *sys.argv[1:]]))
