@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
     from rslib.run import Run
 
-SHORTCUT_IMAGES = 4_000
-"""Training images of the shortcut experiment."""
-
 ALIGNED = paper.TABLES["table4"].rows
 """The models of 4.4, in the paper's order."""
 
@@ -298,12 +295,13 @@ def shortcut_runs(run: Run) -> tuple[Run, Run]:
     Args:
         run: whose nets, recipes and seed are used, whatever its own images are.
     """
+    chosen = run.settings.alignment
     shapes = {
         "name": "shapes",
-        "train_size": SHORTCUT_IMAGES,
-        "validation_size": 500,
-        "test_size": 1000,
-        "background_correlation": run.settings.alignment.shortcut_correlation,
+        "train_size": chosen.shortcut_images,
+        "validation_size": chosen.shortcut_images // 8,
+        "test_size": chosen.shortcut_images // 4,
+        "background_correlation": chosen.shortcut_correlation,
     }
     exact = {"sources": ["exact"], "own": None}
     tied = run.under({"data": shapes, "masks": exact})

@@ -529,6 +529,9 @@ class AlignmentStudy(_Section):
         le=1,
         description="ours: how far the background gives the class away in the shortcut experiment",
     )
+    shortcut_images: int = Field(
+        4_000, ge=80, description="ours: Shapes that the shortcut experiment trains on"
+    )
 
 
 class CombinationStudy(_Section):

@@ -46,6 +46,7 @@ TINY = {
     "faithfulness": {"n": 10, "steps": 4, "randomized_n": 4},
     "attacked_saliency": {"n": 20},
     "swapped": {"n": 60},
+    "alignment": {"shortcut_images": 120},
     "evaluation": {"batch_size": 16},
 }
 
