@@ -255,17 +255,19 @@ def images_of(made):
 
 
 def test_without_a_budget_the_profile_decides(shapes):
-    made = plan.make(settings.load("smoke"), shapes, SPEED, absent={"saliency": "no masks"})
+    few = {"pgd": {"n": 250}, "autoattack": {"n": 50}, "corruptions": {"n": 100}}
+    chosen = settings.load("smoke", few | {"reliability": {"n": 60}})
+    made = plan.make(chosen, shapes, SPEED, absent={"saliency": "no masks"})
     assert images_of(made) == {
         "clean": 1000, "fgsm": 1000, "pgd": 250, "autoattack": 50, "corruptions": 100,
-        "saliency": 0, "reliability": 50,
+        "saliency": 0, "reliability": 60,
     }  # fmt: skip
     assert {e.name: e.note for e in made.axes}["saliency"] == "no masks"
     assert made.seconds == pytest.approx(sum(each.seconds for each in made.axes))
 
 
 def test_n_is_for_every_axis_but_the_clean_one(shapes):
-    chosen = settings.load("smoke")
+    chosen = settings.load("smoke", {"reliability": {"n": 50}})
     some = images_of(plan.make(chosen, shapes, SPEED, n=30))
     assert some.pop("clean") == 1000 and set(some.values()) == {30}
     many = images_of(plan.make(chosen, shapes, SPEED, n=5000))

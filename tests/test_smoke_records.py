@@ -80,5 +80,5 @@ def test_alignment_moves_the_explanation_onto_the_objects(run):
         assert low > frame.loc[(name, "iou_mean"), "high"]
     for level in ("chance", "shuffled", "center", "average"):
         assert low > frame.loc[(aligned, level), "high"]
-    assert frame.loc[(aligned, "iou_mean"), "n"] == 1000
+    assert frame.loc[(aligned, "iou_mean"), "n"] == run.settings.data.test_size
     assert accuracy(run, aligned, "saliency") > 0.95

@@ -160,7 +160,7 @@ def test_differences_only_where_numbers_compare(run, tmp_path):
 
 def test_names_say_where_sizes_differ(run, tmp_path):
     assert tables.model_label(run, RESNET) == "ResNet-18 (width 8)"
-    assert tables.model_label(run, VIT) == "ViT-Small (dim 48, depth 3, heads 3, patch 4)"
+    assert tables.model_label(run, VIT) == "ViT-Small (dim 48, depth 3, heads 3, patch 8)"
     full = Run(settings.load("paper"), root=tmp_path)
     assert tables.model_label(full, VIT) == "ViT-Small"
     labels = {name: tables.training_label(f"resnet18-{name}") for name in OBJECTIVES}
