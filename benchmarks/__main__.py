@@ -55,7 +55,7 @@ class Offer:
 
 
 OFFERS = {
-    "pgd": Offer("PGD-20: torchattacks, foolbox", attacks.pgd, {"n": 100}, {"n": 20}),
+    "pgd": Offer("PGD-20: torchattacks, foolbox", attacks.pgd, {"n": 80}, {"n": 20}),
     "autoattack": Offer(
         "AutoAttack: its authors' package called directly",
         attacks.autoattack, {"undefended": 32, "adversarial": 4},
