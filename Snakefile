@@ -6,6 +6,10 @@
     snakemake --workflow-profile profiles/slurm --config profile=paper seeds="0 1 2" fan_out=true
                                                                   the same on a cluster
 
+Where a profile names the models that further seeds have (the setting seeded), the notebooks of the
+first seed alone are run. They evaluate those models under every seed; each further seed's copy is
+trained by a job of its own.
+
 Only what is missing or older than its inputs runs. What a notebook trains and records is kept under
 keys of its own (rslib.records), so that a notebook run again reuses whatever is still valid.
 """
@@ -68,19 +72,37 @@ if not Path(PARAMS, f"{PROFILE}.yaml").is_file():
     raise WorkflowError(f"there is no profile {PROFILE!r} ({PARAMS}/{PROFILE}.yaml); there are: {known}")
 
 
+
+def following():
+    """The seeds without notebooks of their own: all but the first, if the profile names their models."""
+    if len(SEEDS) == 1:
+        return []
+    from rslib.settings import read_profile
+
+    _, chosen = read_profile(str(PARAMS / f"{PROFILE}.yaml"))
+    return SEEDS[1:] if chosen.get("seeded") is not None else []
+
+
+FOLLOWING = following()
+
+
 wildcard_constraints:
     seed=r"\d+",
 
 
 rule all:
     input:
-        expand(f"{EXECUTED}/{{notebook}}.ipynb", notebook=NEEDS, seed=SEEDS),
+        expand(
+            f"{EXECUTED}/{{notebook}}.ipynb",
+            notebook=NEEDS,
+            seed=[seed for seed in SEEDS if seed not in FOLLOWING],
+        ),
 
 
 @functools.cache
 def trainings(seed):
     """The training jobs of a seed by their keys (rslib.fanout); none where the notebooks train."""
-    if not FAN_OUT:
+    if not FAN_OUT and seed not in FOLLOWING:
         return {}
     # A cluster's job goes by the list of the process that submitted it, which also spares it the
     # seconds that importing rslib takes.
@@ -90,7 +112,7 @@ def trainings(seed):
     from rslib import fanout, records, settings
     from rslib.run import Run
 
-    jobs = fanout.jobs(Run(settings.load(PROFILE), int(seed)))
+    jobs = fanout.jobs(Run(settings.load(PROFILE), int(seed), further=seed in FOLLOWING))
     found = {key: dataclasses.asdict(job) for key, job in jobs.items()}
     if not workflow.dryrun:
         records.write_json(handed, found)
@@ -102,7 +124,8 @@ def training(wildcards):
     return trainings(wildcards.seed)[wildcards.model]
 
 
-# With fan_out=true every model is trained by a job of its own before the notebook that asks for it.
+# With fan_out=true every model is trained by a job of its own before the notebook that asks for it,
+# and without it those of the further seeds that have no notebooks.
 # Whether a model is done is for rslib to say, by its key: the files made here only tell Snakemake
 # that it has been asked, so that nothing trained is ever deleted or trained again on its account.
 rule train:
@@ -130,8 +153,10 @@ rule train:
 def trained(notebook):
     """An input function: what must be trained before a notebook, if jobs of their own do that."""
     return lambda wildcards: [
-        f"{TRAINED}/{key}".format(seed=wildcards.seed)
-        for key, job in trainings(wildcards.seed).items()
+        f"{TRAINED}/{key}".format(seed=seed)
+        for seed in speaks_of(wildcards)
+        if seed == wildcards.seed or seed in FOLLOWING
+        for key, job in trainings(seed).items()
         if job["notebook"] == notebook
     ]
 
@@ -142,10 +167,10 @@ def speaks_of(wildcards):
 
 
 def siblings(notebook):
-    """An input function: the same notebook of the other seeds that it speaks of."""
+    """An input function: the same notebook of the other seeds that it speaks of and that have it."""
     return lambda wildcards: expand(
         f"{EXECUTED}/{notebook}.ipynb",
-        seed=[seed for seed in speaks_of(wildcards) if seed != wildcards.seed],
+        seed=[s for s in speaks_of(wildcards) if s != wildcards.seed and s not in FOLLOWING],
     )
 
 

@@ -13,6 +13,7 @@ from rslib.estimates import Estimate
 from rslib.training.plan import parts
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -160,16 +161,25 @@ def footer(
             is about this seed alone.
     """
     sources = list(sources)
-    seeds = run.seeds if others else ()
+    beside = [each.seed for each in run.siblings if others and any(map(each.has, names))]
+    seeds = sorted([run.seed, *beside])
     told = labels.stamp(run, labels.images(sources) or None, sources=sources, seeds=seeds)
-    return below(run, names, told, others=others)
+    return _last_lines(run, names, told, others, beside)
 
 
-def below(run: Run, names: Sequence[str], stamp: str, *, others: str = "") -> str:
-    """The same for a figure that is drawn from a table, whose stamp it takes."""
-    beside = [sibling.seed for sibling in run.siblings] if others else []
+def below(run: Run, names: Sequence[str], table: pd.DataFrame, *, others: str = "") -> str:
+    """The same for a figure that is drawn from a table, whose stamp and seeds it takes."""
+    beside = [seed for seed in table.attrs.get("seeds", []) if others and seed != run.seed]
+    return _last_lines(run, names, table.attrs["stamp"], others, beside)
+
+
+def _last_lines(
+    run: Run, names: Sequence[str], stamp: str, others: str, beside: Sequence[int]
+) -> str:
+    # Where further seeds have some of the models only, the others are without these marks.
+    where = "" if run.settings.seeded is None else ", where drawn"
     told = (
-        f"{others[:1].upper()}{others[1:]}: {labels.seeds_phrase(beside)}; "
+        f"{others[:1].upper()}{others[1:]}{where}: {labels.seeds_phrase(beside)}; "
         f"all else is of seed {run.seed}."
     ) * bool(beside)
     return "\n".join(filter(None, [stamp, told, labels.sizes(run, names)]))
@@ -190,8 +200,12 @@ def history(
 
 
 def others(run: Run, row: Mapping[str, Any]) -> list[float]:
-    """A number of a table under the other seeds, from its row; see :mod:`rslib.seeds`."""
-    return [row[f"seed_{sibling.seed}"] for sibling in run.siblings]
+    """A number of a table under the other seeds that it knows; NaN where a seed lacks this one.
+
+    See :mod:`rslib.seeds`.
+    """
+    keys = [f"seed_{sibling.seed}" for sibling in run.siblings]
+    return [row[key] for key in keys if key in row]
 
 
 def legend(figure: Figure, handles: Sequence[Any]) -> None:

@@ -116,7 +116,7 @@ def masks_needed(run: Run, names: Sequence[str]) -> Figure:
     source, start = explaining.main(run), run.record(baseline(names[0]), "saliency")
     figure, axes = _style.canvas(
         [["iou", "accuracy"]], height=2.4,
-        footer=_style.below(run, names, frame.attrs["stamp"], others="thin lines"),
+        footer=_style.below(run, names, frame, others="thin lines"),
     )  # fmt: skip
     wide = {q: rows.set_index("model").loc[list(names)] for q, rows in frame.groupby("quantity")}
     known = wide["masked_images"]["ours"].to_numpy(float)

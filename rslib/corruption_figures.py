@@ -141,7 +141,7 @@ def by_severity(run: Run, names: Sequence[str] = labels.ROBUSTNESS) -> Figure:
     figure, axes = _style.canvas(
         [["accuracy", "ece"]],
         height=2.9,
-        footer=_style.below(run, names, frame.attrs["stamp"], others="thin lines"),
+        footer=_style.below(run, names, frame, others="thin lines"),
     )
     for panel, first in (("accuracy", 0), ("ece", 1)):
         axis = axes[panel]
@@ -182,7 +182,7 @@ def corruption_differences(run: Run, pairs: Sequence[tuple[str, str]]) -> Figure
     frame = corruption_difference_table(run, pairs)
     places = [[f"{a}_vs_{b}" for a, b in pairs]]
     named = list(dict.fromkeys(name for pair in pairs for name in pair))
-    footer = _style.below(run, named, frame.attrs["stamp"], others="small dots")
+    footer = _style.below(run, named, frame, others="small dots")
     extra = added(run, named)
     order = [*IN_ORDER, *extra, "all"]
     figure, axes = _style.canvas(places, height=4.6 + _ROW * len(extra), footer=footer)

@@ -62,7 +62,7 @@ def mark(run: Run) -> dict[str, Any]:
 def limits(run: Run) -> list[str]:
     """What keeps a run's numbers from being those of the paper's protocol, in sentences.
 
-    Made from the settings alone; empty under the paper's protocol.
+    Made from the settings and the seeds alone; empty under the paper's protocol.
     """
     from rslib.verdicts import protocol
 
@@ -80,6 +80,10 @@ def limits(run: Run) -> list[str]:
     cut = [getattr(getattr(chosen, name), "n", None) for name in type(chosen).model_fields]
     if chosen.data.test_size is not None or any(n is not None for n in cut):
         told.append("Where n is less than the test set, it is a class-balanced subset.")
+    if run.followers:
+        beside = labels.seeds_phrase([each.seed for each in run.followers])
+        some = "; ".join(map(labels.short_label, chosen.seeded or []))
+        told.append(f"Of {beside} there are only some models ({some}) and what they need.")
     return told
 
 

@@ -118,11 +118,38 @@ def needed(run: Run, names: Iterable[str] | None = None) -> dict[str, tuple[str,
     return found
 
 
+def seeded(run: Run) -> dict[str, tuple[str, ...]]:
+    """The models of a further seed where the setting ``seeded`` names some.
+
+    Beside those named: what they are trained from, and the teachers whose masks overlap is
+    measured with.
+
+    Args:
+        run: whose settings decide.
+
+    Returns:
+        See :func:`needed`.
+
+    Raises:
+        ValueError: a name that no notebook trains; says which they train.
+    """
+    chosen, known = run.settings.seeded or [], needed(run)
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        raise ValueError(
+            f"the setting seeded names {', '.join(unknown)}, which no notebook trains under these "
+            f"settings; they train: {', '.join(known)}"
+        )
+    teachers = [masking.TEACHERS.get(source) for source in masking.available(run)]
+    return needed(run, [*chosen, *filter(None, teachers)])
+
+
 def jobs(run: Run) -> dict[str, Job]:
     """Every training of a run, in an order in which they could be done one by one.
 
     Args:
-        run: whose settings and seed decide; neither images nor weights are read.
+        run: whose settings and seed decide; neither images nor weights are read. A further seed
+            has the models that it is to have (:meth:`rslib.run.Run.has`).
 
     Returns:
         A key to its job: the name of the model's folder as :func:`slug` writes it, such as
@@ -168,7 +195,7 @@ def _before(run: Run, name: str) -> tuple[str, ...]:
 def _add(
     found: dict[str, Job], run: Run, notebook: str, names: Iterable[str], *, shortcut: bool
 ) -> None:
-    for name, before in needed(run, names).items():
+    for name, before in needed(run, filter(run.has, names)).items():
         needs = tuple(_key(run, each) for each in before)
         found.setdefault(_key(run, name), Job(name, notebook, shortcut, needs))
 

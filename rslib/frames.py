@@ -217,8 +217,13 @@ def identity(about: Mapping[str, Any]) -> str:
 
 
 def settings_key(run: Run) -> str:
-    """Hash of a run's settings, the device aside: what tables and notebooks are told apart by."""
-    return records.key(**run.settings.model_dump(exclude_defaults=True, exclude={"device"}))
+    """Hash of a run's settings: what tables and notebooks are told apart by.
+
+    Left out are the device, and which models further seeds have: neither changes a number of this
+    seed, and what a table was made from tells the seeds (:func:`identity`).
+    """
+    chosen = run.settings.model_dump(exclude_defaults=True, exclude={"device", "seeded"})
+    return records.key(**chosen)
 
 
 def flat(name: str) -> str:

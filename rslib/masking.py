@@ -143,6 +143,9 @@ def record(run: Run, source: str, split: str) -> pd.DataFrame:
 def priors(run: Run) -> pd.DataFrame:
     """What overlap with the test images' masks means, whatever the model; made where missing.
 
+    Made as well for the further seeds that follow (:attr:`rslib.run.Run.followers`), whose
+    teachers' masks are others.
+
     Returns:
         One row a test image and, for each source, ``coverage_<source>`` (share of the image),
         ``ceiling_<source>`` (the largest IoU a map can reach), ``center_<source>`` and
@@ -154,6 +157,8 @@ def priors(run: Run) -> pd.DataFrame:
     with run.lock(path):
         if not path.exists():
             _make_priors(run, path)
+    for each in run.followers:
+        priors(each)
     return read_priors(run)
 
 

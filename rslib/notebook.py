@@ -31,7 +31,8 @@ def start(
         settings: laid over the profile, such as ``{"pgd": {"steps": 50}}``.
         seed: of everything random.
         seeds: all that tables and figures speak of, such as ``[0, 1, 2]``; the others' notebooks
-            must have been run before. Empty for this seed alone.
+            must have been run before, unless the setting ``seeded`` names the models that they
+            have: those are made here. Empty for this seed alone.
 
     Raises:
         rslib.settings.SettingsError: an unknown parameter, profile, or setting.

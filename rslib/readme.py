@@ -74,8 +74,9 @@ def _lines(frame: pd.DataFrame) -> Iterator[str]:
 def _seeds(run: Run) -> str:
     if not run.siblings:
         return ""
+    where = " where there is more" * bool(run.followers)
     return (
-        f" Those and the numbers before them are of seed {run.seed}; below: mean ± standard "
+        f" Those and the numbers before them are of seed {run.seed}; below{where}: mean ± standard "
         f"deviation over {labels.seeds_phrase(run.seeds)}."
     )
 

@@ -48,6 +48,10 @@ class RecordError(RuntimeError):
     """A stored result that is missing, damaged, or was made from something else."""
 
 
+class NotSeeded(RecordError):
+    """A further seed is not to have this model, by the setting ``seeded``."""
+
+
 def key(**inputs: Any) -> str:
     """Hash the inputs that decide a result.
 

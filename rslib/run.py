@@ -35,7 +35,7 @@ from rslib import (
 from rslib.attacks import Report
 from rslib.corruptions import ADDED, cifar10c
 from rslib.corruptions.cifar10c import Corrupted
-from rslib.records import RecordError
+from rslib.records import NotSeeded, RecordError
 from rslib.schema import AlignedTraining, Recipe, Settings
 from rslib.settings import PROJECT, derive
 from rslib.training import checkpoint
@@ -67,6 +67,8 @@ class Run:
         seed: of initialization, data order, augmentation and attacks; the data and its splits are
             the same for every seed.
         seeds: that tables and figures are to speak of beside this one; see :attr:`siblings`.
+        further: whether this is another run's further seed, which has the models that the setting
+            ``seeded`` names (:meth:`has`).
         root: folder of all runs; the environment variable ``RSLIB_RUNS`` or ``runs/`` by default.
         progress: whether long work shows progress bars.
     """
@@ -77,6 +79,7 @@ class Run:
         seed: int = 0,
         *,
         seeds: Sequence[int] = (),
+        further: bool = False,
         root: Path | None = None,
         progress: bool = True,
     ) -> None:
@@ -88,6 +91,7 @@ class Run:
         self.settings = settings
         self.seed = seed
         self.seeds = tuple(sorted({seed, *seeds}))
+        self.further = further
         self.progress = progress
         self._data: dict[str, data.Dataset] = {}
         root = Path(root or os.environ.get("RSLIB_RUNS") or PROJECT / "runs")
@@ -108,6 +112,7 @@ class Run:
             derive(self.settings, overrides),
             self.seed,
             seeds=self.seeds,
+            further=self.further,
             root=self.directory.parents[1],
             progress=self.progress,
         )
@@ -116,15 +121,32 @@ class Run:
     @functools.cached_property
     def siblings(self) -> tuple[Run, ...]:
         """The same settings under the other seeds, for reading; each stands alone."""
-        return tuple(self._alone(seed) for seed in self.seeds if seed != self.seed)
+        others = (seed for seed in self.seeds if seed != self.seed)
+        return tuple(self._alone(seed, further=True) for seed in others)
+
+    @property
+    def followers(self) -> tuple[Run, ...]:
+        """The siblings without notebooks of their own: what this run makes, it makes for them, too.
+
+        All, where the setting ``seeded`` names the models that they have; otherwise none.
+        """
+        return () if self.settings.seeded is None else self.siblings
 
     @property
     def alone(self) -> Run:
         """This run without siblings."""
-        return self._alone(self.seed)
+        return self._alone(self.seed, further=self.further)
 
-    def _alone(self, seed: int) -> Run:
-        return Run(self.settings, seed, root=self.directory.parents[1], progress=self.progress)
+    def _alone(self, seed: int, *, further: bool) -> Run:
+        made = Run(
+            self.settings,
+            seed,
+            further=further,
+            root=self.directory.parents[1],
+            progress=self.progress,
+        )
+        made._data = self._data  # the same whatever the seed
+        return made
 
     # Data
 
@@ -167,6 +189,25 @@ class Run:
 
     # Models
 
+    def has(self, name: str) -> bool:
+        """Whether a model belongs to this run.
+
+        Any does, unless this is a further seed and the setting ``seeded`` names models: then those
+        do, and what they need (:func:`rslib.fanout.seeded`).
+
+        Raises:
+            ValueError: ``seeded`` names a model that no notebook trains.
+        """
+        return self._models is None or name in self._models
+
+    @functools.cached_property
+    def _models(self) -> frozenset[str] | None:
+        if not self.further or self.settings.seeded is None:
+            return None
+        from rslib import fanout  # which knows notebooks, and through them this module
+
+        return frozenset(fanout.seeded(self))
+
     def build(self, name: str) -> nn.Module:
         """An untrained model; ``name`` is ``<architecture>-<objective>``.
 
@@ -185,7 +226,8 @@ class Run:
     def trained(self, name: str) -> nn.Module:
         """The trained model, in eval mode, with the weights of its best validation epoch.
 
-        Trains it first, or goes on with its training, where that has not been done.
+        Trains it first, or goes on with its training, where that has not been done; and under the
+        further seeds that follow (:attr:`followers`).
         """
         self._ensure_trained(name)
         folder = self._model_folder(name)
@@ -220,8 +262,14 @@ class Run:
         """What is known of a trained model: history, seconds, sizes, weights' digests, provenance.
 
         Raises:
+            NotSeeded: this is a further seed, and it is not to have this model.
             RecordError: it has not been trained with these settings.
         """
+        if not self.has(name):
+            raise NotSeeded(
+                f"{name} is not trained under seed {self.seed}: the setting seeded names "
+                f"{', '.join(self.settings.seeded or [])}"
+            )
         path = self._model_folder(name) / "model.json"
         if not path.exists():
             raise RecordError(
@@ -236,6 +284,9 @@ class Run:
         with self.lock(summary, scratch=("checkpoint.*", ".*.tmp")):
             if not summary.exists():
                 trainer.train(self, name, folder, self.model_inputs(name))
+        for each in self.followers:
+            if each.has(name):
+                each._ensure_trained(name)
 
     def recipe(self, name: str) -> Recipe:
         """How a model is trained under these settings."""
@@ -280,7 +331,8 @@ class Run:
     def evaluate_together(self, names: Sequence[str], evaluated: str) -> dict[str, pd.DataFrame]:
         """The records of several models under one evaluation, made side by side where missing.
 
-        What the models share is then made once: of the corruptions, the corrupted images.
+        What the models share is then made once: of the corruptions, the corrupted images. The same
+        is made of the models that further seeds have (:attr:`followers`).
         """
         for name in names:
             self._ensure_trained(name)
@@ -305,6 +357,10 @@ class Run:
                 self._check_origin(path, frame.attrs["corrupted"])
         if evaluated == "corruptions" and ADDED:
             self.evaluate_together(names, "added_corruptions")
+        for each in self.followers:
+            theirs = [name for name in names if each.has(name)]
+            if theirs:
+                each.evaluate_together(theirs, evaluated)
         return frames
 
     def corrupted(self) -> Corrupted:
@@ -328,6 +384,7 @@ class Run:
         """A per-image record that is already there; needs neither model weights nor images.
 
         Raises:
+            NotSeeded: this is a further seed, and it is not to have this model.
             RecordError: it has not been made with these settings.
         """
         path = self._record_path(name, evaluated)

@@ -273,11 +273,12 @@ def attacked_saliency_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
         record = run.record(name, "attacked_saliency")
         sources.append(record.attrs)
         right = record[record["clean_correct"]]
-        if not len(right):
-            continue
+        fooled = UNDEFINED
+        if len(right):
+            fooled = accuracy(right["fooled"], confidence=confidence)
         moved = mean_difference_known(right["iou_attacked"], right["iou_clean"], confidence)
         cells = [
-            ("fooled", accuracy(right["fooled"], confidence=confidence), Column("Fooled (%)", "%")),
+            ("fooled", fooled, Column("Fooled (%)", "%")),
             *(
                 (kind, mean(right[kind], confidence=confidence), Column(header, ""))
                 for kind, header in (

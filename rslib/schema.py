@@ -592,6 +592,13 @@ class Settings(_Section):
         ["resnet18-trades"],
         description="ours: models trained and compared under attack beside the paper's",
     )
+    seeded: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="ours: models that are trained under the further seeds of a run, too, with "
+        "what they need, and evaluated by the first seed's notebooks; null = all, by notebooks of "
+        "their own",
+    )
     fgsm: FGSM = Field(FGSM(), description="3.2.1")
     pgd: PGD = Field(PGD(), description="3.2.1")
     autoattack: AutoAttack = Field(AutoAttack(), description="3.2.1")

@@ -5,6 +5,7 @@ Call these as ``figures.figure4`` and so on.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -62,8 +63,8 @@ def figure4(run: Run, names: Sequence[str]) -> Figure:
     for panel, upward in (("plane", "pgd_accuracy"), ("overlap", "iou_mean")):
         axis = axes[panel]
         rest = _places(run, names, ["clean_accuracy", upward])
-        for number, name in enumerate(names):
-            _style.dots(axis, rest[:, number, 0], rest[:, number, 1], looks[name][0])
+        for name in names:
+            _style.dots(axis, *rest[name].T, looks[name][0])
             across, up = (tradeoffs.measured(run, name, a) for a in ("clean_accuracy", upward))
             _point(axis, name, across, up, sizes[name], looks[name])
             table, column = reported[upward]
@@ -128,7 +129,8 @@ def objectives(run: Run, names: Sequence[str]) -> Figure:
         for line, (name, share) in enumerate(zip(names, shares, strict=True)):
             found = tradeoffs.measured(run, name, axis.name)
             color, mark = looks[name]
-            _style.dots(panel, rest[:, line, column], [line + 0.25] * len(rest), color)
+            beside = rest[name][:, column]
+            _style.dots(panel, beside, [line + 0.25] * len(beside), color)
             panel.errorbar(
                 found.value, line, xerr=_style.reach(found), color=color,
                 marker=mark, markersize=6, linestyle="",
@@ -176,7 +178,7 @@ def correlations(run: Run, names: Sequence[str]) -> Figure:
         ),
     }
     footer = _style.below(
-        run, names, panels["breakage"][0].attrs["stamp"], others="small dots (at equal confidence)"
+        run, names, panels["breakage"][0], others="small dots (at equal confidence)"
     )
     figure, axes = _style.canvas([list(panels)], height=1.1 + 0.36 * len(names), footer=footer)
     shades = {"fgsm": _style.ORANGE, "pgd": _style.PURPLE, "corruptions": _style.GREEN}
@@ -249,10 +251,13 @@ def confident_errors(run: Run, names: Sequence[str]) -> Figure:
 _KINDS = ("clean", "pgd", "saliency")
 
 
-def _places(run: Run, names: Sequence[str], axes: Sequence[str]) -> np.ndarray:
-    """Where models stand under the other seeds: (siblings, models, axes)."""
-    found = seeds.others(run, lambda sibling: tradeoffs.place(sibling, names, axes))
-    return np.reshape(found, (-1, len(names), len(axes)))
+def _places(run: Run, names: Sequence[str], axes: Sequence[str]) -> dict[str, np.ndarray]:
+    """Where models stand under the other seeds that have them: each (siblings, axes)."""
+    found = {}
+    for name in names:
+        rest = seeds.others(run, functools.partial(tradeoffs.place, names=[name], axes=axes))
+        found[name] = np.reshape(rest, (-1, len(axes)))
+    return found
 
 
 def _fronts(axis: Axes, run: Run, names: Sequence[str], upward: str) -> None:

@@ -86,7 +86,7 @@ def tradeoff_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     )
 
 
-@over_seeds()
+@over_seeds(joint=True)
 def pareto_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     """How surely each model is on the Pareto front (paper 4.6).
 

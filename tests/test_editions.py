@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from known_run import RESNET, make_run, wilson
+from known_run import OUTCOMES, RESNET, make_run, wilson
 from nbformat.v4 import new_output
 from test_book import mini_book, write_notebook
 
@@ -291,6 +291,32 @@ def test_several_seeds_are_told_beside_the_first_ones_number(tmp_path):
     assert edition(run).disagreements(revisions=True) == []
     shutil.rmtree(tmp_path / "cpu" / "seed2" / "records")
     assert all("seed 2, which is not there" in line for line in said(run))
+
+
+def test_an_edition_whose_further_seeds_have_some_models_is_published_with_those(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("RSLIB_RUNS", str(tmp_path / "runs"))
+    some = {"profile": "cpu", "seeded": [RESNET]}
+    other = make_run(tmp_path / "runs", models={RESNET: OUTCOMES[RESNET]}, seed=1, **some)
+    run = make_run(tmp_path / "runs", seeds=(0, 1), **some)
+    for name, frame in (("table2", tables.table2(run)), ("verdicts", verdicts.table(run))):
+        tables.save(run, name, frame)
+    execute(run, "01_one")
+    assert "Of seed 1 there are only some models (ResNet-18, standard) and what" in (
+        edition(run).line()
+    )
+    text = comparison.page([edition(run)])
+    assert "80.0 ± 0.0 over 2 seeds" in text
+    target = book.publish("cpu", root=tmp_path)
+    assert {path.name for path in target.iterdir()} == {"seed0", "seed1"}
+    assert {path.name for path in (target / "seed1").iterdir()} == {"records", "models"}
+    assert [path.name for path in (target / "seed1" / "records").iterdir()] == [RESNET]
+    assert Edition(target / "seed0" / "executed").disagreements(revisions=True) == []
+
+    other._record_path(RESNET, "pgd").unlink()
+    with pytest.raises(book.BookError, match=f"pgd record of {RESNET}, key .*, seed 1, which is"):
+        book.publish("cpu", root=tmp_path)
 
 
 @pytest.fixture

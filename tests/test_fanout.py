@@ -82,6 +82,34 @@ def test_the_shortcut_experiment_trains_models_of_its_own():
     assert {job.notebook for job in jobs if job.shortcut} == {"09_alignment_results"}
 
 
+def test_a_further_seed_has_the_models_that_are_named_and_what_they_need():
+    named = ["resnet18-adversarial", "vit_small-aligned"]
+    run = Run(settings.load("cpu", {"seeded": named}), 1, further=True)
+    # Both teachers' masks: aligned to one's, overlap is measured with both.
+    expected = {
+        *("resnet18-standard", "vit_small-standard", *named),
+        *masking.TEACHERS.values(),
+    }
+    assert set(fanout.seeded(run)) == expected
+    found = fanout.jobs(run)
+    assert {job.name for job in found.values() if not job.shortcut} == expected
+    # Of the four models of the shortcut experiment, whose masks are exact.
+    assert {job.name for job in found.values() if job.shortcut} == {"resnet18-standard"}
+    whole = fanout.jobs(run_of("cpu", seed=1))
+    assert {key: whole[key].needs for key in found} == {k: job.needs for k, job in found.items()}
+    assert run.has("resnet18-teacher") and not run.has("resnet18-aligned")
+    # Nothing is left out of the first seed, nor where no list is given.
+    assert fanout.jobs(run_of("cpu", {"seeded": named}, seed=1)) == whole
+    assert fanout.jobs(Run(settings.load("cpu", {"seeded": None}), 1, further=True)) == whole
+
+
+def test_a_further_seed_cannot_have_what_no_notebook_trains():
+    run = Run(settings.load("smoke", {"seeded": ["resnet18-alined"]}), 1, further=True)
+    said = "seeded names resnet18-alined, which no notebook trains.*resnet18-standard, vit_small"
+    with pytest.raises(ValueError, match=said):
+        fanout.jobs(run)
+
+
 def test_a_name_without_a_training_is_refused():
     with pytest.raises(ValueError, match="no model 'resnet18-magic'"):
         fanout.jobs(run_of("smoke", {"extra_models": ["resnet18-magic"]}))

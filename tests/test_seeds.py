@@ -16,7 +16,18 @@ from known_run import (
     wilson,
 )
 
-from rslib import _numbers, book, estimates, figures, notebook, readme, records, settings, tables
+from rslib import (
+    _numbers,
+    book,
+    estimates,
+    figures,
+    masking,
+    notebook,
+    readme,
+    records,
+    settings,
+    tables,
+)
 from rslib.records import RecordError
 from rslib.run import Run
 from rslib.seeds import over_seeds
@@ -47,6 +58,23 @@ def run(tmp_path):
         for seed, models in BY_SEED.items()
     ]
     return first
+
+
+@pytest.fixture
+def partial(tmp_path):
+    """Seed 0 of three, of which the others have two of the models."""
+    for seed, models in BY_SEED.items():
+        some = models if seed == 0 else {name: models[name] for name in (RESNET, ROBUST_RESNET)}
+        make_run(tmp_path / "partial", models=some, seed=seed)
+    chosen = settings.load(
+        "smoke",
+        {
+            "device": "cpu",
+            "smoothing": {"samples": 1000, "alpha": 0.001},
+            "seeded": [ROBUST_RESNET],  # which starts from the standard one
+        },
+    )
+    return Run(chosen, 0, seeds=SEEDS, root=tmp_path / "partial", progress=False)
 
 
 def of_seeds(figure):
@@ -231,6 +259,127 @@ def test_a_sibling_that_was_not_run_is_named(run):
     run._record_path(VIT, "pgd").unlink()  # its own is missing: as ever
     with pytest.raises(RecordError, match="^no pgd record of vit_small-standard"):
         tables.table2(run, MODELS)
+
+
+def test_rows_rest_on_several_seeds_where_these_have_the_models(run, partial):
+    full, some = (tables.table2(each, MODELS) for each in (run, partial))
+    there = full.model != VIT
+    pd.testing.assert_frame_equal(some[there], full[there])
+    rest = some[~there]
+    assert rest["seed_mean"].isna().all() and rest["seed_1"].isna().all()
+    assert rest["ours"].equals(full["ours"][~there])
+    about = some.attrs
+    assert about["stamp"].endswith("; seed 0 (2 of 3 rows: seeds 0, 1, 2)")
+    assert "deviation, in the rows that have it: over seeds 0, 1, 2" in " ".join(about["notes"])
+    of_vit = {source["seed"] for source in about["sources"] if source["model"] == VIT}
+    assert (about["seeds"], of_vit) == ([0, 1, 2], {0})
+    shown = tables.show(some)
+    assert shown._repr_html_().count(">3 seeds</th>") == 2
+    back = json.loads(tables.save(partial, "table2", some).read_text())["rows"]
+    assert [row["seeds"] for row in back if row["quantity"] == "clean_accuracy"] == [3, 3, 1]
+
+
+def test_differences_rest_on_several_seeds_where_these_have_both_models(partial):
+    frame = tables.mcnemar_table(partial, [(ROBUST_RESNET, RESNET), (ROBUST_RESNET, VIT)])
+    both, one = (
+        pick(frame, f"{ROBUST_RESNET}_vs_{other}", "difference") for other in (RESNET, VIT)
+    )
+    t = 40 / (10 / math.sqrt(3))
+    # The one test there is: 4, 3 and 5 of 10 images, and nothing to correct for.
+    assert both["seed_p"] == pytest.approx(1 - t / math.sqrt(t**2 + 2))
+    assert (both["seeds"], both["seed_mean"]) == (3, pytest.approx(40))
+    assert math.isnan(one["seed_mean"]) and math.isnan(one["seed_p"])
+    assert "seed 0 (1 of 2 rows: seeds 0, 1, 2)" in frame.attrs["stamp"]
+
+
+def test_a_table_of_which_other_seeds_know_nothing_is_that_of_one_seed(partial):
+    for names in ([VIT], [VIT, VIT]):
+        ours, alone = (tables.table2(each, names) for each in (partial, partial.alone))
+        pd.testing.assert_frame_equal(ours, alone)
+        assert ours.attrs == alone.attrs
+    # Where each number is about all models, those must be there for any.
+    joint = over_seeds(joint=True)(tables.table2.__wrapped__)
+    assert "seeds" not in joint(partial, MODELS)
+    assert pick(joint(partial, MODELS[:2]), RESNET, "clean_accuracy")["seed_mean"] == 75
+
+
+def test_what_a_seed_is_to_have_and_lacks_is_named(partial):
+    partial.siblings[0]._record_path(RESNET, "pgd").unlink()
+    said = (
+        "seed 1 is to stand beside seed 0.*no pgd record of resnet18-standard.*notebook of seed 0 "
+        'that makes it.*SEEDS="0 1 2".*leave 1 out'
+    )
+    for make in (tables.table2, figures.figure2):
+        with pytest.raises(RecordError, match=said):
+            make(partial, MODELS)
+    with pytest.raises(RecordError, match="vit_small-standard is not trained under seed 1: "):
+        partial.siblings[0].record(VIT, "pgd")
+
+
+def test_figures_show_the_other_seeds_of_models_that_these_have(partial):
+    figure = figures.figure2(partial, MODELS)
+    assert [len(each) for each in of_seeds(figure)] == [4, 2]
+    said = footer(figure).splitlines()
+    assert said[0].endswith("; seeds 0, 1, 2")
+    assert said[1] == "Small dots, where drawn: seeds 1, 2; all else is of seed 0."
+    for draw in (figures.figure1, figures.reliability_diagram, figures.certified_curves):
+        assert sum(map(len, of_seeds(draw(partial, MODELS)))) > 0
+        alone = draw(partial, [VIT])
+        assert not any(of_seeds(alone))
+        assert footer(alone).splitlines()[-2].endswith("; seed 0")
+
+
+NAME = "resnet18-standard"
+
+
+@pytest.fixture
+def following(tiny_run):
+    """A tiny run whose other seed has one model, and nothing made yet."""
+    one = tiny_run({"seeded": [NAME], "masks": {"sources": ["exact"]}})
+    return Run(one.settings, 0, seeds=[1], root=one.directory.parents[1], progress=False)
+
+
+def test_what_notebooks_ask_for_is_made_under_the_seeds_that_follow(following, tiny_run):
+    (other,) = following.followers
+    for name in (NAME, VIT):
+        following.evaluate(name, "clean")
+    made = {
+        path.parent.name.rpartition("-")[0]: path.stat().st_mtime_ns
+        for path in other.directory.glob("models/*/model.json")
+    }
+    assert list(made) == [NAME] and not other.has(VIT)
+    assert [path.parent.name for path in other.directory.glob("records/**/*.parquet")] == [NAME]
+    # The same as a run of that seed by itself makes.
+    alone = tiny_run(seed=1, root=following.directory.parents[1] / "alone")
+    ours, theirs = other.record(NAME, "clean"), alone.evaluate(NAME, "clean")
+    pd.testing.assert_frame_equal(ours, theirs)
+    frame = tables.table1(following, [NAME, VIT])
+    assert pick(frame, NAME, "clean_accuracy")["seed_1"] == pytest.approx(
+        100 * theirs["correct"].mean()
+    )
+    assert math.isnan(pick(frame, VIT, "clean_accuracy")["seed_1"])
+
+    # What a killed run left undone is made, and nothing twice.
+    other._record_path(NAME, "clean").unlink()
+    following.evaluate(NAME, "clean")
+    pd.testing.assert_frame_equal(other.record(NAME, "clean"), theirs)
+    (model,) = other.directory.glob("models/*/model.json")
+    assert model.stat().st_mtime_ns == made[NAME]
+
+
+def test_seeds_with_notebooks_of_their_own_are_not_made_by_others(tiny_run):
+    one = tiny_run()
+    run = Run(one.settings, 0, seeds=[1], root=one.directory.parents[1], progress=False)
+    run.evaluate(NAME, "clean")
+    assert run.followers == () and not run.siblings[0].directory.exists()
+
+
+def test_masks_are_known_under_the_seeds_that_follow(following):
+    masking.priors(following)
+    (other,) = following.followers
+    ours, theirs = masking.read_priors(following), masking.read_priors(other)
+    pd.testing.assert_frame_equal(ours, theirs)  # exact masks are the same whatever the seed
+    assert tables.masks_table(following).attrs["seeds"] == [0, 1]
 
 
 def test_every_table_is_made_over_seeds():

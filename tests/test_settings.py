@@ -4,7 +4,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as checks
 from hypothesis import strategies as st
 
-from rslib import settings
+from rslib import frames, settings
+from rslib.run import Run
 from rslib.schema import Settings
 from rslib.settings import SettingsError, load
 
@@ -49,6 +50,15 @@ def test_every_setting_names_its_section_or_says_it_is_ours():
         assert description.startswith(("3.", "4.", "5.", "ours")), key
 
 
+def test_which_models_further_seeds_have_is_in_no_key(tmp_path):
+    """What was made for one seed is that of several, and the other way round."""
+    name = "resnet18-aligned"
+    runs = [Run(load("cpu", {"seeded": some}), 0, root=tmp_path) for some in (None, [name])]
+    for key in (frames.settings_key, lambda run: run._model_folder(name)):
+        first, second = map(key, runs)
+        assert first == second
+
+
 def test_overrides_change_only_what_they_name():
     changed = load("paper", {"training": {"standard": {"vit_small": {"epochs": 3}}}})
     recipe = changed.training.standard.vit_small
@@ -64,6 +74,7 @@ def test_overrides_change_only_what_they_name():
         ({"training": {"standard": {"resnet": {}}}}, ["training.standard.resnet", "'resnet18'"]),
         ({"pgd": {"eps": "8/255"}}, ["pgd.eps", "'8/255'", "write budgets as 8"]),
         ({"training": {"standard": {"resnet18": {"weight_decay": "1e-3"}}}}, ["1.0e-3"]),
+        ({"seeded": []}, ["seeded", "at least 1 item"]),
         ({"pgd": {"eps": 0}}, ["pgd.eps", "greater than or equal to 1", "given 0"]),
         ({"pgd": {"eps": 8.5}}, ["pgd.eps", "given 8.5"]),
         ({"pgd": {"eps": True}}, ["pgd.eps", "given True"]),

@@ -78,17 +78,61 @@ def finish(project: Path, *outputs: str) -> None:
 
 
 def test_two_seeds_run_every_notebook_after_what_it_needs(project):
-    plan = planned(snakemake(project, "-n", "--config", "profile=cpu", "seeds=0 1"))
+    plan = planned(snakemake(project, "-n", "--config", "profile=fast", "seeds=0 1"))
     for seed in (0, 1):
-        folder = f"runs/cpu/seed{seed}/executed/"
+        folder = f"runs/fast/seed{seed}/executed/"
         names = [Path(path).stem for path in plan if path.startswith(folder)]
         assert sorted(names) == sorted(NOTEBOOKS)
         assert names[0] == "01_experimental_setup"
     assert len(plan) == 2 * len(NOTEBOOKS)
     # The first seed's tables speak of all seeds.
     for name in NOTEBOOKS:
-        first, second = (plan.index(f"runs/cpu/seed{k}/executed/{name}.ipynb") for k in (0, 1))
+        first, second = (plan.index(f"runs/fast/seed{k}/executed/{name}.ipynb") for k in (0, 1))
         assert second < first
+
+
+def waiting(project: Path, *arguments: str) -> dict[str, dict[str, str]]:
+    """The jobs of a dry run by their outputs, each of which waits for jobs before it alone."""
+    made: dict[str, dict[str, str]] = {}
+    for job in jobs(snakemake(project, "-n", "--printshellcmds", *arguments)):
+        assert set(re.findall(r"runs/\S+?(?=,|$)", job.get("input", ""))) <= set(made), job["rule"]
+        made[job.get("output", "")] = job
+    return made
+
+
+def test_seeds_that_follow_have_trainings_and_the_first_seeds_notebooks_wait_for_them(project):
+    config = ("--config", "profile=cpu", "seeds=0 1 2")
+    made = waiting(project, *config)
+    notebooks = {path for path in made if path.endswith(".ipynb")}
+    assert notebooks == {f"runs/cpu/seed0/executed/{name}.ipynb" for name in NOTEBOOKS}
+    for seed in (1, 2):
+        expected = fanout.jobs(Run(settings.load("cpu"), seed, further=True))
+        folder = f"runs/cpu/seed{seed}/trained/"
+        trained = {path.removeprefix(folder) for path in made if path.startswith(folder)}
+        assert trained == set(expected)
+        for key, job in expected.items():
+            notebook = made[f"runs/cpu/seed0/executed/{job.notebook}.ipynb"]
+            assert f"{folder}{key}" in notebook["input"]
+    assert not any(path.startswith("runs/cpu/seed0/trained/") for path in made)
+
+    # What is done stays done, and without a list every seed has notebooks again.
+    finish(project, *filter(None, made))
+    assert planned(snakemake(project, "-n", *config)) == []
+    mine = yaml.safe_load((project / "params" / "cpu.yaml").read_text())
+    del mine["settings"]["seeded"]
+    (project / "params" / "cpu.yaml").write_text(yaml.safe_dump(mine))
+    names = [Path(path).stem for path in waiting(project, *config) if "seed1" in path]
+    assert sorted(names) == sorted(NOTEBOOKS)
+
+
+def test_fanned_out_the_first_seed_trains_all_and_the_others_what_they_have(project):
+    made = waiting(project, "--config", "profile=cpu", "seeds=3 1", "fan_out=true")
+    for seed, further in ((3, False), (1, True)):
+        expected = fanout.jobs(Run(settings.load("cpu"), seed, further=further))
+        folder = f"runs/cpu/seed{seed}/trained/"
+        trained = {path.removeprefix(folder) for path in made if path.startswith(folder)}
+        assert trained == set(expected)
+    assert not any(path.startswith("runs/cpu/seed1/executed") for path in made)
 
 
 def test_only_what_is_missing_or_stale_runs(project):
@@ -137,7 +181,7 @@ def test_a_failing_cell_fails_make_and_its_error_comes_last(project):
 
 
 def test_fanned_out_each_model_is_a_job_and_notebooks_wait_for_theirs(project):
-    config = ("--config", "profile=cpu", "seeds=0 1", "fan_out=true")
+    config = ("--config", "profile=fast", "seeds=0 1", "fan_out=true")
     done = snakemake(project, "-n", "--printshellcmds", *config)
     plan, made = jobs(done), set()
     for job in plan:
@@ -145,18 +189,18 @@ def test_fanned_out_each_model_is_a_job_and_notebooks_wait_for_theirs(project):
         made.add(job.get("output", ""))
     of = {job.get("output"): job for job in plan}
     for seed in (0, 1):
-        expected = fanout.jobs(Run(settings.load("cpu"), seed))
-        folder = f"runs/cpu/seed{seed}/trained/"
+        expected = fanout.jobs(Run(settings.load("fast"), seed))
+        folder = f"runs/fast/seed{seed}/trained/"
         trained = {path.removeprefix(folder) for path in made if path.startswith(folder)}
         assert trained == set(expected)
         for notebook in NOTEBOOKS:
-            job = of[f"runs/cpu/seed{seed}/executed/{notebook}.ipynb"]
+            job = of[f"runs/fast/seed{seed}/executed/{notebook}.ipynb"]
             waits = {each for each in expected if f"{folder}{each}" in job["input"]}
             assert waits == {key for key, each in expected.items() if each.notebook == notebook}
 
     commands = re.findall(r"-m rslib train (.*?)\s*$", done.stdout + done.stderr, flags=re.M)
     assert len(commands) == len(set(commands)) == 2 * len(expected)
-    variant = "resnet18-aligned@reading=standardized,beta=1.0 --profile cpu --seed 1"
+    variant = "resnet18-aligned@reading=standardized,beta=1.0 --profile fast --seed 1"
     assert variant in commands and f"{variant} --shortcut" in commands
 
 
