@@ -100,7 +100,7 @@ def corruption_heat_map(
     figure, axes = _style.canvas(
         [["map"]],
         height=5.2 + _ROW * len(extra),
-        footer=_style.below(run, names, frame.attrs["stamp"]),
+        footer=_style.below(run, names, frame),
     )
     axis = axes["map"]
     drawn = np.clip(values, 1 / far, far)
