@@ -14,7 +14,10 @@ class DeviceError(ValueError):
 
 
 def pick(wanted: str = "auto") -> torch.device:
-    """Choose the device once per run.
+    """Choose the device once per run, and have it compute in full precision.
+
+    Torch lets convolutions on GPUs use TF32 unless it is told not to; from here on only what asks
+    for it does (:func:`tf32`).
 
     Args:
         wanted: ``"auto"`` (CUDA, else MPS, else CPU), ``"cpu"``, ``"cuda"`` or ``"mps"``.
@@ -27,6 +30,7 @@ def pick(wanted: str = "auto") -> torch.device:
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
+    torch.backends.cudnn.allow_tf32 = False
     if wanted == "auto":
         return torch.device(next(name for name, there in available.items() if there))
     if not available.get(wanted, False):
@@ -54,11 +58,17 @@ def place(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
 
 
 @contextlib.contextmanager
-def tf32(enabled: bool) -> Iterator[None]:
-    """Allow or forbid TF32 in matrix products and convolutions, then restore what was set."""
+def tf32(enabled: bool, *, products: bool | None = None) -> Iterator[None]:
+    """Allow or forbid TF32, which has 10 bits for a fraction, then restore what was set.
+
+    Args:
+        enabled: for convolutions.
+        products: for matrix products; None means as for convolutions.
+    """
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = enabled
+    matmul.allow_tf32 = enabled if products is None else products
+    cudnn.allow_tf32 = enabled
     try:
         yield
     finally:

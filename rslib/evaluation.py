@@ -85,30 +85,33 @@ def under_pgd(settings: PGD, twins: Twins, *, allow_tf32: bool = False) -> Evalu
     """Iterated attack (paper 3.2.1, equation 2).
 
     ``correct`` demands that an image is right when clean and at every iterate; ``correct_last``,
-    the figure other libraries report, only that it is right when clean and at the last one.
+    the figure other libraries report, only that it is right when clean and at the last one; it is
+    left out where the settings leave images at their first mistake (``last_iterate``).
 
     Args:
         settings: budget, steps and starts.
         twins: of the models, to search with; the models themselves judge.
-        allow_tf32: for the search's gradients, on GPUs that have it.
+        allow_tf32: for the search, on GPUs that have it (:func:`_searching`).
     """
 
-    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+    def search(
+        model: nn.Module, batch: Batch, generator: torch.Generator
+    ) -> tuple[Outcome, Tensor]:
         searched = twins.of(model, batch.x)
-        with tf32(allow_tf32):
-            result = pgd(searched, batch, settings, generator, early_stop=False)
+        early_stop = not settings.last_iterate
+        result = pgd(searched, batch, settings, generator, early_stop=early_stop)
         columns = _judge(model, batch, result.x_adv, Threat(settings.norm, settings.eps_unit))
-        last = logits(model, result.x_last).argmax(1) == batch.y
-        return Outcome(
-            columns | {"correct_last": columns["clean_correct"] & last},
-            {
-                "evaluations": result.evaluations,
-                "gradients": result.gradients,
-                "zero_gradients": result.zero_gradients,
-            },
-        )
+        if result.x_last is not None:
+            last = logits(model, result.x_last).argmax(1) == batch.y
+            columns["correct_last"] = columns["clean_correct"] & last
+        notes = {
+            "evaluations": result.evaluations,
+            "gradients": result.gradients,
+            "zero_gradients": result.zero_gradients,
+        }
+        return Outcome(columns, notes), result.fooled
 
-    return evaluate
+    return _searching(search, allow_tf32)
 
 
 def under_attack(attack: Callable[..., Tensor], settings: PGD) -> Evaluate:
@@ -128,7 +131,9 @@ def under_attack(attack: Callable[..., Tensor], settings: PGD) -> Evaluate:
     return evaluate
 
 
-def under_autoattack(settings: AutoAttack, first: PGD, twins: Twins, *, seed: int) -> Evaluate:
+def under_autoattack(
+    settings: AutoAttack, first: PGD, twins: Twins, *, seed: int, allow_tf32: bool = False
+) -> Evaluate:
     """AutoAttack (paper 3.2.1): clean_correct, prediction, correct, distance and broken_by.
 
     ``broken_by`` is the position, in the record's note ``stages``, of the first stage that broke
@@ -140,9 +145,12 @@ def under_autoattack(settings: AutoAttack, first: PGD, twins: Twins, *, seed: in
         first: the attack that goes first where the settings ask for it.
         twins: of the models, to search with; the models themselves judge.
         seed: of every attack on every batch.
+        allow_tf32: for the search, on GPUs that have it (:func:`_searching`).
     """
 
-    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+    def search(
+        model: nn.Module, batch: Batch, generator: torch.Generator
+    ) -> tuple[Outcome, Tensor]:
         searched = twins.of(model, batch.x)
         known = None
         if settings.skip_broken_by_pgd:
@@ -174,25 +182,32 @@ def under_autoattack(settings: AutoAttack, first: PGD, twins: Twins, *, seed: in
             attacks = result.stages[2:]
             each = zip(attacks, result.alone.T, strict=True)
             columns |= {f"alone_{attack}": ~broken for attack, broken in each}
-        return Outcome(columns, notes)
+        return Outcome(columns, notes), ~result.robust
 
-    return evaluate
+    return _searching(search, allow_tf32)
 
 
-def certified(settings: Smoothing) -> Evaluate:
-    """Randomized smoothing (paper 3.2.2): prediction (-1: abstained), correct, radius and votes."""
+def certified(settings: Smoothing, *, allow_tf32: bool = False) -> Evaluate:
+    """Randomized smoothing (paper 3.2.2): prediction (-1: abstained), correct, radius and votes.
+
+    Args:
+        settings: noise, votes and failure probability.
+        allow_tf32: for the votes, on GPUs that have it; what is certified is then the classifier
+            computed so.
+    """
 
     def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
-        found = smoothing.certificates(
-            model,
-            batch.x,
-            sigma=settings.sigma,
-            n0=settings.selection_samples,
-            n=settings.samples,
-            alpha=settings.alpha,
-            batch_size=len(batch.x),
-            generator=generator,
-        )
+        with tf32(allow_tf32):
+            found = smoothing.certificates(
+                model,
+                batch.x,
+                sigma=settings.sigma,
+                n0=settings.selection_samples,
+                n=settings.samples,
+                alpha=settings.alpha,
+                batch_size=len(batch.x),
+                generator=generator,
+            )
         return Outcome(
             {
                 "prediction": found.prediction,
@@ -416,6 +431,36 @@ def pgd(
         generator=generator,
         early_stop=early_stop,
     )
+
+
+def _searching(
+    search: Callable[[nn.Module, Batch, torch.Generator], tuple[Outcome, Tensor]], allowed: bool
+) -> Evaluate:
+    """An attack that searches in TF32 where that is allowed, and decides nothing by it.
+
+    What it claims to have broken and full precision finds unbroken, it tries again in full
+    precision, so that rounding spares no image.
+
+    Args:
+        search: an attack, to its outcome and the images (B,) that it claims to have broken.
+        allowed: whether it may search in TF32.
+    """
+
+    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+        with tf32(allowed):
+            outcome, claimed = search(model, batch, generator)
+        doubtful = (outcome.columns["correct"] & claimed).nonzero().squeeze(1)
+        if not allowed or not len(doubtful):
+            return outcome
+        part = Batch(*(None if each is None else each[doubtful] for each in batch))
+        with tf32(False):
+            again, _ = search(model, part, generator)
+        for name, values in again.columns.items():
+            outcome.columns[name][doubtful] = values
+        _add_notes(outcome.notes, again.notes)
+        return outcome
+
+    return evaluate
 
 
 @torch.inference_mode()

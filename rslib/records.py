@@ -319,7 +319,9 @@ def provenance(device: torch.device, reported: Sequence[str] = ()) -> dict[str, 
 def _revision() -> str:
     """The last git revision that changed the code, marked where files differ from it.
 
-    Later ones, which changed other things, hold the same code. "unknown" outside a checkout.
+    Later ones, which changed other things, hold the same code. Where the code was copied without
+    its repository, whoever copied it can say which it is, by ``RSLIB_REVISION``; otherwise it is
+    "unknown" there.
     """
     git, code = ["git", "-C", str(PROJECT)], ["--", "rslib", "params"]
     try:
@@ -333,7 +335,7 @@ def _revision() -> str:
             )
         )
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("RSLIB_REVISION") or "unknown"
     return f"{last or 'unknown'}{'+changes' * bool(changed)}"
 
 

@@ -486,7 +486,7 @@ class Run:
             evaluation.discard_parts(parts[name])
 
     def _evaluator(self, evaluated: str) -> evaluation.Evaluate:
-        chosen = self.settings
+        chosen, allowed = self.settings, self.settings.evaluation.tf32
         if evaluated in explaining.EVALUATIONS:
             return explaining.evaluator(self, evaluated)
         if evaluated in attacks.ADDED:
@@ -497,14 +497,17 @@ class Run:
             case "fgsm":
                 return evaluation.under_fgsm(chosen.fgsm)
             case "pgd":
-                allowed = chosen.evaluation.tf32
                 return evaluation.under_pgd(chosen.pgd, self._twins(), allow_tf32=allowed)
             case "autoattack":
                 return evaluation.under_autoattack(
-                    chosen.autoattack, chosen.pgd, self._twins(), seed=self.seed
+                    chosen.autoattack,
+                    chosen.pgd,
+                    self._twins(),
+                    seed=self.seed,
+                    allow_tf32=allowed,
                 )
             case "smoothing":
-                return evaluation.certified(chosen.smoothing)
+                return evaluation.certified(chosen.smoothing, allow_tf32=allowed)
             case "corruptions":
                 return evaluation.UnderCorruptions(self.corrupted())
             case "added_corruptions":

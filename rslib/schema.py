@@ -137,7 +137,11 @@ class Recipe(_Section):
         lt=1,
         description="ours: moving average of the weights (decay); null = none",
     )
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="ours: autocast while training")
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        "fp32",
+        description="ours: of training; tf32 (convolutions alone) and bf16 (autocast) are quicker "
+        "on GPUs that have them",
+    )
     compile: bool = Field(False, description="ours: torch.compile while training")
 
     @property
@@ -386,6 +390,11 @@ class PGD(Budget):
     step_ratio: float = Field(2.0, gt=0, description="3.2.1: step size as step_ratio * eps / steps")
     restarts: int = Field(1, ge=1, description="3.2.1: random starts per image")
     random_start: bool = Field(True, description="3.2.1: start at random within the budget")
+    last_iterate: bool = Field(
+        True,
+        description="ours: follow images to the last step even where a step before fooled the "
+        "model, for the accuracy at last iterates alone; false is much faster",
+    )
 
     @property
     def step_size(self) -> float:
@@ -570,7 +579,7 @@ class Evaluation(_Section):
     batch_size: int = Field(250, ge=1, description="ours: images a batch; also one resumable shard")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="ours: level of every interval")
     ece_bins: int = Field(15, ge=2, le=100, description="4.1: calibration bins (number is ours)")
-    tf32: bool = Field(False, description="ours: TF32 gradients in attacks, on GPUs that have it")
+    tf32: bool = Field(False, description="ours: TF32 in attacks and votes, on GPUs that have it")
     compile: bool = Field(False, description="ours: torch.compile of what attacks search with")
 
 

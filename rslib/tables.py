@@ -151,7 +151,7 @@ def table2(run: Run, names: Sequence[str] = ROBUSTNESS) -> pd.DataFrame:
     for name in names:
         clean, fgsm, pgd = (run.record(name, kind) for kind in ("clean", "fgsm", "pgd"))
         sources += [clean.attrs, fgsm.attrs, pgd.attrs]
-        last = accuracy(pgd["correct_last"], confidence=confidence)
+        last = pgd.filter(["correct_last"])
         one_step = attack_success(fgsm, confidence=confidence)
         more = {each: run.record(name, each) for each in extra}
         sources += [record.attrs for record in more.values()]
@@ -162,7 +162,14 @@ def table2(run: Run, names: Sequence[str] = ROBUSTNESS) -> pd.DataFrame:
                 ("fgsm_accuracy", accuracy(fgsm["correct"], confidence=confidence), None),
                 ("pgd_accuracy", accuracy(pgd["correct"], confidence=confidence), None),
                 ("attack_success", attack_success(pgd, confidence=confidence), None),
-                ("pgd_last_accuracy", last, Column("PGD, Last Step (%)", "%")),
+                *(
+                    (
+                        "pgd_last_accuracy",
+                        accuracy(last[each], confidence=confidence),
+                        Column("PGD, Last Step (%)", "%"),
+                    )
+                    for each in last
+                ),
                 ("fgsm_success", one_step, Column("FGSM Success (%)", "%")),
                 *(
                     (

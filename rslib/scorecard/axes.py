@@ -176,6 +176,8 @@ class Reading:
         return self._attacked("fgsm", found)
 
     def _pgd(self, found: Outcome) -> dict[str, Any]:
+        if "correct_last" not in found.frame:
+            return self._attacked("pgd", found)
         last = accuracy(found.frame["correct_last"], confidence=self.confidence)
         return self._attacked("pgd", found, ("last", "Last iterate alone", "%", last))
 

@@ -110,7 +110,7 @@ def measure_speed(
             num_steps=_PILOT_STEPS, norm=settings.pgd.norm, random_start=False,
         ).fooled  # fmt: skip
         gradient = _seconds(backward, device, len(few))
-    part = few.images.to(device)
+    part = few.images  # corrupted where data sets live, not where models do
     corrupt(part[:1], NAMES[0], SEVERITIES[0], seed=0)
     corrupting = _seconds(
         lambda: [corrupt(part, name, 3, seed=0) for name in NAMES], device, len(few)

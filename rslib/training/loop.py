@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from tqdm import tqdm
 
 from rslib.data import Batches
+from rslib.device import tf32
 from rslib.records import key as hash_inputs
 from rslib.schema import Recipe
 from rslib.training import checkpoint, optimizer
@@ -104,7 +105,12 @@ def fit(
         )
         model.train()
         so_far = f"Epoch {kept} is kept in {checkpoint_path}" if kept else "So far no epoch is kept"
-        with _randomness(seed, epoch) as generator, _roomy(name, train.batch_size, so_far):
+        with (
+            _randomness(seed, epoch) as generator,
+            _roomy(name, train.batch_size, so_far),
+            # Products stay as they are: whether Grad-CAM has a closed form is seen by one of them.
+            tf32(recipe.precision == "tf32", products=False),
+        ):
             for step, batch in enumerate(bar):
                 done = epoch + step / steps
                 rate = optimizer.learning_rate(recipe, epoch + (step + 1) / steps)
@@ -112,7 +118,7 @@ def fit(
                     group["lr"] = rate
                 # A smaller last batch would be compiled by itself, for a minute; it is one step.
                 forward = compiled if len(batch.y) == train.batch_size else model
-                with _precision(recipe, batch.x.device):
+                with _autocast(recipe, batch.x.device):
                     result = objective(forward, batch, generator, done)
                 tally.add(result, batch.y)
                 # All are read before the epoch is judged, so none that went wrong is kept.
@@ -138,7 +144,7 @@ def fit(
             judged = average.module
             # The average's weights never met the running statistics it copied.
             enough = math.ceil(BATCH_NORM_IMAGES / train.batch_size)
-            with _precision(recipe, train.dataset.device):
+            with _autocast(recipe, train.dataset.device):
                 update_bn(itertools.islice(train.epoch(epoch), enough), judged)
         scores = validate(judged.eval())
         for score_name, value in scores.items():
@@ -289,8 +295,6 @@ def _randomness(seed: int, epoch: int) -> Iterator[torch.Generator]:
         yield torch.Generator().manual_seed(number)
 
 
-@contextlib.contextmanager
-def _precision(recipe: Recipe, device: torch.device) -> Iterator[None]:
+def _autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
     enabled = recipe.precision == "bf16"
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled):
-        yield
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
