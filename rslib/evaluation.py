@@ -71,11 +71,17 @@ def clean(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome
     return Outcome(columns | {f"p{c}": probabilities[:, c] for c in range(probabilities.shape[1])})
 
 
-def under_fgsm(settings: FGSM) -> Evaluate:
-    """One-step attack (paper 3.2.1, equation 1): clean_correct, prediction, correct, distance."""
+def under_fgsm(settings: FGSM, *, allow_tf32: bool = False) -> Evaluate:
+    """One-step attack (paper 3.2.1, equation 1): clean_correct, prediction, correct, distance.
+
+    Args:
+        settings: budget.
+        allow_tf32: for the gradient, on GPUs that have it.
+    """
 
     def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
-        x_adv = fgsm(model, batch.x, batch.y, eps=settings.eps_unit)
+        with tf32(allow_tf32):
+            x_adv = fgsm(model, batch.x, batch.y, eps=settings.eps_unit)
         return Outcome(_judge(model, batch, x_adv, Threat("linf", settings.eps_unit)))
 
     return evaluate

@@ -495,7 +495,7 @@ class Run:
             case "clean":
                 return evaluation.clean
             case "fgsm":
-                return evaluation.under_fgsm(chosen.fgsm)
+                return evaluation.under_fgsm(chosen.fgsm, allow_tf32=allowed)
             case "pgd":
                 return evaluation.under_pgd(chosen.pgd, self._twins(), allow_tf32=allowed)
             case "autoattack":
