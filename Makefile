@@ -1,5 +1,5 @@
 # make book          run every notebook, build the HTML book     PROFILE=smoke|cpu|fast|paper SEEDS="0 1 2"
-# make run           run every notebook, without building the book
+# make run           run every notebook, without building the book    GPUS=5 FAN_OUT=1: five models at a time share a GPU
 # make test          lint, notebooks as tests, unit tests             WORKERS=2, files side by side
 # make faults        kill, fill, damage and lock on purpose, many times, and say what was lost: nothing
 # make bench         time rslib beside public peers, write the book's page on speed     CIFAR-10 needed
@@ -33,7 +33,7 @@ book: run
 
 # Snakemake's own lock outlives a process that is killed, and then has to be removed by hand.
 run: $(DONE)
-	$(BIN)/python -m rslib.locks $(RUNS)/$(PROFILE) -- $(BIN)/snakemake --nolock --cores $(CORES) --resources gpu=$(GPUS) --rerun-incomplete --rerun-triggers mtime input --quiet rules host --config profile=$(PROFILE) seeds="$(SEEDS)" \
+	$(BIN)/python -m rslib.locks $(RUNS)/$(PROFILE) -- $(BIN)/snakemake --nolock --cores $(CORES) --resources gpu=$(GPUS) --rerun-incomplete --rerun-triggers mtime input --quiet rules host --config profile=$(PROFILE) seeds="$(SEEDS)" $(if $(FAN_OUT),fan_out=$(FAN_OUT)) \
 	|| { $(BIN)/python -m rslib.book errors $(RUNS)/$(PROFILE); exit 1; }
 
 test: $(DONE)

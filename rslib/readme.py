@@ -1,21 +1,21 @@
-"""Results at a glance for README.md, from a published run's records.
+"""Results at a glance for README.md, from the records of the published editions.
 
-    python -m rslib.readme cpu
+    python -m rslib.readme
 
-writes the table between the two markers in README.md and the picture beside it. Nothing is run: a
-test holds the README against the published records.
+writes a table of each between the two markers in README.md, and the best one's picture beside it.
+Nothing is run: a test holds the README against the published records.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from rslib import _numbers, figures, labels, paper, records, settings, tables, verdicts
+from rslib import _numbers, editions, figures, labels, paper, records, settings, tables, verdicts
 from rslib.book import PUBLISHED
 from rslib.run import Run
 from rslib.settings import PROJECT
@@ -41,13 +41,26 @@ def published(profile: str, *, root: Path = PROJECT, seed: int = 0) -> Run:
     return Run(settings.load(profile), seed, seeds=seeds, root=root / PUBLISHED)
 
 
+def best_first(*, root: Path = PROJECT) -> list[Run]:
+    """All published runs, in the order in which a site shows them."""
+    found = editions.published(root / PUBLISHED)
+    return [published(each.executed.parents[1].name, root=root) for each in found]
+
+
+def blocks(runs: Iterable[Run]) -> str:
+    """What the README says of several runs: :func:`block` of each."""
+    return "\n\n".join(map(block, runs))
+
+
 def block(run: Run) -> str:
-    """The README's table in Markdown, where it comes from, and the counts of the verdicts."""
+    """Which run it is, with its limits, its table in Markdown, and the counts of the verdicts."""
     found = tables.tradeoff_table(run, MODELS)
     counted = verdicts.counts(verdicts.load(run))
     told = ", ".join(f"{count} {verdict}" for verdict, count in counted.items())
     return "\n".join(
         [
+            f"**The `{run.settings.profile}` edition.** {' '.join(editions.limits(run))}",
+            "",
             *_lines(found),
             "",
             f"{found.attrs['stamp']}. Square brackets: 95 % intervals.{_seeds(run)} IoU and mCE "
@@ -111,10 +124,12 @@ def insert(text: str, made: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m rslib.readme", description=__doc__)
-    parser.add_argument("profile", help="a published profile, such as cpu")
-    run = published(parser.parse_args(arguments).profile)
-    text = insert((PROJECT / "README.md").read_text(), block(run))
+    argparse.ArgumentParser(prog="python -m rslib.readme", description=__doc__).parse_args(
+        arguments
+    )
+    runs = best_first()
+    run = runs[0]
+    text = insert((PROJECT / "README.md").read_text(), blocks(runs))
     with records.atomic(PROJECT / PICTURE) as temporary:
         models = tables.load(run, "tradeoffs")["model"].unique()
         figures.figure4(run, models).savefig(temporary, format="png", dpi=150, facecolor="white")

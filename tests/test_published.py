@@ -66,7 +66,9 @@ def test_every_table_follows_from_the_published_records(edition):
                 continue
             assert row["ours"] == pytest.approx(other["ours"], rel=1e-9), path
             if row["low"] is not None:
-                assert (row["low"], row["high"]) == pytest.approx((other["low"], other["high"]))
+                # Resampled ends are sums of many products, which processors round differently.
+                ends = pytest.approx((other["low"], other["high"]), rel=1e-5)
+                assert (row["low"], row["high"]) == ends, path
             if row.get("seed_std") is not None:
                 assert row["seed_mean"] == pytest.approx(other["seed_mean"], rel=1e-9), path
                 assert row["seed_std"] == pytest.approx(other["seed_std"], abs=1e-9), path
@@ -103,15 +105,14 @@ def test_published_weights_are_those_that_were_evaluated(edition):
 
 def test_the_readme_says_what_the_published_records_say():
     text = (PROJECT / "README.md").read_text()
-    assert readme.insert(text, readme.block(readme.published("cpu"))) == text
+    assert readme.insert(text, readme.blocks(readme.best_first())) == text
     assert (PROJECT / readme.PICTURE).exists()
 
 
-def test_the_packaged_reference_is_the_published_one():
-    run = readme.published("cpu")
-    errors = outcomes(run, REFERENCE).errors()
-    assert reference.load("cpu") == errors
-    table5 = records.read_json(run.directory / "tables" / "table5.json")
+def test_the_packaged_reference_is_the_published_one(edition):
+    errors = outcomes(edition, REFERENCE).errors()
+    assert reference.load(edition.settings.profile) == errors
+    table5 = records.read_json(edition.directory / "tables" / "table5.json")
     assert table5["metadata"]["facts"]["reference_digest"] == errors.digest
     assert errors.clean < 0.5  # an untrained reference would make every ratio meaningless
 

@@ -512,8 +512,6 @@ def test_every_training_of_the_fast_profile_takes_a_step(fast, name):
     full = settings.load("fast")
     recipe = plan(full, name).recipe
     assert recipe.epochs > recipe.warmup_epochs
-    if name == "vit_small-standard":
-        assert summary["parent"] == "vit_small-pretraining"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

@@ -217,6 +217,19 @@ def test_a_run_with_tf32_gradients_repeats_some_images_in_strict_fp32(tiny_run):
     assert "strict_fp32" not in tiny_run().evaluate(NAME, "pgd").attrs
 
 
+def test_leaving_images_at_their_first_mistake_gives_the_same_verdict_sooner(tiny_run):
+    whole, early = (
+        tiny_run({"pgd": {"last_iterate": followed}}).evaluate(NAME, "pgd")
+        for followed in (True, False)
+    )
+    assert (whole.correct == early.correct).all()
+    assert "correct_last" in whole and "correct_last" not in early
+    steps = tiny_run().settings.pgd.steps
+    right = int(whole.clean_correct.sum())
+    assert whole.attrs["notes"]["gradients"] == steps * right
+    assert early.attrs["notes"]["gradients"] <= steps * right
+
+
 def test_two_processes_do_not_make_the_same_thing(tiny_run, capsys):
     import threading
 

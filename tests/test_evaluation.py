@@ -1,0 +1,87 @@
+"""An attack that searches in TF32 decides nothing by it."""
+
+import pytest
+import torch
+from torch import nn
+
+from rslib import device, evaluation
+from rslib.attacks import Twins
+from rslib.data import Batch
+from rslib.schema import PGD, AutoAttack
+
+
+@pytest.fixture
+def case():
+    """A linear model and images that it is right on."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 10)).eval()
+    x = torch.rand(20, 3, 8, 8)
+    return model, Batch(x, model(x).argmax(1), torch.arange(20), None)
+
+
+class Rounding(Twins):
+    """Gives a twin that is wrong about one class wherever TF32 is allowed."""
+
+    def __init__(self, wrong):
+        super().__init__()
+        self.wrong, self.allowed = wrong, []
+
+    def of(self, model, x):
+        self.allowed.append(torch.backends.cudnn.allow_tf32)
+        if not self.allowed[-1]:
+            return model
+        twin = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 10)).eval()
+        twin.load_state_dict(model.state_dict())
+        twin[1].bias.data[self.wrong] -= 5
+        return twin
+
+
+def attacks(settings):
+    """An evaluation by name, from twins and whether TF32 is allowed."""
+    if isinstance(settings, PGD):
+        return lambda twins, allowed: evaluation.under_pgd(settings, twins, allow_tf32=allowed)
+    return lambda twins, allowed: evaluation.under_autoattack(
+        settings, PGD(), twins, seed=0, allow_tf32=allowed
+    )
+
+
+@pytest.mark.filterwarnings("ignore::rslib.attacks.ReducedAutoAttackWarning")
+@pytest.mark.parametrize(
+    "settings",
+    [PGD(eps=1), PGD(eps=1, last_iterate=False), AutoAttack(eps=1, steps=5, queries=20)],
+    ids=["pgd", "pgd, left early", "autoattack"],
+)
+def test_what_tf32_claims_and_fp32_denies_is_tried_again(case, settings):
+    model, batch = case
+    evaluate = attacks(settings)
+    twins = Rounding(int(batch.y[0]))
+    found = evaluate(twins, True)(model, batch, torch.Generator().manual_seed(0))
+    strict = evaluate(Twins(), False)(model, batch, torch.Generator().manual_seed(0))
+    assert twins.allowed == [True, False]
+    assert found.columns.keys() == strict.columns.keys()
+    spared = found.columns["correct"] & ~strict.columns["correct"]
+    assert not spared.any()
+    assert found.notes["evaluations"] > strict.notes["evaluations"]
+
+
+def test_without_tf32_nothing_is_tried_again(case):
+    model, batch = case
+    twins = Rounding(int(batch.y[0]))
+    evaluation.under_pgd(PGD(eps=1), twins)(model, batch, torch.Generator().manual_seed(0))
+    assert twins.allowed == [False]
+
+
+def test_a_device_computes_in_full_precision_until_it_is_told_otherwise():
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32
+    try:
+        cudnn.allow_tf32 = True  # torch's default
+        device.pick("cpu")
+        assert not cudnn.allow_tf32 and not matmul.allow_tf32
+        with device.tf32(True, products=False):
+            assert cudnn.allow_tf32 and not matmul.allow_tf32
+        with device.tf32(True):
+            assert cudnn.allow_tf32 and matmul.allow_tf32
+        assert not cudnn.allow_tf32 and not matmul.allow_tf32
+    finally:
+        cudnn.allow_tf32 = before
