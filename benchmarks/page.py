@@ -36,8 +36,8 @@ batches and number of threads. A row counts only if all give the same answer; wh
 is said below the table. Passes are images sent forward through the net for one item: they do not
 depend on the machine, nor on what else it is doing.
 
-Not claimed are the times themselves, which belong to this machine and these narrow nets, anything
-about GPUs, and that the packages are slow: most of them do more than what they are asked for
+Not claimed are the times themselves, which belong to this machine and these narrow nets, ratios on
+GPUs, and that the packages are slow: most of them do more than what they are asked for
 here, and the reliability of this edition's own numbers rests on comparisons with them. Targets
 were set before measuring; those missed are left in.
 """
@@ -78,6 +78,7 @@ REPRODUCE = """\
 make bench                                    # everything, then this page
 .venv/bin/python -m benchmarks pgd gradcam    # some rows again; the others stay
 .venv/bin/python -m benchmarks --quick        # a try on few images, stored nowhere
+.venv/bin/python -m benchmarks.stages fast    # the stages of a published run, from its records
 ```
 
 CIFAR-10 has to be there ({doc}`reproduce`), and the packages of `pip install '.[dev]'`; a row
@@ -113,7 +114,14 @@ def _recipes() -> tuple[Callable, Callable, Callable]:
     return recipes.markdown, recipes.figure, describe
 
 
+def _stages() -> tuple[Callable, Callable, Callable]:
+    from benchmarks import stages
+
+    return stages.markdown, stages.figure, stages.describe
+
+
 FURTHER = {
+    "stages": Further("## A whole run on a GPU, stage by stage", _stages),
     "growth": Further("", _growth),
     "recipes": Further("## What a recipe brings in equal time", _recipes),
 }

@@ -5,6 +5,7 @@ Times are never asserted, only that contenders agree, that counts are right, and
 
 import copy
 import functools
+import json
 import re
 
 import numpy as np
@@ -25,6 +26,7 @@ from benchmarks import (
     saliency,
     scorecard,
     smoothing,
+    stages,
     subjects,
     training,
 )
@@ -546,6 +548,54 @@ def test_a_disagreement_ends_the_command_with_the_rows_name(monkeypatch, capsys,
     assert command.main(["gradcam", "--quick", "--out", str(tmp_path)]) == 1
     assert "Grad-CAM of the last layer: maps of captum differ" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+# The stages of a published run
+
+
+def stage(model, work, seconds, operations):
+    architecture = model.partition("-")[0]
+    told = {"model": model, "architecture": architecture, "shortcut": False}
+    return told | {"work": work, "seconds": seconds, "operations": operations}
+
+
+def test_stages_are_summed_and_rated_by_hand():
+    report = {
+        "profile": "fast",
+        "device": "a GPU",
+        "stages": [
+            stage("resnet18-standard", "training", 100.0, 5e15),
+            stage("resnet18-standard", "pgd", 2.0, 1e14),
+            stage("resnet18-adversarial", "pgd", 8.0, 3e14),
+            stage("resnet18-standard", "autoattack", 50.0, None),
+        ],
+    }
+    text = stages.markdown(report)
+    assert "| ResNet-18, standard | 100 | 5.00 | 50 |" in text
+    assert "| PGD, ResNet-18 | 2 | 10 | 0.40 | 40 |" in text
+    assert "| AutoAttack, ResNet-18 | 1 | 50 |  |  |" in text
+    assert "take 3 minutes at most" in text
+    assert stages.describe(report).endswith("training 100; AutoAttack 50; PGD 10.")
+    (axis,) = stages.figure(report).axes
+    assert [bar.get_width() for bar in axis.patches] == [100, 50, 10]
+
+
+def test_the_stored_stages_are_those_of_the_published_records():
+    from rslib import readme
+
+    stored = json.loads((results.RESULTS / stages.FILE).read_text())
+    run = readme.published(stored["profile"])
+    again = stages.collect(run)
+    assert again == stored
+    (trained,) = [
+        each
+        for each in again["stages"]
+        if (each["model"], each["work"], each["shortcut"])
+        == ("resnet18-adversarial", "training", False)
+    ]
+    section, once = run.settings.training.adversarial, stages.forward_operations(run, "resnet18")
+    passes = 3 + section.probability * section.steps * 2
+    assert trained["operations"] == 48_000 * section.resnet18.epochs * passes * once
 
 
 # The page
