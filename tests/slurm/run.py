@@ -78,8 +78,8 @@ def snakemake(folder: Path, runs: str, *arguments: str, log: Path, environment: 
 # --- killing jobs at work ----------------------------------------------------------------------
 
 
-def training(runs: Path) -> tuple[str, int] | None:
-    """A model that has finished an epoch and goes on, and the process that trains it."""
+def training(runs: Path) -> tuple[str, int, Path] | None:
+    """A model that has finished an epoch and goes on, who trains it (a process), and its folder."""
     for checkpoint in runs.glob("*/seed*/models/*/checkpoint.safetensors"):
         name = checkpoint.parent.name.rpartition("-")[0]
         seed = checkpoint.parents[2].name.removeprefix("seed")
@@ -88,7 +88,7 @@ def training(runs: Path) -> tuple[str, int] | None:
                 words = (process / "cmdline").read_bytes().decode().split("\0")
                 ours = words[1:4] == ["-m", "rslib", "train"] and words[4] == name
                 if ours and words[words.index("--seed") + 1] == seed:
-                    return f"{name}, seed {seed}", int(process.name)
+                    return f"{name}, seed {seed}", int(process.name), checkpoint.parent
     return None
 
 
@@ -110,8 +110,11 @@ def kill_two(process: subprocess.Popen, runs: Path, environment: dict[str, str])
     done = []
     while process.poll() is None:
         if not done and (found := training(runs)):
-            os.kill(found[1], signal.SIGKILL)
-            done.append(f"killed the training of {found[0]}")
+            name, process_id, folder = found
+            os.kill(process_id, signal.SIGKILL)
+            time.sleep(1)  # for the kernel to have done so
+            if not (folder / "model.json").exists():  # otherwise it was done, only not gone
+                done.append(f"killed the training of {name}")
         elif len(done) == 1 and (found := executing(environment)):
             time.sleep(5)  # in the midst of it
             subprocess.run(["scancel", found[1]], env=environment, check=True)
