@@ -50,7 +50,8 @@ def test_pgd_is_class_balanced(run):
 def test_adversarial_training_trades_clean_accuracy_for_robustness(run):
     standard, adversarial = "resnet18-standard", "resnet18-adversarial"
     assert accuracy(run, adversarial, "pgd") > accuracy(run, standard, "pgd") + 0.15
-    assert accuracy(run, adversarial, "clean") < accuracy(run, standard, "clean")
+    # Shapes are so plain that it may cost nothing; it must not come out as a gain.
+    assert accuracy(run, adversarial, "clean") <= accuracy(run, standard, "clean")
 
 
 @pytest.mark.parametrize("name", (*MODELS, "resnet18-adversarial"))
