@@ -79,6 +79,7 @@ make bench                                    # everything, then this page
 .venv/bin/python -m benchmarks pgd gradcam    # some rows again; the others stay
 .venv/bin/python -m benchmarks --quick        # a try on few images, stored nowhere
 .venv/bin/python -m benchmarks.stages fast    # the stages of a published run, from its records
+.venv/bin/python -m benchmarks.foreseen paper # what another run would take, from the same
 ```
 
 CIFAR-10 has to be there ({doc}`reproduce`), and the packages of `pip install '.[dev]'`; a row
@@ -120,8 +121,15 @@ def _stages() -> tuple[Callable, Callable, Callable]:
     return stages.markdown, stages.figure, stages.describe
 
 
+def _foreseen() -> tuple[Callable, Callable, Callable]:
+    from benchmarks import foreseen
+
+    return foreseen.markdown, foreseen.figure, foreseen.describe
+
+
 FURTHER = {
     "stages": Further("## A whole run on a GPU, stage by stage", _stages),
+    "foreseen": Further("## What the paper's protocol would take", _foreseen),
     "growth": Further("", _growth),
     "recipes": Further("## What a recipe brings in equal time", _recipes),
 }
