@@ -181,17 +181,18 @@ def run(options: argparse.Namespace) -> None:
     subjects.split("test")  # said at once if it is not there
     machine = harness.machine(PACKAGES, torch.device("cpu"))
     folder = options.out or (None if options.quick else results.RESULTS)
+    file = None if folder is None else results.path(folder)
     document = {"machine": machine, "quick": options.quick, "suites": {}}
-    if folder is not None:
-        document = results.open_document(folder, machine, names, options.quick)
+    if file is not None:
+        document = results.open_document(file, machine, names, options.quick)
     started = time.perf_counter()
     for name in names:
         found = measure(name, repeats=1 if options.quick else options.repeats, quick=options.quick)
         document["suites"][name] = found
-        if folder is not None:  # after each, so that what is stopped keeps what is done
-            results.store(folder, document, OFFERS)
+        if file is not None:  # after each, so that what is stopped keeps what is done
+            results.store(file, document, OFFERS)
     print(f"\n{results.markdown(document)}\n{time.perf_counter() - started:.0f} s")
-    if folder is None:
+    if file is None:
         print("not stored: --quick is for a try; --out FOLDER stores it")
 
 

@@ -470,25 +470,25 @@ def document(monkeypatch):
 
 
 def test_rows_are_stored_and_the_others_kept(tmp_path, document):
-    results.store(tmp_path, document, command.OFFERS)
-    again = results.open_document(tmp_path, MACHINE, ["pgd"], False)
+    results.store(results.path(tmp_path), document, command.OFFERS)
+    again = results.open_document(results.path(tmp_path), MACHINE, ["pgd"], False)
     assert again == document
     again["suites"] = {"gradcam": again["suites"]["gradcam"], "pgd": again["suites"]["pgd"]}
-    results.store(tmp_path, again, command.OFFERS)
+    results.store(results.path(tmp_path), again, command.OFFERS)
     assert list(results.read_json(tmp_path / "cpu.json")["suites"]) == ["pgd", "gradcam"]
     assert (tmp_path / "cpu.md").read_text() == results.markdown(document)
 
 
 def test_rows_of_other_conditions_are_not_mixed(tmp_path, document):
-    results.store(tmp_path, document, command.OFFERS)
+    results.store(results.path(tmp_path), document, command.OFFERS)
     other = copy.deepcopy(MACHINE)
     other["versions"]["torch"] = "3.0"
     with pytest.raises(results.OtherConditions, match=r"gradcam.*torch: 2.0, now 3.0.*--out"):
-        results.open_document(tmp_path, other, ["pgd"], False)
+        results.open_document(results.path(tmp_path), other, ["pgd"], False)
     with pytest.raises(results.OtherConditions, match="quick: False, now True"):
-        results.open_document(tmp_path, MACHINE, ["pgd"], True)
+        results.open_document(results.path(tmp_path), MACHINE, ["pgd"], True)
     # Nothing would stay: measured anew.
-    assert results.open_document(tmp_path, other, ["pgd", "gradcam"], False)["suites"] == {}
+    assert results.open_document(results.path(tmp_path), other, ["pgd", "gradcam"], False)["suites"] == {}
 
 
 def test_the_table_says_what_was_measured(document):
@@ -602,7 +602,7 @@ def test_the_stored_stages_are_those_of_the_published_records():
 
 
 def test_the_page_says_what_the_results_say(tmp_path, document):
-    results.store(tmp_path, document, command.OFFERS)
+    results.store(results.path(tmp_path), document, command.OFFERS)
     text = page.text(tmp_path)
     assert "Of 2 targets, 1 are met." in text
     assert "Missed: second work, beside peer, at **3.00×** [3.00, 3.00] of 4×." in text
@@ -612,7 +612,7 @@ def test_the_page_says_what_the_results_say(tmp_path, document):
 
 
 def test_the_page_and_its_figure_are_written(tmp_path, document):
-    results.store(tmp_path / "results", document, command.OFFERS)
+    results.store(results.path(tmp_path / "results"), document, command.OFFERS)
     page.write(tmp_path / "results", tmp_path)
     assert (tmp_path / "book/speed.md").read_text() == page.text(tmp_path / "results")
     assert (tmp_path / "book/_static/speed.png").read_bytes().startswith(b"\x89PNG")
@@ -635,8 +635,8 @@ def test_the_figure_marks_targets_met_and_missed(document):
 
 def test_the_books_page_is_that_of_the_stored_results():
     assert (page.PROJECT / page.PAGE).read_text() == page.text(results.RESULTS)
-    assert results.read_json(results.RESULTS / results.FILE)["quick"] is False
-    stored = results.read_json(results.RESULTS / results.FILE)
+    stored = results.read_json(results.path(results.RESULTS))
+    assert stored["quick"] is False
     assert (results.RESULTS / "cpu.md").read_text() == results.markdown(stored)
     assert list(stored["suites"]) == list(command.OFFERS)
     assert (page.PROJECT / page.FIGURES / "speed.png").exists()
