@@ -2,7 +2,7 @@
 # make run           run every notebook, without building the book    GPUS=5 FAN_OUT=1: five models at a time share a GPU
 # make test          lint, notebooks as tests, unit tests             WORKERS=2, files side by side
 # make faults        kill, fill, damage and lock on purpose, many times, and say what was lost: nothing
-# make bench         time rslib beside public peers, write the book's page on speed     CIFAR-10 needed
+# make bench         time rslib beside public peers, write the book's page on speed     CIFAR-10 needed; DEVICE=cuda on a GPU
 # make cluster       make book as jobs of a SLURM cluster, one a model               PROFILE=paper
 # make slurm-test    prove that on a SLURM of this machine's own                   root, Debian's packages
 # make lab           open the notebooks in JupyterLab
@@ -18,6 +18,7 @@ SEEDS   ?= 0
 CORES   ?= all
 GPUS    ?= 1
 WORKERS ?= 2
+DEVICE  ?= cpu
 VENV    ?= .venv
 RUNS    := $(or $(RSLIB_RUNS),runs)
 
@@ -44,7 +45,7 @@ faults: $(DONE)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
 bench: $(DONE)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --device $(DEVICE)
 	$(BIN)/python -m benchmarks.page
 
 cluster: $(DONE)

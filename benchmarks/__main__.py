@@ -18,6 +18,7 @@ from benchmarks import (
     attacks,
     corruptions,
     harness,
+    rates,
     results,
     saliency,
     scorecard,
@@ -25,9 +26,11 @@ from benchmarks import (
     subjects,
     training,
 )
-from benchmarks.harness import Disagreement, Suite
+from benchmarks.harness import CPU, Disagreement, Suite
+from benchmarks.rates import Rates
 from rslib import records
 from rslib.data import DataError
+from rslib.device import DeviceError, pick
 from rslib.records import RecordError
 
 PACKAGES = (
@@ -43,7 +46,7 @@ class Offer:
 
     Attributes:
         summary: one line for the help.
-        make: builds the rows.
+        make: builds the rows; besides its sizes it takes the device.
         sizes: its arguments.
         few: its arguments for a quick try.
     """
@@ -92,11 +95,14 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks",
         description="How fast rslib is beside public peers: same weights, same images, one "
         "process, interleaved.\n\n" + offered,
-        epilog="The tables are printed and stored as cpu.json and cpu.md. Naming some measures "
-        "these again and keeps the others,\nwhich must be of the same machine and versions.",
+        epilog="The tables are printed and stored as cpu.json and cpu.md, those of a GPU as "
+        "cuda.json and cuda.md. Naming some\nmeasures these again and keeps the others, which must "
+        "be of the same machine and versions.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("names", nargs="*", metavar="NAME", help="what to measure; default: all")
+    made.add_argument("--device", choices=results.DEVICES, default="cpu",
+                      help="where nets and images are; default cpu")  # fmt: skip
     made.add_argument("--repeats", type=_positive, default=3, help="timed rounds; default 3")
     made.add_argument("--threads", type=_positive, default=2, help="a contender; default 2")
     made.add_argument(
@@ -127,19 +133,54 @@ def chosen(names: Sequence[str]) -> list[str]:
     return [name for name in OFFERS if name in names or not names]
 
 
-def measure(name: str, *, repeats: int, quick: bool = False) -> dict[str, Any]:
+def there(name: str) -> torch.device:
+    """The device of a name, which from here on computes in full precision, as rslib does.
+
+    Raises:
+        ValueError: this machine has none; says what to do.
+    """
+    try:
+        return pick(name)
+    except DeviceError as error:
+        raise ValueError(
+            f"--device {name}: PyTorch {torch.__version__} finds no such device here. Measure "
+            "where it does (a GPU, its driver, a PyTorch built for it), or on the CPU by leaving "
+            "--device away"
+        ) from error
+
+
+def measure(
+    name: str,
+    *,
+    repeats: int,
+    quick: bool = False,
+    device: torch.device = CPU,
+    limits: Rates | None = None,
+) -> dict[str, Any]:
     """Measure what is offered under a name, and say so line by line.
+
+    Args:
+        name: one of :data:`OFFERS`.
+        repeats: timed rounds.
+        quick: whether on few images.
+        device: where nets and images are; targets are the CPU's alone.
+        limits: the device's own rates, from which floors follow; None leaves these out.
 
     Raises:
         Disagreement: contenders give different answers.
         rslib.data.DataError: there is no CIFAR-10 here.
     """
     offer = OFFERS[name]
-    suite = offer.make(**(offer.few if quick else offer.sizes))
+    sizes = offer.few if quick else offer.sizes
+    suite = offer.make(**sizes, device=device)
+    if device.type != "cpu":
+        suite = suite.without_targets()
     measured = []
     for row in suite.rows:
         try:
-            measured.append(harness.measure(row, repeats, progress=True))
+            measured.append(
+                harness.measure(row, repeats, device=device, rates=limits, progress=True)
+            )
         except Disagreement as error:
             raise Disagreement(f"{row.name}: {error}") from error
         _tell(measured[-1])
@@ -149,9 +190,10 @@ def measure(name: str, *, repeats: int, quick: bool = False) -> dict[str, Any]:
         measured = [harness.total(suite.total, details, suite.targets, suite.note)]
         _tell(measured[0])
     return {
-        "provenance": records.provenance(torch.device("cpu")),
+        "provenance": records.provenance(device),
         "repeats": repeats,
-        "sizes": dict(offer.few if quick else offer.sizes),
+        "sizes": dict(sizes),
+        "rates": None if limits is None else limits._asdict(),
         "rows": measured,
         "details": details,
     }
@@ -177,21 +219,29 @@ def use_threads(n: int) -> None:
 def run(options: argparse.Namespace) -> None:
     """Measure, print and store."""
     names = chosen(options.names)
+    device = there(options.device)
     use_threads(options.threads)
     subjects.split("test")  # said at once if it is not there
-    machine = harness.machine(PACKAGES, torch.device("cpu"))
+    machine = harness.machine(PACKAGES, device)
     folder = options.out or (None if options.quick else results.RESULTS)
+    file = None if folder is None else results.path(folder, device.type)
     document = {"machine": machine, "quick": options.quick, "suites": {}}
-    if folder is not None:
-        document = results.open_document(folder, machine, names, options.quick)
+    if file is not None:
+        document = results.open_document(file, machine, names, options.quick)
     started = time.perf_counter()
+    limits = rates.measure(device)
     for name in names:
-        found = measure(name, repeats=1 if options.quick else options.repeats, quick=options.quick)
-        document["suites"][name] = found
-        if folder is not None:  # after each, so that what is stopped keeps what is done
-            results.store(folder, document, OFFERS)
+        document["suites"][name] = measure(
+            name,
+            repeats=1 if options.quick else options.repeats,
+            quick=options.quick,
+            device=device,
+            limits=limits,
+        )
+        if file is not None:  # after each, so that what is stopped keeps what is done
+            results.store(file, document, OFFERS)
     print(f"\n{results.markdown(document)}\n{time.perf_counter() - started:.0f} s")
-    if folder is None:
+    if file is None:
         print("not stored: --quick is for a try; --out FOLDER stores it")
 
 

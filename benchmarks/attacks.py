@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import subjects
-from benchmarks.harness import OURS, Contender, Disagreement, Row, Suite, gather
+from benchmarks.harness import CPU, OURS, Contender, Disagreement, Row, Suite, gather
 from rslib.attacks import Threat, Twins, run_autoattack, run_pgd
 
 THREAT = Threat("linf", 8 / 255)
@@ -40,27 +40,32 @@ class Attacked:
     evaluations: int = 0
 
 
-def pgd(n: int) -> Suite:
+def pgd(n: int, *, device: torch.device = CPU) -> Suite:
     """PGD with 20 steps of 2 eps / 20 from a random start, eps 8/255, on n images in one batch."""
     targets = {
         "resnet18-standard": {"torchattacks": 8.0, "foolbox": 12.0},
         "resnet18-adversarial": {"torchattacks": 2.0, "foolbox": 2.0},
     }
-    return Suite([_pgd(name, n, targets[name]) for name in NETS])
+    return Suite([_pgd(name, n, targets[name], device) for name in NETS])
 
 
-def autoattack(undefended: int, adversarial: int) -> Suite:
+def autoattack(undefended: int, adversarial: int, *, device: torch.device = CPU) -> Suite:
     """AutoAttack (standard), eps 8/255, on so many images of each net in one batch."""
     sizes = dict(zip(NETS, (undefended, adversarial), strict=True))
     targets = {"resnet18-standard": 5.0, "resnet18-adversarial": 1.2}
-    return Suite([_autoattack(name, sizes[name], targets[name]) for name in NETS])
+    return Suite([_autoattack(name, sizes[name], targets[name], device) for name in NETS])
+
+
+def _moved(x: Tensor) -> float:
+    """Bytes of an image that is read, and of the adversarial one that is written."""
+    return 2 * x.nbytes / len(x)
 
 
 # --- PGD ---------------------------------------------------------------------------------------
 
 
-def _pgd(name: str, n: int, targets: Mapping[str, float]) -> Row:
-    x, y = subjects.images(n)
+def _pgd(name: str, n: int, targets: Mapping[str, float], device: torch.device) -> Row:
+    x, y = subjects.images(n, device=device)
     peers, missing = gather(
         {
             "torchattacks": lambda: _torchattacks(name, x, y),
@@ -74,6 +79,7 @@ def _pgd(name: str, n: int, targets: Mapping[str, float]) -> Row:
         lambda answers: same_threat(name, x, y, answers) + "; " + no_weaker(answers),
         targets=targets,
         missing=missing,
+        moved=_moved(x),
         warm_up=False,
         note="each attack with its verdict on every image; rslib leaves an image at the first "
         "iterate that fools the net, the others follow it to the last",
@@ -83,7 +89,7 @@ def _pgd(name: str, n: int, targets: Mapping[str, float]) -> Row:
 
 
 def _ours(name: str, x: Tensor, y: Tensor) -> Contender:
-    net = subjects.another(name)
+    net = subjects.another(name, x.device)
 
     def run() -> Attacked:
         x_adv, evaluations = _search(Twins().of(net, x), x, y)
@@ -109,7 +115,7 @@ def _search(net: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, int]:
 def _torchattacks(name: str, x: Tensor, y: Tensor) -> Contender:
     import torchattacks
 
-    net = subjects.another(name)
+    net = subjects.another(name, x.device)
     attack = torchattacks.PGD(net, eps=THREAT.eps, alpha=STEP_SIZE, steps=STEPS)
 
     def run() -> Attacked:
@@ -123,8 +129,8 @@ def _torchattacks(name: str, x: Tensor, y: Tensor) -> Contender:
 def _foolbox(name: str, x: Tensor, y: Tensor, *, frozen: bool = False) -> Contender:
     import foolbox
 
-    net = subjects.another(name).requires_grad_(not frozen)
-    wrapped = foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")
+    net = subjects.another(name, x.device).requires_grad_(not frozen)
+    wrapped = foolbox.PyTorchModel(net, bounds=(0, 1), device=x.device)
     attack = foolbox.attacks.LinfPGD(abs_stepsize=STEP_SIZE, steps=STEPS)
 
     def run() -> Attacked:
@@ -141,8 +147,8 @@ def _foolbox(name: str, x: Tensor, y: Tensor, *, frozen: bool = False) -> Conten
 # --- AutoAttack --------------------------------------------------------------------------------
 
 
-def _autoattack(name: str, n: int, target: float) -> Row:
-    x, y = subjects.images(n)
+def _autoattack(name: str, n: int, target: float, device: torch.device) -> Row:
+    x, y = subjects.images(n, device=device)
     peers, missing = gather({"pyautoattack": lambda: _package(name, x, y)})
     return Row(
         f"AutoAttack (standard), {NETS[name]}",
@@ -150,6 +156,7 @@ def _autoattack(name: str, n: int, target: float) -> Row:
         lambda answers: same_threat(name, x, y, answers) + "; " + no_higher(answers),
         targets={"pyautoattack": target},
         missing=missing,
+        moved=_moved(x),
         warm_up=False,
         note=f"rslib: worst case of PGD-{STEPS} and AutoAttack, which attacks what PGD leaves; "
         "pyautoattack: AutoAttack alone",
@@ -157,7 +164,7 @@ def _autoattack(name: str, n: int, target: float) -> Row:
 
 
 def _screened(name: str, x: Tensor, y: Tensor) -> Contender:
-    net = subjects.another(name)
+    net = subjects.another(name, x.device)
 
     def run() -> Attacked:
         searched = Twins().of(net, x)
@@ -174,12 +181,14 @@ def _screened(name: str, x: Tensor, y: Tensor) -> Contender:
 def _package(name: str, x: Tensor, y: Tensor) -> Contender:
     from pyautoattack import AutoAttack
 
-    net = subjects.another(name)
+    net = subjects.another(name, x.device)
     plain = x.contiguous()  # the package reshapes with view
 
     def run() -> Attacked:
         with _undisturbed():
-            adversary = AutoAttack(net, norm="Linf", eps=THREAT.eps, version="standard", seed=SEED)
+            adversary = AutoAttack(
+                net, norm="Linf", eps=THREAT.eps, version="standard", seed=SEED, device=x.device
+            )
             x_adv, _ = adversary.run_standard_evaluation(plain, y, batch_size=len(x))
         return Attacked(x_adv, right(net, x_adv, y))
 
@@ -217,7 +226,7 @@ def same_threat(name: str, x: Tensor, y: Tensor, answers: Mapping[str, Attacked]
     Raises:
         Disagreement: one is outside, or more than 1 in 100 verdicts are not the net's.
     """
-    net = subjects.trained(name)
+    net = subjects.another(name, x.device)
     for who, answer in answers.items():
         x_adv = answer.x_adv.detach()
         if float(THREAT.distance(x_adv, x).max()) > THREAT.eps + _ROUNDING:

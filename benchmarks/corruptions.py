@@ -7,6 +7,8 @@ Three contenders:
   compared with ours, elsewhere how far it moves them;
 * imagecorruptions: a package with this job, but made for photographs of 224 pixels, with the
   ImageNet constants. What it cannot do with 32 pixels is left blank.
+
+The last two compute on the CPU, whatever the device.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from benchmarks import subjects
-from benchmarks.harness import OURS, REMEDY, Contender, Disagreement, Row, Suite
+from benchmarks.harness import CPU, OURS, REMEDY, Contender, Disagreement, Row, Suite
 from rslib.corruptions import NAMES, SEVERITIES, corrupt
 
 FIXED = {
@@ -38,29 +41,41 @@ _SEED = 0
 Array = np.ndarray
 
 
-def corruptions(n: int, few: int, names: Sequence[str] = NAMES) -> Suite:
+def corruptions(
+    n: int, few: int, names: Sequence[str] = NAMES, *, device: torch.device = CPU
+) -> Suite:
     """Each corruption at severities 1 to 5.
 
     Args:
         n: images for rslib, which takes them together.
         few: the first of them, for the others.
         names: which corruptions.
+        device: where rslib computes; the others can only on the CPU.
     """
     images = subjects.pixels(n)
     theirs, why = imagecorruptions()
     return Suite(
-        [_row(name, images, few, theirs, why) for name in names],
+        [_row(name, images, few, theirs, why, device) for name in names],
         total=f"{len(names)} corruptions at {len(SEVERITIES)} severities",
         targets={"plain": 20.0},
         note=f"an item is an image in each of {len(names)} corruptions, the mean over severities; "
-        "plain is one image after the other in NumPy, SciPy, scikit-image, OpenCV and Pillow",
+        "plain is one image after the other in NumPy, SciPy, scikit-image, OpenCV and Pillow; it "
+        "and imagecorruptions compute on the CPU; for floors, only bytes are counted",
     )
 
 
-def _row(name: str, images: Tensor, few: int, theirs: Callable | None, why: str) -> Row:
+def _row(
+    name: str,
+    images: Tensor,
+    few: int,
+    theirs: Callable | None,
+    why: str,
+    device: torch.device,
+) -> Row:
     from benchmarks.plain import corruptions as plain
 
     slow = images[:few].permute(0, 2, 3, 1).contiguous().numpy()
+    images = images.to(device)
     missing = {} if theirs is not None else {"imagecorruptions": why}
 
     def run_ours() -> list[Tensor]:
@@ -80,7 +95,7 @@ def _row(name: str, images: Tensor, few: int, theirs: Callable | None, why: str)
 
     contenders = [
         Contender(OURS, run_ours, len(images) * len(SEVERITIES)),
-        Contender("plain", run_plain, few * len(SEVERITIES)),
+        Contender("plain", run_plain, few * len(SEVERITIES), note="on the CPU"),
     ]
     if theirs is not None:
         try:
@@ -90,17 +105,25 @@ def _row(name: str, images: Tensor, few: int, theirs: Callable | None, why: str)
                     "imagecorruptions",
                     run_theirs,
                     few * len(SEVERITIES),
-                    note="ImageNet's constants",
+                    note="on the CPU, with ImageNet's constants",
                 )  # fmt: skip
             )
         except Exception as error:  # the package was not made for 32 pixels: anything may fail
             missing["imagecorruptions"] = f"fails on 32 pixels ({type(error).__name__})"
 
     def check(answers: Mapping[str, list]) -> str:
-        ours = np.stack([made[:few].permute(0, 2, 3, 1).numpy() for made in answers[OURS]])
+        ours = np.stack([made[:few].permute(0, 2, 3, 1).cpu().numpy() for made in answers[OURS]])
         return same_pixels(name, ours, np.stack(answers["plain"]), slow)
 
-    return Row(name, contenders, check, missing=missing, item="corrupted image")
+    return Row(
+        name,
+        contenders,
+        check,
+        missing=missing,
+        moved=2 * images.nbytes / len(images),  # the image as bytes, and the corrupted one
+        products=False,  # there are next to none, and on a CPU they are done in other threads
+        item="corrupted image",
+    )
 
 
 def same_pixels(name: str, ours: Array, theirs: Array, images: Array) -> str:

@@ -2,7 +2,8 @@
 
 Repeats are interleaved, so that a busy moment of the machine meets every contender, and the claim
 is a ratio of medians. Passes through the model are counted too: counts stay the same on a machine
-that is not quiet.
+that is not quiet. So is the arithmetic of ours, from which follows the floor of its time
+(:mod:`benchmarks.floors`).
 """
 
 from __future__ import annotations
@@ -11,19 +12,23 @@ import importlib.metadata
 import os
 import platform
 import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
+from benchmarks import floors
+from benchmarks.clock import timed
+from benchmarks.floors import Floor
+from benchmarks.rates import Rates
 from rslib.device import describe
 
 OURS = "rslib"
+CPU = torch.device("cpu")
 REMEDY = "pip install '.[dev]'"
 
 
@@ -62,11 +67,16 @@ class Row:
         contenders: ours first.
         check: given each contender's answer by name, says in words what was found equal.
             Raises :class:`Disagreement` where it is not.
-        targets: for a peer, how many times faster ours is meant to be.
+        targets: for a peer, how many times faster ours is meant to be on a CPU.
         missing: for a peer that is not there, why, and the way out.
+        moved: bytes that an item must at least bring from and to memory, once each; None where that
+            cannot be said, and then there is no floor.
+        products: whether the convolutions and matrix products of ours are counted for the floor, in
+            a run more that is not timed.
+        no_floor: why there is none.
         item: what is counted, in the singular.
         warm_up: whether the first round, which fills caches and gives the answers, is left out of
-            the times; rows of minutes count it.
+            the times; rows of minutes count it on a CPU.
         note: what the comparison covers, such as "worst case of PGD-20 and AutoAttack".
         shortfall: the known reason why a target may be missed; told only where one is.
     """
@@ -76,6 +86,9 @@ class Row:
     check: Callable[[Mapping[str, Any]], str]
     targets: Mapping[str, float] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    moved: float | None = None
+    products: bool = True
+    no_floor: str = ""
     item: str = "image"
     warm_up: bool = True
     note: str = ""
@@ -98,6 +111,11 @@ class Suite:
     targets: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
 
+    def without_targets(self) -> Suite:
+        """The same rows on a device that the targets were not set for."""
+        rows = [replace(row, targets={}) for row in self.rows]
+        return replace(self, rows=rows, targets={})
+
 
 def gather(
     makers: Mapping[str, Callable[[], Contender]],
@@ -116,19 +134,29 @@ def gather(
     return found, missing
 
 
-def measure(row: Row, repeats: int, *, progress: bool = False) -> dict[str, Any]:
+def measure(
+    row: Row,
+    repeats: int,
+    *,
+    device: torch.device = CPU,
+    rates: Rates | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
     """Time a row's contenders in turns, each second round in reverse order.
 
     Args:
         row: what is compared.
         repeats: timed rounds, at least 1.
+        device: where it computes; a GPU has to be done before the clock is read.
+        rates: the device's, from which floors follow; None leaves these out.
         progress: whether to show a bar of the calls.
 
     Returns:
         The row as a JSON document: for each contender the seconds of each round, median, lowest and
         highest milliseconds an item, and forward passes an item; for each peer the ratio of its
         median to ours with the lowest and highest ratio of one round, the target and whether it is
-        met; and what the check found.
+        met; what the check found; and the floor of an item in milliseconds with the operations and
+        bytes that make it and how many times as long ours takes, or None.
 
     Raises:
         Disagreement: the contenders' answers differ.
@@ -136,28 +164,37 @@ def measure(row: Row, repeats: int, *, progress: bool = False) -> dict[str, Any]
     answers: dict[str, Any] = {}
     seconds: dict[str, list[float]] = {each.name: [] for each in row.contenders}
     passes: dict[str, float | None] = {}
-    rounds = repeats + row.warm_up
-    calls = rounds * len(row.contenders)
-    found = ""
+    warm_up = row.warm_up or device.type != "cpu"  # a GPU loads its programs at their first use
+    rounds = repeats + warm_up
+    floored = rates is not None and row.moved is not None
+    calls = rounds * len(row.contenders) + floored
+    found, floor = "", None
     with tqdm(total=calls, desc=row.name, leave=False, disable=not progress) as bar:
         for number in range(rounds):
             for each in row.contenders[:: -1 if number % 2 else 1]:
                 with counted(each.model) as images:
-                    started = time.perf_counter()
-                    answer = each.run()
-                    elapsed = time.perf_counter() - started
+                    answer, elapsed = timed(each.run, device)
                 if number == 0:
                     answers[each.name] = answer
                     passes[each.name] = _passes(each, images[0], answer)
-                if number >= row.warm_up:
+                if number >= warm_up:
                     seconds[each.name].append(elapsed)
                 bar.update()
             if number == 0:
                 found = row.check(answers)
                 answers.clear()
+        if floored:  # last, so that no round finds caches that this has filled
+            floor = _floor(row, rates)
+            bar.update()
     return _document(
-        row, {each.name: each.items for each in row.contenders}, seconds, passes, found
+        row, {each.name: each.items for each in row.contenders}, seconds, passes, found, floor
     )
+
+
+def _floor(row: Row, rates: Rates) -> Floor:
+    (ours,) = (each for each in row.contenders if each.name == OURS)
+    counted = floors.operations(ours.run) / ours.items if row.products else 0
+    return floors.floor(counted, row.moved, rates)
 
 
 def _passes(contender: Contender, seen: int, answer: Any) -> float | None:
@@ -180,7 +217,8 @@ def total(
         note: what is summed.
 
     Returns:
-        A row of the same form, of the contenders that are in every row.
+        A row of the same form, of the contenders that are in every row, with a floor where every
+        row has one.
     """
     names = [each for each in rows[0]["contenders"] if all(each in r["contenders"] for r in rows)]
     seconds, passes = {}, {}
@@ -200,7 +238,8 @@ def total(
         item="item of every row",
         note=note,
     )
-    return _document(row, dict.fromkeys(names, 1), seconds, passes, "row by row")
+    floor = floors.total([each["floor"] for each in rows])
+    return _document(row, dict.fromkeys(names, 1), seconds, passes, "row by row", floor)
 
 
 def _document(
@@ -209,6 +248,7 @@ def _document(
     seconds: Mapping[str, list[float]],
     passes: Mapping[str, float | None],
     found: str,
+    floor: Floor | None,
 ) -> dict[str, Any]:
     notes = {each.name: each.note for each in row.contenders}
     costs = {name: [1000 * value / items[name] for value in seconds[name]] for name in items}
@@ -218,6 +258,8 @@ def _document(
         if name != OURS
     }
     missed = any(ratio["met"] is False for ratio in ratios.values())
+    if floor is not None:
+        floor = {**floor, "times": statistics.median(costs[OURS]) / floor["milliseconds"]}
     return {
         "row": row.name,
         "item": row.item,
@@ -240,6 +282,8 @@ def _document(
             for name in items
         },
         "ratios": ratios,
+        "floor": floor,
+        "no_floor": row.no_floor if floor is None else "",
     }
 
 

@@ -36,10 +36,10 @@ batches and number of threads. A row counts only if all give the same answer; wh
 is said below the table. Passes are images sent forward through the net for one item: they do not
 depend on the machine, nor on what else it is doing.
 
-Not claimed are the times themselves, which belong to this machine and these narrow nets, ratios on
-GPUs, and that the packages are slow: most of them do more than what they are asked for
-here, and the reliability of this edition's own numbers rests on comparisons with them. Targets
-were set before measuring; those missed are left in.
+Not claimed are the times themselves, which belong to this machine and these narrow nets, that
+ratios are the same on GPUs, and that the packages are slow: most of them do more than what they are
+asked for here, and the reliability of this edition's own numbers rests on comparisons with them.
+Targets were set for a CPU before measuring; those missed are left in.
 """
 
 REASONS = """\
@@ -71,11 +71,19 @@ Where the passes through the net are the work and everybody needs them all, as i
 training on a CPU, there is little to win, and the table says so.
 """
 
+ELSEWHERE = """\
+## The same on {device}
+
+The rows above with nets and images on this device, which is done with its work before the clock is
+read; what computes on the CPU by its nature still does, as the notes say. No targets were set here.
+"""
+
 REPRODUCE = """\
 ## Measure it yourself
 
 ```bash
 make bench                                    # everything, then this page
+make bench DEVICE=cuda                        # the same on a GPU, as a table of its own
 .venv/bin/python -m benchmarks pgd gradcam    # some rows again; the others stay
 .venv/bin/python -m benchmarks --quick        # a try on few images, stored nowhere
 .venv/bin/python -m benchmarks.stages fast    # the stages of a published run, from its records
@@ -84,7 +92,7 @@ make bench                                    # everything, then this page
 
 CIFAR-10 has to be there ({doc}`reproduce`), and the packages of `pip install '.[dev]'`; a row
 says which one it misses. A quiet machine gives narrow ranges. The table is stored as
-`benchmarks/results/cpu.json` with every round's seconds.
+`benchmarks/results/cpu.json` with every round's seconds, that of a GPU as `cuda.json`.
 """
 
 
@@ -147,15 +155,13 @@ def text(folder: Path) -> str:
         INTRODUCTION,
         verdict(document),
         _figure("speed.png", describe(document)),
-        results.conditions(document),
-        results.table(results.rows(document)),
-        results.footnotes(results.rows(document)),
+        *results.summary(document),
         REASONS,
+        *results.details(document, "## One by one: {}"),
     ]
-    for suite in document["suites"].values():
-        if suite["details"]:
-            parts += [f"## One by one: {suite['rows'][0]['row']}", results.table(suite["details"])]
-            parts.append(results.footnotes(suite["details"]))
+    for other in _elsewhere(folder):
+        parts.append(ELSEWHERE.format(device=other["machine"]["device"]))
+        parts += [*results.summary(other), *results.details(other, "### One by one: {}")]
     for name, report in _reports(folder).items():
         markdown, _, words = FURTHER[name].load()
         parts += [FURTHER[name].heading, markdown(report)]
@@ -234,10 +240,16 @@ def _points(document: Document) -> list[tuple[str, str, Document]]:
 
 
 def _measured(folder: Path) -> Document:
-    path = folder / results.FILE
+    path = results.path(folder)
     if not path.exists():
         raise RecordError(f"{path} is missing: measure first, make bench")
     return read_json(path)
+
+
+def _elsewhere(folder: Path) -> list[Document]:
+    """The same rows on other devices than the CPU, where they were measured."""
+    paths = [results.path(folder, device) for device in results.DEVICES if device != "cpu"]
+    return [read_json(path) for path in paths if path.exists()]
 
 
 def _reports(folder: Path) -> dict[str, Document]:

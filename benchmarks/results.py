@@ -1,8 +1,8 @@
-"""What was measured, kept as one JSON document, and shown as Markdown tables."""
+"""What was measured, kept as a JSON document for each device, and shown as Markdown tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,19 @@ from rslib.records import atomic, read_json, write_json
 from rslib.settings import PROJECT
 
 RESULTS = PROJECT / "benchmarks" / "results"
-FILE = "cpu.json"
+DEVICES = ("cpu", "cuda")
+
+
+_COLUMNS = {
+    "work": "---", "beside": "---", "rslib": "---:", "peer": "---:", "ratio": "---:",
+    "target": "---:", "floor": "---:", "rslib / floor": "---:", "passes, rslib": "---:",
+    "passes, peer": "---:",
+}  # fmt: skip
+
+
+def path(folder: Path, device: str = "cpu") -> Path:
+    """Where a folder keeps what was measured on a device, one of :data:`DEVICES`."""
+    return folder / f"{device}.json"
 
 
 class OtherConditions(RuntimeError):
@@ -19,12 +31,12 @@ class OtherConditions(RuntimeError):
 
 
 def open_document(
-    folder: Path, machine: Mapping[str, Any], names: Sequence[str], quick: bool
+    file: Path, machine: Mapping[str, Any], names: Sequence[str], quick: bool
 ) -> dict[str, Any]:
     """The stored document, to which suites are added; a new one where there is none.
 
     Args:
-        folder: where it is stored.
+        file: where it is stored (:func:`path`).
         machine: from :func:`benchmarks.harness.machine`.
         names: the suites that are about to be measured.
         quick: whether they are measured on few images.
@@ -34,18 +46,17 @@ def open_document(
             versions, or with other numbers of images.
     """
     conditions = {"machine": dict(machine), "quick": quick}
-    path = folder / FILE
-    if not path.exists():
+    if not file.exists():
         return conditions | {"suites": {}}
-    stored = read_json(path)
+    stored = read_json(file)
     differ = _differing({key: stored[key] for key in conditions}, conditions)
     if not differ:
         return stored
     if staying := set(stored["suites"]) - set(names):
         raise OtherConditions(
-            f"{path} holds {', '.join(sorted(staying))}, measured under other conditions "
+            f"{file} holds {', '.join(sorted(staying))}, measured under other conditions "
             f"({'; '.join(differ)}), and rows of one table must compare: measure everything again "
-            "(python -m benchmarks), or keep these apart (--out another/folder)"
+            "(name none of them), or keep these apart (--out another/folder)"
         )
     return conditions | {"suites": {}}
 
@@ -61,13 +72,13 @@ def _differing(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return told
 
 
-def store(folder: Path, document: Mapping[str, Any], order: Iterable[str]) -> None:
+def store(file: Path, document: Mapping[str, Any], order: Iterable[str]) -> None:
     """Write the document, its suites in order, and beside it its tables."""
     suites = document["suites"]
     document = {**document, "suites": {name: suites[name] for name in order if name in suites}}
-    write_json(folder / FILE, document)
-    with atomic((folder / FILE).with_suffix(".md")) as path:
-        path.write_text(markdown(document))
+    write_json(file, document)
+    with atomic(file.with_suffix(".md")) as made:
+        made.write_text(markdown(document))
 
 
 def rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -77,12 +88,31 @@ def rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def markdown(document: Mapping[str, Any]) -> str:
     """The whole document as Markdown."""
-    parts = [conditions(document), table(rows(document)), footnotes(rows(document))]
+    return "\n\n".join([*summary(document), *details(document, "## {}, one by one")]) + "\n"
+
+
+def summary(document: Mapping[str, Any]) -> list[str]:
+    """The paragraphs of a document: its conditions, what a floor is, the table and its notes."""
+    parts = [conditions(document), floors(document), *_told(rows(document))]
+    return [part for part in parts if part]
+
+
+def details(document: Mapping[str, Any], heading: str) -> list[str]:
+    """The parts of rows that are sums: for each a heading, a table and its notes.
+
+    Args:
+        document: what was measured.
+        heading: Markdown with ``{}`` for the row's name.
+    """
+    parts = []
     for suite in document["suites"].values():
         if suite["details"]:
-            parts += [f"## {suite['rows'][0]['row']}, one by one", table(suite["details"])]
-            parts.append(footnotes(suite["details"]))
-    return "\n\n".join(parts) + "\n"
+            parts += [heading.format(suite["rows"][0]["row"]), *_told(suite["details"])]
+    return parts
+
+
+def _told(measured: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [table(measured), footnotes(measured)]
 
 
 def conditions(document: Mapping[str, Any]) -> str:
@@ -102,26 +132,55 @@ def conditions(document: Mapping[str, Any]) -> str:
     )
 
 
+def floors(document: Mapping[str, Any]) -> str:
+    """What a floor is and the rates it comes from, in a paragraph; empty where there is none."""
+    measured = [suite["rates"] for suite in document["suites"].values() if suite.get("rates")]
+    if not measured:
+        return ""
+    product, copy = (
+        _between([rates[key] for rates in measured]) for key in ("operations", "bytes")
+    )
+    return (
+        "A floor is how long the arithmetic of an item would take at the rate of one large float32 "
+        f"matrix product on the same device and threads, {product}FLOP a second, or, where that is "
+        "longer, how long its data would take to be read and written once at the rate of one large "
+        f"copy, {copy}B a second. Arithmetic is that of the convolutions and matrix products that "
+        "rslib does, counted by torch while it does them; sums of single numbers are left out. A "
+        "time may lie below its floor: a cache gives data faster than the memory does, and some "
+        "ways to convolve take fewer products than are counted."
+    )
+
+
 def table(measured: Sequence[Mapping[str, Any]]) -> str:
-    """A line for each peer of each row."""
-    lines = [
-        "| work | beside | rslib | peer | ratio | target | passes, rslib | passes, peer |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for row in measured:
-        contenders, ours = row["contenders"], row["contenders"][OURS]
-        for name, ratio in row["ratios"].items():
-            theirs = contenders[name]
-            cells = [
-                row["row"], name, cost(ours), cost(theirs), times(ratio), goal(ratio),
-                passes(ours), passes(theirs),
-            ]  # fmt: skip
-            lines.append(f"| {' | '.join(cells)} |")
-        for name, why in row["missing"].items():
-            lines.append(f"| {row['row']} | {name} | {cost(ours)} | | {why} | | {passes(ours)} | |")
-        if not row["ratios"] and not row["missing"]:
-            lines.append(f"| {row['row']} | | {cost(ours)} | | | | {passes(ours)} | |")
-    return "\n".join(lines)
+    """A line for each peer of each row; a column that says nothing in any line is left out."""
+    lines = [line for row in measured for line in _lines(row)]
+    shown = [name for name in _COLUMNS if any(line.get(name) for line in lines)]
+    rule = [_COLUMNS[name] for name in shown]
+    cells = [[line.get(name, "") for name in shown] for line in lines]
+    return "\n".join(f"| {' | '.join(each)} |" for each in (shown, rule, *cells))
+
+
+def _lines(row: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """The cells of a row's lines, by column."""
+    contenders, ours = row["contenders"], row["contenders"][OURS]
+    own = {"work": row["row"], "rslib": cost(ours), "passes, rslib": passes(ours)}
+    # Rows stored before there were floors have none.
+    if floor := row.get("floor"):
+        own |= {"floor": _duration(floor["milliseconds"])}
+        own |= {"rslib / floor": f"{_digits(floor['times'])}×"}
+    for name, ratio in row["ratios"].items():
+        theirs = contenders[name]
+        yield own | {
+            "beside": name,
+            "peer": cost(theirs),
+            "ratio": times(ratio),
+            "target": goal(ratio),
+            "passes, peer": passes(theirs),
+        }
+    for name, why in row["missing"].items():
+        yield own | {"beside": name, "ratio": why}
+    if not row["ratios"] and not row["missing"]:
+        yield own
 
 
 def footnotes(measured: Sequence[Mapping[str, Any]]) -> str:
@@ -133,6 +192,8 @@ def footnotes(measured: Sequence[Mapping[str, Any]]) -> str:
                  if each["note"]]  # fmt: skip
         if row["shortfall"]:
             said.append(f"target missed: {row['shortfall']}")
+        if row.get("no_floor"):
+            said.append(f"without a floor: {row['no_floor']}")
         lines.append(f"- **{row['row']}** (times are of one {row['item']}). {_sentences(said)}")
     return "\n".join(lines)
 
@@ -140,9 +201,9 @@ def footnotes(measured: Sequence[Mapping[str, Any]]) -> str:
 def cost(contender: Mapping[str, Any]) -> str:
     """What an item costs: the median, and the lowest and highest round."""
     found = contender["milliseconds"]
-    scale, unit = (1000, "s") if found["median"] >= 1000 else (1, "ms")
-    median, low, high = (_digits(found[key] / scale) for key in ("median", "low", "high"))
-    return f"{median} {unit} [{low}, {high}]"
+    scale, _ = _unit(found["median"])
+    low, high = (_digits(found[key] / scale) for key in ("low", "high"))
+    return f"{_duration(found['median'])} [{low}, {high}]"
 
 
 def times(ratio: Mapping[str, Any]) -> str:
@@ -162,6 +223,25 @@ def passes(contender: Mapping[str, Any]) -> str:
     """Images passed forward for one item; empty where there is no model."""
     found = contender["passes"]
     return "" if found is None else f"{found:,.1f}" if found < 1000 else f"{found:,.0f}"
+
+
+def _unit(milliseconds: float) -> tuple[float, str]:
+    """The unit that a time is told in, in milliseconds, and its name."""
+    if milliseconds >= 1000:
+        return 1000, "s"
+    return (1, "ms") if milliseconds >= 0.1 else (0.001, "µs")
+
+
+def _duration(milliseconds: float) -> str:
+    scale, unit = _unit(milliseconds)
+    return f"{_digits(milliseconds / scale)} {unit}"
+
+
+def _between(values: Sequence[float]) -> str:
+    """The lowest and the highest of some rates, in thousands of millions or more."""
+    scale, prefix = (1e12, "T") if min(values) >= 1e12 else (1e9, "G")
+    low, high = (_digits(find(values) / scale) for find in (min, max))
+    return f"{low} {prefix}" if low == high else f"{low} to {high} {prefix}"
 
 
 def _digits(value: float) -> str:

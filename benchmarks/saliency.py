@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import subjects
-from benchmarks.harness import OURS, Contender, Disagreement, Row, Suite, gather
+from benchmarks.harness import CPU, OURS, Contender, Disagreement, Row, Suite, gather
 from benchmarks.plain import rollout as plain
 from rslib import settings
 from rslib.saliency import attention_rollout, resize
@@ -26,9 +26,9 @@ _MAPS, _ROWS = 1e-3, 1e-5
 # --- Grad-CAM ----------------------------------------------------------------------------------
 
 
-def gradcam(n: int) -> Suite:
+def gradcam(n: int, *, device: torch.device = CPU) -> Suite:
     """Grad-CAM of the last layer for the labels, at the resolution of the image, n in one batch."""
-    x, y = subjects.images(n)
+    x, y = subjects.images(n, device=device)
     peers, missing = gather(
         {"captum": lambda: _captum(x, y), "pytorch-grad-cam": lambda: _pytorch_grad_cam(x, y)}
     )
@@ -38,13 +38,14 @@ def gradcam(n: int) -> Suite:
         same_maps,
         targets={"pytorch-grad-cam": 3.0},
         missing=missing,
+        moved=x[0].nbytes + x[0, 0].nbytes,  # the image and its map
         note="forward pass, map and its resizing to the image; rslib needs no backward pass here",
     )
     return Suite([row])
 
 
 def _closed_form(x: Tensor, y: Tensor) -> Contender:
-    net = subjects.another(NET)
+    net = subjects.another(NET, x.device)
 
     def run() -> Tensor:
         return resize(our_gradcam(net, x, y, layer=LAYER), x.shape[2:])
@@ -55,7 +56,7 @@ def _closed_form(x: Tensor, y: Tensor) -> Contender:
 def _captum(x: Tensor, y: Tensor) -> Contender:
     from captum.attr import LayerAttribution, LayerGradCam
 
-    net = subjects.another(NET)
+    net = subjects.another(NET, x.device)
     method = LayerGradCam(net, net.get_submodule(LAYER))
 
     def run() -> Tensor:
@@ -69,14 +70,14 @@ def _pytorch_grad_cam(x: Tensor, y: Tensor) -> Contender:
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    net = subjects.another(NET)
+    net = subjects.another(NET, x.device)
     wanted = [ClassifierOutputTarget(label) for label in y.tolist()]
 
     def run() -> Tensor:
         with GradCAM(model=net, target_layers=[net.get_submodule(LAYER)]) as cam:
             return torch.from_numpy(cam(input_tensor=x, targets=wanted))
 
-    note = "also rescales each map to span 0 to 1"
+    note = "also rescales each map to span 0 to 1, and gives them as NumPy arrays"
     return Contender("pytorch-grad-cam", run, len(x), net, note=note)
 
 
@@ -97,16 +98,17 @@ def _spanning(maps: Tensor) -> Tensor:
 # --- rollout -----------------------------------------------------------------------------------
 
 
-def rollout(n: int, large: int) -> Suite:
+def rollout(n: int, large: int, *, device: torch.device = CPU) -> Suite:
     """The class token's rollout: the product by itself, and with the forward pass.
 
     Args:
         n: images of the published narrow transformer, in one batch.
         large: images of one of the paper's size, whose attention is drawn at random, since the
             product takes as long whatever it says.
+        device: where they are.
     """
-    x, _ = subjects.images(n)
-    net = subjects.another(TRANSFORMER)
+    x, _ = subjects.images(n, device=device)
+    net = subjects.another(TRANSFORMER, device)
     with torch.inference_mode(), attention_matrices(find_transformer(net)) as attentions:
         net(x)
     paper = settings.load("paper").vit_small
@@ -116,7 +118,7 @@ def rollout(n: int, large: int) -> Suite:
     return Suite(
         [
             _product("published ViT", list(attentions)),
-            _product("a ViT of the paper's size", list(drawn)),
+            _product("a ViT of the paper's size", list(drawn.to(device))),
             _with_forward_pass(x),
         ]
     )
@@ -132,6 +134,8 @@ def _product(whose: str, attentions: list[Tensor]) -> Row:
         ],
         same_rows,
         targets={FULL: 10.0},
+        # Every layer's attention and the row that is made.
+        moved=sum(each[0].nbytes for each in attentions) + attentions[0][0, 0].nbytes,
         note=f"{len(attentions)} layers of {attentions[0].shape[-1]} tokens, attention at hand",
         shortfall="the product's work grows with the cube of the number of tokens, the row's with "
         "the square, and here tokens are few",
@@ -139,7 +143,7 @@ def _product(whose: str, attentions: list[Tensor]) -> Row:
 
 
 def _with_forward_pass(x: Tensor) -> Row:
-    ours, theirs = subjects.another(TRANSFORMER), subjects.another(TRANSFORMER)
+    ours, theirs = (subjects.another(TRANSFORMER, x.device) for _ in range(2))
     tokens = find_transformer(ours).num_prefix_tokens
 
     @torch.inference_mode()
@@ -159,6 +163,7 @@ def _with_forward_pass(x: Tensor) -> Row:
             Contender(FULL, run_plain, len(x), theirs),
         ],
         same_rows,
+        moved=x[0].nbytes,
         note="most of the time is the forward pass, which both have",
     )
 
@@ -174,10 +179,11 @@ def same_rows(answers: Mapping[str, Tensor]) -> str:
 
 def _close(answers: Mapping[str, Tensor], tolerance: float, what: str) -> str:
     """The largest difference between ours and any other, beside ours' largest value."""
-    ours, apart = answers[OURS], 0.0
+    ours, apart = answers[OURS].cpu(), 0.0
     for who, theirs in answers.items():
         if who == OURS:
             continue
+        theirs = theirs.cpu()
         if theirs.shape != ours.shape:
             raise Disagreement(f"{what} of {who} have shape {tuple(theirs.shape)}")
         difference = float((theirs - ours).abs().max() / ours.abs().max())

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks import subjects
-from benchmarks.harness import OURS, Contender, Disagreement, Row, Suite
+from benchmarks.harness import CPU, OURS, Contender, Disagreement, Row, Suite
 from benchmarks.plain import accuracy as plain
 from rslib import settings
 from rslib.scorecard import scorecard as make
@@ -32,14 +32,14 @@ PLAIN = "plain script"
 _SAME = 1e-9
 
 
-def scorecard(n: int, dataset: str = "cifar10") -> Suite:
+def scorecard(n: int, dataset: str = "cifar10", *, device: torch.device = CPU) -> Suite:
     """Clean accuracy of n test images, called from Python, and started from a shell."""
-    return Suite([_from_python(n, dataset), _from_shell(n, dataset)])
+    return Suite([_from_python(n, dataset, device), _from_shell(n, dataset, device)])
 
 
-def _from_python(n: int, dataset: str) -> Row:
-    ours, theirs = subjects.another(NET), subjects.another(NET)
-    profile = settings.load(subjects.PROFILE, _sizes(n, dataset))
+def _from_python(n: int, dataset: str, device: torch.device) -> Row:
+    ours, theirs = (subjects.another(NET, device) for _ in range(2))
+    profile = settings.load(subjects.PROFILE, _settings(n, dataset, device))
 
     def run_ours() -> float:
         with contextlib.redirect_stdout(None):
@@ -54,27 +54,29 @@ def _from_python(n: int, dataset: str) -> Row:
         f"first number of a scorecard, {n:,} images",
         [Contender(OURS, run_ours, 1, ours), Contender(PLAIN, run_plain, 1, theirs)],
         same_accuracy,
+        moved=n * subjects.pixels(1).nbytes,
         item="number",
         note="from the call to clean accuracy, reading the images included; rslib also gives its "
         "interval and calibration, and times the net to plan the other axes",
     )
 
 
-def _from_shell(n: int, dataset: str) -> Row:
+def _from_shell(n: int, dataset: str, device: torch.device) -> Row:
     weights = subjects.weights(NET)
+    asked = json.dumps(_settings(n, dataset, device))
 
     def run_ours() -> float:
         with tempfile.TemporaryDirectory(prefix="rslib-") as folder:
             _python(
                 "rslib", "scorecard", weights, "--architecture", "resnet18", "--quiet",
-                "--profile", subjects.PROFILE, "--settings", json.dumps(_sizes(n, dataset)),
+                "--profile", subjects.PROFILE, "--settings", asked,
                 "--without", *LEAVING, "--out", Path(folder, "card"),
             )  # fmt: skip
             card = json.loads(Path(folder, "card", "scorecard.json").read_text())
         return card["axes"][0]["result"]["value"] / 100
 
     def run_plain() -> float:
-        return float(_python("benchmarks.plain.accuracy", weights, n, dataset))
+        return float(_python("benchmarks.plain.accuracy", weights, n, dataset, device.type))
 
     return Row(
         f"first number from a shell, {n:,} images",
@@ -83,14 +85,15 @@ def _from_shell(n: int, dataset: str) -> Row:
             Contender(PLAIN, run_plain, 1),
         ],
         same_accuracy,
+        no_floor="to start Python and to import packages is no arithmetic that could be counted",
         item="number",
         warm_up=False,
         note="from the start of the process, imports included",
     )
 
 
-def _sizes(n: int, dataset: str) -> dict[str, Any]:
-    return {"data": {"name": dataset, "test_size": n}}
+def _settings(n: int, dataset: str, device: torch.device) -> dict[str, Any]:
+    return {"device": device.type, "data": {"name": dataset, "test_size": n}}
 
 
 def _python(module: str, *arguments: object) -> str:

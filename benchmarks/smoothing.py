@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks import subjects
-from benchmarks.harness import OURS, Contender, Disagreement, Row, Suite
+from benchmarks.harness import CPU, OURS, Contender, Disagreement, Row, Suite
 from benchmarks.plain.certify import certify
 from rslib import smoothing as ours
 from rslib.smoothing import Certificates
@@ -22,10 +24,10 @@ SEED = 0
 _DEVIATIONS = 5
 
 
-def smoothing(n: int, votes: int = 1000) -> Suite:
+def smoothing(n: int, votes: int = 1000, *, device: torch.device = CPU) -> Suite:
     """Certificates of n images, from so many votes each, in batches of 500 noisy copies."""
-    x, _ = subjects.images(n)
-    net, other = subjects.another(NET), subjects.another(NET)
+    x, _ = subjects.images(n, device=device)
+    net, other = (subjects.another(NET, device) for _ in range(2))
     options = SETTINGS | {"n": votes, "batch_size": BATCH}
 
     def run_ours() -> Certificates:
@@ -47,6 +49,7 @@ def smoothing(n: int, votes: int = 1000) -> Suite:
         ],
         same_certificates,
         targets={"plain CERTIFY": 1.0},
+        moved=x[0].nbytes,  # noise need not leave the processor
         note=f"{SETTINGS['n0']} + {votes} noisy copies of each image; the forward passes of the "
         "copies are the work, and both have them",
         shortfall="both are the same passes; each image's noise has a seed of its own here, and "
@@ -62,7 +65,7 @@ def same_certificates(answers: Mapping[str, Any]) -> str:
         Disagreement: a count is further from the other than five standard deviations, the noise
             cannot explain another class, or a radius is not that of its count.
     """
-    mine, yours = answers.values()
+    mine, yours = map(_on_cpu, answers.values())
     for k, count in enumerate(yours.count.tolist()):
         formula = ours.radius(count, yours.n, sigma=yours.sigma, alpha=yours.alpha)
         if not math.isclose(formula, float(yours.radius[k]), abs_tol=1e-5):
@@ -81,3 +84,8 @@ def same_certificates(answers: Mapping[str, Any]) -> str:
         f"the same class wherever both certify ({int(both.sum())} of {len(both)} images), votes "
         f"within {worst:.1f} standard deviations, radii by the same formula"
     )
+
+
+def _on_cpu(found: Certificates) -> Certificates:
+    tensors = {key: value.cpu() for key, value in vars(found).items() if isinstance(value, Tensor)}
+    return replace(found, **tensors)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from benchmarks.harness import CPU
 from rslib import data, readme, records
 from rslib.device import place
 from rslib.records import RecordError
@@ -39,15 +40,15 @@ def weights(name: str) -> Path:
 
 @functools.cache
 def trained(name: str) -> nn.Module:
-    """A published net, in eval mode. Unlike ``Run.trained``, asks for no training images."""
+    """A published net, on the CPU in eval mode. Unlike ``Run.trained``, asks for no images."""
     net = edition().build(name)
     checkpoint.load_weights(weights(name), net)
-    return place(net, torch.device("cpu")).eval()
+    return place(net, CPU).eval()
 
 
-def another(name: str) -> nn.Module:
+def another(name: str, device: torch.device = CPU) -> nn.Module:
     """A copy of a net for one contender alone, so that nobody's hooks or flags meet another's."""
-    return copy.deepcopy(trained(name))
+    return place(copy.deepcopy(trained(name)), device)
 
 
 @functools.cache
@@ -65,11 +66,11 @@ def first(n: int, *, of: str = "test") -> data.Dataset:
     return split(of).subset(range(n))
 
 
-def images(n: int, *, start: int = 0) -> tuple[Tensor, Tensor]:
+def images(n: int, *, start: int = 0, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
     """Test images in [0, 1], (n, 3, 32, 32) float32 channels-last, and their labels (n,)."""
     part, test = slice(start, start + n), split("test")
     x = test.images[part].float().div(255).contiguous(memory_format=torch.channels_last)
-    return x, test.labels[part]
+    return x.to(device), test.labels[part].to(device)
 
 
 def pixels(n: int) -> Tensor:

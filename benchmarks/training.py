@@ -10,11 +10,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from benchmarks import subjects
-from benchmarks.harness import OURS, Contender, Disagreement, Row, Suite
+from benchmarks.harness import CPU, OURS, Contender, Disagreement, Row, Suite
 from benchmarks.plain import epoch as plain
 from rslib.data import Augment, Batches, Dataset
+from rslib.device import place
 from rslib.schema import Recipe
 from rslib.training.loop import fit
 from rslib.training.objectives import Standard
@@ -22,6 +24,7 @@ from rslib.training.objectives import Standard
 NET = "resnet18-standard"
 WORKERS = (0, 2)
 SEED = 0
+ON_CPU = "transforms on the CPU, image by image, then each batch to the device"
 
 # Orders and crops differ, and with them the loss of so few steps.
 _LOSS, _PIXEL = 0.1, 0.01
@@ -35,24 +38,34 @@ class Seen(NamedTuple):
     classes: list[int]
 
 
-def training(n: int, batches_of: int) -> Suite:
-    """One epoch of n training images; the batches alone of an epoch of so many."""
-    return Suite([_epoch(subjects.first(n, of="train")), _batches_alone(batches_of)])
+def training(n: int, batches_of: int, *, device: torch.device = CPU) -> Suite:
+    """One epoch of n training images; the batches alone of an epoch of so many.
+
+    rslib has its images on the device from before, as from the second epoch of a training on. The
+    others make each batch on the CPU, where torchvision's transforms of images work, and move it.
+    """
+    return Suite(
+        [
+            _epoch(subjects.first(n, of="train"), device),
+            _batches_alone(subjects.first(batches_of, of="train"), device),
+        ]
+    )
 
 
-def _epoch(images: Dataset) -> Row:
+def _epoch(images: Dataset, device: torch.device) -> Row:
     recipe = subjects.edition().recipe(NET).model_copy(update={"epochs": 1, "warmup_epochs": 0.0})
     pixels, labels = _arrays(images)
+    held = images.to(device)
 
     def net() -> nn.Module:
-        return subjects.edition().build(NET).cpu()
+        return place(subjects.edition().build(NET), device)
 
     def run_ours() -> float:
         with tempfile.TemporaryDirectory(prefix="rslib-") as folder:
             state = fit(
                 net(),
                 Standard(recipe.label_smoothing),
-                _batches(images, recipe),
+                _batches(held, recipe),
                 lambda model: {"validation_accuracy": 0.0},
                 recipe,
                 seed=SEED,
@@ -67,7 +80,7 @@ def _epoch(images: Dataset) -> Row:
             torch.manual_seed(SEED)
             return plain.train(
                 net(),
-                plain.loader(pixels, labels, batch_size=recipe.batch_size, workers=workers),
+                _loaded(pixels, labels, recipe, workers, device),
                 learning_rate=recipe.learning_rate,
                 momentum=recipe.momentum,
                 nesterov=recipe.nesterov,
@@ -81,10 +94,11 @@ def _epoch(images: Dataset) -> Row:
         f"one training epoch, {len(images):,} images",
         [
             Contender(OURS, run_ours, len(images), note="also writes its checkpoint"),
-            *(Contender(name, run, len(images)) for name, run in peers.items()),
+            *(Contender(name, run, len(images), note=ON_CPU) for name, run in peers.items()),
         ],
         same_loss,
         targets=dict.fromkeys(peers, 1.3),
+        moved=images.images[0].nbytes,
         warm_up=False,
         note="the same net, initial weights and recipe, channels-last; validation left out",
         shortfall="on a CPU nearly all of an epoch is the net's own passes, which both share; what "
@@ -92,34 +106,40 @@ def _epoch(images: Dataset) -> Row:
     )
 
 
-def _batches_alone(n: int) -> Row:
-    images = subjects.first(n, of="train")
+def _batches_alone(images: Dataset, device: torch.device) -> Row:
     recipe = subjects.edition().recipe(NET)
     pixels, labels = _arrays(images)
-    classes = len(images.classes)
+    held, n, classes = images.to(device), len(images), len(images.classes)
 
     def seen(batches: Iterable[Sequence[Tensor]]) -> Seen:
-        count, total, labels = 0, 0.0, torch.zeros(classes, dtype=torch.int64)
+        # Read once at the end: to read a number from a GPU is to wait for it.
+        count, total = 0, torch.zeros((), dtype=torch.float64, device=device)
+        labels = torch.zeros(classes, dtype=torch.int64, device=device)
         for x, y, *_ in batches:
+            x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
             count += len(x)
-            total += float(x.sum())
+            total += x.sum()
             labels += torch.bincount(y, minlength=classes)
-        return Seen(count, total / (count * x[0].numel()), labels.tolist())
+        return Seen(count, float(total) / (count * x[0].numel()), labels.tolist())
 
     def run_plain(workers: int) -> Callable[[], Seen]:
         def run() -> Seen:
             torch.manual_seed(SEED)
-            return seen(plain.loader(pixels, labels, batch_size=recipe.batch_size, workers=workers))
+            return seen(_loaded(pixels, labels, recipe, workers, device))
 
         return run
 
     return Row(
         f"the batches of an epoch alone, {n:,} images",
         [
-            Contender(OURS, lambda: seen(_batches(images, recipe)), n),
-            *(Contender(_loader(workers), run_plain(workers), n) for workers in WORKERS),
+            Contender(OURS, lambda: seen(_batches(held, recipe)), n),
+            *(
+                Contender(_loader(workers), run_plain(workers), n, note=ON_CPU)
+                for workers in WORKERS
+            ),
         ],
         same_images,
+        moved=5 * images.images[0].nbytes,  # as bytes, and as floats of four bytes
         note="shuffled, cropped, flipped, as floats, without a net; workers are started anew, as "
         "for every epoch",
     )
@@ -158,7 +178,25 @@ def same_images(answers: Mapping[str, Seen]) -> str:
 def _batches(images: Dataset, recipe: Recipe) -> Batches:
     augment = Augment(flip=recipe.flip, padding=recipe.padding)
     return Batches(
-        images, recipe.batch_size, shuffle=True, augment=augment, seed=SEED, channels_last=True
+        images,
+        recipe.batch_size,
+        device=images.device,
+        shuffle=True,
+        augment=augment,
+        seed=SEED,
+        channels_last=True,
+    )
+
+
+def _loaded(
+    pixels: np.ndarray, labels: list[int], recipe: Recipe, workers: int, device: torch.device
+) -> DataLoader:
+    return plain.loader(
+        pixels,
+        labels,
+        batch_size=recipe.batch_size,
+        workers=workers,
+        pinned=device.type == "cuda",
     )
 
 

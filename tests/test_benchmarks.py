@@ -7,6 +7,7 @@ import copy
 import functools
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,9 @@ from benchmarks import (
 )
 from benchmarks import (
     attacks,
+    clock,
     corruptions,
+    floors,
     harness,
     page,
     results,
@@ -32,6 +35,7 @@ from benchmarks import (
 )
 from benchmarks.attacks import Attacked
 from benchmarks.harness import OURS, Contender, Disagreement, Row
+from benchmarks.rates import Rates
 from benchmarks.smoothing import same_certificates
 from rslib import data, device, models, records
 from rslib.attacks import Threat
@@ -78,7 +82,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 0.0
-        monkeypatch.setattr(harness.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(clock.time, "perf_counter", lambda: self.now)
 
     def takes(self, *seconds, answer=1):
         """Work that takes so long, call by call; the last one from then on."""
@@ -211,6 +215,72 @@ def test_a_total_adds_what_an_item_costs_round_by_round(monkeypatch):
     assert found["missing"] == {"q": "not in every row: no total"}
 
 
+RATES = Rates(operations=1e6, bytes=1e5)
+
+
+def test_a_rows_floor_is_of_ours_in_a_run_that_is_not_timed(monkeypatch):
+    clock = Clock(monkeypatch)
+    net, x = nn.Linear(100, 50), torch.zeros(4, 100)
+    calls = []
+
+    def run():
+        calls.append(net(x))
+        clock.now += 0.8
+        return 1
+
+    peers = [Contender(OURS, run, items=4), Contender("other", clock.takes(2), 1)]
+    row = Row("work", peers, same, moved=500)
+    found = harness.measure(row, 2, rates=RATES)
+    # 2 * 100 * 50 operations at a million a second; 500 bytes are there in 5 ms. Ours takes 200 ms.
+    assert found["floor"] == {
+        "operations": 10_000, "bytes": 500, "milliseconds": pytest.approx(10),
+        "times": pytest.approx(20),
+    }  # fmt: skip
+    assert len(calls) == 4 and len(found["contenders"][OURS]["seconds"]) == 2
+    alone = harness.measure(replace(row, products=False), 1, rates=RATES)
+    assert alone["floor"]["operations"] == 0
+    assert alone["floor"]["milliseconds"] == pytest.approx(5)
+
+
+def test_a_row_without_a_floor_says_why(monkeypatch):
+    row = Row("work", [Contender(OURS, lambda: 1, 1)], same, no_floor="nothing is computed")
+    found = harness.measure(row, 1, rates=RATES)
+    assert found["floor"] is None and found["no_floor"] == "nothing is computed"
+    assert "Without a floor: nothing is computed." in results.footnotes([found])
+    # Nor has one that could have one, where the device was not measured.
+    assert harness.measure(replace(row, moved=1), 1)["floor"] is None
+
+
+def test_a_totals_floor_is_the_sum_of_its_rows(monkeypatch):
+    clock = Clock(monkeypatch)
+    rows = [
+        harness.measure(
+            Row(name, [Contender(OURS, clock.takes(1), 1)], same, moved=moved, products=False),
+            1,
+            rates=RATES,
+        )
+        for name, moved in (("a", 1000), ("b", 3000))
+    ]
+    found = harness.total("a and b", rows, {})["floor"]
+    assert (found["milliseconds"], found["times"]) == (pytest.approx(40), pytest.approx(50))
+    rows[0]["floor"] = None
+    assert harness.total("a and b", rows, {})["floor"] is None
+
+
+def test_on_a_gpu_the_first_round_is_warm_up_and_targets_are_left_out(monkeypatch):
+    waited = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: waited.append(device.type))
+    clock = Clock(monkeypatch)
+    peers = [Contender(OURS, clock.takes(9, 1), 1), Contender("other", clock.takes(9, 2), 1)]
+    row = Row("work", peers, same, targets={"other": 3.0}, warm_up=False, shortfall="hard")
+    suite = harness.Suite([row], total="all", targets={"other": 3.0}).without_targets()
+    found = harness.measure(suite.rows[0], 1, device=torch.device("cuda"))
+    assert found["contenders"][OURS]["seconds"] == [1]
+    assert found["ratios"]["other"]["target"] is None and found["ratios"]["other"]["met"] is None
+    assert found["shortfall"] == "" and suite.targets == {} and suite.total == "all"
+    assert waited == ["cuda"] * 2 * 4
+
+
 # The rows, on a few images
 
 
@@ -238,7 +308,7 @@ def patterns(monkeypatch):
         "resnet18-adversarial": train_on_patterns(eps=8 / 255, epochs=6),
     }
     monkeypatch.setattr(subjects, "trained", nets.__getitem__)
-    monkeypatch.setattr(subjects, "images", lambda n: patterned_set(n, seed=5))
+    monkeypatch.setattr(subjects, "images", lambda n, device: patterned_set(n, seed=5))
 
 
 def test_pgd_gives_the_same_verdicts(patterns):
@@ -310,6 +380,60 @@ def test_an_epoch_and_its_batches_agree(monkeypatch):
     epoch, batches = measured(training.training(24, 40))
     assert peers(epoch) == peers(batches) == {"DataLoader, 0 workers"}
     assert "mean training loss" in epoch["same"] and "the same images" in batches["same"]
+
+
+META = torch.device("meta")
+
+
+def on_the_device(rows):
+    nets = [each.model for row in rows for each in row.contenders if each.model is not None]
+    return {weights.device for net in nets for weights in net.parameters()} == {META}
+
+
+def test_nets_are_set_up_on_the_device():
+    """On one without data, which shows where things are."""
+    for suite in (
+        attacks.pgd(2, device=META),
+        attacks.autoattack(2, 1, device=META),
+        saliency.rollout(2, 1, device=META),
+        smoothing.smoothing(2, device=META),
+    ):
+        assert on_the_device(suite.rows)
+    suite = corruptions.corruptions(2, 1, ["fog"], device=META)
+    (ours, plain) = suite.rows[0].contenders[:2]
+    assert "on the CPU" in plain.note and plain.run()[0].shape == (1, 32, 32, 3)
+    assert ours.run()[0].device == META
+
+
+def test_scripts_are_told_the_device(monkeypatch):
+    called = []
+    monkeypatch.setattr(scorecard, "_python", lambda *given: called.append(given) or "0.5")
+    cuda = torch.device("cuda")
+    script = scorecard._from_shell(2, "shapes", cuda).contenders[1]
+    assert script.run() == 0.5 and called[0][-1] == "cuda"
+    assert scorecard._settings(2, "shapes", cuda)["device"] == "cuda"
+
+
+@pytest.mark.parametrize("name", command.OFFERS)
+def test_every_row_has_a_floor_or_a_reason_why_not(name):
+    offer, there = command.OFFERS[name], {"training": {"n": 20, "batches_of": 40}}
+    rows = offer.make(**offer.few | there.get(name, {})).rows
+    assert all((row.moved is None) == bool(row.no_floor) for row in rows)
+
+
+def test_floors_of_the_rows_are_their_passes():
+    (row,) = saliency.gradcam(6).rows
+    floor = harness.measure(row, 1, rates=RATES)["floor"]
+    net = subjects.another(saliency.NET)
+    once = floors.operations(lambda: net(torch.zeros(1, 3, 32, 32)))
+    # Besides the pass, the head once more to see whether it is linear, and the map's product.
+    assert once < floor["operations"] < 1.1 * once
+    assert floor["bytes"] == 4 * 32 * 32 * (3 + 1)
+    product, _, _ = saliency.rollout(6, 1).rows
+    floor = harness.measure(product, 1, rates=RATES)["floor"]
+    depth, tokens = 2, 17
+    assert floor["operations"] == depth * 2 * tokens * tokens
+    assert floor["bytes"] == 4 * (depth * tokens * tokens + tokens)
 
 
 def test_the_first_number_is_the_scripts():
@@ -457,7 +581,7 @@ def document(monkeypatch):
 
     def suite(rows, details=()):
         about = {"revision": "abc", "date": "2026-01-02T03:04:05+00:00"}
-        return {"provenance": about, "repeats": 2, "sizes": {}, "rows": rows,
+        return {"provenance": about, "repeats": 2, "sizes": {}, "rates": None, "rows": rows,
                 "details": list(details)}  # fmt: skip
 
     first = row("first work", 8, targets={"peer": 5.0}, missing={"absent": "not measured: gone"})
@@ -470,25 +594,34 @@ def document(monkeypatch):
 
 
 def test_rows_are_stored_and_the_others_kept(tmp_path, document):
-    results.store(tmp_path, document, command.OFFERS)
-    again = results.open_document(tmp_path, MACHINE, ["pgd"], False)
+    results.store(results.path(tmp_path), document, command.OFFERS)
+    again = results.open_document(results.path(tmp_path), MACHINE, ["pgd"], False)
     assert again == document
     again["suites"] = {"gradcam": again["suites"]["gradcam"], "pgd": again["suites"]["pgd"]}
-    results.store(tmp_path, again, command.OFFERS)
+    results.store(results.path(tmp_path), again, command.OFFERS)
     assert list(results.read_json(tmp_path / "cpu.json")["suites"]) == ["pgd", "gradcam"]
     assert (tmp_path / "cpu.md").read_text() == results.markdown(document)
 
 
+def test_each_device_has_files_of_its_own(tmp_path, document):
+    results.store(results.path(tmp_path, "cuda"), document, command.OFFERS)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["cuda.json", "cuda.md"]
+    assert results.path(tmp_path, "cpu") == results.path(tmp_path) == tmp_path / "cpu.json"
+
+
 def test_rows_of_other_conditions_are_not_mixed(tmp_path, document):
-    results.store(tmp_path, document, command.OFFERS)
+    results.store(results.path(tmp_path), document, command.OFFERS)
     other = copy.deepcopy(MACHINE)
     other["versions"]["torch"] = "3.0"
     with pytest.raises(results.OtherConditions, match=r"gradcam.*torch: 2.0, now 3.0.*--out"):
-        results.open_document(tmp_path, other, ["pgd"], False)
+        results.open_document(results.path(tmp_path), other, ["pgd"], False)
     with pytest.raises(results.OtherConditions, match="quick: False, now True"):
-        results.open_document(tmp_path, MACHINE, ["pgd"], True)
+        results.open_document(results.path(tmp_path), MACHINE, ["pgd"], True)
     # Nothing would stay: measured anew.
-    assert results.open_document(tmp_path, other, ["pgd", "gradcam"], False)["suites"] == {}
+    assert (
+        results.open_document(results.path(tmp_path), other, ["pgd", "gradcam"], False)["suites"]
+        == {}
+    )
 
 
 def test_the_table_says_what_was_measured(document):
@@ -499,6 +632,49 @@ def test_the_table_says_what_was_measured(document):
     assert "4×, missed" in text and "Target missed: it is hard." in text
     assert "## second work, one by one" in text and "| a part | peer |" in text
     assert "torch 2.0, captum 0.9" in text and "revision abc, 2026-01-02" in text
+
+
+def with_floors(document):
+    """The same, as of a device that does 50 operations and moves 5 bytes in a nanosecond."""
+    document = copy.deepcopy(document)
+    for suite in document["suites"].values():
+        suite["rates"] = {"operations": 50e9, "bytes": 5e9}
+        for row in suite["rows"]:
+            row["floor"] = floors.floor(2e10, 1e3, Rates(**suite["rates"])) | {"times": 2.5}
+    return document
+
+
+def test_the_table_has_floors_where_they_were_measured(document):
+    text = results.markdown(with_floors(document))
+    assert "large float32 matrix product on the same device and threads, 50.0 GFLOP" in text
+    assert "copy, 5.00 GB a second" in text
+    assert "| floor | rslib / floor |" in text and "5×, met | 400 ms | 2.50× |" in text
+    # Its details have none.
+    assert (
+        "| a part | peer | 1.00 s [1.00, 1.00] | 4.00 s [4.00, 4.00] | **4.00×** [4.00, 4.00] |\n"
+        in text
+    )
+
+
+def test_rows_stored_before_there_were_floors_are_shown_without(document):
+    for row in results.rows(document):
+        del row["floor"], row["no_floor"]
+    del document["suites"]["pgd"]["rates"]
+    text = results.markdown(document)
+    assert "floor" not in text and "5×, met |" in text
+
+
+def test_rates_of_several_days_are_told_from_the_lowest_to_the_highest(document):
+    document = with_floors(document)
+    document["suites"]["pgd"]["rates"] = {"operations": 2e12, "bytes": 3e12}
+    said = results.floors(document)
+    assert "50.0 to 2,000 GFLOP a second" in said and "5.00 to 3,000 GB a second" in said
+
+
+def test_short_times_are_told_in_their_unit():
+    told = [results.cost({"milliseconds": dict.fromkeys(("median", "low", "high"), each)})
+            for each in (2500, 12.3, 0.0456)]  # fmt: skip
+    assert told == ["2.50 s [2.50, 2.50]", "12.3 ms [12.3, 12.3]", "45.6 µs [45.6, 45.6]"]
 
 
 @pytest.mark.parametrize(
@@ -521,6 +697,51 @@ def test_the_command_refuses_numbers_that_cannot_be_meant(option, capsys):
     assert "at least 1" in capsys.readouterr().err
 
 
+def test_the_command_runs_on_a_cpu_unless_told_otherwise(capsys):
+    assert command.parser().parse_args([]).device == "cpu"
+    assert command.parser().parse_args(["pgd", "--device", "cuda"]).device == "cuda"
+    with pytest.raises(SystemExit):
+        command.parser().parse_args(["--device", "tpu"])
+    assert "cuda" in capsys.readouterr().err
+
+
+def test_without_a_gpu_the_command_says_so_and_writes_nothing(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert command.main(["pgd", "--device", "cuda", "--out", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "--device cuda: PyTorch" in said and "finds no such device here" in said
+    assert "leaving --device away" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_on_a_gpu_the_command_stores_a_table_of_its_own(monkeypatch, tmp_path):
+    cuda, made = torch.device("cuda"), []
+
+    def suite(n, *, device):
+        made.append(device)
+        peers = [Contender(OURS, lambda: 1, 1), Contender("peer", lambda: 1, 1)]
+        return harness.Suite([Row("work", peers, same, targets={"peer": 1.5}, moved=8)])
+
+    monkeypatch.setattr(command, "use_threads", lambda n: None)
+    monkeypatch.setattr(command, "pick", torch.device)
+    monkeypatch.setattr(command.rates, "measure", lambda device: made.append(device) or RATES)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    offer = command.Offer("some work", suite, {"n": 2}, {"n": 1})
+    monkeypatch.setitem(command.OFFERS, "pgd", offer)
+    assert command.main(["pgd", "--device", "cuda", "--out", str(tmp_path)]) == 0
+    assert made == [cuda, cuda]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["cuda.json", "cuda.md"]
+    stored = results.read_json(tmp_path / "cuda.json")
+    assert stored["machine"]["device"] == "a GPU"
+    assert stored["suites"]["pgd"]["provenance"]["device"] == "a GPU"
+    assert stored["suites"]["pgd"]["rates"] == {"operations": 1e6, "bytes": 1e5}
+    (row,) = results.rows(stored)
+    assert row["ratios"]["peer"]["target"] is None
+    assert row["floor"]["milliseconds"] == pytest.approx(0.08)
+    assert "target" not in (tmp_path / "cuda.md").read_text()
+
+
 def test_without_the_images_the_command_says_where_they_come_from(monkeypatch, capsys, tmp_path):
     def absent(name):
         raise DataError("no CIFAR-10 here. Set RSLIB_DATA")
@@ -534,16 +755,19 @@ def test_without_the_images_the_command_says_where_they_come_from(monkeypatch, c
 
 def test_the_command_measures_prints_and_stores(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(command, "use_threads", lambda n: None)
+    monkeypatch.setattr(command.rates, "measure", lambda device: RATES)
     assert command.main(["gradcam", "--quick", "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "Grad-CAM of the last layer" in said and "A quick look" in said
     stored = results.read_json(tmp_path / "cpu.json")
     assert list(stored["suites"]) == ["gradcam"] and stored["quick"] is True
     assert stored["suites"]["gradcam"]["provenance"]["torch"] == torch.__version__
+    assert results.rows(stored)[0]["floor"]["times"] > 0 and "rslib / floor" in said
 
 
 def test_a_disagreement_ends_the_command_with_the_rows_name(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(command, "use_threads", lambda n: None)
+    monkeypatch.setattr(command.rates, "measure", lambda device: RATES)
     monkeypatch.setattr(saliency, "_MAPS", -1.0)
     assert command.main(["gradcam", "--quick", "--out", str(tmp_path)]) == 1
     assert "Grad-CAM of the last layer: maps of captum differ" in capsys.readouterr().err
@@ -602,7 +826,7 @@ def test_the_stored_stages_are_those_of_the_published_records():
 
 
 def test_the_page_says_what_the_results_say(tmp_path, document):
-    results.store(tmp_path, document, command.OFFERS)
+    results.store(results.path(tmp_path), document, command.OFFERS)
     text = page.text(tmp_path)
     assert "Of 2 targets, 1 are met." in text
     assert "Missed: second work, beside peer, at **3.00×** [3.00, 3.00] of 4×." in text
@@ -611,8 +835,24 @@ def test_the_page_says_what_the_results_say(tmp_path, document):
     assert "speed-growth" not in text
 
 
+def test_the_page_has_a_section_for_a_gpu_that_was_measured(tmp_path, document):
+    results.store(results.path(tmp_path), document, command.OFFERS)
+    assert "The same on" not in page.text(tmp_path)
+    gpu = with_floors(document)
+    gpu["machine"] = MACHINE | {"device": "NVIDIA H100"}
+    results.store(results.path(tmp_path, "cuda"), gpu, command.OFFERS)
+    text = page.text(tmp_path)
+    before, after = text.split("## The same on NVIDIA H100")
+    assert results.table(results.rows(document)) in before and "A floor is" not in before
+    assert results.conditions(gpu) in after and results.floors(gpu) in after
+    assert results.table(results.rows(gpu)) in after
+    assert "### One by one: second work" in after
+    # Verdict and figure are the CPU's alone.
+    assert text.count("Of 2 targets") == text.count("speed.png") == 1
+
+
 def test_the_page_and_its_figure_are_written(tmp_path, document):
-    results.store(tmp_path / "results", document, command.OFFERS)
+    results.store(results.path(tmp_path / "results"), document, command.OFFERS)
     page.write(tmp_path / "results", tmp_path)
     assert (tmp_path / "book/speed.md").read_text() == page.text(tmp_path / "results")
     assert (tmp_path / "book/_static/speed.png").read_bytes().startswith(b"\x89PNG")
@@ -635,8 +875,8 @@ def test_the_figure_marks_targets_met_and_missed(document):
 
 def test_the_books_page_is_that_of_the_stored_results():
     assert (page.PROJECT / page.PAGE).read_text() == page.text(results.RESULTS)
-    assert results.read_json(results.RESULTS / results.FILE)["quick"] is False
-    stored = results.read_json(results.RESULTS / results.FILE)
+    stored = results.read_json(results.path(results.RESULTS))
+    assert stored["quick"] is False
     assert (results.RESULTS / "cpu.md").read_text() == results.markdown(stored)
     assert list(stored["suites"]) == list(command.OFFERS)
     assert (page.PROJECT / page.FIGURES / "speed.png").exists()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from benchmarks.clock import timed
 from rslib import evaluation, explaining, models, smoothing
 from rslib.attacks import Twins, attack_mode
 from rslib.attacks.pgd import input_gradient
@@ -147,11 +147,9 @@ def measure(work: Work) -> dict[str, Any]:
         gauge = Gauge(device)
         images = dataset(work)
         with passes(watched) as counts:
-            _wait(device)
-            started = time.perf_counter()
-            frames = _perform(work, nets, images, twins, device, Path(folder) / "all")
-            _wait(device)
-            seconds = time.perf_counter() - started
+            frames, seconds = timed(
+                lambda: _perform(work, nets, images, twins, device, Path(folder) / "all"), device
+            )
         peak = gauge.above()
     return {
         "seconds": seconds,
@@ -299,8 +297,3 @@ def _searched(
         return []
     x = torch.zeros(_WARM_UP, 3, work.side, work.side, device=device)
     return [twins.of(net, x) for net in nets.values()]
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -57,5 +57,5 @@ def votes(
         n -= size
         copies = image.repeat(size, 1, 1, 1)
         answers = model(copies + sigma * torch.randn_like(copies)).argmax(1)
-        counts += torch.bincount(answers, minlength=classes)
+        counts += torch.bincount(answers.cpu(), minlength=classes)
     return counts

@@ -17,7 +17,7 @@ def class_row(attentions: Sequence[Tensor]) -> Tensor:
     Returns:
         (B, m).
     """
-    identity = torch.eye(attentions[0].shape[-1])
+    identity = torch.eye(attentions[0].shape[-1], device=attentions[0].device)
     product = identity.expand_as(attentions[0])
     for attention in attentions:
         product = (attention + identity) @ product
