@@ -66,8 +66,9 @@ def test_every_table_follows_from_the_published_records(edition):
                 continue
             assert row["ours"] == pytest.approx(other["ours"], rel=1e-9), path
             if row["low"] is not None:
-                # Resampled ends are sums of many products, which processors round differently.
-                ends = pytest.approx((other["low"], other["high"]), rel=1e-5, abs=1e-6)
+                # Resampled ends are sums of many products, which processors and numbers of threads
+                # round differently, so that an end may be the next resample's.
+                ends = pytest.approx((other["low"], other["high"]), rel=1e-4, abs=1e-6)
                 assert (row["low"], row["high"]) == ends, path
             if row.get("seed_std") is not None:
                 assert row["seed_mean"] == pytest.approx(other["seed_mean"], rel=1e-9), path
