@@ -18,8 +18,10 @@ from rslib.records import RecordError
 if TYPE_CHECKING:
     import pandas as pd
 
+CLEAN_ACCURACY = "validation_accuracy"
 ROBUST_ACCURACY = "validation_robust_accuracy"
-"""What a training's history calls accuracy under attack on validation images."""
+NOISY_ACCURACY = "validation_noisy_accuracy"
+"""What a training's history calls accuracy on validation images: clean, attacked, with noise."""
 
 _RESAMPLES = 1000
 # Radii may have been stored in single precision.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from torch import nn
 from rslib import data, determinism, masking, memory, models, records, training
 from rslib.attacks import run_pgd
 from rslib.data import strong
-from rslib.estimates import ROBUST_ACCURACY
+from rslib.estimates import CLEAN_ACCURACY, NOISY_ACCURACY, ROBUST_ACCURACY
 from rslib.schema import Recipe
 from rslib.training import checkpoint
 from rslib.training.plan import Plan, parts, plan
@@ -54,7 +55,7 @@ def train(run: Run, name: str, folder: Path, inputs: Mapping[str, Any]) -> None:
             batches(images, recipe, device=run.device, seed=run.seed),
             validation(run, planned),
             recipe,
-            select="validation_accuracy" if planned.attack is None else ROBUST_ACCURACY,
+            select=selected_by(planned),
             seed=run.seed,
             checkpoint_path=folder / "checkpoint.safetensors",
             key=folder.name.rpartition("-")[2],
@@ -137,11 +138,18 @@ def masked(images: data.Dataset) -> int:
     return 0 if images.masks is None else int(images.masks.flatten(1).any(1).sum())
 
 
+def selected_by(planned: Plan) -> str:
+    """The score of validation images whose best epoch is kept: of images as it is trained on."""
+    if planned.attack is not None:
+        return ROBUST_ACCURACY
+    return CLEAN_ACCURACY if planned.sigma is None else NOISY_ACCURACY
+
+
 def validation(run: Run, planned: Plan) -> Callable[[nn.Module], dict[str, float]]:
     """What is measured on validation images after each epoch.
 
-    Accuracy always; accuracy under attack where the training attacks; IoU and alignment loss where
-    it aligns.
+    Accuracy always; accuracy under attack where the training attacks, and with noise where it adds
+    some; IoU and alignment loss where it aligns.
     """
     size = run.settings.evaluation.batch_size
     images = run.data("validation")
@@ -154,6 +162,11 @@ def validation(run: Run, planned: Plan) -> Callable[[nn.Module], dict[str, float
         scores = training.score(model, clean)
         return scores if aligned is None else scores | aligned.validate(model, clean)
 
+    if planned.sigma is not None:
+        noisy = partial(noisy_accuracy, batches=clean, sigma=planned.sigma, seed=run.seed)
+        return memory.refusing("evaluation.batch_size", size)(
+            lambda model: scored(model) | {NOISY_ACCURACY: noisy(model)}
+        )
     if attack is None:
         return memory.refusing("evaluation.batch_size", size)(scored)
     few = data.balanced_subset(images, min(attack.validation_images, len(images)))
@@ -171,3 +184,22 @@ def validation(run: Run, planned: Plan) -> Callable[[nn.Module], dict[str, float
         return scored(model) | {ROBUST_ACCURACY: robust / len(few)}
 
     return memory.refusing("evaluation.batch_size", size)(validate)
+
+
+@torch.inference_mode()
+def noisy_accuracy(model: nn.Module, batches: data.Batches, *, sigma: float, seed: int) -> float:
+    """Accuracy on images with Gaussian noise, each with the same at every call.
+
+    Args:
+        model: in eval mode.
+        batches: images (B, 3, H, W) in [0, 1], always in the same order.
+        sigma: standard deviation, in [0, 1] units; noisy images are not clipped.
+        seed: of the noise.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    correct = seen = 0
+    for batch in batches:
+        noise = torch.randn(batch.x.shape, generator=generator).to(batch.x)
+        correct += (model(batch.x + sigma * noise).argmax(1) == batch.y).sum().item()
+        seen += len(batch.y)
+    return correct / seen

@@ -445,26 +445,33 @@ def test_only_whole_batches_are_compiled_for_and_every_image_is_seen(tmp_path, m
     assert sorted(seen) == sorted(shapes(40).ids.tolist())
 
 
-def test_statistics_of_an_average_rest_on_as_many_images_whatever_the_batch(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "BATCH_NORM_IMAGES", 30)
-    counted = []
-    real = loop.update_bn
-
-    def counting(batches, model):
-        batches = list(batches)
-        counted.append(sum(len(batch.y) for batch in batches))
-        real(batches, model)
-
-    monkeypatch.setattr(loop, "update_bn", counting)
+def test_an_average_has_the_statistics_of_what_the_objective_showed(tmp_path):
     torch.manual_seed(0)
-    for batch_size in (10, 20):
-        model = models.build("resnet18", width=8)
-        fit(
-            tmp_path / str(batch_size),
-            model,
-            Recipe(epochs=1, batch_size=batch_size, ema_decay=0.9),
-        )
-    assert counted == [30, 40]
+    model = models.build("resnet18", width=8)
+    seen = []
+
+    class Black(training.Standard):
+        """Of black images, as no clean batch is."""
+
+        def __call__(self, model, batch, generator, epoch):
+            seen.append(model.network.bn1.running_mean.clone())
+            return super().__call__(model, batch._replace(x=0 * batch.x), generator, epoch)
+
+    trained = trainer.batches(shapes(40), recipe := Recipe(
+        epochs=2, batch_size=10, ema_decay=0.75
+    ), device=torch.device("cpu"), seed=0)  # fmt: skip
+    training.fit(
+        model, Black(), trained, lambda _: {"validation_accuracy": 0.5}, recipe, seed=0,
+        checkpoint_path=tmp_path / "checkpoint.safetensors", key="k", progress=False,
+        after_epoch=lambda state: seen.append(model.network.bn1.running_mean.clone()),
+    )  # fmt: skip
+    # Four steps an epoch: what a step left is what the next one finds, the last one after it.
+    after = [*seen[1:5], *seen[6:10]]
+    expected = after[0]
+    for each in after[1:]:
+        expected = 0.75 * expected + 0.25 * each
+    assert torch.allclose(model.network.bn1.running_mean, expected, atol=1e-6)
+    assert not torch.allclose(expected, after[-1], atol=1e-6)
 
 
 # The profile

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from rslib.data import Batches
@@ -23,9 +22,6 @@ from rslib.schema import Recipe
 from rslib.training import checkpoint, optimizer
 from rslib.training.checkpoint import State
 from rslib.training.objectives import Objective, Step
-
-# Enough for stable statistics; a whole epoch would cost a third of a training epoch.
-BATCH_NORM_IMAGES = 12_800
 
 # To read a number from an accelerator is to wait for it, and an epoch may take it a second or two.
 # On a CPU neither costs anything beside the epoch.
@@ -140,12 +136,7 @@ def fit(
                 if average is not None:
                     average.update_parameters(model)
         judged = model
-        if average is not None:
-            judged = average.module
-            # The average's weights never met the running statistics it copied.
-            enough = math.ceil(BATCH_NORM_IMAGES / train.batch_size)
-            with _autocast(recipe, train.dataset.device):
-                update_bn(itertools.islice(train.epoch(epoch), enough), judged)
+        judged = model if average is None else average.module
         scores = validate(judged.eval())
         for score_name, value in scores.items():
             if not math.isfinite(value):
@@ -280,10 +271,15 @@ def _roomy(name: str, batch_size: int, so_far: str) -> Iterator[None]:
 
 
 def _average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
-    """An exponential moving average of the weights, started at the weights as they are."""
+    """An exponential moving average of the weights, started at the weights as they are.
+
+    Batch norm's running statistics are averaged like the weights. To take them anew would take them
+    from other images than the objective's, which may be attacked or noisy.
+    """
     if recipe.ema_decay is None:
         return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
+    ema = get_ema_multi_avg_fn(recipe.ema_decay)
+    return AveragedModel(model, multi_avg_fn=ema, use_buffers=True)
 
 
 @contextlib.contextmanager

@@ -55,6 +55,7 @@ class Plan:
         objective: what a step minimizes.
         parent: name of the model whose weights it starts from, or None for random ones.
         attack: what its robustness is validated with, or None.
+        sigma: standard deviation of the noise it is trained and validated with, or None.
         inputs: the objective's own settings, as they enter the model's key.
         size: the architecture's section of the settings, which its builder takes.
         half: which half of the training images it sees, 0 or 1; None for all.
@@ -70,6 +71,7 @@ class Plan:
     inputs: dict[str, Any]
     size: ResNet18 | ViTSmall | AlexNet
     half: int | None = None
+    sigma: float | None = None
     aligned: Aligned | None = None
     masks: AlignedTraining | None = None
 
@@ -160,6 +162,7 @@ def plan(settings: Settings, name: str) -> Plan:
         attack=section if isinstance(section, TrainingAttack) else None,
         inputs=inputs,
         size=_size(settings, section, architecture),
+        sigma=section.sigma if isinstance(section, NoiseTraining) else None,
         half=HALVES.index(architecture) if isinstance(section, TeacherTraining) else None,
         aligned=aligned,
         masks=masks,
