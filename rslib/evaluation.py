@@ -101,9 +101,8 @@ def under_pgd(settings: PGD, twins: Twins, *, allow_tf32: bool = False) -> Evalu
     """
 
     def search(
-        model: nn.Module, batch: Batch, generator: torch.Generator
+        model: nn.Module, searched: nn.Module, batch: Batch, generator: torch.Generator
     ) -> tuple[Outcome, Tensor]:
-        searched = twins.of(model, batch.x)
         early_stop = not settings.last_iterate
         result = pgd(searched, batch, settings, generator, early_stop=early_stop)
         columns = _judge(model, batch, result.x_adv, Threat(settings.norm, settings.eps_unit))
@@ -117,7 +116,7 @@ def under_pgd(settings: PGD, twins: Twins, *, allow_tf32: bool = False) -> Evalu
         }
         return Outcome(columns, notes), result.fooled
 
-    return _searching(search, allow_tf32)
+    return _searching(search, twins, allow_tf32)
 
 
 def under_attack(attack: Callable[..., Tensor], settings: PGD) -> Evaluate:
@@ -155,9 +154,8 @@ def under_autoattack(
     """
 
     def search(
-        model: nn.Module, batch: Batch, generator: torch.Generator
+        model: nn.Module, searched: nn.Module, batch: Batch, generator: torch.Generator
     ) -> tuple[Outcome, Tensor]:
-        searched = twins.of(model, batch.x)
         known = None
         if settings.skip_broken_by_pgd:
             known = pgd(searched, batch, first, generator, early_stop=True).x_adv
@@ -190,7 +188,7 @@ def under_autoattack(
             columns |= {f"alone_{attack}": ~broken for attack, broken in each}
         return Outcome(columns, notes), ~result.robust
 
-    return _searching(search, allow_tf32)
+    return _searching(search, twins, allow_tf32)
 
 
 def certified(settings: Smoothing, *, allow_tf32: bool = False) -> Evaluate:
@@ -440,27 +438,31 @@ def pgd(
 
 
 def _searching(
-    search: Callable[[nn.Module, Batch, torch.Generator], tuple[Outcome, Tensor]], allowed: bool
+    search: Callable[[nn.Module, nn.Module, Batch, torch.Generator], tuple[Outcome, Tensor]],
+    twins: Twins,
+    allowed: bool,
 ) -> Evaluate:
-    """An attack that searches in TF32 where that is allowed, and decides nothing by it.
+    """An attack that searches with a twin, in TF32 where allowed, and decides nothing by that.
 
-    What it claims to have broken and full precision finds unbroken, it tries again in full
-    precision, so that rounding spares no image.
+    What it claims to have broken and the model itself in full precision finds unbroken, it tries
+    again with that, so that rounding spares no image.
 
     Args:
-        search: an attack, to its outcome and the images (B,) that it claims to have broken.
+        search: an attack on a model, by way of the second, to its outcome and the images (B,) that
+            it claims to have broken.
+        twins: of the models.
         allowed: whether it may search in TF32.
     """
 
     def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
         with tf32(allowed):
-            outcome, claimed = search(model, batch, generator)
+            outcome, claimed = search(model, twins.of(model, batch.x), batch, generator)
         doubtful = (outcome.columns["correct"] & claimed).nonzero().squeeze(1)
-        if not allowed or not len(doubtful):
+        if not len(doubtful):
             return outcome
         part = Batch(*(None if each is None else each[doubtful] for each in batch))
         with tf32(False):
-            again, _ = search(model, part, generator)
+            again, _ = search(model, model, part, generator)
         for name, values in again.columns.items():
             outcome.columns[name][doubtful] = values
         _add_notes(outcome.notes, again.notes)
