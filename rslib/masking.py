@@ -32,6 +32,10 @@ TEACHERS = {"cnn": "resnet18-teacher", "vit": "vit_small-teacher"}
 SOURCES = ("exact", *TEACHERS, "own")
 """All kinds of masks: the data set's own, each teacher's, and a user's."""
 
+# Another than that of the teachers' halves: a share must not lie within the images of one teacher,
+# whose maps of images that it was taught are better than of others.
+_SHARE_SEED = 1
+
 TOPS = (0.05, 0.10, 0.20, 0.30, 0.40, 0.50)
 """Shares of the pixels at which overlap is measured; the paper's is 0.30."""
 
@@ -122,6 +126,7 @@ def record(run: Run, source: str, split: str) -> pd.DataFrame:
             frame, about = _make(run, source, split)
             metadata = {
                 "model": TEACHERS[source],
+                "weights": run.summary(TEACHERS[source])["weights"]["best"],
                 "evaluation": "masks",
                 "inputs": made,
                 "split": split,
@@ -136,6 +141,13 @@ def record(run: Run, source: str, split: str) -> pd.DataFrame:
         raise records.RecordError(
             f"{path} was made from other images than {run.settings.data.name} gives now: delete it "
             "to have it made again"
+        )
+    # The teacher itself may be away: it is not published with the masks.
+    teacher = run.weights_digest(TEACHERS[source])
+    if teacher is not None and frame.attrs.get("weights", teacher) != teacher:
+        raise records.RecordError(
+            f"{path} was made by other weights than {TEACHERS[source]} has now: delete it to have "
+            "it made again"
         )
     return frame
 
@@ -249,7 +261,8 @@ def attach(run: Run, images: data.Dataset, split: str, source: str, share: float
 
     masks = of(run, source, split).clone().to(images.device)
     if share < 1:
-        kept = data.balanced_subset(images, max(1, round(share * len(images)))).ids
+        wanted = max(1, round(share * len(images)))
+        kept = data.balanced_subset(images, wanted, seed=_SHARE_SEED).ids
         masks[~torch.isin(images.ids, kept)] = False
     return replace(images, masks=masks)
 

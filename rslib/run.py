@@ -211,13 +211,15 @@ class Run:
     def build(self, name: str) -> nn.Module:
         """An untrained model; ``name`` is ``<architecture>-<objective>``.
 
-        Its initial weights depend on the seed and the architecture alone.
+        Its initial weights depend on the seed and the architecture alone, but for the teachers':
+        these are to judge the others' explanations, and start from weights of their own.
         """
         planned = plan(self.settings, name)
         architecture = planned.architecture
         size = planned.size.model_dump()
         with torch.random.fork_rng():
-            torch.manual_seed(int(records.key(seed=self.seed, initialize=architecture), 16))
+            start = architecture if planned.half is None else f"teacher {architecture}"
+            torch.manual_seed(int(records.key(seed=self.seed, initialize=start), 16))
             model = models.build(architecture, num_classes=len(self.classes), **size)
             if planned.aligned is not None:
                 planned.aligned.prepare(model)
@@ -277,6 +279,11 @@ class Run:
                 "run notebook 01 first, or call trained()"
             )
         return records.read_json(path)
+
+    def weights_digest(self, name: str) -> str | None:
+        """The SHA-256 digest of a model's weights, or None where it is not trained here."""
+        path = self._model_folder(name) / "model.json"
+        return records.read_json(path)["weights"]["best"] if path.exists() else None
 
     def _ensure_trained(self, name: str) -> None:
         folder = self._model_folder(name)
@@ -541,6 +548,10 @@ class Run:
         if section is not None:
             inputs["attack"] = section.model_dump(exclude_defaults=True)
             inputs["tf32"] = chosen.evaluation.tf32
+        if evaluated == "autoattack" and chosen.autoattack.skip_broken_by_pgd:
+            inputs["pgd"] = chosen.pgd.model_dump(
+                exclude_defaults=True, exclude={"n", "last_iterate"}
+            )
         if evaluated == "added_corruptions":
             inputs["added"] = {key: records.source_digest(each) for key, each in ADDED.items()}
         if evaluated in attacks.ADDED:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rslib import data, masking
+from rslib import data, masking, records
 from rslib.records import RecordError
 from rslib.saliency import MaskError
 from rslib.trainer import masked, training_images
@@ -112,7 +112,22 @@ def test_a_share_of_the_masks_is_nested_and_balanced(explained_run):
         assert masked(attached) == round(share * len(images))
         assert torch.equal(attached.masks[kept[share]], images.masks[kept[share]])
     assert not (kept[0.25] & ~kept[0.5]).any()
+    # and not within the images that one of the teachers was taught
+    first = torch.isin(images.ids, data.halves(images)[0].ids)
+    assert 0 < (kept[0.5] & first).sum() < kept[0.5].sum()
     assert torch.bincount(images.labels[kept[0.5]], minlength=10).tolist() == [6] * 10
+
+
+def test_masks_of_a_teacher_that_was_trained_again_are_refused(tiny_run):
+    run = tiny_run()
+    masking.record(run, "cnn", "validation")
+    path = run._model_folder("resnet18-teacher") / "model.json"
+    summary = run.summary("resnet18-teacher")
+    records.write_json(path, summary | {"weights": summary["weights"] | {"best": "0" * 64}})
+    with pytest.raises(RecordError, match="other weights than resnet18-teacher has now"):
+        masking.record(run, "cnn", "validation")
+    path.unlink()  # as in what is published
+    masking.record(run, "cnn", "validation")
 
 
 def test_masks_of_ones_own_are_read_and_decide_the_key(tiny_run, tmp_path):

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from rslib import data, models, records, smoothing, training
+from rslib import data, models, records, smoothing, trainer, training
 from rslib.corruptions import cifar10c
 from rslib.records import RecordError
 from rslib.run import Run
@@ -288,6 +288,58 @@ def test_a_defended_model_is_selected_by_its_robust_validation_accuracy(tiny_run
     assert robust[summary["best_epoch"] - 1] == max(robust)
     assert all(row["validation_robust_accuracy"] <= row["validation_accuracy"] + 0.3
                for row in summary["history"])  # fmt: skip
+
+
+def test_a_model_trained_with_noise_is_selected_with_noise(tiny_run):
+    run = tiny_run({"training": {"noise": {"resnet18": {"epochs": 3}}}})
+    run.trained("resnet18-noise")
+    summary = run.summary("resnet18-noise")
+    noisy = [row["validation_noisy_accuracy"] for row in summary["history"]]
+    assert noisy[summary["best_epoch"] - 1] == max(noisy)
+
+
+class Dark(torch.nn.Module):
+    """Says 0 of an image whose mean is below half, and 1 of others."""
+
+    def forward(self, x):
+        bright = (x.mean((1, 2, 3)) > 0.5).float()
+        return torch.stack([1 - bright, bright], 1)
+
+
+def test_noise_is_the_same_at_every_call_and_none_leaves_accuracy_as_it_is():
+    images = torch.cat([torch.full((20, 3, 2, 2), 0.45), torch.full((20, 3, 2, 2), 0.55)])
+    labels = torch.arange(40) // 20
+    known = data.Dataset(
+        images.mul(255).round().byte(), labels, ("dark", "bright"), "two", "train", torch.arange(40)
+    )
+    batches = data.Batches(known, 16)
+    assert trainer.noisy_accuracy(Dark(), batches, sigma=0.0, seed=0) == 1.0
+    some = [trainer.noisy_accuracy(Dark(), batches, sigma=0.5, seed=seed) for seed in (0, 0, 1)]
+    assert some[0] == some[1] < 1
+    assert 0.4 < some[2] < 1
+
+
+def test_a_teacher_does_not_start_from_the_weights_of_what_it_judges(tiny_run):
+    run = tiny_run()
+    standard, adversarial, teacher = (
+        run.build(f"resnet18-{each}").network.conv1.weight
+        for each in ("standard", "adversarial", "teacher")
+    )
+    assert torch.equal(standard, adversarial)
+    assert not torch.equal(standard, teacher)
+
+
+def test_a_record_of_autoattack_after_pgd_depends_on_that_pgd(tiny_run):
+    def path(after, **pgd):
+        return tiny_run(
+            {"autoattack": {"skip_broken_by_pgd": after}, "pgd": pgd}, root=run.directory.parents[1]
+        )._record_path(NAME, "autoattack")
+
+    run = tiny_run()
+    run.trained(NAME)
+    assert path(True, steps=3).name != path(True, steps=4).name
+    assert path(True, n=20).name == path(True, n=30).name
+    assert path(False, steps=3).name == path(False, steps=4).name
 
 
 def test_a_model_from_other_parents_is_refused(tiny_run):
