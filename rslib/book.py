@@ -26,6 +26,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rslib import errata
+
 if TYPE_CHECKING:
     from rslib.editions import Edition
 
@@ -330,7 +332,7 @@ def _edition(executed: Path) -> Edition:
 
     found = Edition(executed)
     try:
-        found.accounts, found.tables  # noqa: B018  (read once, and kept)
+        found.accounts, found.tables, found.errata  # noqa: B018  (read once, and kept)
     except RecordError as error:
         raise BookError(str(error)) from None
     return found
@@ -358,19 +360,20 @@ def _put(source: Path, target: Path, edition: Edition) -> Path:
     import nbformat
 
     if source.suffix != ".ipynb":
-        target.write_text(_stamped(source.read_text(), edition.line()))
+        target.write_text(_stamped(source.read_text(), edition.line(), ""))
         return target
     notebook = nbformat.read(source, as_version=4)
     texts = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
     if texts:
-        texts[0].source = _stamped(texts[0].source, edition.line(source.stem))
+        told = edition.line(source.stem), edition.warning(source.stem)
+        texts[0].source = _stamped(texts[0].source, *told)
     nbformat.write(notebook, target)
     return target
 
 
-def _stamped(text: str, line: str) -> str:
-    """A page's text with a line of its own below the first heading."""
-    block = f"\n\n:::{{div}} rslib-edition\n{line}\n:::\n"
+def _stamped(text: str, line: str, warning: str) -> str:
+    """A page's text with a line of its own, and a warning or none, below the first heading."""
+    block = f"\n\n:::{{div}} rslib-edition\n{line}\n:::\n\n{warning}".rstrip("\n") + "\n"
     return re.sub(r"^# .*$", lambda title: title[0] + block, text, count=1, flags=re.MULTILINE)
 
 
@@ -617,7 +620,8 @@ def restore(profile: str, *, root: Path = Path()) -> Path:
         raise BookError(f"a published run holds no links: remove {', '.join(links)}")
     for path in paths:
         copy = target / path.relative_to(source)
-        if path.is_file() and "executed" not in path.parts and not copy.exists():
+        shown = "executed" in path.parts or path.name == errata.FILE
+        if path.is_file() and not shown and not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)
     return target

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rslib import _numbers, labels, paper
-from rslib.editions import NOT_RECORDED, Edition
+from rslib.editions import FOUND_SINCE, NOT_RECORDED, Edition
 from rslib.verdicts import Verdict
 from rslib.verdicts.judging import number_text
 
@@ -21,9 +21,10 @@ def page(editions: Sequence[Edition]) -> str:
         editions: in the order they are shown in.
 
     Returns:
-        A table of what the editions are, and one for each of the paper's Tables 1 to 5.
+        A table of what the editions are, what was found wrong with them since, and a table for each
+        of the paper's Tables 1 to 5.
     """
-    blocks = ["## What they are", _abouts(editions)]
+    blocks = ["## What they are", _abouts(editions), *_errata(editions)]
     for table in paper.TABLES.values():
         number = table.name.removeprefix("table")
         blocks += [f"## Table {number}", _compared(table, editions)]
@@ -43,6 +44,19 @@ def _abouts(editions: Sequence[Edition]) -> str:
     }
     lines = [[key, *cells] for key, cells in rows.items()]
     return _table(["", *(each.name for each in editions)], lines)
+
+
+def _errata(editions: Sequence[Edition]) -> list[str]:
+    if not any(each.errata for each in editions):
+        return []
+    lines = []
+    for edition in editions:
+        # The first one's notebooks lie flat, the others' in folders (rslib.book.stage).
+        folder = "" if edition is editions[0] else f"{edition.name}/"
+        for each in edition.errata:
+            links = ", ".join(f"[]({folder}{page}.ipynb)" for page in each.pages)
+            lines.append(f"- `{edition.name}`: {' '.join(each.text.split())} (On {links}.)")
+    return ["## What is wrong with them", FOUND_SINCE, "\n".join(lines)]
 
 
 def _compared(table: paper.PaperTable, editions: Sequence[Edition]) -> str:

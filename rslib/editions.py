@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rslib import glued, labels, records
+from rslib import errata, glued, labels, records
+from rslib.errata import Erratum
 from rslib.records import RecordError
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ MARK = "rslib_run"
 """The name that a notebook's own account of its run is glued under."""
 
 NOT_RECORDED = "not recorded"
+
+FOUND_SINCE = "Found wrong since this edition was made, and to be made again:"
 
 _WAY_OUT = (
     "Notebooks, tables and records of an edition are of one run: run again the notebooks that are "
@@ -257,6 +260,11 @@ class Edition:
                 return limits(run)
         return None
 
+    @functools.cached_property
+    def errata(self) -> list[Erratum]:
+        """What was found wrong with it since (:mod:`rslib.errata`)."""
+        return errata.read(self.folder)
+
     def _first(self, field: str) -> Any:
         told = (getattr(each, field) for each in self.accounts.values())
         return next((value for value in told if value is not None), None)
@@ -294,6 +302,14 @@ class Edition:
             where, code = own.device or f"device {NOT_RECORDED}", own.revision or NOT_RECORDED
             text += f" This notebook: {when}; {where}; code {code}."
         return " ".join([text, *self.limits])
+
+    def warning(self, page: str) -> str:
+        """What a page says of the errata that concern it, in Markdown; empty without any."""
+        texts = [each.text.strip() for each in self.errata if page in each.pages]
+        if not texts:
+            return ""
+        listed = "\n".join("- " + " ".join(text.split()) for text in texts)
+        return f":::{{warning}}\n{FOUND_SINCE}\n\n{listed}\n:::"
 
     # Whether its parts fit
 

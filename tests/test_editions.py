@@ -374,6 +374,49 @@ def test_all_editions_make_one_site_whose_links_stay_within_each(two):
     assert compared.index("<p>fast</p>") < compared.index("<p>cpu</p>")
 
 
+ERRATA = """
+- pages: [02_two]
+  text: |
+    The noise of *some* nets
+    was wrong.
+"""
+
+
+def test_errata_stand_on_their_pages_and_on_the_one_of_editions(two):
+    for profile in ("cpu", "fast"):
+        (two / book.PUBLISHED / profile / "seed0" / "errata.yaml").write_text(ERRATA)
+    html = book.site(root=two).parent
+    for folder in (html, html / "cpu"):
+        assert "The noise of <em>some</em> nets was wrong." in (folder / "02_two.html").read_text()
+        assert "was wrong" not in (folder / "01_one.html").read_text()
+    article = (html / "editions.html").read_text().partition("<article")[2]
+    article = article.partition("What is wrong with them")[2].partition("</section")[0]
+    assert article.count("nets was wrong") == 2
+    assert 'href="02_two.html"' in article and 'href="cpu/02_two.html"' in article
+
+
+def test_errata_are_not_restored_into_a_run(two):
+    (two / book.PUBLISHED / "cpu" / "seed0" / "errata.yaml").write_text(ERRATA)
+    records.write_json(two / book.PUBLISHED / "cpu" / "seed0" / "tables" / "table1.json", {})
+    folder = book.restore("cpu", root=two)
+    assert [path.name for path in folder.rglob("*") if path.is_file()] == ["table1.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("- pages: [03_three]\n  text: wrong", "names the page '03_three'"),
+        ("- text: wrong", "is no list of errata, each with 'pages:' and 'text:'"),
+        ("wrong", "is no list of errata"),
+        ("[", "is no list of errata"),
+    ],
+)
+def test_errata_that_cannot_be_shown_are_refused(two, text, told):
+    (two / book.PUBLISHED / "cpu" / "seed0" / "errata.yaml").write_text(text)
+    with pytest.raises(book.BookError, match=told):
+        book.stage(two / book.PUBLISHED / "cpu" / "seed0" / "executed", two / "source", root=two)
+
+
 def test_one_edition_can_be_built_alone_and_one_that_is_not_there_is_named(two):
     source = two / "source"
     book.stage(two / book.PUBLISHED / "cpu" / "seed0" / "executed", source, root=two)
