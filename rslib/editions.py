@@ -83,6 +83,11 @@ def limits(run: Run) -> list[str]:
     cut = [getattr(getattr(chosen, name), "n", None) for name in type(chosen).model_fields]
     if chosen.data.test_size is not None or any(n is not None for n in cut):
         told.append("Where n is less than the test set, it is a class-balanced subset.")
+    if chosen.evaluation.tf32:
+        told.append(
+            "On a GPU that has it, attacks and the votes of smoothing are computed in TF32; what "
+            "an attack has done is judged in full precision."
+        )
     if run.followers:
         beside = labels.seeds_phrase([each.seed for each in run.followers])
         some = "; ".join(map(labels.short_label, chosen.seeded or []))

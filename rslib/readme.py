@@ -64,7 +64,8 @@ def block(run: Run) -> str:
             *_lines(found),
             "",
             f"{found.attrs['stamp']}. Square brackets: 95 % intervals.{_seeds(run)} IoU and mCE "
-            "do not compare with the paper's, whose masks and reference are unpublished.",
+            "do not compare with the paper's, whose masks and reference are unpublished."
+            f"{_same_images(tables.load(run, 'autoattack'), found)}",
             "",
             f"Of {sum(counted.values())} numbers and claims of the paper, in this run: {told}.",
         ]
@@ -91,6 +92,29 @@ def _seeds(run: Run) -> str:
     return (
         f" Those and the numbers before them are of seed {run.seed}; below{where}: mean ± standard "
         f"deviation over {labels.seeds_phrase(run.seeds)}."
+    )
+
+
+def _same_images(autoattack: pd.DataFrame, shown: pd.DataFrame) -> str:
+    """PGD on AutoAttack's images, where the table above has it on others as well.
+
+    Args:
+        autoattack: the stored table of AutoAttack, which has both on the same images.
+        shown: the table above.
+    """
+    beside = autoattack[autoattack.quantity == "pgd_accuracy"].set_index("model")
+    above = shown[shown.quantity == "pgd_accuracy"].set_index("model")
+    told = [
+        f"{beside.ours[model]:.1f} % ({labels.short_label(str(model))})"
+        for model in above.index.intersection(beside.index)
+        if beside.n[model] != above.n[model]
+    ]
+    if not told:
+        return ""
+    (n,) = beside.n.unique()
+    return (
+        f" AutoAttack and PGD-20 are not on the same images here: on AutoAttack's {n:,} alone, "
+        f"accuracy under PGD-20 is {', '.join(told)}."
     )
 
 

@@ -301,6 +301,22 @@ def test_every_page_of_the_book_has_a_source():
     assert set(book.pages(PROJECT / "_toc.yml")) == sources | notebooks
 
 
+def test_commands_on_pages_rerun_what_the_makefile_does():
+    # By its own triggers Snakemake would run notebooks again whose code or parameters look changed.
+    triggers = "--rerun-triggers mtime input"
+    assert triggers in (PROJECT / "Makefile").read_text()
+    texts = [" ".join(path.read_text().split()) for path in (PROJECT / "book").glob("*.md")]
+    commands = [
+        each for text in texts for each in re.findall(r"snakemake [^`#]*--cores[^`#]*", text)
+    ]
+    assert len(commands) >= 2 and all(triggers in each for each in commands)
+
+
+def test_pages_name_the_weights_that_are_published():
+    for page in ("README.md", "book/reproduce.md"):
+        assert f"below {book.MAX_WEIGHTS / 1e6:.0f} MB" in (PROJECT / page).read_text()
+
+
 def test_every_citation_has_an_entry():
     entries = set(re.findall(r"^@\w+\{(\w+),", (PROJECT / "book/references.bib").read_text(), re.M))
     texts = [path.read_text() for path in (PROJECT / "book").glob("*.md")]

@@ -122,6 +122,16 @@ def test_limits_follow_from_the_settings(run):
     assert "synthetic (Shapes)" in editions.limits(full)[0]
 
 
+def test_limits_say_where_attacks_are_not_in_full_precision(run):
+    from rslib.settings import load
+
+    assert not any("TF32" in told for told in editions.limits(run))
+    lower = run.under({})
+    lower.settings = load("paper", {"evaluation": {"tf32": True}})
+    (told,) = (told for told in editions.limits(lower) if "TF32" in told)
+    assert "smoothing" in told and "judged in full precision" in told
+
+
 # What is refused
 
 

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import yaml
 from hypothesis import HealthCheck, given
@@ -25,6 +27,16 @@ def test_defaults_are_the_papers_protocol():
     assert (paper.pgd.eps, paper.pgd.steps) == (8, 20)
     assert paper.pgd.step_size == pytest.approx(2 * (8 / 255) / 20)
     assert (paper.vit_small.dim, paper.vit_small.depth, paper.vit_small.heads) == (384, 12, 6)
+
+
+def test_the_books_example_of_a_profile_is_one(tmp_path, monkeypatch):
+    page = (settings.PROJECT / "book" / "reproduce.md").read_text()
+    (example,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(example)
+    monkeypatch.setenv("RSLIB_PARAMS", str(tmp_path))
+    chosen = load("mine")
+    assert (chosen.profile, chosen.resnet18.width, chosen.pgd.n) == ("mine", 16, 1000)
+    assert list(settings.profiles()) == ["mine"]
 
 
 @pytest.mark.parametrize("name", sorted(settings.profiles()))
