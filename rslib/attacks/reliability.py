@@ -14,6 +14,8 @@ code).
 
 import math
 import operator
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -163,6 +165,19 @@ def reliability(
         clean_accuracy=share(lab.correct),
         pgd_accuracy=share(lab.robust),
     )
+
+
+def beside_autoattack(evidence: Mapping[str, Any]) -> Literal["within", "unclear", "beyond"]:
+    """How far AutoAttack ends under PGD-20, by the evidence of the check ``autoattack``.
+
+    Returns:
+        ``"within"`` or ``"beyond"`` if the whole interval of the difference lies on that side of
+        the tolerance, and ``"unclear"`` if the images are too few to tell.
+    """
+    low, high = evidence["interval"]
+    if low > evidence["tolerance"]:
+        return "beyond"
+    return "within" if high <= evidence["tolerance"] else "unclear"
 
 
 def _budget(lab: Lab) -> Check:
@@ -388,26 +403,25 @@ def _autoattack(lab: Lab, correct: Tensor) -> Check:
 
     # Images are the same, so what counts is on how many the two attacks disagree.
     gap = paired_difference(lab.robust.cpu().numpy(), correct.cpu().numpy())
-    low, high = gap.low / 100, gap.high / 100
     points = f"{100 * _MORE:g} points"
-    passed = low <= _MORE
     evidence = {
         "pgd_accuracy": share(lab.robust),
         "autoattack_accuracy": share(correct),
         "difference": share(lab.robust) - share(correct),
-        "interval": [low, high],
+        "interval": [gap.low / 100, gap.high / 100],
         "tolerance": _MORE,
     }
-    if high <= _MORE:
+    found = beside_autoattack(evidence)
+    if found == "within":
         meaning = f"AutoAttack ends at most {points} under PGD-20, with its whole interval."
-    elif passed:
+    elif found == "unclear":
         meaning = f"Too few images to tell whether AutoAttack ends more than {points} under PGD-20."
     else:
         meaning = (
             f"AutoAttack clearly ends more than {points} under PGD-20: PGD-20 overstates this "
             "model's robustness."
         )
-    return Check("autoattack", passed, evidence, meaning)
+    return Check("autoattack", found != "beyond", evidence, meaning)
 
 
 class _Rescaled(nn.Module):
