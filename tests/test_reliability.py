@@ -232,6 +232,10 @@ def test_autoattack_is_beyond_within_or_too_close_to_call(
     assert check.passed is (side != "beyond")
 
 
+def test_a_report_without_an_interval_says_nothing_about_autoattack():
+    assert beside_autoattack({"difference": 0.04, "tolerance": 0.06}) == "unclear"
+
+
 def test_autoattack_is_only_compared_where_it_is_known(adversarial, images):
     options = {"eps": EPS} | PGD_ONLY
     correct = torch.zeros(50, dtype=torch.bool)

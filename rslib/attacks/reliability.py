@@ -172,9 +172,10 @@ def beside_autoattack(evidence: Mapping[str, Any]) -> Literal["within", "unclear
 
     Returns:
         ``"within"`` or ``"beyond"`` if the whole interval of the difference lies on that side of
-        the tolerance, and ``"unclear"`` if the images are too few to tell.
+        the tolerance, and ``"unclear"`` if the images are too few to tell, or the report is so old
+        that it holds no interval.
     """
-    low, high = evidence["interval"]
+    low, high = evidence.get("interval", (-math.inf, math.inf))
     if low > evidence["tolerance"]:
         return "beyond"
     return "within" if high <= evidence["tolerance"] else "unclear"
