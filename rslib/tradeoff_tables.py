@@ -22,7 +22,7 @@ from rslib.estimates import (
     rank_correlation,
 )
 from rslib.frames import build, row
-from rslib.labels import mask_label, sizes
+from rslib.labels import mask_label, short_label, sizes
 from rslib.metrics import holm
 from rslib.paper import Column
 from rslib.seeds import over_seeds
@@ -37,6 +37,8 @@ CONFIDENT = 0.9
 
 # With fewer images in a group, its mean says nothing.
 _FEWEST = 5
+# The usual rule for the chi-squared distribution to be close.
+_FEWEST_EXPECTED = 5
 
 
 @over_seeds()
@@ -286,13 +288,15 @@ def confident_errors_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
         model is confident of (:data:`CONFIDENT`), the share it gets wrong, over all and in its
         worst class (with the p-value, Holm's over models, that all classes are alike); the same of
         corrupted versions at the highest severity; and how much lower its IoU is where it is
-        confidently wrong than where it is confidently right. Facts ``worst_<model>`` name classes.
+        confidently wrong than where it is confidently right. The worst class's interval is that of
+        one class, not of the worst of ten: a note says so. Facts ``worst_<model>`` name classes.
 
     Raises:
         RecordError: a model has no record, or lacks one of them.
     """
     level, source = run.settings.evaluation.confidence, explaining.main(run)
     rows, sources, tests, facts = [], [], [], {}
+    classes, rough = [], []
     for name in names:
         frame = joined.load(run, name, needs=["confidence", f"iou_{source}"])
         sources += [about for kind, about in frame.attrs["sources"].items() if kind in _ASKED]
@@ -305,7 +309,9 @@ def confident_errors_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
             at = (by_class["sum"] / by_class["size"]).idxmax()
             worst = _share(*by_class.loc[at], level)
             facts[f"worst_{name.replace('-', '_')}"] = run.classes[int(at)]
-            p_value = _alike(by_class)
+            p_value, expected = _alike(by_class)
+            classes.append(len(by_class))
+            rough += [short_label(name)] * (expected < _FEWEST_EXPECTED)
         certainty, right = outcomes(run, name).at_severity(5)
         corrupted = ~right[certainty >= CONFIDENT]
         overlap = sure[f"iou_{source}"]
@@ -335,7 +341,8 @@ def confident_errors_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
         notes=[
             "Corrupted: over all corruptions at severity 5; no interval, for versions of an image "
             "are not independent. Classes alike: chi-squared test that the share is the same in "
-            "every class, of those with 5 such images or more.",
+            f"every class, of those with {_FEWEST} such images or more.",
+            *_cautions(classes, rough),
             *(f"{text}." for text in [sizes(run, names)] if text),
         ],
         intervals="Wilson's; Welch's for IoU",
@@ -365,12 +372,34 @@ def _share(count: float, n: float, confidence: float) -> Estimate:
     return proportion(int(count), int(n), confidence) if n else UNDEFINED
 
 
-def _alike(by_class: pd.DataFrame) -> float:
-    """The p-value of the chi-squared test that all classes have the same share."""
+def _alike(by_class: pd.DataFrame) -> tuple[float, float]:
+    """The p-value of the chi-squared test that all classes have the same share.
+
+    And the smallest count that it expects of a class, by which to judge it.
+    """
     from scipy.stats import chi2_contingency
 
     table = np.stack([by_class["sum"], by_class["size"] - by_class["sum"]])
-    return float(chi2_contingency(table).pvalue)
+    found = chi2_contingency(table)
+    return float(found.pvalue), float(found.expected_freq.min())
+
+
+def _cautions(classes: Sequence[int], rough: Sequence[str]) -> list[str]:
+    """What to bear in mind of worst classes, picked among so many, and of tests that are rough."""
+    said = []
+    if classes:
+        fewest, most = min(classes), max(classes)
+        many = f"{most}" if fewest == most else f"{fewest} to {most}"
+        said.append(
+            f"Worst class: picked as the worst of {many} classes. Its share leans high for that, "
+            "and its interval, which is that of one class by itself, is too narrow."
+        )
+    if rough:
+        said.append(
+            f"The test is rough where it expects fewer than {_FEWEST_EXPECTED} images right or "
+            f"wrong in a class: {'; '.join(rough)}."
+        )
+    return said
 
 
 def _adjusted(p_values: Sequence[float | None]) -> list[Estimate]:

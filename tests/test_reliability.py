@@ -2,6 +2,7 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from attack_models import patterned_set, train_on_patterns
 from torch import nn
 
 from rslib.attacks import ProbabilityOutputWarning, Report
-from rslib.attacks.reliability import reliability
+from rslib.attacks.reliability import _autoattack, beside_autoattack, reliability
 
 EPS = 8 / 255
 QUICK = {"strong_steps": 40, "queries": 80}
@@ -203,16 +204,44 @@ def test_an_attack_between_the_levels_of_a_pixel_is_flagged(adversarial, images)
 # AutoAttack beside it
 
 
-def test_autoattack_clearly_more_than_six_points_lower_fails(adversarial, images):
+@pytest.mark.parametrize(
+    ("only_pgd", "only_autoattack", "n", "low", "high", "side", "meaning"),
+    [
+        # Agresti and Min's interval: (b - c)/(n + 2) and 1.96 sqrt(b + c + 1 - (b - c)^2/(n + 2))
+        # /(n + 2) either way, where b and c count the images that only PGD or AutoAttack leaves.
+        (0, 0, 50, -0.0377, 0.0377, "within", "at most 6 points"),
+        (1, 0, 50, -0.0338, 0.0723, "unclear", "Too few images to tell"),
+        (8, 0, 50, 0.0488, 0.2589, "unclear", "Too few images to tell"),
+        (9, 0, 50, 0.0636, 0.2826, "beyond", "clearly ends more than 6 points"),
+        # The same difference as the last from images that disagree both ways is less certain.
+        (12, 3, 50, 0.0299, 0.3163, "unclear", "Too few images to tell"),
+        (8, 0, 400, 0.0054, 0.0344, "within", "at most 6 points"),
+    ],
+)
+def test_autoattack_is_beyond_within_or_too_close_to_call(
+    only_pgd, only_autoattack, n, low, high, side, meaning
+):
+    robust, correct = torch.zeros(2, n, dtype=torch.bool)
+    robust[:only_pgd] = True
+    correct[n - only_autoattack :] = True
+    check = _autoattack(SimpleNamespace(robust=robust), correct)
+    assert check.evidence["difference"] == pytest.approx((only_pgd - only_autoattack) / n)
+    assert check.evidence["interval"] == pytest.approx([low, high], abs=1e-4)
+    assert meaning in check.meaning
+    assert beside_autoattack(check.evidence) == side
+    assert check.passed is (side != "beyond")
+
+
+def test_a_report_without_an_interval_says_nothing_about_autoattack():
+    assert beside_autoattack({"difference": 0.04, "tolerance": 0.06}) == "unclear"
+
+
+def test_autoattack_is_only_compared_where_it_is_known(adversarial, images):
     options = {"eps": EPS} | PGD_ONLY
-    robust = round(reliability(adversarial, *images, **options).pgd_accuracy * 50)
-    # Of 50 images 7 are the fewest whose interval (Wilson, 95 %) lies wholly above 6 %.
-    for fewer, passed in ((3, True), (6, True), (7, False)):
-        correct = torch.arange(50) < robust - fewer
-        report = reliability(adversarial, *images, **options, autoattack_correct=correct)
-        assert report["autoattack"].passed is passed
-        assert report["autoattack"].evidence["difference"] == pytest.approx(fewer / 50)
-        assert ("autoattack" in report.failed) is not passed
+    correct = torch.zeros(50, dtype=torch.bool)
+    report = reliability(adversarial, *images, **options, autoattack_correct=correct)
+    assert report["autoattack"].evidence["difference"] == pytest.approx(report.pgd_accuracy)
+    assert "autoattack" in report.failed
     with pytest.raises(ValueError, match="autoattack_correct has shape"):
         reliability(adversarial, *images, **options, autoattack_correct=correct[:9])
 

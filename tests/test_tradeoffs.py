@@ -102,6 +102,23 @@ def test_confident_mistakes_by_hand(run):
     assert np.isnan(pick(frame, RESNET, "corrupted")["ours"])  # none is that sure: 0.8
 
 
+def test_a_worst_class_and_a_rough_test_are_said_to_be_such(run, monkeypatch):
+    # Of two classes with 5 images each, 2 and none are wrong: one mistake is expected in each.
+    by_class = pd.DataFrame({"sum": [2, 0], "size": [5, 5]})
+    assert tradeoff_tables._alike(by_class)[1] == 1
+    # Twenty and thirty of a hundred each: 25 are expected, and chi-squared with Yates is 2.16.
+    p_value, expected = tradeoff_tables._alike(pd.DataFrame({"sum": [20, 30], "size": [100, 100]}))
+    assert (p_value, expected) == (pytest.approx(0.1416, abs=1e-4), 25)
+    # Ten classes of one confident image each are compared as soon as one image is enough.
+    monkeypatch.setattr(tradeoff_tables, "_FEWEST", 1)
+    notes = tables.confident_errors_table(run, [RESNET]).attrs["notes"]
+    assert any("picked as the worst of" in note and "too narrow" in note for note in notes)
+    assert any(note.endswith("in a class: ResNet-18, standard.") for note in notes)
+    monkeypatch.undo()
+    notes = tables.confident_errors_table(run, [RESNET]).attrs["notes"]
+    assert not any("picked" in note or "rough" in note for note in notes)
+
+
 def test_figures_are_drawn_from_records_alone(run, monkeypatch):
     monkeypatch.setattr(run, "trained", lambda name: pytest.fail("a figure asked for a model"))
     for name in NAMES:

@@ -89,7 +89,7 @@ def table(run: Run) -> pd.DataFrame:
             "tolerances are in rslib.verdicts.rules.",
         ],
         intervals="Wilson's score, Agresti-Min and Newcombe for differences of accuracies, "
-        "bootstrap otherwise; for one seed",
+        "Fisher's for correlations, bootstrap otherwise; for one seed",
     )
 
 

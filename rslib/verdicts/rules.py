@@ -6,15 +6,16 @@ otherwise; it knows no result. What decides, in this order:
 1. A claim in which nothing measurable is said is *not testable as stated*.
 2. A claim about CIFAR-10 is *not comparable* with another data set, nor with what was not measured.
 3. A number stands for the networks and the attack it was measured with: with networks of another
-   size, or another threat model, it is *not comparable*. So is one whose scale the paper does not
-   publish: overlap with its masks, errors relative to its reference, hours on its hardware.
+   size, or another threat model, it is *not comparable*. So is a number or a bound whose scale the
+   paper does not publish: overlap with its masks, attention inside them, errors relative to its
+   reference, hours on its hardware.
 4. Otherwise a number agrees within the tolerance of its unit. It is *reproduced* if nothing differs
    from the paper's protocol, and *reached with another recipe* if training or the number of images
    does; then a number that is better than the paper's is reached too. If it does not agree, it is
    *not reproduced*.
-5. A bound, a comparison and a number at the end of its scale (0 %, 100 %) are about any networks.
-   They hold if the whole interval is on the claimed side. Under the paper's protocol that is
-   *reproduced*, with its architectures *reached with another recipe*, and else *the same
+5. Any other bound, a comparison and a number at the end of its scale (0 %, 100 %) are about any
+   networks. They hold if the whole interval is on the claimed side. Under the paper's protocol that
+   is *reproduced*, with its architectures *reached with another recipe*, and else *the same
    direction*. If they do not hold, or the interval cannot tell, they are *not reproduced*.
 6. A difference of claimed size is first a comparison, and one of its order: it must be at least a
    quarter of what is claimed, or else a significant trifle would pass for an effect. Only if its
