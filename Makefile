@@ -1,7 +1,8 @@
 # make book          run every notebook, build the HTML book     PROFILE=smoke|cpu|fast|paper SEEDS="0 1 2"
-# make run           run every notebook, without building the book    GPUS=5 FAN_OUT=1: five models at a time share a GPU
+# make run           run every notebook, without building the book    GPUS=5 FAN_OUT=1: five models at a time share a GPU;
+#                    GPUS=1: one notebook at a time has it, also in a profile of your own
 # make test          lint, notebooks as tests, unit tests             WORKERS=2, files side by side
-# make faults        kill, fill, damage and lock on purpose, many times, and say what was lost: nothing
+# make faults        kill, fill, damage and lock on purpose, many times, and say what was lost
 # make bench         time rslib beside public peers, write the book's page on speed     CIFAR-10 needed; DEVICE=cuda on a GPU
 # make cluster       make book as jobs of a SLURM cluster, one a model               PROFILE=paper
 # make slurm-test    prove that on a SLURM of this machine's own                   root, Debian's packages
@@ -25,6 +26,8 @@ RUNS    := $(or $(RSLIB_RUNS),runs)
 BIN  := $(VENV)/bin
 DONE := $(VENV)/.installed
 SEED  = $(firstword $(SEEDS))
+# The profiles fast and paper ask for a GPU by themselves; GPUS, if given, says so for any.
+ASKS  = $(if $(filter file,$(origin GPUS)),,$(if $(filter-out 0,$(GPUS)),gpus=1))
 
 .PHONY: book run test faults bench cluster slurm-test lab site publish restore clean help
 .DEFAULT_GOAL := help
@@ -34,7 +37,7 @@ book: run
 
 # Snakemake's own lock outlives a process that is killed, and then has to be removed by hand.
 run: $(DONE)
-	$(BIN)/python -m rslib.locks $(RUNS)/$(PROFILE) -- $(BIN)/snakemake --nolock --cores $(CORES) --resources gpu=$(GPUS) --rerun-incomplete --rerun-triggers mtime input --quiet rules host --config profile=$(PROFILE) seeds="$(SEEDS)" $(if $(FAN_OUT),fan_out=$(FAN_OUT)) \
+	$(BIN)/python -m rslib.locks $(RUNS)/$(PROFILE) -- $(BIN)/snakemake --nolock --cores $(CORES) --resources gpu=$(GPUS) --rerun-incomplete --rerun-triggers mtime input --quiet rules host --config profile=$(PROFILE) seeds="$(SEEDS)" $(if $(FAN_OUT),fan_out=$(FAN_OUT)) $(ASKS) \
 	|| { $(BIN)/python -m rslib.book errors $(RUNS)/$(PROFILE); exit 1; }
 
 test: $(DONE)
@@ -50,7 +53,7 @@ bench: $(DONE)
 
 cluster: $(DONE)
 	$(BIN)/python -m pip install --quiet --editable '.[cluster]'
-	$(BIN)/python -m rslib.locks $(RUNS)/$(PROFILE) -- $(BIN)/snakemake --nolock --workflow-profile profiles/slurm --config profile=$(PROFILE) seeds="$(SEEDS)" fan_out=true \
+	$(BIN)/python -m rslib.locks $(RUNS)/$(PROFILE) -- $(BIN)/snakemake --nolock --workflow-profile profiles/slurm --config profile=$(PROFILE) seeds="$(SEEDS)" fan_out=true $(ASKS) \
 	|| { $(BIN)/python -m rslib.book errors $(RUNS)/$(PROFILE); exit 1; }
 	$(BIN)/python -m rslib.locks _build -- $(BIN)/python -m rslib.book build $(RUNS)/$(PROFILE)/seed$(SEED)/executed
 
@@ -75,7 +78,7 @@ clean:
 	rm -rf _build $(RUNS)/smoke
 
 help:
-	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '/^#/!q; s/^# //p' $(firstword $(MAKEFILE_LIST))
 
 $(DONE): pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 12) else f"RobustSight needs Python 3.11 or 3.12, and $(PYTHON) is {v[0]}.{v[1]}: name another one, as in  make PYTHON=python3.12 $(MAKECMDGOALS)")'

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from benchmarks import results
-from benchmarks.stages import TRAINING, forward_operations
-from rslib import _style, fanout, labels, readme, records, settings
+from benchmarks.stages import TRAINING, forward_operations, published
+from rslib import _style, fanout, labels, records, settings
 from rslib.run import Run
 from rslib.settings import Settings
 from rslib.training.plan import parts, plan
@@ -220,8 +220,9 @@ def markdown(report: Mapping[str, Any]) -> str:
         "each evaluation by its images, their cost and the attack's steps. The published run",
         "computes in bf16 and TF32 where it may, in batches of up to 512, and its stages shared",
         f"the device; `{wanted}` does what its settings say: an order of magnitude, no promise.",
-        "It stops and goes on at any epoch or shard; with `FAN_OUT=1` its models train",
-        "side by side, on as many devices as there are ({doc}`cluster`).",
+        "It stops and goes on at any epoch or shard. With `FAN_OUT=1` its models train",
+        "side by side: on one machine all share its first GPU, `GPUS` of them at a time; under",
+        "SLURM (`make cluster`) each has one of those that it grants ({doc}`cluster`).",
         "",
         "| work | how many | 10^15 operations | minutes |",
         "| --- | ---: | ---: | ---: |",
@@ -280,7 +281,7 @@ def figure(report: Mapping[str, Any]) -> Figure:
     return drawn
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Write foreseen.json and print its table; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("profile", help="what is foreseen, such as paper")
@@ -289,14 +290,15 @@ def main() -> int:
         "--set", default="{}", metavar="YAML",
         help="other settings, such as '{vit_small: {patch: 2}}'; then nothing is stored",
     )  # fmt: skip
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     try:
         changed = yaml.safe_load(asked.set)
         target = Run(settings.load(asked.profile, changed), root=Path("runs"), progress=False)
-    except (settings.SettingsError, yaml.YAMLError) as error:
+        run = published(asked.of)
+    except (settings.SettingsError, yaml.YAMLError, LookupError) as error:
         print(f"python -m benchmarks.foreseen: {error}", file=sys.stderr)
         return 2
-    report = collect(readme.published(asked.of), target)
+    report = collect(run, target)
     if not changed:
         records.write_json(results.RESULTS / FILE, report)
     print(markdown(report))

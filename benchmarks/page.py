@@ -82,12 +82,20 @@ REPRODUCE = """\
 ## Measure it yourself
 
 ```bash
-make bench                                    # everything, then this page
+make bench                                    # the table's rows on a CPU, then this page
 make bench DEVICE=cuda                        # the same on a GPU, as a table of its own
 .venv/bin/python -m benchmarks pgd gradcam    # some rows again; the others stay
 .venv/bin/python -m benchmarks --quick        # a try on few images, stored nowhere
-.venv/bin/python -m benchmarks.stages fast    # the stages of a published run, from its records
+```
+
+The other sections have commands of their own, the last of which makes this page again:
+
+```bash
+.venv/bin/python -m benchmarks.growth --out benchmarks/results # how time and memory grow
+.venv/bin/python -m benchmarks.recipes        # what a recipe brings, two minutes a variant
+.venv/bin/python -m benchmarks.stages fast    # a published run's stages, from its records
 .venv/bin/python -m benchmarks.foreseen paper # what another run would take, from the same
+.venv/bin/python -m benchmarks.page
 ```
 
 CIFAR-10 has to be there ({doc}`reproduce`), and the packages of `pip install '.[dev]'`; a row

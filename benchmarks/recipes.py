@@ -440,7 +440,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--minutes", type=float, default=2.0, help="of training, each variant")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
-    parser.add_argument("--groups", nargs="+", choices=GROUPS, default=list(GROUPS))
+    parser.add_argument(
+        "--groups", nargs="+", choices=GROUPS, default=list(GROUPS),
+        help="which comparisons to measure; default: all",
+    )  # fmt: skip
     options = parser.parse_args()
     torch.set_num_threads(1)
     seconds = 60 * options.minutes

@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from benchmarks import results
-from rslib import _style, labels, models, readme, records
+from rslib import _style, editions, labels, models, readme, records
+from rslib.book import PUBLISHED
 from rslib.corruptions import NAMES, SEVERITIES
 from rslib.run import Run
+from rslib.settings import PROJECT
 from rslib.training.plan import parts, plan
 
 if TYPE_CHECKING:
@@ -29,6 +31,21 @@ if TYPE_CHECKING:
 
 FILE = "stages.json"
 TRAINING = "training"
+
+
+def published(profile: str) -> Run:
+    """The published run of a profile.
+
+    Raises:
+        LookupError: nothing is published for it; says what is.
+    """
+    found = editions.published(PROJECT / PUBLISHED)
+    there = sorted(each.executed.parents[1].name for each in found)
+    if profile not in there:
+        raise LookupError(
+            f"no edition {profile} is published; there are: {', '.join(there) or 'none'}"
+        )
+    return readme.published(profile)
 
 
 def collect(run: Run) -> dict[str, Any]:
@@ -192,12 +209,17 @@ def figure(report: Mapping[str, Any]) -> Figure:
     return drawn
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Write stages.json from a published run; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("profile", help="a published profile, such as fast")
-    profile = parser.parse_args().profile
-    records.write_json(results.RESULTS / FILE, collect(readme.published(profile)))
+    profile = parser.parse_args(arguments).profile
+    try:
+        run = published(profile)
+    except LookupError as error:
+        print(f"python -m benchmarks.stages: {error}", file=sys.stderr)
+        return 2
+    records.write_json(results.RESULTS / FILE, collect(run))
     return 0
 
 

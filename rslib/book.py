@@ -637,21 +637,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     one = commands.add_parser(
         "run", help="execute one notebook; the output appears only if it passes"
     )
-    one.add_argument("notebook", type=Path)
-    one.add_argument("output", type=Path)
-    one.add_argument("--profile", default="smoke")
-    one.add_argument("--seed", type=int, default=0)
-    one.add_argument("--seeds", type=int, nargs="*", default=[])
+    one.add_argument("notebook", type=Path, help="the source, such as notebooks/06_….ipynb")
+    one.add_argument("output", type=Path, help="where the executed notebook goes")
+    one.add_argument("--profile", default="smoke", help="the settings, by name; default: smoke")
+    one.add_argument("--seed", type=int, default=0, help="of everything random; default: 0")
+    one.add_argument(
+        "--seeds", type=int, nargs="*", default=[],
+        help="all that tables and figures speak of, this one included; default: this one alone",
+    )  # fmt: skip
     errors = commands.add_parser("errors", help="print the errors of the notebooks that failed")
-    errors.add_argument("folder", type=Path)
+    errors.add_argument("folder", type=Path, help="of a run, such as runs/smoke")
     html = commands.add_parser("build", help="build the HTML book from executed notebooks")
-    html.add_argument("executed", type=Path, nargs="+")
+    html.add_argument(
+        "executed", type=Path, nargs="+",
+        help="folder of executed notebooks, such as runs/smoke/seed0/executed; of several the "
+        "first is shown first",
+    )  # fmt: skip
     shown = commands.add_parser("site", help="build the HTML book from what is published")
-    shown.add_argument("profiles", nargs="*")
+    shown.add_argument("profiles", nargs="*", help="the editions to show; default: all, best first")
     copy = commands.add_parser("publish", help="copy a run to book/published")
-    copy.add_argument("profile")
+    copy.add_argument("profile", help="whose run under runs/ is copied, such as cpu")
     back = commands.add_parser("restore", help="copy a published run back into runs/")
-    back.add_argument("profile")
+    back.add_argument("profile", help="whose published run is copied back, such as cpu")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.command == "run":

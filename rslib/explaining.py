@@ -175,7 +175,8 @@ def under_attack(run: Run, known: Known) -> Evaluate:
     """The paper's method on images before and after PGD, each explaining what is predicted there.
 
     Columns: clean_correct, fooled, iou_clean, iou_attacked, rank_correlation (of the two maps; NaN
-    where one is constant), same_top (IoU of the two maps' top 30 %).
+    where one is constant), same_top (IoU of the two maps' top 30 %, see
+    :func:`rslib.saliency.same_top`).
     """
     chosen = run.settings.pgd
 
@@ -188,7 +189,7 @@ def under_attack(run: Run, known: Known) -> Evaluate:
             "clean_correct": right,
             "fooled": right & (evaluation.logits(model, x_adv).argmax(1) != batch.y),
             "rank_correlation": saliency.rank_correlation(clean, attacked),
-            "same_top": saliency.iou(attacked, _top(clean)),
+            "same_top": saliency.same_top(clean, attacked),
         }
         for name, maps in (("iou_clean", clean), ("iou_attacked", attacked)):
             found = torch.full((len(maps),), torch.nan)
@@ -198,13 +199,6 @@ def under_attack(run: Run, known: Known) -> Evaluate:
         return Outcome(columns)
 
     return evaluate
-
-
-def _top(maps: Tensor) -> Tensor:
-    """The most salient pixels of each map, as many as the paper keeps; bool (B, H, W)."""
-    flat = maps.flatten(1)
-    kept = flat.topk(max(1, round(TOP * flat.shape[1])), dim=1).indices
-    return torch.zeros_like(flat, dtype=torch.bool).scatter_(1, kept, True).view(maps.shape)
 
 
 def swapped(known: Known) -> Evaluate:

@@ -80,8 +80,11 @@ def _code_cells(notebook: Any) -> Iterator[tuple[int, Any]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m rslib.hygiene", description=__doc__)
-    parser.add_argument("notebooks", nargs="+", type=Path)
-    parser.add_argument("--from", dest="executed", type=Path, help="folder of executed notebooks")
+    parser.add_argument("notebooks", nargs="+", type=Path, help="source notebooks to look at")
+    parser.add_argument(
+        "--from", dest="executed", type=Path, metavar="FOLDER",
+        help="take the checked outputs from the executed notebooks here; default: change nothing",
+    )  # fmt: skip
     chosen = parser.parse_args(arguments)
     if chosen.executed:
         for path in chosen.notebooks:

@@ -77,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         usage="%(prog)s FOLDER -- COMMAND …",
         description="Run a command that makes a folder after all others that are making it.",
     )
-    parser.add_argument("folder", type=Path)
+    parser.add_argument(
+        "folder", type=Path, help="that the command makes; the lock is a hidden file beside it"
+    )
     made, command = parser.parse_args(given[:cut]).folder, given[cut + 1 :]
     if not command:
         parser.error("no command after --")

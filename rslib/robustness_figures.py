@@ -21,6 +21,7 @@ from rslib.estimates import (
     robust_history,
 )
 from rslib.robustness_tables import PIXEL_VALUES, STAGES
+from rslib.training.plan import plan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,9 +123,8 @@ def robust_overfitting(run: Run, names: Sequence[str]) -> Figure:
     summaries = {name: run.summary(name) for name in names}
     for summary in summaries.values():
         robust_history(summary)
-    attacks = {name.partition("-")[2]: None for name in names}
-    sections = [getattr(run.settings.training, objective) for objective in attacks]
-    told = {f"PGD with {s.steps} steps and budget {s.eps}/255 in l-infinity" for s in sections}
+    used = [plan(run.settings, name).attack for name in names]
+    told = {f"PGD with {a.steps} steps and budget {a.eps}/255 in l-infinity" for a in used}
     lines = [
         f"under attack: {' or '.join(sorted(told))}, on validation images",
         _style.footer(

@@ -159,8 +159,15 @@ def read_profile(profile: str) -> tuple[str, dict[str, Any]]:
             f"profile {_shown(profile)} cannot be read ({error}); give the path of a YAML file"
         ) from None
     content = read_yaml(text, str(path))
-    if not isinstance(content, dict) or set(content) - {"profile", "settings"}:
-        raise SettingsError(f"{path} must hold exactly 'profile:' and 'settings:' at its top level")
+    only = (
+        "only 'profile:' and 'settings:' may stand at its top level; put what you set under the "
+        "latter"
+    )
+    if not isinstance(content, dict):
+        held = "nothing" if content is None else _shown(content)
+        raise SettingsError(f"{path} holds {held}; {only}")
+    if extra := [key for key in content if key not in ("profile", "settings")]:
+        raise SettingsError(f"{path} holds {', '.join(map(_shown, extra[:5]))}; {only}")
     name, chosen = content.get("profile", path.stem), content.get("settings")
     try:
         check_name(name)

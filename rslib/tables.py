@@ -36,6 +36,7 @@ from rslib.estimates import attack_success as attack_success
 from rslib.estimates import calibration_error as calibration_error
 from rslib.estimates import reliability as reliability
 from rslib.frames import build, row
+from rslib.frames import flat as flat
 from rslib.frames import load as load
 from rslib.frames import save as save
 from rslib.frames import values as values
@@ -69,7 +70,9 @@ from rslib.tradeoff_tables import confident_errors_table as confident_errors_tab
 from rslib.tradeoff_tables import overlap_robustness_table as overlap_robustness_table
 from rslib.tradeoff_tables import pareto_table as pareto_table
 from rslib.tradeoff_tables import tradeoff_table as tradeoff_table
+from rslib.training_tables import recipes as recipes
 from rslib.training_tables import selection_table as selection_table
+from rslib.training_tables import validated_under_attack as validated_under_attack
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from rslib.estimates import ROBUST_ACCURACY, Estimate, proportion, robust_history
 from rslib.frames import build, row
 from rslib.labels import sizes
+from rslib.models import BUILDERS
 from rslib.paper import Column
 from rslib.seeds import over_seeds
+from rslib.training.plan import plan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +19,39 @@ if TYPE_CHECKING:
     from rslib.run import Run
 
 CLEAN_ACCURACY = "validation_accuracy"
+
+
+def validated_under_attack(run: Run, names: Sequence[str]) -> list[str]:
+    """Those models whose training validates them under attack, in their order.
+
+    An objective of a reader's own has no attack that validation could use, so its models can be
+    trained and evaluated, and have no robust accuracy by epoch.
+
+    Raises:
+        ValueError: a name is not one of a model.
+    """
+    return [name for name in names if plan(run.settings, name).attack is not None]
+
+
+def recipes(run: Run, names: Sequence[str]) -> pd.DataFrame:
+    """What the settings make of some trainings: a row a setting, a column a model, all in words.
+
+    Rows of the training's attack begin with ``attack: ``. "none" is what a training is without.
+
+    Raises:
+        ValueError: a name is not one of a model.
+    """
+    import pandas as pd
+
+    columns = {}
+    for name in names:
+        planned = plan(run.settings, name)
+        columns[name] = planned.recipe.model_dump()
+        if planned.attack is not None:
+            # Its recipes by architecture have their rows already.
+            attack = planned.attack.model_dump(exclude=set(BUILDERS))
+            columns[name] |= {f"attack: {key}": value for key, value in attack.items()}
+    return pd.DataFrame(columns, dtype=object).dropna(how="all").fillna("none").astype(str)
 
 
 @over_seeds()
@@ -46,8 +81,8 @@ def selection_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
         sources.append(summary)
         history = robust_history(summary)
         best, last = history[summary["best_epoch"] - 1], history[-1]
-        attacked = getattr(run.settings.training, name.partition("-")[2]).validation_images
-        images = min(attacked, run.settings.data.validation_size)
+        attack = plan(run.settings, name).attack
+        images = min(attack.validation_images, run.settings.data.validation_size)
         shares = [
             ("best_robust_accuracy", best[ROBUST_ACCURACY], images, "Robust Acc, Best Epoch (%)"),
             ("last_robust_accuracy", last[ROBUST_ACCURACY], images, "Robust Acc, Last Epoch (%)"),

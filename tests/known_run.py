@@ -7,6 +7,7 @@ import pandas as pd
 
 from rslib import records, settings
 from rslib.run import Run
+from rslib.training.plan import plan
 
 DEVICE = "CPU, 2 threads"
 RESNET, VIT = "resnet18-standard", "vit_small-standard"
@@ -65,7 +66,7 @@ def make_run(root, *, profile="smoke", models=OUTCOMES, seed=0, seeds=(), **over
     made = {"device": DEVICE, "revision": "abc", "date": "2025-07-01T00:00:00+00:00"}
     for name, (clean, fgsm, pgd, last) in models.items():
         architecture, _, objective = name.partition("-")
-        robust = "adversarial" in name
+        robust = plan(run.settings, name).attack is not None
         history = [
             row | ({"validation_robust_accuracy": share} if robust else {})
             for row, share in zip(HISTORY, UNDER_ATTACK, strict=True)

@@ -23,6 +23,7 @@ from benchmarks import (
     clock,
     corruptions,
     floors,
+    foreseen,
     harness,
     page,
     results,
@@ -820,6 +821,20 @@ def test_the_stored_stages_are_those_of_the_published_records():
     section, once = run.settings.training.adversarial, stages.forward_operations(run, "resnet18")
     passes = 3 + section.probability * section.steps * 2
     assert trained["operations"] == 48_000 * section.resnet18.epochs * passes * once
+
+
+@pytest.mark.parametrize("profile", ["paper", "fats"])
+@pytest.mark.parametrize(
+    "command", [stages.main, lambda given: foreseen.main(["cpu", "--of", *given])]
+)
+def test_nothing_is_stored_of_an_edition_that_is_not_published(
+    command, profile, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    assert command([profile]) == 2
+    said = capsys.readouterr().err
+    assert f"no edition {profile} is published; there are: cpu, fast" in said
+    assert not list(tmp_path.iterdir())
 
 
 # The page

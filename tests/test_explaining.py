@@ -1,11 +1,13 @@
 """What is measured of explanations, on a tiny run: against the functions it is made of."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from rslib import explaining, masking, saliency, tables
+from rslib import data, explaining, masking, saliency, tables
 from rslib.records import RecordError
 from rslib.saliency.methods import explain, is_transformer, methods
 
@@ -205,3 +207,20 @@ def test_a_model_is_compared_with_its_control_on_the_same_broken_images(run):
         drop = frame.loc[(name, "tied"), "ours"] - frame.loc[(name, "broken"), "ours"]
         assert frame.loc[(name, "drop"), "ours"] == pytest.approx(drop)
         assert frame.loc[(name, "iou"), "n"] == 30  # a quarter of the images trained on
+
+
+def test_an_explanation_that_did_not_move_has_the_same_top_though_zeros_tie(run, monkeypatch):
+    def unmoved(model, batch, *settings, **options):
+        return SimpleNamespace(x_adv=batch.x)
+
+    monkeypatch.setattr(explaining.evaluation, "pgd", unmoved)
+    # Fewer pixels than the top's share are positive, the last ones: the rest of it is any zeros.
+    sparse = torch.zeros(10, 32, 32)
+    sparse[:, -2:] = torch.rand(10, 2, 32, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(explaining, "explain", lambda model, x: sparse)
+    test = run.data("test")
+    known = explaining.Known(test, test.masks)
+    batch = next(iter(data.Batches(test, 10, device=run.device)))
+    evaluate = explaining.under_attack(run, known)
+    found = evaluate(run.trained(MODELS[0]), batch, torch.Generator()).columns["same_top"]
+    assert found.tolist() == [1] * 10

@@ -121,3 +121,40 @@ def test_randomization_tells_an_edge_detector_from_an_explanation():
     assert all(torch.equal(a, b) for a, b in zip(weights, model.parameters(), strict=True))
     constant = randomization_check(model, x, lambda m, x, t: torch.zeros(len(x), 2, 2))
     assert constant[0][2] == 6 and constant[0][1] != constant[0][1]  # all degenerate, no number
+
+
+class Positions(nn.Module):
+    """A layer behind one parameter that belongs to no layer, as a transformer's positions do."""
+
+    def __init__(self):
+        super().__init__()
+        self.positions = nn.Parameter(torch.full((3, 32, 32), 5.0))
+        self.head = nn.Linear(3, 4)
+
+    def forward(self, x):
+        return self.head((x + self.positions).mean((2, 3)))
+
+
+def test_randomization_leaves_nothing_that_was_learned():
+    from rslib import models
+
+    torch.manual_seed(0)
+    networks = (Positions(), models.build("vit_small", dim=32, depth=2, heads=2, patch=8))
+    for network in networks:
+        with torch.no_grad():  # as trained: all has moved, zeros and ones too
+            for parameter in network.parameters():
+                parameter.add_(1 + torch.rand_like(parameter))
+        seen = []
+
+        def method(model, x, target, seen=seen):
+            seen.append({name: p.detach().clone() for name, p in model.named_parameters()})
+            return x.mean(1)
+
+        found = randomization_check(network.eval(), torch.rand(2, 3, 32, 32), method)
+        trained, *_, last = seen
+        assert len(seen) == len(found) + 1
+        assert not [name for name in trained if (trained[name] == last[name]).any()]
+    # Before the last look the positions are the trained ones.
+    assert torch.equal(trained["network.pos_embed"], seen[-2]["network.pos_embed"])
+    assert last["network.pos_embed"].std().item() == pytest.approx(0.02, rel=0.2)
+    assert last["network.cls_token"].abs().max() < 0.1

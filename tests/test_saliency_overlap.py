@@ -23,6 +23,7 @@ from rslib.saliency import (
     pointing_game,
     proxy_masks,
     read_masks,
+    same_top,
     shuffled_pairs,
 )
 
@@ -68,6 +69,39 @@ def test_ties_are_the_mean_over_all_choices(values, inside, kept):
     saliency = torch.tensor(values, dtype=torch.float32).view(1, 3, 3)
     found = iou(saliency, torch.tensor(inside).view(1, 3, 3), top=kept / 9)
     assert found.item() == pytest.approx(np.mean(scores))
+
+
+def test_the_same_top_by_hand():
+    first = torch.arange(16.0, 0, -1).view(1, 4, 4)
+    # Tops of four: the first row, and the first column; they share one pixel of seven.
+    assert same_top(first, first.transpose(1, 2), top=0.25).item() == pytest.approx(1 / 7)
+    # Half of a sparse map's top of four is any 2 of 14 zeros, 1/7 of each. Shared with the first
+    # row: two whole pixels and two of 1/7; in one or the other: those 4 and twelve of 1/7.
+    sparse = torch.zeros(1, 4, 4)
+    sparse[0, 0, :2] = torch.tensor([2.0, 1.0])
+    expected = (2 + 2 / 7) / (4 + 12 / 7)
+    assert same_top(first, sparse, top=0.25).item() == pytest.approx(expected)
+    assert same_top(sparse, first, top=0.25).item() == pytest.approx(expected)
+    # A constant map: 4 whole pixels with 1/4 of each, and 1/4 of the twelve others: 1 of 7.
+    constant = torch.zeros(1, 4, 4)
+    assert same_top(first, constant, top=0.25).item() == pytest.approx(1 / 7)
+    with pytest.raises(ValueError, match="shapes"):
+        same_top(first, torch.zeros(1, 2, 2))
+
+
+@given(
+    st.lists(st.integers(0, 2), min_size=16, max_size=16),
+    st.lists(st.integers(0, 2), min_size=16, max_size=16),
+    st.permutations(range(16)),
+    st.integers(1, 15),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_same_top_is_1_for_equal_maps_and_knows_no_order(first, second, order, kept):
+    one, other = (torch.tensor(values).float().view(1, 4, 4) for values in (first, second))
+    assert same_top(one, one, top=kept / 16).item() == 1
+    moved = (maps.flatten()[list(order)].view(1, 4, 4) for maps in (one, other))
+    found = same_top(one, other, top=kept / 16).item()
+    assert same_top(*moved, top=kept / 16).item() == pytest.approx(found)
 
 
 @given(st.permutations(range(16)), st.integers(1, 15))

@@ -399,6 +399,29 @@ def test_writing_again_leaves_no_stale_record(own, tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("step", ["write_record", "page", "write_json"])
+def test_a_folder_left_halfway_shows_no_older_scorecard(own, tmp_path, monkeypatch, step):
+    card, folder = own
+    frame = records.read_record(folder / "records" / "clean.parquet")
+    folders.write(tmp_path, card, {"clean": frame})
+
+    def killed(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(page if step == "page" else records, step, killed)
+    with pytest.raises(KeyboardInterrupt):
+        folders.write(tmp_path, card, {"clean": frame.assign(correct=False)})
+    assert not (tmp_path / "scorecard.json").exists()
+    assert (tmp_path / "index.html").exists() == (step == "write_json")  # the new one by then
+    with pytest.raises(records.RecordError, match=r"scorecard\.json"):
+        folders.read(tmp_path)
+    # It is free for the same model, and whole after another try.
+    monkeypatch.undo()
+    folders.claim(tmp_path, card.model)
+    folders.write(tmp_path, card, {"clean": frame})
+    assert folders.read(tmp_path) == card
+
+
 class Tags(HTMLParser):
     """Opens and closes, and what is fetched."""
 

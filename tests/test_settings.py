@@ -142,8 +142,9 @@ def test_a_profile_may_be_a_file_of_the_users(tmp_path):
     ("text", "said"),
     [
         ("profile: [", "not valid YAML"),
-        ("profile: x\nsetings: {}\n", "exactly 'profile:' and 'settings:'"),
-        ("- 1\n", "exactly 'profile:' and 'settings:'"),
+        ("profile: x\nsetings: {}\n", "holds 'setings'; only 'profile:' and 'settings:' may stand"),
+        ("pgd: {}\n3: 4\n", "holds 'pgd', 3; only 'profile:' and 'settings:' may stand"),
+        ("- 1\n", r"holds \[1\]; only 'profile:' and 'settings:' may stand"),
         ("profile: ../../etc\nsettings: {}\n", "names the run directory"),
         ("profile: 3\nsettings: {}\n", "names the run directory"),
         ("profile: x\nsettings: [1]\n", "must be a mapping"),

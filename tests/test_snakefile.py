@@ -34,7 +34,7 @@ def project(tmp_path):
 
 def environment(project: Path) -> dict[str, str]:
     """Ours, without what a surrounding make or user sets, and with caches inside `project`."""
-    outer = ("RSLIB_RUNS", "RSLIB_PARAMS", "PROFILE", "SEEDS")
+    outer = ("RSLIB_RUNS", "RSLIB_PARAMS", "PROFILE", "SEEDS", "GPUS", "FAN_OUT")
     outer += ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES")
     kept = {name: value for name, value in os.environ.items() if name not in outer}
     return kept | {"XDG_CACHE_HOME": str(project / ".cache"), "PYTHONPATH": str(PROJECT)}
@@ -178,6 +178,26 @@ def test_a_failing_cell_fails_make_and_its_error_comes_last(project):
     *_, error, make = done.stdout.rstrip().splitlines()
     assert error == "KeyError: 'epsilon'" and make.startswith("make: ***")
     assert [path.name for path in project.glob("runs/**/*.ipynb")] == [f"{name}.failed.ipynb"]
+
+
+@pytest.mark.parametrize("target", ["book", "cluster"])
+@pytest.mark.parametrize(
+    ("given", "asks"),
+    [(["GPUS=1"], True), (["GPUS=5", "FAN_OUT=1"], True), (["GPUS=0"], False), ([], False)],
+)
+def test_make_asks_for_a_gpu_where_it_is_told_how_many_there_are(project, target, given, asks):
+    shutil.copy(PROJECT / "Makefile", project)
+    done = subprocess.run(
+        ["make", "-n", "-o", "installed", "DONE=installed", target, "PROFILE=mine", *given],
+        cwd=project, env=environment(project), text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    (command,) = (line for line in done.stdout.splitlines() if "/snakemake " in line)
+    config = command.partition("--config ")[2].split()
+    assert ("gpus=1" in config) == asks
+    pool = re.search(r"--resources gpu=(\d+)", command)
+    assert (pool is None) == (target == "cluster")
+    if given and pool:
+        assert given[0] == f"GPUS={pool[1]}"
 
 
 def test_fanned_out_each_model_is_a_job_and_notebooks_wait_for_theirs(project):

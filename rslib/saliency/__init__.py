@@ -24,6 +24,7 @@ from rslib.saliency.overlap import (
     mass_inside,
     mean_mask_prior,
     pointing_game,
+    same_top,
     shuffled_pairs,
 )
 from rslib.saliency.rollout import attention_rollout, rollout
@@ -54,6 +55,7 @@ __all__ = [
     "read_masks",
     "resize",
     "rollout",
+    "same_top",
     "shuffled_pairs",
     "standardize",
 ]

@@ -17,6 +17,9 @@ from rslib.saliency.maps import check_maps, degenerate
 Method = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """A saliency method: model, images (B, C, H, W) and targets (B,) to maps (B, h, w)."""
 
+LOOSE_STD = 0.02
+"""Of positions and tokens before training (Dosovitskiy et al., 2021, and timm)."""
+
 
 def deletion_curve(
     model: nn.Module, x: Tensor, saliency: Tensor, target: Tensor, *, steps: int = 16
@@ -148,6 +151,10 @@ def randomization_check(
     A method that explains the model must change with it; one whose maps stay correlated with the
     trained model's after all layers are random shows the image instead (Adebayo et al., section 3).
 
+    The last look is at a network that keeps nothing it learned: parameters that belong to no such
+    layer, as a transformer's positions and class token, are drawn anew with the first layer, from a
+    normal distribution of standard deviation :data:`LOOSE_STD`.
+
     Args:
         model: Left as it is; a copy is randomized.
         x: Images (B, C, H, W) in [0, 1].
@@ -165,6 +172,7 @@ def randomization_check(
         target = model(x).argmax(1)
     original = method(model, x, target)
     layers = [m for m in altered.modules() if hasattr(m, "reset_parameters")][::-1]
+    loose = _loose(altered)
     looks = range(1, len(layers) + 1)
     if points is not None:
         looks = {round(k * len(layers) / points) for k in range(1, points + 1)}
@@ -173,6 +181,9 @@ def randomization_check(
         torch.manual_seed(seed)
         for number, layer in enumerate(layers, start=1):
             layer.reset_parameters()
+            if number == len(layers):
+                for parameter in loose:
+                    nn.init.trunc_normal_(parameter, std=LOOSE_STD)
             if number not in looks:
                 continue
             maps = method(altered, x, target)
@@ -181,6 +192,17 @@ def randomization_check(
             mean = float(defined.mean()) if len(defined) else float("nan")
             found.append((number, mean, int(degenerate(maps).sum())))
     return found
+
+
+def _loose(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that no layer's ``reset_parameters`` reaches."""
+    reached = {
+        id(parameter)
+        for module in model.modules()
+        if hasattr(module, "reset_parameters")
+        for parameter in module.parameters(recurse=False)
+    }
+    return [each for each in model.parameters() if id(each) not in reached]
 
 
 def _curve(

@@ -78,6 +78,33 @@ def iou_curve(saliency: Tensor, mask: Tensor, *, tops: Sequence[float]) -> Tenso
     return torch.stack(columns, 1)
 
 
+def same_top(first: Tensor, second: Tensor, *, top: float = TOP) -> Tensor:
+    """IoU of the most salient pixels of two maps of the same image.
+
+    Each map's pixels belong to its top by a share: 1 above its threshold, 0 below, and at it the
+    chance that one of the tied pixels is among those kept. The IoU of such sets is the sum of the
+    smaller shares over that of the larger ones: the usual one where nothing ties, and 1 for equal
+    maps, whatever ties in them.
+
+    Args:
+        first: float (B, H, W).
+        second: The same shape.
+        top: Share of the pixels kept, in (0, 1).
+
+    Returns:
+        float64 (B,), in [0, 1]. A constant map, which has no top, scores ``top / (2 - top)`` with a
+        map without ties, and 1 with another constant one.
+
+    Raises:
+        NotSaliency: If the maps are not finite or of another form.
+        ValueError: If shapes differ, or top is out of range.
+    """
+    if first.shape != second.shape:
+        raise ValueError(f"maps have shapes {tuple(first.shape)} and {tuple(second.shape)}")
+    one, other = (_shares(check_maps(maps).detach().flatten(1), top) for maps in (first, second))
+    return torch.minimum(one, other).sum(1) / torch.maximum(one, other).sum(1)
+
+
 def chance(mask: Tensor, *, top: float = TOP) -> Tensor:
     """Expected IoU of a map drawn at random: all that a mask's size explains.
 
@@ -222,6 +249,15 @@ def _kept(top: float, pixels: int) -> int:
     if not 0 < top < 1:
         raise ValueError(f"top={top!r} must lie between 0 and 1, e.g. 0.3 for the top 30 %")
     return max(1, round(top * pixels))
+
+
+def _shares(values: Tensor, top: float) -> Tensor:
+    """How surely each pixel of flat maps is among the most salient: float64 (B, pixels)."""
+    kept = _kept(top, values.shape[1])
+    threshold = values.topk(kept, dim=1).values[:, -1:]
+    above, tied = values > threshold, values == threshold
+    drawn = kept - above.sum(1, keepdim=True)
+    return above.double() + tied.double() * drawn / tied.sum(1, keepdim=True)
 
 
 def _expected_iou(

@@ -53,6 +53,9 @@ def claim(folder: Path, model: Model, *, force: bool = False) -> None:
 def write(folder: Path, card: Scorecard, frames: Mapping[str, pd.DataFrame]) -> None:
     """Write everything, each file whole or not at all, and the document last.
 
+    An older document and its page go first: a folder that was left halfway has neither, so that no
+    scorecard ever stands over another's records.
+
     Args:
         folder: made where it is not there.
         card: the scorecard.
@@ -63,9 +66,9 @@ def write(folder: Path, card: Scorecard, frames: Mapping[str, pd.DataFrame]) -> 
     """
     from rslib.scorecard import page, picture
 
-    for old in (folder / RECORDS).glob("*.parquet"):
-        if old.stem not in frames:
-            old.unlink()
+    stale = [old for old in (folder / RECORDS).glob("*.parquet") if old.stem not in frames]
+    for old in (folder / DOCUMENT, folder / PAGE, *stale):
+        _remove(old)
     about = {"model": card.name, "digest": card.model.digest, "profile": card.profile}
     for axis, frame in frames.items():
         metadata = about | {"evaluation": axis, "n": len(frame), "provenance": card.provenance}
@@ -76,6 +79,15 @@ def write(folder: Path, card: Scorecard, frames: Mapping[str, pd.DataFrame]) -> 
     with records.atomic(folder / PAGE) as temporary:
         temporary.write_text(page.page(card, drawn), encoding="utf-8")
     records.write_json(folder / DOCUMENT, card.model_dump(mode="json"))
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise records.RecordError(
+            f"cannot replace {path}: {error.strerror}. {records.way_out(error)}"
+        ) from error
 
 
 def read(folder: str | Path) -> Scorecard:
