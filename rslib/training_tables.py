@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rslib.estimates import ROBUST_ACCURACY, Estimate, proportion, robust_history
+from rslib.estimates import CLEAN_ACCURACY, ROBUST_ACCURACY, Estimate, proportion, robust_history
 from rslib.frames import build, row
 from rslib.labels import sizes
 from rslib.models import BUILDERS
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rslib.run import Run
-
-CLEAN_ACCURACY = "validation_accuracy"
 
 
 def validated_under_attack(run: Run, names: Sequence[str]) -> list[str]:
