@@ -34,7 +34,7 @@ def validated_under_attack(run: Run, names: Sequence[str]) -> list[str]:
 def recipes(run: Run, names: Sequence[str]) -> pd.DataFrame:
     """What the settings make of some trainings: a row a setting, a column a model, all in words.
 
-    Rows of the training's attack begin with ``attack: ``. "none" is what a training is without.
+    Rows of the attack in the training begin with ``attack:``. "none" is what a training is without.
 
     Raises:
         ValueError: a name is not one of a model.
