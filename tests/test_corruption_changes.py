@@ -4,37 +4,14 @@ import itertools
 
 import numpy as np
 import pytest
-from known_run import DEVICE, RESNET, ROBUST_RESNET, make_run
+from known_run import RESNET, ROBUST_RESNET, make_run
+from test_corruption_tables import add_corruptions
 
-from rslib import records, tables
+from rslib import tables
 from rslib.corruption_changes import clearly_changed, sign_flips
-from rslib.corruptions import ALL19, CATEGORIES, SEVERITIES
+from rslib.corruptions import CATEGORIES
 
 NOISE = CATEGORIES["noise"]
-
-
-def add_corruptions(run, name, wrong):
-    """A record in which ``wrong`` (corruption, severity) says which images (10,) are wrong."""
-    import pandas as pd
-
-    columns = {"image": np.arange(10), "label": np.arange(10)}
-    for corruption, severity in itertools.product(ALL19, SEVERITIES):
-        columns[f"{corruption}_{severity}"] = ~wrong(corruption, severity)
-        columns[f"{corruption}_{severity}_confidence"] = np.float32(0.8)
-    about = {
-        "model": name,
-        "evaluation": "corruptions",
-        "inputs": {"evaluation": "corruptions", "model": name},
-        "profile": run.settings.profile,
-        "seed": 0,
-        "n": 10,
-        "seconds": 1.0,
-        "notes": {},
-        "corrupted": {"origin": "generated", "dataset": "shapes", "images": 10},
-        "provenance": {"device": DEVICE, "revision": "abc", "date": "2025-07-01T00:00:00+00:00"},
-    }
-    path = run._record_path(name, "corruptions")
-    records.write_record(path, pd.DataFrame(columns), about)
 
 
 @pytest.fixture
@@ -45,8 +22,8 @@ def run(tmp_path):
 def test_each_interval_by_itself_finds_what_all_nineteen_together_do_not(run):
     # Under noise nine images are wrong at some severities more, and none at fewer: p = 2/2^9 of one
     # test, and 19 times that, above 5 %, of the nineteen.
-    add_corruptions(run, ROBUST_RESNET, lambda c, s: np.arange(10) < s)
-    add_corruptions(run, RESNET, lambda c, s: np.arange(10) < s * (2 if c in NOISE else 1))
+    add_corruptions(run, ROBUST_RESNET, wrong=lambda c, s: np.arange(10) < s)
+    add_corruptions(run, RESNET, wrong=lambda c, s: np.arange(10) < s * (2 if c in NOISE else 1))
     alone = tables.corruption_difference_table(run, [(ROBUST_RESNET, RESNET)])
     assert set(alone[alone.high < 0].quantity) == {*NOISE, "all"}
     assert clearly_changed(run, ROBUST_RESNET, RESNET) == (0, 0)
@@ -55,8 +32,8 @@ def test_each_interval_by_itself_finds_what_all_nineteen_together_do_not(run):
 def test_what_is_clear_is_counted_by_its_sign(run):
     # All ten images differ, always the same way: 2/2^10 of one test, 19 times that is 3.7 %.
     wrong = np.ones(10, bool)
-    add_corruptions(run, RESNET, lambda c, s: wrong if c in NOISE else ~wrong)
-    add_corruptions(run, ROBUST_RESNET, lambda c, s: wrong if c == "fog" else ~wrong)
+    add_corruptions(run, RESNET, wrong=lambda c, s: wrong if c in NOISE else ~wrong)
+    add_corruptions(run, ROBUST_RESNET, wrong=lambda c, s: wrong if c == "fog" else ~wrong)
     assert clearly_changed(run, ROBUST_RESNET, RESNET) == (len(NOISE), 1)
     assert clearly_changed(run, RESNET, ROBUST_RESNET) == (1, len(NOISE))
 

@@ -15,20 +15,28 @@ FACTORS = {RESNET: 1, ROBUST_RESNET: 1, VIT: 2, ROBUST_VIT: 1, REFERENCE: 2}
 DATA = {"origin": "generated", "dataset": "shapes", "images": 10, "seed": 0, "fingerprint": "f"}
 
 
-def corruption_record(name):
-    """Ten images; noise doubles the errors of the standard ResNet."""
+def usual(name):
+    """Of ten images, those wrong; noise doubles the errors of the standard ResNet."""
+
+    def wrong(corruption, severity):
+        noisy = name == RESNET and corruption in CATEGORIES["noise"]
+        return np.arange(10) < FACTORS[name] * severity * (2 if noisy else 1)
+
+    return wrong
+
+
+def corruption_record(wrong):
+    """A record in which ``wrong`` (corruption, severity) says which images (10,) are wrong."""
     columns = {"image": np.arange(10), "label": np.arange(10)}
     for corruption in ALL19:
         for severity in SEVERITIES:
-            noisy = name == RESNET and corruption in CATEGORIES["noise"]
-            wrong = np.arange(10) < FACTORS[name] * severity * (2 if noisy else 1)
-            columns[f"{corruption}_{severity}"] = ~wrong
+            columns[f"{corruption}_{severity}"] = ~wrong(corruption, severity)
             columns[f"{corruption}_{severity}_confidence"] = np.float32(0.8)
     return pd.DataFrame(columns)
 
 
-def add_corruptions(run, name, data=DATA):
-    frame = corruption_record(name)
+def add_corruptions(run, name, data=DATA, *, wrong=None):
+    frame = corruption_record(wrong or usual(name))
     about = {
         "model": name,
         "evaluation": "corruptions",
