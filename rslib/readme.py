@@ -15,7 +15,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from rslib import _numbers, editions, figures, labels, paper, records, settings, tables, verdicts
+from rslib import (
+    _numbers,
+    editions,
+    errata,
+    figures,
+    labels,
+    paper,
+    records,
+    settings,
+    tables,
+    verdicts,
+)
 from rslib.book import PUBLISHED
 from rslib.run import Run
 from rslib.settings import PROJECT
@@ -68,6 +79,7 @@ def block(run: Run) -> str:
             f"{_same_images(tables.load(run, 'autoattack'), found)}",
             "",
             f"Of {sum(counted.values())} numbers and claims of the paper, in this run: {told}.",
+            *_errata(run),
         ]
     )
 
@@ -116,6 +128,18 @@ def _same_images(autoattack: pd.DataFrame, shown: pd.DataFrame) -> str:
         f" AutoAttack and PGD-20 are not on the same images here: on AutoAttack's {n:,} alone, "
         f"accuracy under PGD-20 is {', '.join(told)}."
     )
+
+
+def _errata(run: Run) -> list[str]:
+    found = errata.read(run.directory)
+    if not found:
+        return []
+    file = f"{PUBLISHED}/{run.settings.profile}/seed{run.seed}/{errata.FILE}"
+    points = "one point" if len(found) == 1 else f"{len(found)} points"
+    return [
+        "",
+        f"Found wrong since this run: {points}, in [{errata.FILE}]({file}) and on its pages.",
+    ]
 
 
 def _ours(cell: pd.Series, form: str) -> str:

@@ -1,6 +1,8 @@
-"""The README's sentence on PGD where AutoAttack has fewer images, worked out by hand."""
+"""What the README says beside its numbers: PGD on AutoAttack's images, and errata."""
 
 import pandas as pd
+from known_run import make_run
+from test_book import write_notebook
 
 from rslib import readme
 
@@ -29,3 +31,14 @@ def test_pgd_on_autoattacks_images_stands_beside_it():
 def test_nothing_is_said_where_both_are_on_the_same_images():
     table = rows("pgd_accuracy", standard=(0.0, 250), adversarial=(35.6, 250))
     assert readme._same_images(table, table) == ""
+
+
+def test_errata_are_counted_and_pointed_to(tmp_path):
+    run = make_run(tmp_path, profile="cpu")
+    assert readme._errata(run) == []
+    write_notebook(run.directory / "executed" / "02_two.ipynb", "1")
+    (run.directory / "errata.yaml").write_text("- pages: [02_two]\n  text: wrong\n")
+    assert readme._errata(run)[1] == (
+        "Found wrong since this run: one point, in "
+        "[errata.yaml](book/published/cpu/seed0/errata.yaml) and on its pages."
+    )
