@@ -32,7 +32,7 @@ MARK = "rslib_run"
 
 NOT_RECORDED = "not recorded"
 
-FOUND_SINCE = "Found wrong since this edition was made, and to be made again:"
+FOUND_SINCE = "Found wrong since this edition was made, and so until it is made again:"
 
 _WAY_OUT = (
     "Notebooks, tables and records of an edition are of one run: run again the notebooks that are "
