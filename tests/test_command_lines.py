@@ -12,6 +12,7 @@ COMMANDS = [
     "rslib.hygiene",
     "rslib.locks",
     "rslib.readme",
+    "rslib.repetition",
     "benchmarks.__main__",
     "benchmarks.foreseen",
     "benchmarks.growth.__main__",

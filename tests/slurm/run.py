@@ -31,6 +31,7 @@ import cluster
 import yaml
 
 from rslib import fanout, settings
+from rslib.repetition import is_time
 from rslib.run import Run
 
 HERE = Path(__file__).resolve().parent
@@ -38,9 +39,6 @@ PROJECT = HERE.parents[1]
 SEEDS = (0, 1)
 # Not decided by settings and seed: when, where and how fast something was made.
 CIRCUMSTANCES = ("seconds", "device", "revision", "date")
-# What the rows of times are called, in tables and, after the table's and the model's names, in
-# verdicts.
-TIMES = ("training_hours", "training_time")
 
 
 class ProofError(Exception):
@@ -154,13 +152,6 @@ def without_circumstances(document: object) -> object:
     if isinstance(document, list):
         return [without_circumstances(each) for each in document if not is_time(each)]
     return document
-
-
-def is_time(row: object) -> bool:
-    """Whether a row of a table, or a verdict, is about how long something took."""
-    if not isinstance(row, dict):
-        return False
-    return not {row.get("quantity"), str(row.get("model")).rpartition("/")[2]}.isdisjoint(TIMES)
 
 
 def different(one: object, other: object, at: str = "") -> Iterator[str]:
