@@ -37,6 +37,7 @@ def _abouts(editions: Sequence[Edition]) -> str:
         "limits": [" ".join(each.limits) or "the paper's protocol" for each in editions],
         "device": [", ".join(each.devices) or NOT_RECORDED for each in editions],
         "date": [each.dates for each in editions],
+        "time": [_hours(each) for each in editions],
         "code": [", ".join(each.revisions) or NOT_RECORDED for each in editions],
         "n": [each.images for each in editions],
         "seeds": [", ".join(map(str, each.seeds)) or NOT_RECORDED for each in editions],
@@ -44,6 +45,12 @@ def _abouts(editions: Sequence[Edition]) -> str:
     }
     lines = [[key, *cells] for key, cells in rows.items()]
     return _table(["", *(each.name for each in editions)], lines)
+
+
+def _hours(edition: Edition) -> str:
+    spent = [f"{work} {hours:.1f} h" for work, hours in edition.hours.items() if hours]
+    told = ", ".join(spent) or NOT_RECORDED
+    return f"{told}, one after the other" if spent else told
 
 
 def _errata(editions: Sequence[Edition]) -> list[str]:

@@ -239,6 +239,20 @@ class Edition:
         days = sorted({date[:10] for date in self._all("date")})
         return " to ".join(dict.fromkeys((days[0], days[-1]))) if days else f"date {NOT_RECORDED}"
 
+    @functools.cached_property
+    def hours(self) -> dict[str, float]:
+        """What its making took: hours of trainings and of evaluations, those of all seeds together.
+
+        Models and records hold their seconds. What ran side by side counts once for each.
+        """
+        whole = self.folder.parent
+        spent = {"trainings": 0.0, "evaluations": 0.0}
+        for path in whole.glob("seed*/models/*/model.json"):
+            spent["trainings"] += records.read_json(path)["seconds"]
+        for path in whole.glob("seed*/records/*/*.parquet"):
+            spent["evaluations"] += records.read_metadata(path)["seconds"]
+        return {work: seconds / 3600 for work, seconds in spent.items()}
+
     @property
     def images(self) -> str:
         """How many test images its evaluations used."""

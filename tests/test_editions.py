@@ -288,6 +288,21 @@ def test_the_page_on_editions_has_every_number_of_the_paper_beside_ours(run, tmp
     assert f"| not comparable | {counted['not comparable']} | not recorded |" in lines
 
 
+def test_the_page_on_editions_says_what_each_took(run):
+    seeds = run.directory.parent
+    models, kept = list(seeds.rglob("model.json")), list(seeds.rglob("records/*/*.parquet"))
+    hours = edition(run).hours
+    spent = [records.read_json(path)["seconds"] for path in models]
+    assert hours["trainings"] == pytest.approx(sum(spent) / 3600)
+    assert hours["evaluations"] == pytest.approx(
+        sum(records.read_metadata(path)["seconds"] for path in kept) / 3600
+    )
+    records.write_json(models[0], records.read_json(models[0]) | {"seconds": spent[0] + 7200})
+    assert edition(run).hours["trainings"] == pytest.approx(hours["trainings"] + 2)
+    (line,) = (row for row in comparison.page([edition(run)]).splitlines() if "| time |" in row)
+    assert f"trainings {hours['trainings'] + 2:.1f} h" in line
+
+
 def test_several_seeds_are_told_beside_the_first_ones_number(tmp_path):
     for seed in (1, 2):
         make_run(tmp_path, profile="cpu", seed=seed)
