@@ -507,7 +507,9 @@ def publish(profile: str, *, root: Path = Path()) -> Path:
             and records are not of one run and one code revision, or it is larger than
             :data:`MAX_EDITION`.
     """
-    from rslib import editions
+    from tqdm import tqdm
+
+    from rslib import editions, records
 
     run_folder = _runs(root) / _named(profile)
     target = root / PUBLISHED / profile
@@ -530,6 +532,9 @@ def publish(profile: str, *, root: Path = Path()) -> Path:
                 if shown and (seed / part).is_dir():
                     copy = Path(new, profile, seed.name, part)
                     shutil.copytree(seed / part, copy, ignore=_unpublished)
+        kept = sorted(Path(new, profile).rglob("*.parquet"))
+        for path in tqdm(kept, desc="Packing records", unit="record"):
+            records.pack(path)
         _refuse_size(Path(new, profile))
         shutil.rmtree(target, ignore_errors=True)
         Path(new, profile).replace(target)
