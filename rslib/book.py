@@ -13,6 +13,7 @@ Sphinx executes nothing: it renders what papermill has run, and refuses anything
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import re
@@ -29,6 +30,8 @@ from typing import TYPE_CHECKING
 from rslib import errata
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from rslib.editions import Edition
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -504,12 +507,12 @@ def publish(profile: str, *, root: Path = Path()) -> Path:
 
     Raises:
         BookError: there is no such run, one of its notebooks is incomplete, its notebooks, tables
-            and records are not of one run and one code revision, or it is larger than
-            :data:`MAX_EDITION`.
+            and records are not of one run and one code revision, a record is damaged, or it is
+            larger than :data:`MAX_EDITION`.
     """
     from tqdm import tqdm
 
-    from rslib import editions, records
+    from rslib import editions
 
     run_folder = _runs(root) / _named(profile)
     target = root / PUBLISHED / profile
@@ -526,19 +529,36 @@ def publish(profile: str, *, root: Path = Path()) -> Path:
     seeds = dict.fromkeys([first, *(run_folder / f"seed{seed}" for seed in edition.seeds)])
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as new:
-        for seed in seeds:
-            for part in ("executed", "records", "tables", "models"):
-                shown = seed == first or part in ("records", "models")
-                if shown and (seed / part).is_dir():
-                    copy = Path(new, profile, seed.name, part)
-                    shutil.copytree(seed / part, copy, ignore=_unpublished)
-        kept = sorted(Path(new, profile).rglob("*.parquet"))
-        for path in tqdm(kept, desc="Packing records", unit="record"):
-            records.pack(path)
+        with tqdm(desc="Publishing", unit=" files") as bar:
+            for seed in seeds:
+                for part in ("executed", "records", "tables", "models"):
+                    shown = seed == first or part in ("records", "models")
+                    if shown and (seed / part).is_dir():
+                        copy = Path(new, profile, seed.name, part)
+                        shutil.copytree(
+                            seed / part,
+                            copy,
+                            ignore=_unpublished,
+                            copy_function=functools.partial(_published_copy, bar=bar),
+                        )
         _refuse_size(Path(new, profile))
         shutil.rmtree(target, ignore_errors=True)
         Path(new, profile).replace(target)
     return target
+
+
+def _published_copy(source: str, target: str, *, bar: tqdm) -> None:
+    """Copy a file of a run that is published; records as small as they get."""
+    from rslib import records
+
+    try:
+        if source.endswith(".parquet"):
+            records.pack(Path(source), Path(target))
+        else:
+            shutil.copy2(source, target)
+    except records.RecordError as error:
+        raise BookError(f"the run is not published:\n  {error}") from None
+    bar.update()
 
 
 def size(folder: Path) -> dict[str, int]:

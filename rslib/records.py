@@ -144,11 +144,15 @@ def write_record(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -
     _store(path, table.replace_schema_metadata(described), compression="zstd", compression_level=9)
 
 
-def pack(path: Path) -> None:
-    """Write a record once more, as small as it gets: for what is published, since it takes a while.
+def pack(path: Path, target: Path) -> None:
+    """Copy a record, as small as it gets: for what is published, since it takes a while.
 
     Rows and metadata stay as they are. Numbers of single precision are stored in half precision
     where that changes none of a column; :func:`read_record` gives them back as they were.
+
+    Args:
+        path: of the record.
+        target: where the copy goes, under the same name in a folder of the same name.
 
     Raises:
         RecordError: the file is missing, damaged, or not one of ours.
@@ -160,7 +164,7 @@ def pack(path: Path) -> None:
             table = table.set_column(place, column.with_type(halved.type), halved)
     described = {key: value for key, value in table.schema.metadata.items() if key != _SEAL}
     table = table.replace_schema_metadata(described)
-    _store(path, table, compression="brotli", compression_level=11)
+    _store(target, table, compression="brotli", compression_level=11)
 
 
 def _halved(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
@@ -176,6 +180,17 @@ def _halved(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     if not np.array_equal(halves.astype(np.float32), values, equal_nan=True):
         return None
     return pa.chunked_array([pa.array(halves, from_pandas=True)])  # NaN is what gaps are stored as
+
+
+def _single(table: pa.Table) -> pa.Table:
+    """Columns of half precision, which only :func:`pack` makes, in single precision again."""
+    import pyarrow as pa
+
+    kinds = [
+        pa.float32() if column.type == pa.float16() else column.type for column in table.schema
+    ]
+    columns = [column.with_type(kind) for column, kind in zip(table.schema, kinds, strict=True)]
+    return table.cast(pa.schema(columns, table.schema.metadata))
 
 
 def _store(path: Path, table: pa.Table, **compression: Any) -> None:
@@ -239,9 +254,7 @@ def read_record(path: Path) -> pd.DataFrame:
             f"{path} was written as {name}, so it holds another result than its name says: give it "
             "that name back, or delete it to have this one made"
         )
-    frame = table.to_pandas()
-    halves = frame.select_dtypes("float16").columns
-    frame = frame.astype(dict.fromkeys(halves, "float32"))  # as they were before pack
+    frame = _single(table).to_pandas()
     frame.attrs = _names_with_values(json.loads(held[_METADATA]))
     return frame
 

@@ -5,10 +5,11 @@ import shutil
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from rslib import book
+from rslib import book, records
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -183,9 +184,9 @@ def finished_run(tmp_path):
     seed = tmp_path / "runs" / "cpu" / "seed0"
     write_notebook(seed / "executed" / "01_one.ipynb", "1", executed=True)
     model = "models/m-0123456789"
-    for name in ("records/m/clean.parquet", f"{model}/model.json", f"{model}/best.safetensors"):
-        (seed / name).parent.mkdir(parents=True, exist_ok=True)
-        (seed / name).write_text("x")
+    records.write_record(seed / "records/m/clean.parquet", pd.DataFrame({"image": range(3)}), {})
+    (seed / model).mkdir(parents=True)
+    (seed / model / "best.safetensors").write_text("x")
     (seed / model / "model.json").write_text('{"inputs": {"data": {}}}')
     (seed / model / "last.safetensors").write_text("x")
     (seed / model / "checkpoint.safetensors").write_text("x")
@@ -245,6 +246,17 @@ def test_of_other_seeds_the_results_are_published_and_not_the_notebooks(tmp_path
     assert parts == {"models", "records"}
 
 
+def test_a_damaged_record_is_not_published(tmp_path):
+    seed = finished_run(tmp_path)
+    kept = book.publish("cpu", root=tmp_path)
+    there = files(kept)
+    (seed / "records" / "m" / "clean.parquet").write_text("x")
+    told = rf"(?s)not published.*{seed}/records/m/clean.parquet is damaged"
+    with pytest.raises(book.BookError, match=told):
+        book.publish("cpu", root=tmp_path)
+    assert files(kept) == there and [each.name for each in kept.parent.iterdir()] == ["cpu"]
+
+
 def test_an_edition_that_is_too_large_is_not_published(tmp_path, monkeypatch):
     finished_run(tmp_path)
     kept = book.publish("cpu", root=tmp_path)
@@ -264,7 +276,8 @@ def test_restore_brings_back_what_is_missing_and_touches_nothing_else(tmp_path):
     record.unlink()
     model.write_text("newer")
     book.restore("cpu", root=tmp_path)
-    assert (record.read_text(), model.read_text()) == ("x", "newer")
+    assert records.read_record(record)["image"].tolist() == [0, 1, 2]
+    assert model.read_text() == "newer"
     with pytest.raises(book.BookError, match="nothing is published for profile 'fast'"):
         book.restore("fast", root=tmp_path)
 
