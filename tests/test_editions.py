@@ -110,7 +110,7 @@ def test_a_page_names_edition_data_device_dates_code_n_and_seeds(run):
 
 def test_limits_follow_from_the_settings(run):
     told = " ".join(editions.limits(run))
-    assert "ResNet-18: width 16" in told and "another recipe" in told and "subset" in told
+    assert "ResNet-18: width 8" in told and "another recipe" in told and "subset" in told
     full = run.under({})
     from rslib.settings import load
 

@@ -282,7 +282,7 @@ def test_mcnemar_takes_every_evaluation(run, evaluated, said):
     assert "A: ResNet-18, adversarial" in text and "B: ViT-Small, standard" in text
     assert "Models A and B" in text and "reported" not in text
     assert "<i>paper</i>" not in shown._repr_html_()
-    assert "ResNet-18: width 16" in shown.caption
+    assert "ResNet-18: width 8" in shown.caption
 
 
 def test_mcnemar_refuses_what_it_cannot_compare(run):

@@ -211,7 +211,7 @@ def test_what_no_run_has_is_unmeasured(run):
 def test_departures_name_what_differs(run):
     told = verdicts.departures(run, [RESNET, ROBUST_VIT])
     assert told["ResNet-18, standard"] == (
-        "ResNet-18: width 16; recipe (epochs, nesterov, warmup epochs)"
+        "ResNet-18: width 8; recipe (epochs, learning rate, nesterov, warmup epochs, schedule)"
     )
     assert "patch 4" in told["ViT-Small, adversarial"]
     assert "steps" in told["ViT-Small, adversarial"]
