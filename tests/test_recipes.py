@@ -305,8 +305,8 @@ def test_the_patch_of_pretraining_is_its_own(tmp_path):
 def test_settings_at_rest_do_not_enter_a_key(tmp_path):
     inputs = Run(load("cpu"), root=tmp_path).model_inputs("vit_small-adversarial")
     assert inputs["recipe"] == {
-        "epochs": 8, "optimizer": "adamw", "learning_rate": 0.001, "weight_decay": 0.05,
-        "clip_norm": 1.0, "ema_decay": 0.998,
+        "epochs": 4, "optimizer": "adamw", "learning_rate": 0.001, "weight_decay": 0.05,
+        "warmup_epochs": 1.0, "schedule": "one_cycle", "clip_norm": 1.0,
     }  # fmt: skip
     assert "objective" not in inputs["parent"] and "parent" not in inputs["parent"]
 
