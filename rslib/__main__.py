@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -187,7 +188,9 @@ def _train(chosen: argparse.Namespace) -> int:
     from rslib.run import Run
     from rslib.training import TrainingError
 
-    run = Run(settings.load(chosen.profile), chosen.seed, progress=sys.stderr.isatty())
+    bars = sys.stderr.isatty()
+    tell = None if bars else functools.partial(print, file=sys.stderr, flush=True)
+    run = Run(settings.load(chosen.profile), chosen.seed, progress=bars, tell=tell)
     try:
         fanout.train(run, chosen.model, shortcut=chosen.shortcut)
     except TrainingError as error:

@@ -52,6 +52,12 @@ def describe(device: torch.device) -> str:
     return "CPU, 1 thread" if threads == 1 else f"CPU, {threads} threads"
 
 
+def cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bf16 by itself (AVX512_BF16 or AMX), as torch finds it."""
+    found = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
 def place(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     """Move a model to a device in channels-last layout, which convolutions there prefer."""
     return model.to(device=device, memory_format=torch.channels_last)

@@ -96,7 +96,8 @@ def architecture_label(name: str) -> str:
 
 def model_size(run: Run, name: str) -> str:
     """How a model's size differs from the paper's, such as ``width 16``; empty if it does not."""
-    chosen = getattr(run.settings, _architecture(name)).model_dump(exclude_defaults=True)
+    section = getattr(run.settings, _architecture(name))
+    chosen = section.model_dump(exclude_defaults=True, exclude={"initialization"})
     return ", ".join(f"{key} {value}" for key, value in chosen.items())
 
 

@@ -93,13 +93,23 @@ class AlexNet(nn.Module):
         return self.classifier(self.features(x))
 
 
-def resnet18(num_classes: int = 10, *, width: int = 64) -> Classifier:
+def resnet18(num_classes: int = 10, *, width: int = 64, initialization: str = "timm") -> Classifier:
     """ResNet-18 with the CIFAR stem: 3 x 3 stride 1, no max-pooling (paper 3.1.2; He et al., 2016).
 
     Args:
         num_classes: number of logits.
         width: channels of the first stage, doubled at each of the next three; 64 in the paper.
+        initialization: of the weights; ``"timm"`` (convolutions normal by fan-out, the last batch
+            norm of each block at zero) or ``"pytorch"`` (the layers' own defaults). Convolutions of
+            the latter have about a sixth of the variance. Batch norm hides the scale of the weights
+            before it, and a gradient step turns smaller weights further, so that a net trained for
+            few epochs gets further from there.
+
+    Raises:
+        ValueError: another initialization.
     """
+    if initialization not in ("timm", "pytorch"):
+        raise ValueError(f"initialization must be 'timm' or 'pytorch', not {initialization!r}")
     from timm.models.resnet import BasicBlock, ResNet
 
     # timm's plain stem always has 64 channels; its "deep" stem follows stem_width, and is replaced.
@@ -114,6 +124,10 @@ def resnet18(num_classes: int = 10, *, width: int = 64) -> Classifier:
     network.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
     network.maxpool = nn.Identity()
+    if initialization == "pytorch":
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.Linear):
+                layer.reset_parameters()
     return Classifier(network)
 
 
@@ -157,7 +171,7 @@ BUILDERS: dict[str, Callable[..., Classifier]] = {
 }
 
 
-def build(name: str, *, num_classes: int = 10, **size: float) -> Classifier:
+def build(name: str, *, num_classes: int = 10, **size: float | str) -> Classifier:
     """Build an untrained model by name.
 
     Args:

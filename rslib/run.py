@@ -71,6 +71,9 @@ class Run:
             ``seeded`` names (:meth:`has`).
         root: folder of all runs; the environment variable ``RSLIB_RUNS`` or ``runs/`` by default.
         progress: whether long work shows progress bars.
+        tell: given a line after each epoch of a training. By default lines go to the file that the
+            environment variable ``RSLIB_PROGRESS`` names, if it does: a notebook's own output is
+            no place for them.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Run:
         further: bool = False,
         root: Path | None = None,
         progress: bool = True,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         for each in (seed, *seeds):
             # Torch's generators take no larger one.
@@ -93,6 +97,7 @@ class Run:
         self.seeds = tuple(sorted({seed, *seeds}))
         self.further = further
         self.progress = progress
+        self.tell = tell or progress_file()
         self._data: dict[str, data.Dataset] = {}
         root = Path(root or os.environ.get("RSLIB_RUNS") or PROJECT / "runs")
         self.directory = root / settings.profile / f"seed{seed}"
@@ -115,6 +120,7 @@ class Run:
             further=self.further,
             root=self.directory.parents[1],
             progress=self.progress,
+            tell=self.tell,
         )
         return derived
 
@@ -144,6 +150,7 @@ class Run:
             further=further,
             root=self.directory.parents[1],
             progress=self.progress,
+            tell=self.tell,
         )
         made._data = self._data  # the same whatever the seed
         return made
@@ -305,7 +312,7 @@ class Run:
         inputs = {
             "model": name,
             "architecture": planned.size.model_dump(exclude_defaults=True),
-            "recipe": planned.recipe.model_dump(exclude_defaults=True),
+            "recipe": planned.recipe.inputs(planned.architecture),
             "data": self.settings.data.model_dump(
                 exclude_defaults=True, exclude={"test_size", "test_background_correlation"}
             ),
@@ -314,6 +321,8 @@ class Run:
         if planned.parent is not None:
             inputs["objective"] = planned.inputs
             inputs["parent"] = self.model_inputs(planned.parent)
+        if self.settings.weights != "fp32":
+            inputs["weights"] = self.settings.weights
         if planned.masks is not None:
             inputs["masks"] = masking.inputs(self, self.masks_of(planned.masks))
         return inputs
@@ -591,6 +600,19 @@ class Run:
             for path in _left(result, patterns):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             yield
+
+
+def progress_file() -> Callable[[str], None] | None:
+    """What adds a line to the file that ``RSLIB_PROGRESS`` names; None where it names none."""
+    path = os.environ.get("RSLIB_PROGRESS")
+    if not path:
+        return None
+
+    def add(line: str) -> None:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+
+    return add
 
 
 def _left(result: Path, patterns: Sequence[str]) -> list[Path]:

@@ -7,9 +7,18 @@ Perturbation budgets are whole steps of an 8-bit pixel (``eps: 8`` means 8/255),
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 MaskSource = Literal["exact", "cnn", "vit", "own"]
 """Where object masks come from: the data set, a teacher, or the user."""
@@ -62,6 +71,11 @@ class ResNet18(_Section):
 
     # Under 8, oneDNN's channels-last convolutions crash on processors without AVX-512.
     width: int = Field(64, ge=8, multiple_of=4, description="3.1.2: channels of the first stage")
+    initialization: Literal["timm", "pytorch"] = Field(
+        "timm",
+        description="ours: initial weights; timm draws convolutions by fan-out and starts the last "
+        "batch norm of each block at zero, pytorch keeps the layers' own defaults",
+    )
 
 
 class ViTSmall(_Section):
@@ -90,18 +104,29 @@ class Recipe(_Section):
 
     epochs: int = Field(100, ge=1, description="3.1.3: passes over the training images")
     batch_size: int = Field(128, ge=1, description="3.1.3: images a step")
-    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="3.1.3: optimizer")
+    optimizer: Literal["sgd", "adamw", "muon"] = Field(
+        "sgd",
+        description="3.1.3: optimizer; muon steps the matrices of a transformer's blocks, and "
+        "AdamW the rest",
+    )
     learning_rate: float = Field(0.1, gt=0, description="3.1.3: initial (peak) learning rate")
+    adamw_learning_rate: float = Field(
+        1e-3, gt=0, description="ours: peak learning rate of what Muon leaves to AdamW (Muon)"
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="3.1.3: momentum (SGD)")
     nesterov: bool = Field(False, description="ours: Nesterov's form of the momentum (SGD)")
     weight_decay: float = Field(5e-4, ge=0, description="3.1.3: weight decay")
+    decay_positions: bool = Field(
+        False,
+        description="ours: whether AdamW decays position embeddings and the class token, too",
+    )
     warmup_epochs: float = Field(
         0.0, ge=0, description="ours: linear warm-up before the cosine of 3.1.3"
     )
-    schedule: Literal["cosine", "one_cycle"] = Field(
+    schedule: Literal["cosine", "one_cycle", "constant"] = Field(
         "cosine",
         description="3.1.3: the way down to zero after the warm-up: a cosine, or the straight "
-        "line that makes one cycle of the two",
+        "line that makes one cycle of the two; constant stays at the peak, for a first stage",
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="ours: label smoothing")
     clip_norm: float | None = Field(None, gt=0, description="ours: gradient norm; null = unclipped")
@@ -116,6 +141,9 @@ class Recipe(_Section):
     erasing: float = Field(
         0.0, ge=0, le=1, description="ours: probability that a rectangle of an image is erased"
     )
+    cutout: int = Field(
+        0, ge=0, le=32, description="ours: side of the square cut out of each image, in pixels"
+    )
     mixup: float | None = Field(
         None, gt=0, description="ours: mixup, by the alpha of its Beta distribution; null = none"
     )
@@ -124,6 +152,14 @@ class Recipe(_Section):
     )
     cutmix_probability: float = Field(
         0.5, ge=0, le=1, description="ours: share of batches for CutMix where both are on"
+    )
+    mixed_share: float = Field(
+        1.0, gt=0, le=1, description="ours: share of batches that mixup or CutMix blends"
+    )
+    light_epochs: int = Field(
+        0,
+        ge=0,
+        description="ours: the last epochs, which have flips and crops alone; 0 = none",
     )
     drop_path: float = Field(
         0.0,
@@ -135,12 +171,17 @@ class Recipe(_Section):
         None,
         gt=0,
         lt=1,
-        description="ours: moving average of the weights (decay); null = none",
+        description="ours: moving average of the weights (decay a step); null = none",
+    )
+    ema_warmup: bool = Field(
+        True,
+        description="ours: whether the average forgets its beginning sooner: after t steps its "
+        "decay is at most (1 + t) / (10 + t)",
     )
     precision: Literal["fp32", "tf32", "bf16"] = Field(
         "fp32",
         description="ours: of training; tf32 (convolutions alone) and bf16 (autocast) are quicker "
-        "on GPUs that have them",
+        "on GPUs, and bf16 on CPUs, that have them",
     )
     compile: bool = Field(False, description="ours: torch.compile while training")
 
@@ -150,12 +191,30 @@ class Recipe(_Section):
         return self.mixup is not None or self.cutmix is not None
 
     @model_validator(mode="after")
-    def _warmup_fits(self) -> Recipe:
+    def _parts_fit_the_epochs(self) -> Recipe:
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"warmup_epochs {self.warmup_epochs} must be below epochs {self.epochs}"
             )
+        if self.light_epochs > self.epochs:
+            raise ValueError(
+                f"light_epochs {self.light_epochs} must be at most epochs {self.epochs}, of which "
+                "they are the last"
+            )
         return self
+
+    def inputs(self, architecture: str) -> dict[str, Any]:
+        """What decides a training, as it enters keys.
+
+        Averages without a warm-up, and AdamW that decays position embeddings, are the way of
+        earlier editions, whose keys stay: today's way is the one that keys name.
+        """
+        told = self.model_dump(exclude_defaults=True, exclude={"ema_warmup", "decay_positions"})
+        if self.ema_decay is not None and self.ema_warmup:
+            told["ema_warmup"] = True
+        if architecture == "vit_small" and self.optimizer == "adamw" and not self.decay_positions:
+            told["decay_positions"] = False
+        return told
 
 
 class _Recipes(_Section):
@@ -168,14 +227,28 @@ class _Recipes(_Section):
         return {name: value for name, value in found.items() if isinstance(value, Recipe)}
 
     @model_validator(mode="after")
-    def _only_transformers_drop_paths(self) -> Self:
+    def _only_transformers_have_blocks(self) -> Self:
         for architecture, recipe in self.recipes.items():
             if recipe.drop_path and architecture != "vit_small":
                 raise ValueError(
                     f"{architecture}: drop_path {recipe.drop_path} is for vit_small, whose blocks "
                     "can be skipped; leave it at 0 here"
                 )
+            if recipe.optimizer == "muon" and architecture != "vit_small":
+                raise ValueError(
+                    f"{architecture}: muon steps the matrices of a transformer's blocks, and this "
+                    "network has none; set optimizer to sgd or adamw here"
+                )
         return self
+
+    @model_serializer(mode="wrap")
+    def _recipes_as_in_keys(
+        self, whole: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        told = whole(self)
+        if info.exclude_defaults:
+            told |= {name: each.inputs(name) for name, each in self.recipes.items() if name in told}
+        return told
 
 
 class FromScratch(_Recipes):
@@ -193,12 +266,18 @@ class TeacherTraining(FromScratch):
 
 
 class Pretraining(_Recipes):
-    """What ViT-Small may be trained on first, with larger patches, which cost less."""
+    """A first stage of standard training, kept by itself: a long training in several sittings.
+
+    ViT-Small may have larger patches meanwhile, which cost less.
+    """
 
     patch: Literal[1, 2, 4, 8, 16] | None = Field(
         None, description="ours: side of a patch meanwhile; null = as in vit_small"
     )
-    vit_small: Recipe = Field(Recipe(learning_rate=0.001), description="ours: ViT-Small")
+    resnet18: Recipe | None = Field(None, description="ours: ResNet-18; null = no first stage")
+    vit_small: Recipe | None = Field(
+        Recipe(learning_rate=0.001), description="ours: ViT-Small; null = no first stage"
+    )
 
 
 class StandardTraining(FromScratch):
@@ -340,7 +419,7 @@ class Training(_Section):
         TeacherTraining(), description="3.4.1: models that proxy masks are made from"
     )
     pretraining: Pretraining = Field(
-        Pretraining(), description="ours: a cheaper net to start from; unused unless one does"
+        Pretraining(), description="ours: a first stage; unused unless standard starts from it"
     )
     added: FineTuning = Field(
         FineTuning(), description="ours: the objectives of rslib.training.added"
@@ -597,6 +676,11 @@ class Settings(_Section):
     vit_small: ViTSmall = Field(ViTSmall(), description="3.1.2")
     alexnet: AlexNet = Field(AlexNet(), description="3.5")
     training: Training = Field(Training(), description="3.1.3")
+    weights: Literal["fp32", "fp16"] = Field(
+        "fp32",
+        description="ours: the precision that a trained model's weights are rounded to before "
+        "anything is evaluated; the file of fp16 is half as large",
+    )
     extra_models: list[str] = Field(
         ["resnet18-trades"],
         description="ours: models trained and compared under attack beside the paper's",

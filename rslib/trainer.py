@@ -55,14 +55,18 @@ def train(run: Run, name: str, folder: Path, inputs: Mapping[str, Any]) -> None:
             batches(images, recipe, device=run.device, seed=run.seed),
             validation(run, planned),
             recipe,
+            validate_raw=raw_validation(run, planned),
             select=selected_by(planned),
             seed=run.seed,
             checkpoint_path=folder / "checkpoint.safetensors",
             key=folder.name.rpartition("-")[2],
             name=name,
             progress=run.progress,
+            tell=run.tell,
         )
     weights = {"best": state.best, "last": checkpoint.weights_of(model)}
+    if run.settings.weights == "fp16":
+        weights = {kind: checkpoint.halved(tensors) for kind, tensors in weights.items()}
     digests = {}
     for kind, tensors in weights.items():
         path = folder / f"{kind}.safetensors"
@@ -107,7 +111,10 @@ def batches(
     mix = None
     if recipe.mixes:
         mix = strong.Mix(
-            len(images.classes), recipe.mixup, recipe.cutmix, recipe.cutmix_probability
+            len(images.classes),
+            recipe.mixup,
+            recipe.cutmix,
+            recipe.cutmix_probability,
         )
     return data.Batches(
         images,
@@ -156,10 +163,10 @@ def validation(run: Run, planned: Plan) -> Callable[[nn.Module], dict[str, float
     if planned.masks is not None:
         images = masking.attach(run, images, "validation", run.masks_of(planned.masks), 1.0)
     clean = data.Batches(images, size, device=run.device, channels_last=True)
-    attack, aligned = planned.attack, planned.aligned
+    attack, aligned, recipe = planned.attack, planned.aligned, planned.recipe
 
     def scored(model: nn.Module) -> dict[str, float]:
-        scores = training.score(model, clean)
+        scores = training.score(model, clean, recipe)
         return scores if aligned is None else scores | aligned.validate(model, clean)
 
     if planned.sigma is not None:
@@ -174,16 +181,26 @@ def validation(run: Run, planned: Plan) -> Callable[[nn.Module], dict[str, float
 
     def validate(model: nn.Module) -> dict[str, float]:
         generator = torch.Generator().manual_seed(run.seed)
-        robust = sum(
-            (~run_pgd(
-                model, batch.x, batch.y, eps=attack.eps_unit, step_size=attack.step_size,
-                num_steps=attack.steps, generator=generator,
-            ).fooled).sum().item()
-            for batch in attacked
-        )  # fmt: skip
+        with training.validating(recipe, run.device):
+            robust = sum(
+                (~run_pgd(
+                    model, batch.x, batch.y, eps=attack.eps_unit, step_size=attack.step_size,
+                    num_steps=attack.steps, generator=generator,
+                ).fooled).sum().item()
+                for batch in attacked
+            )  # fmt: skip
         return scored(model) | {ROBUST_ACCURACY: robust / len(few)}
 
     return memory.refusing("evaluation.batch_size", size)(validate)
+
+
+def raw_validation(run: Run, planned: Plan) -> Callable[[nn.Module], dict[str, float]] | None:
+    """What is measured of the weights themselves where their average is kept; None elsewhere."""
+    if planned.recipe.ema_decay is None:
+        return None
+    size = run.settings.evaluation.batch_size
+    clean = data.Batches(run.data("validation"), size, device=run.device, channels_last=True)
+    return lambda model: training.score(model, clean, planned.recipe)
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,25 @@ def weights_of(model: nn.Module) -> Weights:
     }
 
 
+def halved(weights: Weights) -> Weights:
+    """Weights in half precision, each rounded to the nearest; counts stay as they are.
+
+    Raises:
+        RecordError: a value is too large for half precision (65,504).
+    """
+    halves = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in weights.items()
+    }
+    for name, value in halves.items():
+        if not torch.isfinite(value).all():
+            raise RecordError(
+                f"{name} does not fit half precision, whose largest number is 65,504: set weights "
+                "to fp32"
+            )
+    return halves
+
+
 def save_weights(path: Path, weights: Weights, metadata: Mapping[str, Any]) -> None:
     """Write weights and JSON-compatible metadata as safetensors, atomically."""
     with atomic(path) as temporary:
@@ -71,7 +90,7 @@ def load_weights(path: Path, model: nn.Module) -> dict[str, Any]:
 def save(
     path: Path,
     model: nn.Module,
-    optimizer: optim.Optimizer,
+    optimizers: Sequence[optim.Optimizer],
     state: State,
     key: str,
     *,
@@ -82,7 +101,7 @@ def save(
     Args:
         path: safetensors file, replaced.
         model: as trained so far.
-        optimizer: its slots are stored; its settings come from the recipe.
+        optimizers: their slots are stored; their settings come from the recipe.
         state: epoch, history, best weights.
         key: of the result.
         average: the moving average of the model, where the recipe keeps one.
@@ -91,10 +110,11 @@ def save(
     if average is not None:
         tensors |= {f"average.{name}": value for name, value in weights_of(average).items()}
     tensors |= {f"best.{name}": value for name, value in state.best.items()}
-    for number, slots in optimizer.state_dict()["state"].items():
-        for name, value in slots.items():
-            stored = torch.as_tensor(value).detach().to("cpu", copy=True).contiguous()
-            tensors[f"optimizer.{number}.{name}"] = stored
+    for optimizer, first in _numbered(optimizers):
+        for number, slots in optimizer.state_dict()["state"].items():
+            for name, value in slots.items():
+                stored = torch.as_tensor(value).detach().to("cpu", copy=True).contiguous()
+                tensors[f"optimizer.{first + number}.{name}"] = stored
     header = {
         "key": key,
         "epoch": state.epoch,
@@ -110,12 +130,12 @@ def save(
 def load(
     path: Path,
     model: nn.Module,
-    optimizer: optim.Optimizer,
+    optimizers: Sequence[optim.Optimizer],
     key: str,
     *,
     average: nn.Module | None = None,
 ) -> State:
-    """Bring model, optimizer and average back to where :func:`save` left them.
+    """Bring model, optimizers and average back to where :func:`save` left them.
 
     Raises:
         RecordError: the file is damaged, or belongs to a run with another key.
@@ -128,7 +148,7 @@ def load(
     if header.pop("seal", None) != _seal(header, tensors):
         raise RecordError(f"{path} is damaged (it was altered); {_START_AGAIN}")
     try:
-        return _restored(tensors, header, model, optimizer, average)
+        return _restored(tensors, header, model, optimizers, average)
     except (RuntimeError, LookupError, ValueError) as error:
         raise RecordError(f"{path} does not fit this training ({error}); {_START_AGAIN}") from None
 
@@ -137,27 +157,44 @@ def _restored(
     tensors: Weights,
     header: Mapping[str, Any],
     model: nn.Module,
-    optimizer: optim.Optimizer,
+    optimizers: Sequence[optim.Optimizer],
     average: nn.Module | None,
 ) -> State:
     model.load_state_dict(_under("model.", tensors))
     if average is not None:
         average.load_state_dict(_under("average.", tensors))
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in _under("optimizer.", tensors).items():
         number, slot = name.split(".", 1)
-        like = parameters[int(number)]
-        # A buffer laid out like its parameter is updated by the same instructions as before the
-        # interruption, which bit-for-bit resumption depends on.
-        same_shape = value.shape == like.shape
-        value = torch.empty_like(like).copy_(value) if same_shape else value
         slots.setdefault(int(number), {})[slot] = value
-    optimizer.load_state_dict(
-        {"state": slots, "param_groups": optimizer.state_dict()["param_groups"]}
-    )
+    for optimizer, first in _numbered(optimizers):
+        theirs = {}
+        for number, like in enumerate(_parameters(optimizer)):
+            # A buffer laid out like its parameter is updated by the same instructions as before
+            # the interruption, which bit-for-bit resumption depends on.
+            theirs[number] = {
+                slot: torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+                for slot, value in slots.pop(first + number, {}).items()
+            }
+        optimizer.load_state_dict(
+            {"state": theirs, "param_groups": optimizer.state_dict()["param_groups"]}
+        )
+    if slots:
+        raise ValueError(f"it has slots of {len(slots)} parameters that the optimizer has not")
     best = _under("best.", tensors)
     return State(header["epoch"], header["history"], best, header["best_epoch"])
+
+
+def _numbered(optimizers: Sequence[optim.Optimizer]) -> Iterator[tuple[optim.Optimizer, int]]:
+    """Each optimizer, with the number of its first parameter among those of all."""
+    first = 0
+    for optimizer in optimizers:
+        yield optimizer, first
+        first += len(_parameters(optimizer))
+
+
+def _parameters(optimizer: optim.Optimizer) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 _START_AGAIN = "delete it to start that training again"

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from rslib.data import Batches
-from rslib.device import tf32
+from rslib.device import cpu_has_bf16, tf32
 from rslib.records import key as hash_inputs
 from rslib.schema import Recipe
 from rslib.training import checkpoint, optimizer
@@ -27,6 +27,12 @@ from rslib.training.objectives import Objective, Step
 # On a CPU neither costs anything beside the epoch.
 STEPS_BETWEEN_READINGS = 50
 SECONDS_BETWEEN_CHECKPOINTS = 15.0
+
+BF16 = "this processor has instructions for bf16"
+NO_BF16 = (
+    "this processor has no instructions for bf16, which makes training several times slower than "
+    "in fp32; set precision to fp32"
+)
 
 
 class TrainingError(RuntimeError):
@@ -40,12 +46,14 @@ def fit(
     validate: Callable[[nn.Module], dict[str, float]],
     recipe: Recipe,
     *,
+    validate_raw: Callable[[nn.Module], dict[str, float]] | None = None,
     select: str = "validation_accuracy",
     seed: int,
     checkpoint_path: Path,
     key: str,
     name: str = "model",
     progress: bool = True,
+    tell: Callable[[str], None] | None = None,
     after_epoch: Callable[[State], None] | None = None,
 ) -> State:
     """Train a model, or go on with a training that was interrupted.
@@ -62,6 +70,8 @@ def fit(
         validate: called with the model (its average, where the recipe keeps one) in eval mode after
             each epoch; its scores, of validation images, go into the history.
         recipe: optimizer, schedule, averaging and precision.
+        validate_raw: called with the model itself where the recipe keeps an average; its scores go
+            into the history as ``raw_...`` beside the average's.
         select: the score whose highest value marks the best epoch.
         seed: of everything random in this training.
         checkpoint_path: safetensors file written after each epoch (on an accelerator after those
@@ -69,25 +79,30 @@ def fit(
         key: of the result; a checkpoint with another key is refused.
         name: shown by the progress bar.
         progress: whether to show one.
+        tell: given a line after each epoch, and before the first in bf16 on a CPU; None for no
+            lines.
         after_epoch: called with the state after each checkpoint.
 
     Returns:
         The final state, with the history and the best epoch's weights.
 
     Raises:
-        TrainingError: the loss or a validation score became NaN or infinite, or a batch does not
-            fit into the device's memory.
+        TrainingError: the average's window is longer than a fifth of all steps; the loss or a
+            validation score became NaN or infinite; or a batch does not fit into the device's
+            memory.
         rslib.records.RecordError: a damaged or foreign checkpoint, a full disk.
     """
-    optim = optimizer.build(model, recipe)
+    steps = len(train)
+    _refuse_long_average(name, recipe, recipe.epochs * steps)
+    optimizers = optimizer.build(model, recipe)
     average = _average(model, recipe)
     state = State()
     if checkpoint_path.exists():
-        state = checkpoint.load(checkpoint_path, model, optim, key, average=average)
+        state = checkpoint.load(checkpoint_path, model, optimizers, key, average=average)
     compiled = torch.compile(model, dynamic=False) if recipe.compile else model
-    steps = len(train)
     reading, pause = _pace(train.dataset.device)
     kept, written = state.epoch, time.monotonic()
+    forecast = _Forecast(name, recipe, train, tell) if tell else None
     for epoch in range(state.epoch, recipe.epochs):
         started = time.perf_counter()
         tally = _Tally(reading)
@@ -109,9 +124,9 @@ def fit(
         ):
             for step, batch in enumerate(bar):
                 done = epoch + step / steps
-                rate = optimizer.learning_rate(recipe, epoch + (step + 1) / steps)
-                for group in optim.param_groups:
-                    group["lr"] = rate
+                reached = epoch + (step + 1) / steps
+                for group in optimizer.groups(optimizers):
+                    group["lr"] = optimizer.learning_rate(recipe, reached, group["peak"])
                 # A smaller last batch would be compiled by itself, for a minute; it is one step.
                 forward = compiled if len(batch.y) == train.batch_size else model
                 with _autocast(recipe, batch.x.device):
@@ -128,16 +143,21 @@ def fit(
                     bar.set_postfix(
                         loss=f"{tally.loss:.3f}", accuracy=f"{tally.accuracy:.3f}", refresh=False
                     )
-                optim.zero_grad(set_to_none=True)
+                model.zero_grad(set_to_none=True)
                 result.loss.backward()
                 if recipe.clip_norm is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-                optim.step()
+                for each in optimizers:
+                    each.step()
                 if average is not None:
                     average.update_parameters(model)
-        judged = model
+                if forecast:
+                    forecast.step(recipe.epochs - epoch)
         judged = model if average is None else average.module
         scores = validate(judged.eval())
+        if average is not None and validate_raw is not None:
+            raw = validate_raw(model.eval())
+            scores |= {f"raw_{score_name}": value for score_name, value in raw.items()}
         for score_name, value in scores.items():
             if not math.isfinite(value):
                 raise TrainingError(
@@ -148,7 +168,7 @@ def fit(
         state.history.append(
             {
                 "epoch": epoch + 1,
-                "learning_rate": rate,
+                "learning_rate": optimizer.learning_rate(recipe, epoch + 1),
                 "train_loss": tally.loss,
                 "train_accuracy": tally.accuracy,
                 **scores,
@@ -159,10 +179,12 @@ def fit(
         if better:
             state.best, state.best_epoch = checkpoint.weights_of(judged), epoch + 1
         if time.monotonic() - written >= pause or state.epoch == recipe.epochs:
-            checkpoint.save(checkpoint_path, model, optim, state, key, average=average)
+            checkpoint.save(checkpoint_path, model, optimizers, state, key, average=average)
             kept, written = state.epoch, time.monotonic()
             if after_epoch:
                 after_epoch(state)
+        if tell:
+            tell(_line(name, recipe, state))
     if average is not None:
         model.load_state_dict(average.module.state_dict())
     model.eval()
@@ -170,20 +192,95 @@ def fit(
 
 
 @torch.inference_mode()
-def score(model: nn.Module, batches: Batches) -> dict[str, float]:
-    """Accuracy and mean cross-entropy of a model over validation batches, in full precision.
+def score(model: nn.Module, batches: Batches, recipe: Recipe | None = None) -> dict[str, float]:
+    """Accuracy and mean cross-entropy of a model over validation batches.
 
     Args:
         model: in eval mode.
         batches: validation images.
+        recipe: how the model is trained. On a CPU its precision is that of the scores, too, since
+            full precision costs twice the time of bf16; elsewhere, and by default, scores are in
+            full precision.
     """
     correct = loss = seen = 0.0
     for batch in batches:
-        logits = model(batch.x)
+        with validating(recipe, batch.x.device):
+            logits = model(batch.x).float()
         loss += functional.cross_entropy(logits, batch.y, reduction="sum").item()
         correct += (logits.argmax(1) == batch.y).sum().item()
         seen += len(batch.y)
     return {"validation_accuracy": correct / seen, "validation_loss": loss / seen}
+
+
+def _line(name: str, recipe: Recipe, state: State) -> str:
+    """Where a training stands after an epoch, in a line."""
+    row = state.history[-1]
+    shares = {
+        score_name.replace("_", " "): value
+        for score_name, value in row.items()
+        if score_name.endswith("accuracy") and score_name != "train_accuracy"
+    }
+    seconds = [each["seconds"] for each in state.history]
+    left = (recipe.epochs - state.epoch) * sum(seconds) / len(seconds)
+    return (
+        f"{name}: epoch {state.epoch}/{recipe.epochs}, loss {row['train_loss']:.3f}, accuracy "
+        f"{100 * row['train_accuracy']:.1f} %, "
+        + ", ".join(f"{told} {100 * value:.1f} %" for told, value in shares.items())
+        + f", {row['seconds']:.0f} s, {_duration(left)} left"
+    )
+
+
+def _duration(seconds: float) -> str:
+    """A time in a line, such as ``40 s``, ``12 min`` or ``3.5 h``."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+class _Forecast:
+    """Says what a training in bf16 on a CPU will take, from its own first steps."""
+
+    STEPS = 5
+
+    def __init__(
+        self, name: str, recipe: Recipe, train: Batches, tell: Callable[[str], None]
+    ) -> None:
+        self.name, self.train, self.tell = name, train, tell
+        self.seen = 0
+        self.wanted = recipe.precision == "bf16" and train.dataset.device.type == "cpu"
+        self.wanted = self.wanted and len(train) > self.STEPS
+        if self.wanted:
+            tell(f"{name}: {BF16 if cpu_has_bf16() else NO_BF16}")
+
+    def step(self, epochs: int) -> None:
+        """Note a step; the first one, which prepares kernels, is not measured."""
+        if not self.wanted or self.seen > self.STEPS:
+            return
+        if self.seen == 0:
+            self.started = time.perf_counter()
+        if self.seen == self.STEPS:
+            each = (time.perf_counter() - self.started) / self.STEPS
+            epoch = each * len(self.train)
+            image = 1000 * each / self.train.batch_size
+            self.tell(
+                f"{self.name}: {image:.1f} ms an image, {_duration(epoch)} an epoch and "
+                f"{_duration(epochs * epoch)} in all, validation left out"
+            )
+        self.seen += 1
+
+
+def _refuse_long_average(name: str, recipe: Recipe, steps: int) -> None:
+    """Refuse an average over more than a fifth of a training: it would lag behind the weights."""
+    if recipe.ema_decay is None:
+        return
+    window = 1 / (1 - recipe.ema_decay)
+    if window > steps / 5:
+        longest = 1 - 5 / steps
+        way = f"lower it to {longest:.3g}" if longest > 0.5 else "leave it out"
+        raise TrainingError(
+            f"{name}: ema_decay {recipe.ema_decay} averages over about {window:,.0f} steps, more "
+            f"than a fifth of this training's {steps:,}: {way}, or train for more epochs"
+        )
 
 
 def _pace(device: torch.device) -> tuple[int, float]:
@@ -273,12 +370,22 @@ def _roomy(name: str, batch_size: int, so_far: str) -> Iterator[None]:
 def _average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
     """An exponential moving average of the weights, started at the weights as they are.
 
+    With a warm-up the decay after t steps is min(decay, (1 + t) / (10 + t)), as in TensorFlow's
+    ExponentialMovingAverage and timm's ModelEmaV3: otherwise the weights of the first steps keep a
+    share of decay^t.
+
     Batch norm's running statistics are averaged like the weights. To take them anew would take them
     from other images than the objective's, which may be attacked or noisy.
     """
     if recipe.ema_decay is None:
         return None
-    ema = get_ema_multi_avg_fn(recipe.ema_decay)
+    decay = recipe.ema_decay
+
+    def warmed_up(averages: list[Tensor], values: list[Tensor], taken: Tensor | int) -> None:
+        steps = int(taken)
+        get_ema_multi_avg_fn(min(decay, (1 + steps) / (10 + steps)))(averages, values, taken)
+
+    ema = warmed_up if recipe.ema_warmup else get_ema_multi_avg_fn(decay)
     return AveragedModel(model, multi_avg_fn=ema, use_buffers=True)
 
 
@@ -289,6 +396,12 @@ def _randomness(seed: int, epoch: int) -> Iterator[torch.Generator]:
     with torch.random.fork_rng():
         torch.manual_seed(number)
         yield torch.Generator().manual_seed(number)
+
+
+def validating(recipe: Recipe | None, device: torch.device) -> contextlib.AbstractContextManager:
+    """The precision of validation (:func:`score`)."""
+    on_cpu = recipe is not None and device.type == "cpu"
+    return _autocast(recipe, device) if on_cpu else contextlib.nullcontext()
 
 
 def _autocast(recipe: Recipe, device: torch.device) -> torch.autocast:

@@ -1,4 +1,4 @@
-"""The optimizer and its learning rate, from a recipe (paper 3.1.3)."""
+"""The optimizers and their learning rate, from a recipe (paper 3.1.3)."""
 
 from __future__ import annotations
 
@@ -9,44 +9,91 @@ from torch import nn, optim
 from rslib.schema import Recipe
 
 
-def build(model: nn.Module, recipe: Recipe) -> optim.Optimizer:
-    """SGD as in 3.1.3, or AdamW where a profile asks for it.
+def build(model: nn.Module, recipe: Recipe) -> list[optim.Optimizer]:
+    """SGD as in 3.1.3, or AdamW or Muon where a profile asks for it.
 
-    AdamW leaves biases, norms and other vectors undecayed, as transformer recipes do; SGD decays
-    everything, as the paper's protocol does. On a GPU a step is one fused kernel.
+    SGD decays everything, as the paper's protocol does. AdamW leaves undecayed what transformer
+    recipes do: biases, norms and other vectors, position embeddings and the class token. Muon
+    (torch's own; Jordan et al., 2024, kellerjordan.github.io/posts/muon) steps the matrices of a
+    transformer's blocks; AdamW steps the rest at a learning rate of its own. On a GPU a step of SGD
+    or AdamW is one fused kernel.
+
+    Returns:
+        One optimizer, or Muon and AdamW. Each group has its peak learning rate as ``"peak"``.
+
+    Raises:
+        ValueError: Muon was asked for, and the model has no blocks with matrices.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    fused = all(p.device.type == "cuda" for p in parameters)
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    fused = all(p.device.type == "cuda" for p in named.values())
     if recipe.optimizer == "sgd":
-        return optim.SGD(
-            parameters,
+        made = [
+            optim.SGD(
+                named.values(),
+                lr=recipe.learning_rate,
+                momentum=recipe.momentum,
+                nesterov=recipe.nesterov,
+                weight_decay=recipe.weight_decay,
+                fused=fused,
+            )
+        ]
+    elif recipe.optimizer == "adamw":
+        made = [_adamw(named, recipe, recipe.learning_rate, fused)]
+    else:
+        matrices = {name: p for name, p in named.items() if ".blocks." in name and p.ndim == 2}
+        if not matrices:
+            raise ValueError(
+                "muon steps the matrices of a transformer's blocks, and this model has none: set "
+                "optimizer to sgd or adamw"
+            )
+        rest = {name: p for name, p in named.items() if name not in matrices}
+        muon = optim.Muon(
+            matrices.values(),
             lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            nesterov=recipe.nesterov,
             weight_decay=recipe.weight_decay,
-            fused=fused,
+            adjust_lr_fn="match_rms_adamw",
         )
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        made = [muon, _adamw(rest, recipe, recipe.adamw_learning_rate, fused)]
+    for group in groups(made):
+        group["peak"] = group["lr"]
+    return made
+
+
+def groups(optimizers: list[optim.Optimizer]) -> list[dict]:
+    """The parameter groups of all optimizers, in order."""
+    return [group for each in optimizers for group in each.param_groups]
+
+
+def _adamw(
+    named: dict[str, nn.Parameter], recipe: Recipe, learning_rate: float, fused: bool
+) -> optim.AdamW:
+    spared = () if recipe.decay_positions else ("pos_embed", "cls_token")
+    decayed = [p for name, p in named.items() if p.ndim > 1 and not name.endswith(spared)]
+    kept = [p for name, p in named.items() if p.ndim <= 1 or name.endswith(spared)]
+    parts = [
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+        {"params": kept, "weight_decay": 0.0},
     ]
-    groups = [group for group in groups if group["params"]]
-    return optim.AdamW(groups, lr=recipe.learning_rate, fused=fused)
+    return optim.AdamW([part for part in parts if part["params"]], lr=learning_rate, fused=fused)
 
 
-def learning_rate(recipe: Recipe, progress: float) -> float:
-    """Linear warm-up, then cosine annealing to zero (paper 3.1.3), or a straight line to zero.
+def learning_rate(recipe: Recipe, progress: float, peak: float | None = None) -> float:
+    """Linear warm-up, then cosine annealing to zero (paper 3.1.3), or what the schedule says.
 
     A function of progress alone, so a resumed run needs no scheduler state.
 
     Args:
         recipe: peak rate, epochs, warm-up and schedule.
         progress: epochs done so far, fractional, in [0, epochs].
+        peak: of the group of parameters; the recipe's learning rate by default.
     """
+    peak = recipe.learning_rate if peak is None else peak
     warmup = recipe.warmup_epochs
     if progress < warmup:
-        return recipe.learning_rate * progress / warmup
+        return peak * progress / warmup
+    if recipe.schedule == "constant":
+        return peak
     share = min((progress - warmup) / (recipe.epochs - warmup), 1.0)
     if recipe.schedule == "one_cycle":
-        return recipe.learning_rate * (1 - share)
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+        return peak * (1 - share)
+    return peak * 0.5 * (1 + math.cos(math.pi * share))

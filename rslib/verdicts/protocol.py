@@ -2,7 +2,7 @@
 
 The defaults of :mod:`rslib.schema` are the paper's protocol, so whatever is not at its default
 differs. What changes no number (the device, compilation, how evaluations are batched) does not
-count.
+count, nor does the precision of the training, which the paper does not name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rslib.run import Run
 
-_IMMATERIAL = {"compile", "validation_images"}
+_IMMATERIAL = {"compile", "precision", "validation_images"}
 # What an attack may do to an image; its other settings say how many images there are.
 _THREAT = ("eps", "norm", "steps", "step_ratio", "restarts", "random_start")
 _SECTIONS = ("fgsm", "pgd", "corruptions", "swapped", "faithfulness")
