@@ -1,9 +1,13 @@
 """Batches and augmentation, against a plain loop over images."""
 
+import hashlib
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
-from rslib.data import Augment, Batches, Dataset
+from rslib.data import Augment, Batches, Dataset, strong
 
 
 def make(n=50, masks=True, size=8) -> Dataset:
@@ -177,9 +181,124 @@ def test_an_empty_batch_size_is_refused():
 
 def test_the_stream_of_an_epoch_is_pinned():
     """A resumed run may use another version of the package: the derived seed must not change."""
-    import hashlib
-
     from rslib.data.loader import _stream
 
     expected = int(hashlib.sha256(b"batches seed=7 epoch=3").hexdigest()[:16], 16) // 2
     assert _stream(7, 3) == expected < 2**63
+
+
+# Digests of the first epoch's batches, taken when everything was still drawn on the CPU.
+DRAWN_ON_A_CPU = {
+    "order": "ddeecc9405f33ef2",
+    "crops": "2377a226b03bcafd",
+    "randaugment": "def594ce28b1283f",
+    "erasing": "c510dea4a846d25a",
+    "mixup": "91733c81657271d1",
+    "cutmix": "3bce8f87bbbf2266",
+    "both": "50bcf51eb51f63ea",
+    "all": "99a5fb6d1c6ee749",
+}
+
+
+def augmented(name: str) -> dict:
+    """The options of a case of the table above."""
+    weak = {"shuffle": True, "augment": Augment(), "seed": 7}
+    return {
+        "order": {"shuffle": True, "seed": 7},
+        "crops": weak,
+        "randaugment": weak | {"strong": [strong.RandAugment(2, 9)]},
+        "erasing": weak | {"strong": [strong.Erasing(0.5)]},
+        "mixup": weak | {"mix": strong.Mix(10, 0.8)},
+        "cutmix": weak | {"mix": strong.Mix(10, None, 1.0)},
+        "both": weak | {"mix": strong.Mix(10, 0.8, 1.0)},
+        "all": weak
+        | {
+            "strong": [strong.RandAugment(2, 14), strong.Erasing(0.25)],
+            "mix": strong.Mix(10, 0.8, 1.0),
+            "channels_last": True,
+        },
+    }[name]
+
+
+@pytest.mark.parametrize("name", list(DRAWN_ON_A_CPU))
+def test_the_draws_of_a_cpu_are_pinned(name):
+    digest = hashlib.sha256()
+    for batch in Batches(make(50), 16, **augmented(name)).epoch(1):
+        digest.update(batch.ids.numpy())
+        digest.update((batch.y * 1000).round().int().numpy())
+        # The pixels of mixup differ in the last digits from processor to processor.
+        if name not in ("mixup", "both", "all"):
+            digest.update((batch.x * 255).round().byte().contiguous().numpy())
+        if batch.masks is not None:
+            digest.update(batch.masks.contiguous().numpy())
+    assert digest.hexdigest()[:16] == DRAWN_ON_A_CPU[name]
+
+
+class Elsewhere(torch.Generator):
+    """A CPU generator that says it is on the device that was asked for."""
+
+    def __new__(cls, device="cpu"):
+        return super().__new__(cls, "cpu")
+
+    def __init__(self, device="cpu"):
+        self.asked = torch.device(device)
+
+    @property
+    def device(self):
+        return self.asked
+
+
+class Drawing(TorchFunctionMode):
+    """Note where each draw from a given generator is asked for, and make it there or elsewhere."""
+
+    def __init__(self, made_on=None):
+        super().__init__()
+        self.asked, self.made_on = [], made_on
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if isinstance(kwargs.get("generator"), torch.Generator):
+            self.asked.append(str(kwargs.get("device", "cpu")))
+            if self.made_on is not None:
+                kwargs["device"] = self.made_on
+        return function(*args, **kwargs)
+
+
+def on_meta(dataset: Dataset) -> SimpleNamespace:
+    """What a loader sees of a set on the device of tensors without values."""
+    fields = ("images", "labels", "ids", "masks")
+    moved = {name: getattr(dataset, name).to("meta") for name in fields}
+
+    class Placed(SimpleNamespace):
+        def __len__(self):
+            return len(dataset)
+
+    return Placed(device=torch.device("meta"), **moved)
+
+
+@pytest.mark.parametrize("name", ["order", "crops", "erasing", "mixup", "cutmix", "both"])
+def test_an_epoch_is_drawn_where_its_images_are(name, monkeypatch):
+    monkeypatch.setattr(torch, "Generator", Elsewhere)
+    batches = Batches(make(50), 16, **augmented(name))
+    batches.dataset = on_meta(batches.dataset)
+    with Drawing() as drawing:
+        parts = list(batches.epoch(1))
+    # Mixing takes one number a batch, which Python reads; all else is as large as the images.
+    host = [] if batches.mix is None else ["cpu"]
+    assert drawing.asked == ["meta"] * (len(drawing.asked) - len(host)) + host
+    assert "meta" in drawing.asked
+    assert [len(part.y) for part in parts] == [16, 16, 16, 2]
+    assert all(part.x.is_meta and part.y.is_meta and part.ids.is_meta for part in parts)
+    assert parts[0].y.shape == ((16,) if batches.mix is None else (16, 10))
+
+
+@pytest.mark.parametrize(
+    ("transform", "draws"), [(strong.RandAugment(2, 9), 2), (strong.Erasing(0.5), 2)]
+)
+def test_strong_augmentation_is_drawn_on_the_generator_s_device(transform, draws):
+    data = make(20)
+    with Drawing(made_on="cpu") as drawing:
+        images, masks = transform(data.images, data.masks, Elsewhere("meta").manual_seed(3))
+    assert drawing.asked == ["meta"] * draws
+    same_seed = transform(data.images, data.masks, torch.Generator().manual_seed(3))
+    assert torch.equal(images, same_seed[0]) and torch.equal(masks, same_seed[1])

@@ -118,8 +118,9 @@ class Augment:
 class Batches:
     """A dataset cut into batches, held on the device as uint8 from construction.
 
-    Order and augmentation of an epoch depend on `seed` and the epoch's number alone, and are drawn
-    on the CPU: they are the same on each device, and a resumed run needs no generator state. The
+    Order and augmentation of an epoch depend on `seed` and the epoch's number alone, so a resumed
+    run needs no generator state. They are drawn where the data lives: the same for each seed and
+    epoch on one kind of device, but others on a GPU (Philox) than on a CPU (Mersenne Twister). The
     last batch may be smaller; no image is dropped.
 
     Args:
@@ -172,17 +173,17 @@ class Batches:
     def epoch(self, k: int) -> Iterator[Batch]:
         """The batches of epoch `k`, the same each time they are asked for."""
         n, device = len(self.dataset), self.dataset.device
-        generator = torch.Generator().manual_seed(_stream(self.seed, k))
-        # All of the epoch's draws are moved at once: a transfer a batch would stall a GPU.
-        order = torch.randperm(n, generator=generator).to(device) if self.shuffle else None
+        generator = torch.Generator(device).manual_seed(_stream(self.seed, k))
+        order = None
+        if self.shuffle:
+            order = torch.randperm(n, generator=generator, device=device)
         draws = None
         if self.augment is not None:
-            drawn = self.augment.draw(n, generator)
-            draws = Draws(*(draw.to(device) for draw in drawn))
+            draws = self.augment.draw(n, generator)
         images, masks = self.dataset.images, self.dataset.masks
         for transform in self.strong:
             images, masks = transform(images, masks, generator)
-        mixing = torch.randint(2**62, (len(self),), generator=generator).tolist()
+        mixing = self._mixing(generator, k)
         for number, start in enumerate(range(0, n, self.batch_size)):
             places = slice(start, min(start + self.batch_size, n))
             chosen = places if order is None else order[places]
@@ -192,7 +193,7 @@ class Batches:
                 chosen,
                 None if draws is None else Draws(*(d[places] for d in draws)),
             )
-            yield batch if self.mix is None else self._mixed(batch, mixing[number])
+            yield batch if mixing is None else self._mixed(batch, mixing[number])
 
     def _batch(
         self, images: Tensor, masks: Tensor | None, chosen: slice | Tensor, draws: Draws | None
@@ -202,6 +203,15 @@ class Batches:
             images, masks = self.augment.apply(images, masks, draws)
         x = images.to(torch.float32, memory_format=self._layout).div_(255)
         return Batch(x, self.dataset.labels[chosen], self.dataset.ids[chosen], masks)
+
+    def _mixing(self, generator: torch.Generator, k: int) -> list[int] | None:
+        """A seed for the mixing of each batch; None where nothing is mixed."""
+        if self.mix is None:
+            return None
+        # Python must know these: to read them from a GPU would wait for it.
+        if generator.device.type != "cpu":
+            generator = torch.Generator().manual_seed(_stream(self.seed, k))
+        return torch.randint(2**62, (len(self),), generator=generator).tolist()
 
     def _mixed(self, batch: Batch, seed: int) -> Batch:
         x, y = self.mix(batch.x, batch.y, seed)

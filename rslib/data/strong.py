@@ -4,7 +4,11 @@ RandAugment (Cubuk et al., 2019, arXiv:1909.13719) and random erasing (Zhong et 
 arXiv:1708.04896) draw for each image by itself and are done to all images of an epoch at once,
 those that drew the same operation together, by torchvision's own kernels. Mixup (Zhang et al.,
 2017, arXiv:1710.09412) and CutMix (Yun et al., 2019, arXiv:1905.04899) are torchvision's, a batch
-at a time. All draws are made on the CPU, so they are the same on each device.
+at a time.
+
+What is drawn for each image is drawn on the generator's device, best that of the images; a GPU's
+generator (Philox) gives other numbers than a CPU's (Mersenne Twister) from the same seed. Mixing
+takes a few numbers a batch that Python must know, and draws them on the CPU.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import torch
 from torch import Tensor
 
 Transform = Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, Tensor | None]]
-"""Done to all images of an epoch: images, masks and a CPU generator to new images and masks."""
+"""Done to all images of an epoch: images, masks and a generator to new images and masks."""
 
 STRONGEST = 30
 """The magnitude at which an operation has its full strength, as in torchvision."""
@@ -64,16 +68,16 @@ class RandAugment:
         Args:
             images: uint8 (N, 3, H, W); left as they are.
             masks: bool (N, H, W), or None.
-            generator: a CPU generator.
+            generator: where the draws come from; one on the images' device spares a transfer.
 
         Returns:
             New images and masks of the same shapes and types, on the same device.
         """
         table = list(operations().values())
         images, masks = images.clone(), None if masks is None else masks.clone()
-        size = (self.operations, len(images))
-        drawn = torch.randint(len(table), size, generator=generator)
-        negative = torch.rand(size, generator=generator) < 0.5
+        size, source = (self.operations, len(images)), generator.device
+        drawn = torch.randint(len(table), size, generator=generator, device=source)
+        negative = torch.rand(size, generator=generator, device=source) < 0.5
         for row, sign in zip(drawn, negative, strict=True):
             for number, operation in enumerate(table):
                 strength = operation.strength * self.magnitude / STRONGEST
@@ -108,8 +112,9 @@ class Erasing:
     ) -> tuple[Tensor, Tensor | None]:
         """Erase; arguments and result as in :class:`RandAugment`. Masks end where pixels do."""
         n, _, height, width = images.shape
-        hit, area, shape, down, across = torch.rand(5, n, generator=generator)
-        color = torch.randint(256, (n, 3), generator=generator, dtype=torch.uint8)
+        options = {"generator": generator, "device": generator.device}
+        hit, area, shape, down, across = torch.rand(5, n, **options)
+        color = torch.randint(256, (n, 3), dtype=torch.uint8, **options)
         area = (0.02 + 0.31 * area) * height * width
         ratio = torch.exp(math.log(0.3) + math.log(3.3 / 0.3) * shape)
         tall = (area * ratio).sqrt().round().clamp(1, height)
@@ -205,5 +210,5 @@ def operations() -> dict[str, Operation]:
 
 def _within(start: Tensor, length: Tensor, size: int) -> Tensor:
     """For each image, which of `size` places lie in a stretch: bool (N, size)."""
-    places = torch.arange(size)
+    places = torch.arange(size, device=start.device)
     return (places >= start.unsqueeze(1)) & (places < (start + length).unsqueeze(1))
