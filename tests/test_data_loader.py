@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from rslib.data import Augment, Batches, Dataset, strong
+from rslib.data import Augment, Batches, DataError, Dataset, strong
 
 
 def make(n=50, masks=True, size=8) -> Dataset:
@@ -293,7 +293,8 @@ def test_an_epoch_is_drawn_where_its_images_are(name, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("transform", "draws"), [(strong.RandAugment(2, 9), 2), (strong.Erasing(0.5), 2)]
+    ("transform", "draws"),
+    [(strong.RandAugment(2, 9), 2), (strong.Erasing(0.5), 2), (strong.Cutout(3), 2)],
 )
 def test_strong_augmentation_is_drawn_on_the_generator_s_device(transform, draws):
     data = make(20)
@@ -302,3 +303,78 @@ def test_strong_augmentation_is_drawn_on_the_generator_s_device(transform, draws
     assert drawing.asked == ["meta"] * draws
     same_seed = transform(data.images, data.masks, torch.Generator().manual_seed(3))
     assert torch.equal(images, same_seed[0]) and torch.equal(masks, same_seed[1])
+
+
+# Cutout
+
+
+def cut(side, n=20_000, size=4):
+    """Which pixels of white images with full masks are cut out: bool (n, size, size)."""
+    images = torch.full((n, 3, size, size), 255, dtype=torch.uint8)
+    masks = torch.ones(n, size, size, dtype=torch.bool)
+    made, kept = strong.Cutout(side)(images, masks, torch.Generator().manual_seed(0))
+    assert made.dtype == torch.uint8 and (images == 255).all() and masks.all()
+    assert torch.equal(made == 255, kept.unsqueeze(1).expand_as(made))
+    assert torch.equal(made == 0, ~kept.unsqueeze(1).expand_as(made))
+    return ~kept
+
+
+def squares(side, size=4):
+    """Every square that can be cut, for each center once, as a loop over pixels."""
+    centers = [(row, column) for row in range(size) for column in range(size)]
+    up, down = -(side // 2), side - side // 2
+    return [
+        [
+            [row + up <= i < row + down and column + up <= j < column + down for j in range(size)]
+            for i in range(size)
+        ]
+        for row, column in centers
+    ]
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 4])
+def test_each_center_has_its_square_equally_often(side):
+    made, often = torch.unique(cut(side), dim=0, return_counts=True)
+    expected = torch.unique(torch.tensor(squares(side)), dim=0)
+    assert len(expected) == 16 and torch.equal(made, expected)
+    assert (often / 20_000 - 1 / 16).abs().max() < 0.008
+
+
+@pytest.mark.parametrize(
+    ("side", "area"),
+    # Along one side of 4 pixels, the four centers leave: 1, 1, 1, 1; 1, 2, 2, 2; 2, 3, 3, 2;
+    # 2, 3, 4, 3. The mean, squared.
+    [(1, 1.0), (2, 1.75**2), (3, 2.5**2), (4, 3.0**2)],
+)
+def test_the_area_cut_out_by_hand(side, area):
+    assert cut(side).flatten(1).sum(1).float().mean().item() == pytest.approx(area, rel=0.015)
+
+
+def test_the_area_cut_from_a_cifar_image_by_hand():
+    # Of 8 pixels 4, 5, 6, 7 are left at the near border and 7, 6, 5 at the far one, and all at the
+    # other 25 centers: (22 + 18 + 200) / 32 = 7.5.
+    areas = cut(8, 5000, 32).flatten(1).sum(1).float()
+    assert areas.mean().item() == pytest.approx(7.5**2, rel=0.01)
+    assert (areas.min(), areas.max()) == (16, 64)
+
+
+def test_cutout_without_masks_leaves_the_rest_of_the_image():
+    data = make(30)
+    made, masks = strong.Cutout(3)(data.images, None, torch.Generator().manual_seed(1))
+    assert masks is None
+    changed = made != data.images
+    assert (made[changed] == 0).all() and changed.flatten(1).any(1).all()
+    assert changed.any(1).flatten(1).sum(1).max() == 9
+
+
+@pytest.mark.parametrize("side", [0, -3])
+def test_a_square_without_pixels_is_refused(side):
+    with pytest.raises(ValueError, match=f"side: expected 1 or more pixels, got {side}"):
+        strong.Cutout(side)
+
+
+def test_a_square_larger_than_the_images_is_refused():
+    data = make(3)
+    strong.Cutout(8)(data.images, data.masks, torch.Generator())
+    with pytest.raises(DataError, match="cutout: .* 9 pixels .* 8 x 8; set cutout to 8 or less"):
+        next(Batches(data, 2, strong=[strong.Cutout(9)]).epoch(0))

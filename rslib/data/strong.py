@@ -1,8 +1,9 @@
 """Augmentation beyond the paper's flips and crops, for recipes that have fewer epochs.
 
-RandAugment (Cubuk et al., 2019, arXiv:1909.13719) and random erasing (Zhong et al., 2017,
-arXiv:1708.04896) draw for each image by itself and are done to all images of an epoch at once,
-those that drew the same operation together, by torchvision's own kernels. Mixup (Zhang et al.,
+RandAugment (Cubuk et al., 2019, arXiv:1909.13719), random erasing (Zhong et al., 2017,
+arXiv:1708.04896) and Cutout (DeVries and Taylor, 2017, arXiv:1708.04552) draw for each image by
+itself and are done to all images of an epoch at once; RandAugment takes those that drew the same
+operation together and has torchvision's own kernels. Mixup (Zhang et al.,
 2017, arXiv:1710.09412) and CutMix (Yun et al., 2019, arXiv:1905.04899) are torchvision's, a batch
 at a time.
 
@@ -21,6 +22,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from rslib.data.dataset import DataError
 
 Transform = Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, Tensor | None]]
 """Done to all images of an epoch: images, masks and a generator to new images and masks."""
@@ -128,6 +131,52 @@ class Erasing:
 
 
 @dataclass(frozen=True)
+class Cutout:
+    """A square of each image is set to zero, as in DeVries and Taylor (2017), section 3.2.
+
+    Its center is drawn from all pixels alike, and what lies beyond the border is cut off. The
+    source cuts normalized images, where zero is the mean color, after their flips and crops; here
+    pixels lie in 0 to 255, zero is black, and the crop comes after.
+
+    Args:
+        side: of the square, in pixels, at least 1 and at most that of the images; an even one
+            reaches one pixel farther up and left of its center than down and right.
+
+    Raises:
+        ValueError: if `side` is less than 1.
+    """
+
+    side: int
+
+    def __post_init__(self) -> None:
+        if self.side < 1:
+            raise ValueError(
+                f"side: expected 1 or more pixels, got {self.side}; for no cutout, leave it out."
+            )
+
+    def __call__(
+        self, images: Tensor, masks: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        """Cut; arguments and result as in :class:`RandAugment`. Masks end where pixels do.
+
+        Raises:
+            DataError: if the square is larger than the images.
+        """
+        n, _, height, width = images.shape
+        if self.side > min(height, width):
+            raise DataError(
+                f"cutout: a square of {self.side} pixels does not fit into images of {height} x "
+                f"{width}; set cutout to {min(height, width)} or less, or to 0 for none."
+            )
+        options = {"generator": generator, "device": generator.device}
+        rows = _within(torch.randint(height, (n,), **options) - self.side // 2, self.side, height)
+        columns = _within(torch.randint(width, (n,), **options) - self.side // 2, self.side, width)
+        inside = (rows.unsqueeze(2) & columns.unsqueeze(1)).to(images.device)
+        images = images.masked_fill(inside.unsqueeze(1), 0)
+        return images, None if masks is None else masks & ~inside
+
+
+@dataclass(frozen=True)
 class Mix:
     """Each image of a batch blended with another, and its label accordingly.
 
@@ -208,7 +257,7 @@ def operations() -> dict[str, Operation]:
     }
 
 
-def _within(start: Tensor, length: Tensor, size: int) -> Tensor:
+def _within(start: Tensor, length: Tensor | int, size: int) -> Tensor:
     """For each image, which of `size` places lie in a stretch: bool (N, size)."""
     places = torch.arange(size, device=start.device)
     return (places >= start.unsqueeze(1)) & (places < (start + length).unsqueeze(1))
