@@ -378,3 +378,61 @@ def test_a_square_larger_than_the_images_is_refused():
     strong.Cutout(8)(data.images, data.masks, torch.Generator())
     with pytest.raises(DataError, match="cutout: .* 9 pixels .* 8 x 8; set cutout to 8 or less"):
         next(Batches(data, 2, strong=[strong.Cutout(9)]).epoch(0))
+
+
+# Share of mixed batches
+
+
+@pytest.mark.parametrize("share", [0.25, 0.8])
+def test_the_share_of_mixed_batches_is_as_set(share):
+    x, y = torch.rand(4, 3, 32, 32), torch.arange(4)
+    mix = strong.Mix(6, 0.8, 1.0, cutmix_probability=0.5, share=share)
+    mixed = cut = 0
+    for seed in range(1500):
+        made, labels = mix(x, y, seed)
+        assert labels.dtype == torch.float32 and labels.shape == (4, 6)
+        if torch.equal(made, x):
+            assert torch.equal(labels, torch.eye(6)[:4])
+        else:
+            mixed += 1
+            # CutMix leaves every pixel as it was in one of the two images.
+            cut += bool(((made == x) | (made == x.roll(1, 0))).all())
+    # A rectangle may be empty, with a chance of 1 in 256: then a batch looks as if left alone.
+    assert mixed / 1500 == pytest.approx(share, abs=0.04)
+    assert cut / mixed == pytest.approx(0.5, abs=0.07)
+
+
+def test_a_batch_is_mixed_by_the_first_number_of_its_seed():
+    x, y = torch.rand(4, 3, 8, 8), torch.arange(4)
+    some = strong.Mix(4, 0.8, share=0.5)
+    for seed in range(30):
+        first = torch.rand((), generator=torch.Generator().manual_seed(seed)).item()
+        assert torch.equal(some(x, y, seed)[0], x) == (first >= 0.5)
+
+
+def test_the_choice_of_a_batch_is_its_own_and_leaves_the_global_generator_alone():
+    x, y = torch.rand(4, 3, 8, 8), torch.arange(4)
+    mix = strong.Mix(4, 0.8, share=0.5)
+    before = torch.get_rng_state()
+    runs = [[mix(x, y, seed)[1] for seed in order] for order in (range(20), range(19, -1, -1))]
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(runs[0], reversed(runs[1]), strict=True))
+
+
+def test_batches_of_an_epoch_have_one_kind_of_labels_whether_mixed_or_not():
+    mix = strong.Mix(10, 0.8, share=0.5)
+    plain = list(Batches(make(200), 10, shuffle=True, seed=7).epoch(1))
+    some = list(Batches(make(200), 10, shuffle=True, mix=mix, seed=7).epoch(1))
+    untouched = 0
+    for a, b in zip(plain, some, strict=True):
+        assert b.y.dtype == torch.float32 and b.y.shape == (10, 10) and b.masks is None
+        if torch.equal(a.x, b.x):
+            untouched += 1
+            assert torch.equal(b.y.argmax(1), a.y) and torch.equal(b.y.sum(1), b.y.amax(1))
+    assert 4 <= untouched <= 16
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.01, float("nan")])
+def test_a_share_of_batches_outside_its_range_is_refused(share):
+    with pytest.raises(ValueError, match=r"share: expected .* in \(0, 1\], got"):
+        strong.Mix(10, 0.8, share=share)

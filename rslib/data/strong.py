@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from rslib.data.dataset import DataError
 
@@ -185,15 +186,28 @@ class Mix:
         mixup: alpha of the Beta distribution that mixup draws its share from; None for no mixup.
         cutmix: the same of CutMix, whose share is the area pasted in.
         cutmix_probability: that a batch goes to CutMix, where both are on.
+        share: of the batches that are mixed, in (0, 1]; each batch is drawn by itself, from its own
+            seed. The others stay as they are.
+
+    Raises:
+        ValueError: if `share` is outside (0, 1].
     """
 
     classes: int
     mixup: float | None = None
     cutmix: float | None = None
     cutmix_probability: float = 0.5
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.share <= 1.0:
+            raise ValueError(
+                f"share: expected a share of the batches in (0, 1], got {self.share}; for no "
+                "mixing, leave it out."
+            )
 
     def __call__(self, x: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Mix a batch.
+        """Mix a batch, or leave it as it is where it is not drawn for that.
 
         Args:
             x: images (B, 3, H, W), floating point.
@@ -201,11 +215,16 @@ class Mix:
             seed: of this batch's draws.
 
         Returns:
-            Images, and the share of each class in them, float32 (B, classes).
+            Images, and the share of each class in them, float32 (B, classes): a single 1 for each
+            image of a batch that is not mixed, so that all batches have one shape.
         """
-        # torchvision draws from the global generator; the accelerators' are not touched.
+        # torchvision draws a few numbers a batch, from the CPU's global generator wherever the
+        # images are; the accelerators' are not touched.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
+            # Where all are mixed nothing is drawn here, so that the mixing's own draws stay.
+            if self.share < 1 and torch.rand(()).item() >= self.share:
+                return x, functional.one_hot(y, self.classes).to(torch.float32)
             return self._transform(x, y)
 
     @functools.cached_property
