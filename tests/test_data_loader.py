@@ -436,3 +436,45 @@ def test_batches_of_an_epoch_have_one_kind_of_labels_whether_mixed_or_not():
 def test_a_share_of_batches_outside_its_range_is_refused(share):
     with pytest.raises(ValueError, match=r"share: expected .* in \(0, 1\], got"):
         strong.Mix(10, 0.8, share=share)
+
+
+# Light epochs
+
+
+def heavy(**options):
+    """Batches with everything."""
+    return Batches(
+        make(50),
+        16,
+        shuffle=True,
+        augment=Augment(),
+        strong=[strong.RandAugment(2, 9), strong.Cutout(4), strong.Erasing(0.5)],
+        mix=strong.Mix(10, 0.8, 1.0, share=0.5),
+        seed=7,
+        **options,
+    )
+
+
+def test_light_epochs_are_those_of_batches_with_flips_and_crops_alone():
+    weak = Batches(make(50), 16, shuffle=True, augment=Augment(), seed=7)
+    late, always = heavy(light_from=2), heavy(light_from=0)
+    for k in (2, 3, 9):
+        assert same(late.epoch(k), weak.epoch(k))
+    for k in (0, 1, 2):
+        assert same(always.epoch(k), weak.epoch(k))
+    (first, *_) = late.epoch(2)
+    assert first.y.dtype == torch.int64 and first.y.shape == (16,) and first.masks is not None
+
+
+def test_epochs_before_the_light_ones_are_as_without_them():
+    late, full = heavy(light_from=2), heavy()
+    for k in (0, 1):
+        for a, b in zip(late.epoch(k), full.epoch(k), strict=True):
+            assert torch.equal(a.x, b.x) and torch.equal(a.y, b.y) and torch.equal(a.ids, b.ids)
+            assert a.masks is None and b.masks is None and a.y.shape == (len(a.ids), 10)
+    assert next(full.epoch(2)).y.shape == (16, 10)
+
+
+def test_a_first_light_epoch_before_the_first_is_refused():
+    with pytest.raises(ValueError, match="light_from: expected an epoch from 0 on, or None, got -"):
+        heavy(light_from=-1)

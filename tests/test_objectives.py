@@ -127,6 +127,19 @@ def test_trades_by_hand():
     assert any(step.loss.item() == pytest.approx(end, rel=1e-4) for end in ends)
 
 
+@pytest.mark.parametrize(
+    "objective", [training.Standard(0.1), Adversarial(attacker(), 1.0), Trades(attacker()), Noise()]
+)
+def test_whole_shares_count_as_labels(objective):
+    """Light epochs have labels, the others of the same training shares of the classes."""
+    labels = batch_of([[0.5, 0.1], [0.2, 0.9]], [1, 0])
+    shares = labels._replace(y=torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+    model = Linear([1.0, -2.0]).train()
+    steps = [objective(model, batch, generator(), 1.0) for batch in (labels, shares)]
+    assert steps[0].loss.item() == pytest.approx(steps[1].loss.item(), rel=1e-6)
+    torch.testing.assert_close(steps[0].logits, steps[1].logits)
+
+
 def test_noise_has_the_stated_deviation_and_is_not_clipped():
     class Keep(nn.Module):
         def forward(self, x):

@@ -20,10 +20,10 @@ class Batch(NamedTuple):
 
     Attributes:
         x: float32 (B, 3, H, W) in [0, 1].
-        y: labels, int64 (B,); where images are mixed, each class's share, float32 (B, classes).
+        y: labels, int64 (B,); in an epoch that mixes, each class's share, float32 (B, classes).
         ids: where the images stand in the canonical order of their split, int64 (B,).
-        masks: bool (B, H, W), moved along with the images; None where the set has none, and where
-            images are mixed: a blend of two has no one mask.
+        masks: bool (B, H, W), moved along with the images; None where the set has none, and in an
+            epoch that mixes: a blend of two has no one mask.
     """
 
     x: Tensor
@@ -131,11 +131,14 @@ class Batches:
         augment: drawn anew for each image and epoch; None for the images as they are.
         strong: done to all images of an epoch before that, in this order.
         mix: done to each batch after that; None leaves images and labels by themselves.
+        light_from: from this epoch on, counted from 0, `strong` and `mix` are left out: order,
+            flips and crops are those of batches without them, and labels are int64 again. None for
+            no such epoch.
         seed: of order and augmentation.
         channels_last: whether `x` has the channels-last memory format, which convolutions prefer.
 
     Raises:
-        ValueError: if `batch_size` is not positive.
+        ValueError: if `batch_size` is not positive or `light_from` is negative.
     """
 
     def __init__(
@@ -148,17 +151,21 @@ class Batches:
         augment: Augment | None = None,
         strong: Sequence[Transform] = (),
         mix: Mix | None = None,
+        light_from: int | None = None,
         seed: int = 0,
         channels_last: bool = False,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size: expected 1 or more, got {batch_size}.")
+        if light_from is not None and light_from < 0:
+            raise ValueError(f"light_from: expected an epoch from 0 on, or None, got {light_from}.")
         self.dataset = dataset.to(device)
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.augment = augment
         self.strong = tuple(strong)
         self.mix = mix
+        self.light_from = light_from
         self.seed = seed
         self.channels_last = channels_last
 
@@ -171,8 +178,13 @@ class Batches:
         return self.epoch(0)
 
     def epoch(self, k: int) -> Iterator[Batch]:
-        """The batches of epoch `k`, the same each time they are asked for."""
+        """The batches of epoch `k`, the same each time they are asked for.
+
+        Args:
+            k: counted from 0.
+        """
         n, device = len(self.dataset), self.dataset.device
+        light = self.light_from is not None and k >= self.light_from
         generator = torch.Generator(device).manual_seed(_stream(self.seed, k))
         order = None
         if self.shuffle:
@@ -181,9 +193,11 @@ class Batches:
         if self.augment is not None:
             draws = self.augment.draw(n, generator)
         images, masks = self.dataset.images, self.dataset.masks
-        for transform in self.strong:
-            images, masks = transform(images, masks, generator)
-        mixing = self._mixing(generator, k)
+        mixing = None
+        if not light:
+            for transform in self.strong:
+                images, masks = transform(images, masks, generator)
+            mixing = self._mixing(generator, k)
         for number, start in enumerate(range(0, n, self.batch_size)):
             places = slice(start, min(start + self.batch_size, n))
             chosen = places if order is None else order[places]
