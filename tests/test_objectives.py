@@ -8,6 +8,7 @@ from torch.nn import functional
 from rslib import data, models, settings, training
 from rslib.attacks import Threat
 from rslib.training import Adversarial, Attacker, Noise, Trades
+from rslib.training.objectives import beside
 from rslib.training.plan import plan
 
 
@@ -126,6 +127,19 @@ def test_trades_by_hand():
     assert any(step.loss.item() == pytest.approx(end, rel=1e-4) for end in ends)
 
 
+@pytest.mark.parametrize(
+    "objective", [training.Standard(0.1), Adversarial(attacker(), 1.0), Trades(attacker()), Noise()]
+)
+def test_whole_shares_count_as_labels(objective):
+    """Light epochs have labels, the others of the same training shares of the classes."""
+    labels = batch_of([[0.5, 0.1], [0.2, 0.9]], [1, 0])
+    shares = labels._replace(y=torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+    model = Linear([1.0, -2.0]).train()
+    steps = [objective(model, batch, generator(), 1.0) for batch in (labels, shares)]
+    assert steps[0].loss.item() == pytest.approx(steps[1].loss.item(), rel=1e-6)
+    torch.testing.assert_close(steps[0].logits, steps[1].logits)
+
+
 def test_noise_has_the_stated_deviation_and_is_not_clipped():
     class Keep(nn.Module):
         def forward(self, x):
@@ -137,6 +151,76 @@ def test_noise_has_the_stated_deviation_and_is_not_clipped():
     Noise(0.25)(model, batch, generator(), 0.0)
     assert model.seen.std().item() == pytest.approx(0.25, rel=0.01)
     assert model.seen.min() < 0
+
+
+def test_the_draws_of_a_cpu_are_pinned():
+    """In this order from the epoch's generator: a coin and a start a batch, and then its noise."""
+
+    class Keep(nn.Module):
+        def forward(self, x):
+            self.seen = x.detach().clone()
+            return x.flatten(1)[:, :2]
+
+    x = torch.linspace(0, 1, 2 * 3 * 8 * 8).view(2, 3, 8, 8)
+    batch = data.Batch(x, torch.tensor([0, 1]), torch.arange(2), None)
+    threat = Threat("linf", 0.1)
+    objective = Adversarial(Attacker(threat, 0.05, 0), 0.5, Noise(0.25))
+    model, source, reference = Keep(), generator(3), generator(3)
+    attacked = []
+    for _ in range(8):
+        objective(model, batch, source, 0.0)
+        attacked.append(torch.rand((), generator=reference).item() < 0.5)
+        start = threat.random_start(x, reference) if attacked[-1] else x
+        noisy = start + 0.25 * torch.randn(x.shape, generator=reference)
+        assert torch.equal(model.seen, noisy)
+    assert attacked == [True, False, True, True, True, False, True, False]
+    assert model.seen.flatten()[:3].tolist() == pytest.approx(
+        [0.114344, 0.057321, 0.142890], abs=1e-5
+    )
+
+
+class Elsewhere(torch.Generator):
+    """A CPU generator that says it is on the device that was asked for, and notes it."""
+
+    asked = []
+
+    def __new__(cls, device="cpu"):
+        return super().__new__(cls, "cpu")
+
+    def __init__(self, device="cpu"):
+        self.there = torch.device(device)
+        self.asked.append(str(device))
+
+    @property
+    def device(self):
+        return self.there
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    monkeypatch.setattr(torch, "Generator", Elsewhere)
+    monkeypatch.setattr(Elsewhere, "asked", [])
+    return Elsewhere.asked
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_large_draws_are_made_where_the_images_are(norm, elsewhere):
+    batch = data.Batch(*(t.to("meta") for t in batch_of([[0.5]], [1])[:3]), None)
+    model = Linear([1.0]).to("meta")
+    inner = Attacker(Threat(norm, 0.1), 0.05, 2)
+    epoch = torch.Generator()
+    # Tensors of two devices do not mix, and a coin without a value could not be read.
+    for objective in (Adversarial(inner, 1.0), Trades(inner), Noise()):
+        assert objective(model, batch, epoch, 0.0).logits.is_meta
+    assert elsewhere == ["cpu", "meta", "meta", "meta"]
+
+
+def test_a_generator_beside_the_images_is_seeded_by_the_next_number(elsewhere):
+    source, reference = generator(5), generator(5)
+    seeds = [beside(torch.empty(1, device="meta"), source).initial_seed() for _ in range(3)]
+    numbers = [torch.randint(2**62, (), generator=reference).item() for _ in range(3)]
+    assert seeds == numbers and len(set(seeds)) == 3
+    assert beside(torch.empty(1), source) is source
 
 
 def test_the_paper_s_plan():

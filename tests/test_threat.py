@@ -120,6 +120,13 @@ def test_start_depends_only_on_the_generator(norm):
     assert not torch.equal(first, threat.random_start(x, seeded(2)))
 
 
+def test_the_starts_of_a_cpu_are_pinned():
+    x = torch.full((1, 1, 1, 3), 0.5)
+    linf, l2 = (Threat(norm, 0.1).random_start(x, seeded(1)) - x for norm in ("linf", "l2"))
+    assert linf.flatten().tolist() == pytest.approx([0.0515263, -0.0441378, -0.0193861], abs=1e-6)
+    assert l2.flatten().tolist() == pytest.approx([0.0765793, 0.0309077, 0.0071417], abs=1e-6)
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_memory_format_is_kept(norm):
     x = torch.rand(4, 3, 8, 8, generator=seeded()).to(memory_format=torch.channels_last)

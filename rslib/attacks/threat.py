@@ -73,9 +73,10 @@ class Threat:
 
         Args:
             x: Images (B, C, H, W) in [0, 1].
-            generator: Source of the draws, which are made on its device (so a CPU generator gives
-                the same start whatever device the images are on). None uses torch's default CPU
-                generator.
+            generator: Source of the draws, which are made on its device: a CPU generator gives the
+                same start whatever device the images are on, one on the images' device spares the
+                copy, and a GPU's gives another start than a CPU's from the same seed. None uses
+                torch's default CPU generator.
 
         Returns:
             Images (B, C, H, W) in [0, 1], each within eps of its original.

@@ -20,10 +20,10 @@ class Batch(NamedTuple):
 
     Attributes:
         x: float32 (B, 3, H, W) in [0, 1].
-        y: labels, int64 (B,); where images are mixed, each class's share, float32 (B, classes).
+        y: labels, int64 (B,); in an epoch that mixes, each class's share, float32 (B, classes).
         ids: where the images stand in the canonical order of their split, int64 (B,).
-        masks: bool (B, H, W), moved along with the images; None where the set has none, and where
-            images are mixed: a blend of two has no one mask.
+        masks: bool (B, H, W), moved along with the images; None where the set has none, and in an
+            epoch that mixes: a blend of two has no one mask.
     """
 
     x: Tensor
@@ -118,8 +118,9 @@ class Augment:
 class Batches:
     """A dataset cut into batches, held on the device as uint8 from construction.
 
-    Order and augmentation of an epoch depend on `seed` and the epoch's number alone, and are drawn
-    on the CPU: they are the same on each device, and a resumed run needs no generator state. The
+    Order and augmentation of an epoch depend on `seed` and the epoch's number alone, so a resumed
+    run needs no generator state. They are drawn where the data lives: the same for each seed and
+    epoch on one kind of device, but others on a GPU (Philox) than on a CPU (Mersenne Twister). The
     last batch may be smaller; no image is dropped.
 
     Args:
@@ -130,11 +131,14 @@ class Batches:
         augment: drawn anew for each image and epoch; None for the images as they are.
         strong: done to all images of an epoch before that, in this order.
         mix: done to each batch after that; None leaves images and labels by themselves.
+        light_from: from this epoch on, counted from 0, `strong` and `mix` are left out: order,
+            flips and crops are those of batches without them, and labels are int64 again. None for
+            no such epoch.
         seed: of order and augmentation.
         channels_last: whether `x` has the channels-last memory format, which convolutions prefer.
 
     Raises:
-        ValueError: if `batch_size` is not positive.
+        ValueError: if `batch_size` is not positive or `light_from` is negative.
     """
 
     def __init__(
@@ -147,17 +151,21 @@ class Batches:
         augment: Augment | None = None,
         strong: Sequence[Transform] = (),
         mix: Mix | None = None,
+        light_from: int | None = None,
         seed: int = 0,
         channels_last: bool = False,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size: expected 1 or more, got {batch_size}.")
+        if light_from is not None and light_from < 0:
+            raise ValueError(f"light_from: expected an epoch from 0 on, or None, got {light_from}.")
         self.dataset = dataset.to(device)
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.augment = augment
         self.strong = tuple(strong)
         self.mix = mix
+        self.light_from = light_from
         self.seed = seed
         self.channels_last = channels_last
 
@@ -170,19 +178,26 @@ class Batches:
         return self.epoch(0)
 
     def epoch(self, k: int) -> Iterator[Batch]:
-        """The batches of epoch `k`, the same each time they are asked for."""
+        """The batches of epoch `k`, the same each time they are asked for.
+
+        Args:
+            k: counted from 0.
+        """
         n, device = len(self.dataset), self.dataset.device
-        generator = torch.Generator().manual_seed(_stream(self.seed, k))
-        # All of the epoch's draws are moved at once: a transfer a batch would stall a GPU.
-        order = torch.randperm(n, generator=generator).to(device) if self.shuffle else None
+        light = self.light_from is not None and k >= self.light_from
+        generator = torch.Generator(device).manual_seed(_stream(self.seed, k))
+        order = None
+        if self.shuffle:
+            order = torch.randperm(n, generator=generator, device=device)
         draws = None
         if self.augment is not None:
-            drawn = self.augment.draw(n, generator)
-            draws = Draws(*(draw.to(device) for draw in drawn))
+            draws = self.augment.draw(n, generator)
         images, masks = self.dataset.images, self.dataset.masks
-        for transform in self.strong:
-            images, masks = transform(images, masks, generator)
-        mixing = torch.randint(2**62, (len(self),), generator=generator).tolist()
+        mixing = None
+        if not light:
+            for transform in self.strong:
+                images, masks = transform(images, masks, generator)
+            mixing = self._mixing(generator, k)
         for number, start in enumerate(range(0, n, self.batch_size)):
             places = slice(start, min(start + self.batch_size, n))
             chosen = places if order is None else order[places]
@@ -192,7 +207,7 @@ class Batches:
                 chosen,
                 None if draws is None else Draws(*(d[places] for d in draws)),
             )
-            yield batch if self.mix is None else self._mixed(batch, mixing[number])
+            yield batch if mixing is None else self._mixed(batch, mixing[number])
 
     def _batch(
         self, images: Tensor, masks: Tensor | None, chosen: slice | Tensor, draws: Draws | None
@@ -202,6 +217,15 @@ class Batches:
             images, masks = self.augment.apply(images, masks, draws)
         x = images.to(torch.float32, memory_format=self._layout).div_(255)
         return Batch(x, self.dataset.labels[chosen], self.dataset.ids[chosen], masks)
+
+    def _mixing(self, generator: torch.Generator, k: int) -> list[int] | None:
+        """A seed for the mixing of each batch; None where nothing is mixed."""
+        if self.mix is None:
+            return None
+        # Python must know these: to read them from a GPU would wait for it.
+        if generator.device.type != "cpu":
+            generator = torch.Generator().manual_seed(_stream(self.seed, k))
+        return torch.randint(2**62, (len(self),), generator=generator).tolist()
 
     def _mixed(self, batch: Batch, seed: int) -> Batch:
         x, y = self.mix(batch.x, batch.y, seed)

@@ -1,10 +1,15 @@
 """Augmentation beyond the paper's flips and crops, for recipes that have fewer epochs.
 
-RandAugment (Cubuk et al., 2019, arXiv:1909.13719) and random erasing (Zhong et al., 2017,
-arXiv:1708.04896) draw for each image by itself and are done to all images of an epoch at once,
-those that drew the same operation together, by torchvision's own kernels. Mixup (Zhang et al.,
+RandAugment (Cubuk et al., 2019, arXiv:1909.13719), random erasing (Zhong et al., 2017,
+arXiv:1708.04896) and Cutout (DeVries and Taylor, 2017, arXiv:1708.04552) draw for each image by
+itself and are done to all images of an epoch at once; RandAugment takes those that drew the same
+operation together and has torchvision's own kernels. Mixup (Zhang et al.,
 2017, arXiv:1710.09412) and CutMix (Yun et al., 2019, arXiv:1905.04899) are torchvision's, a batch
-at a time. All draws are made on the CPU, so they are the same on each device.
+at a time.
+
+What is drawn for each image is drawn on the generator's device, best that of the images; a GPU's
+generator (Philox) gives other numbers than a CPU's (Mersenne Twister) from the same seed. Mixing
+takes a few numbers a batch that Python must know, and draws them on the CPU.
 """
 
 from __future__ import annotations
@@ -17,9 +22,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from rslib.data.dataset import DataError
 
 Transform = Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, Tensor | None]]
-"""Done to all images of an epoch: images, masks and a CPU generator to new images and masks."""
+"""Done to all images of an epoch: images, masks and a generator to new images and masks."""
 
 STRONGEST = 30
 """The magnitude at which an operation has its full strength, as in torchvision."""
@@ -64,16 +72,16 @@ class RandAugment:
         Args:
             images: uint8 (N, 3, H, W); left as they are.
             masks: bool (N, H, W), or None.
-            generator: a CPU generator.
+            generator: where the draws come from; one on the images' device spares a transfer.
 
         Returns:
             New images and masks of the same shapes and types, on the same device.
         """
         table = list(operations().values())
         images, masks = images.clone(), None if masks is None else masks.clone()
-        size = (self.operations, len(images))
-        drawn = torch.randint(len(table), size, generator=generator)
-        negative = torch.rand(size, generator=generator) < 0.5
+        size, source = (self.operations, len(images)), generator.device
+        drawn = torch.randint(len(table), size, generator=generator, device=source)
+        negative = torch.rand(size, generator=generator, device=source) < 0.5
         for row, sign in zip(drawn, negative, strict=True):
             for number, operation in enumerate(table):
                 strength = operation.strength * self.magnitude / STRONGEST
@@ -108,8 +116,9 @@ class Erasing:
     ) -> tuple[Tensor, Tensor | None]:
         """Erase; arguments and result as in :class:`RandAugment`. Masks end where pixels do."""
         n, _, height, width = images.shape
-        hit, area, shape, down, across = torch.rand(5, n, generator=generator)
-        color = torch.randint(256, (n, 3), generator=generator, dtype=torch.uint8)
+        options = {"generator": generator, "device": generator.device}
+        hit, area, shape, down, across = torch.rand(5, n, **options)
+        color = torch.randint(256, (n, 3), dtype=torch.uint8, **options)
         area = (0.02 + 0.31 * area) * height * width
         ratio = torch.exp(math.log(0.3) + math.log(3.3 / 0.3) * shape)
         tall = (area * ratio).sqrt().round().clamp(1, height)
@@ -123,6 +132,52 @@ class Erasing:
 
 
 @dataclass(frozen=True)
+class Cutout:
+    """A square of each image is set to zero, as in DeVries and Taylor (2017), section 3.2.
+
+    Its center is drawn from all pixels alike, and what lies beyond the border is cut off. The
+    source cuts normalized images, where zero is the mean color, after their flips and crops; here
+    pixels lie in 0 to 255, zero is black, and the crop comes after.
+
+    Args:
+        side: of the square, in pixels, at least 1 and at most that of the images; an even one
+            reaches one pixel farther up and left of its center than down and right.
+
+    Raises:
+        ValueError: if `side` is less than 1.
+    """
+
+    side: int
+
+    def __post_init__(self) -> None:
+        if self.side < 1:
+            raise ValueError(
+                f"side: expected 1 or more pixels, got {self.side}; for no cutout, leave it out."
+            )
+
+    def __call__(
+        self, images: Tensor, masks: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        """Cut; arguments and result as in :class:`RandAugment`. Masks end where pixels do.
+
+        Raises:
+            DataError: if the square is larger than the images.
+        """
+        n, _, height, width = images.shape
+        if self.side > min(height, width):
+            raise DataError(
+                f"cutout: a square of {self.side} pixels does not fit into images of {height} x "
+                f"{width}; set cutout to {min(height, width)} or less, or to 0 for none."
+            )
+        options = {"generator": generator, "device": generator.device}
+        rows = _within(torch.randint(height, (n,), **options) - self.side // 2, self.side, height)
+        columns = _within(torch.randint(width, (n,), **options) - self.side // 2, self.side, width)
+        inside = (rows.unsqueeze(2) & columns.unsqueeze(1)).to(images.device)
+        images = images.masked_fill(inside.unsqueeze(1), 0)
+        return images, None if masks is None else masks & ~inside
+
+
+@dataclass(frozen=True)
 class Mix:
     """Each image of a batch blended with another, and its label accordingly.
 
@@ -131,15 +186,28 @@ class Mix:
         mixup: alpha of the Beta distribution that mixup draws its share from; None for no mixup.
         cutmix: the same of CutMix, whose share is the area pasted in.
         cutmix_probability: that a batch goes to CutMix, where both are on.
+        share: of the batches that are mixed, in (0, 1]; each batch is drawn by itself, from its own
+            seed. The others stay as they are.
+
+    Raises:
+        ValueError: if `share` is outside (0, 1].
     """
 
     classes: int
     mixup: float | None = None
     cutmix: float | None = None
     cutmix_probability: float = 0.5
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.share <= 1.0:
+            raise ValueError(
+                f"share: expected a share of the batches in (0, 1], got {self.share}; for no "
+                "mixing, leave it out."
+            )
 
     def __call__(self, x: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Mix a batch.
+        """Mix a batch, or leave it as it is where it is not drawn for that.
 
         Args:
             x: images (B, 3, H, W), floating point.
@@ -147,11 +215,16 @@ class Mix:
             seed: of this batch's draws.
 
         Returns:
-            Images, and the share of each class in them, float32 (B, classes).
+            Images, and the share of each class in them, float32 (B, classes): a single 1 for each
+            image of a batch that is not mixed, so that all batches have one shape.
         """
-        # torchvision draws from the global generator; the accelerators' are not touched.
+        # torchvision draws a few numbers a batch, from the CPU's global generator wherever the
+        # images are; the accelerators' are not touched.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
+            # Where all are mixed nothing is drawn here, so that the mixing's own draws stay.
+            if self.share < 1 and torch.rand(()).item() >= self.share:
+                return x, functional.one_hot(y, self.classes).to(torch.float32)
             return self._transform(x, y)
 
     @functools.cached_property
@@ -203,7 +276,7 @@ def operations() -> dict[str, Operation]:
     }
 
 
-def _within(start: Tensor, length: Tensor, size: int) -> Tensor:
+def _within(start: Tensor, length: Tensor | int, size: int) -> Tensor:
     """For each image, which of `size` places lie in a stretch: bool (N, size)."""
-    places = torch.arange(size)
+    places = torch.arange(size, device=start.device)
     return (places >= start.unsqueeze(1)) & (places < (start + length).unsqueeze(1))

@@ -40,10 +40,31 @@ class Objective(Protocol):
             model: images in [0, 1] to logits.
             batch: images (B, 3, H, W) in [0, 1], labels (B,) or, of mixed images, shares of the
                 classes (B, C), and masks where the data has them.
-            generator: CPU generator of this epoch, for whatever the objective draws.
+            generator: CPU generator of this epoch, for whatever the objective draws; what is as
+                large as the images comes from the one :func:`beside` them.
             epoch: epochs done so far, fractional; for what changes along the training.
         """
         ...
+
+
+def beside(images: Tensor, generator: torch.Generator) -> torch.Generator:
+    """The generator on the images' device that a CPU generator stands for at this step.
+
+    Large draws are made where the images are, so that nothing is copied; the seed comes from the
+    CPU, so that nothing waits for a GPU. The draws are the same for each seed, epoch and step on
+    one kind of device, but others on a GPU (Philox) than on a CPU (Mersenne Twister).
+
+    Args:
+        images: on any device.
+        generator: on the CPU; where the images are elsewhere, one number is drawn from it.
+
+    Returns:
+        The generator itself where it is on the images' device, else a new one there.
+    """
+    if images.device.type == generator.device.type:
+        return generator
+    seed = torch.randint(2**62, (), generator=generator).item()
+    return torch.Generator(images.device).manual_seed(seed)
 
 
 @dataclass(frozen=True)
@@ -105,7 +126,7 @@ class Attacker:
             model: in train mode, and left in it.
             x: images (B, 3, H, W) in [0, 1].
             loss: logits (B, C) to a scalar, summed over images.
-            generator: source of the random start.
+            generator: CPU generator; the random start comes from the one :func:`beside` `x`.
             epoch: epochs done so far.
 
         Returns:
@@ -115,7 +136,7 @@ class Attacker:
         if share == 0:
             return x
         threat = replace(self.threat, eps=share * self.threat.eps)
-        point = threat.random_start(x, generator)
+        point = threat.random_start(x, beside(x, generator))
         with _crafting(model, eval_mode=self.eval_mode):
             for _ in range(self.num_steps):
                 point = point.detach().requires_grad_()
@@ -166,6 +187,7 @@ class Adversarial:
     ) -> Step:
         """Loss of the batch, attacked or clean; arguments as in :class:`Objective`."""
         x = batch.x
+        # The coin is thrown on the CPU: to read it from a GPU would wait for it at each step.
         if torch.rand((), generator=generator).item() < self.probability:
 
             def loss(logits: Tensor) -> Tensor:
@@ -228,5 +250,6 @@ class Noise:
         self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
     ) -> Step:
         """Loss of the noisy batch; arguments as in :class:`Objective`."""
-        noise = torch.randn(batch.x.shape, generator=generator).to(batch.x)
+        source = beside(batch.x, generator)
+        noise = torch.randn(batch.x.shape, generator=source, device=source.device).to(batch.x)
         return self.clean.on(model, batch.x + self.sigma * noise, batch.y)
