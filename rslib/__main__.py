@@ -162,22 +162,28 @@ def _scorecard(chosen: argparse.Namespace) -> int:
 _TRAIN = """\
 Train one model of a run, with what it starts from and the masks it is aligned to where those are
 missing, and keep it where the notebooks look for it. What is trained already is only checked. The
-job of a cluster; stopped, it goes on at its last finished epoch.
+job of a cluster; stopped, it goes on at its last finished epoch. Where standard error is no
+terminal, it prints a line after each epoch.
 
-MODEL is a name such as resnet18-adversarial or vit_small-aligned@beta=1.0.
+MODEL is a name such as resnet18-adversarial or vit_small-aligned@beta=1.0. --all trains what is
+missing of all models, in the order of the setting stages. Given in several shells it trains as many
+models side by side; OMP_NUM_THREADS=1 keeps each to a core.
 """
 
 _TRAIN_EXAMPLES = """\
 examples
   python -m rslib train resnet18-adversarial --profile smoke
   python -m rslib train resnet18-aligned@beta=0.0 --profile paper --seed 2
+  OMP_NUM_THREADS=1 nice -n 15 python -m rslib train --all --profile wide
 """
 
 
 def _train_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="what to train; see above")
+    chosen = parser.add_mutually_exclusive_group(required=True)
+    chosen.add_argument("model", nargs="?", metavar="MODEL", help="what to train; see above")
+    chosen.add_argument("--all", action="store_true", help="train what is missing of all models")
     parser.add_argument("--profile", default="smoke",
-                        help="smoke, cpu, fast, paper, or a YAML file; default smoke")  # fmt: skip
+                        help="a profile's name, or a YAML file; default smoke")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the run; default 0")
     parser.add_argument("--shortcut", action="store_true",
                         help="on the images of the shortcut experiment (notebook 09)")  # fmt: skip
@@ -192,6 +198,10 @@ def _train(chosen: argparse.Namespace) -> int:
     tell = None if bars else functools.partial(print, file=sys.stderr, flush=True)
     run = Run(settings.load(chosen.profile), chosen.seed, progress=bars, tell=tell)
     try:
+        if chosen.all:
+            for name in fanout.train_all(run):
+                print(f"{name} ({chosen.profile}, seed {chosen.seed}) is trained", flush=True)
+            return 0
         fanout.train(run, chosen.model, shortcut=chosen.shortcut)
     except TrainingError as error:
         print(f"{parser().prog}: {error}", file=sys.stderr)

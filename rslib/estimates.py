@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CLEAN_ACCURACY = "validation_accuracy"
+RAW_ACCURACY = "raw_validation_accuracy"
 ROBUST_ACCURACY = "validation_robust_accuracy"
 NOISY_ACCURACY = "validation_noisy_accuracy"
 """What a training's history calls accuracy on validation images: clean, attacked, with noise."""

@@ -11,9 +11,11 @@ done first: the model it starts from, and the teacher whose masks it is aligned 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
 
 from rslib import masking, records
 from rslib.alignment_tables import ALIGNED, baseline, control, shortcut_runs
@@ -184,6 +186,42 @@ def train(run: Run, name: str, *, shortcut: bool = False) -> None:
         rslib.records.RecordError: what is there is damaged or was made from something else.
     """
     (shortcut_runs(run)[0] if shortcut else run).trained(name)
+
+
+def train_all(run: Run) -> Iterator[str]:
+    """Train what is missing of a run, in the order of its setting ``stages``; yields each name.
+
+    Several processes may do this side by side: each takes the first model that no other has taken
+    and whose parents are trained. One with nothing to take ends, even while another still trains.
+
+    Args:
+        run: whose models are trained; by default those that the notebooks ask for on its images.
+
+    Raises:
+        ValueError: ``stages`` names a model that these settings have no training for.
+        rslib.training.TrainingError: the loss became NaN or infinite.
+        rslib.records.RecordError: what is there is damaged or was made from something else.
+    """
+    wanted = needed(run, run.settings.stages)
+    while name := _train_one(run, wanted):
+        yield name
+
+
+def _train_one(run: Run, wanted: Mapping[str, tuple[str, ...]]) -> str | None:
+    """Train the first model that can be taken; returns its name, or None if there is none."""
+    waiting = [name for name in wanted if run.weights_digest(name) is None]
+    for name in waiting:
+        if set(wanted[name]) & set(waiting):
+            continue
+        taken = run.directory / "locks" / f"{slug(name)}.taken"
+        taken.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(taken, timeout=0):
+                run.trained(name)
+                return name
+        except Timeout:
+            continue  # by another process
+    return None
 
 
 def _before(run: Run, name: str) -> tuple[str, ...]:

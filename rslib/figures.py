@@ -67,8 +67,10 @@ def figure1(run: Run, names: Sequence[str] = BASELINES) -> Figure:
 
     Left: accuracy and cross-entropy per epoch, on validation images (solid) and on the augmented
     training images (dashed, running mean over the epoch); the dot is the epoch whose weights are
-    kept. Right: accuracy on all test images with its interval; the hollow diamond is the paper's
-    value (Table 1), drawn where the data set is the paper's.
+    kept. Where a moving average of the weights is kept, the solid line is the average's and a
+    dotted line that of the weights themselves. Right: accuracy on all test images with its
+    interval; the hollow diamond is the paper's value (Table 1), drawn where the data set is the
+    paper's.
 
     Args:
         run: whose clean records and models' summaries are read.
@@ -107,11 +109,17 @@ def figure1(run: Run, names: Sequence[str] = BASELINES) -> Figure:
     axes["test"].set_xlim(-0.6, len(names) - 0.4)
     axes["test"].set_xticks(range(len(names)), [labels.architecture_label(n) for n in names])
     axes["test"].tick_params(axis="x", length=0)
+    lines = [_style.line("validation", color=GREY)]
+    if any(estimates.RAW_ACCURACY in each["history"][0] for each in summaries.values()):
+        lines = [
+            _style.line("validation, weights averaged", color=GREY),
+            _style.line("validation, not averaged", color=GREY, linestyle=":", linewidth=1.1),
+        ]
     _style.legend(
         figure,
         [
             *_style.architectures(names),
-            _style.line("validation", color=GREY),
+            *lines,
             _style.line("training (augmented)", color=GREY, linestyle="--", linewidth=1.1),
             _style.line("epoch kept", color=GREY, marker="o", linestyle=""),
             *_style.paper_handle(run),
@@ -287,10 +295,12 @@ def _dynamics(above: Axes, below: Axes, run: Run, name: str, summary: Mapping[st
         _style.history(above, rest, "validation_accuracy", 100, color=color, **_style.THIN)
         _style.history(below, rest, "validation_loss", color=color, **_style.THIN)
     for axis, quantity, scale in ((above, "accuracy", 100), (below, "loss", 1)):
-        for split, line in (("validation", "-"), ("train", "--")):
+        for split, line in (("validation", "-"), ("raw_validation", ":"), ("train", "--")):
+            if f"{split}_{quantity}" not in history[0]:
+                continue  # no average is kept, or by code that did not validate the rest
             series = [scale * row[f"{split}_{quantity}"] for row in history]
             width = 1.8 if split == "validation" else 1.1
-            label = f"{labels.architecture_label(name)}, {split}"
+            label = f"{labels.architecture_label(name)}, {split.replace('_', ' ')}"
             axis.plot(epochs, series, line, color=color, linewidth=width, label=label)
         best = summary["best_epoch"]
         kept = next(row for row in history if row["epoch"] == best)

@@ -219,10 +219,11 @@ def identity(about: Mapping[str, Any]) -> str:
 def settings_key(run: Run) -> str:
     """Hash of a run's settings: what tables and notebooks are told apart by.
 
-    Left out are the device, and which models further seeds have: neither changes a number of this
-    seed, and what a table was made from tells the seeds (:func:`identity`).
+    Left out are the device, which models further seeds have, and in which order models are trained:
+    none changes a number of this seed, and what a table was made from tells the seeds
+    (:func:`identity`).
     """
-    chosen = run.settings.model_dump(exclude_defaults=True, exclude={"device", "seeded"})
+    chosen = run.settings.model_dump(exclude_defaults=True, exclude={"device", "seeded", "stages"})
     return records.key(**chosen)
 
 

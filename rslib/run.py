@@ -35,6 +35,7 @@ from rslib import (
 from rslib.attacks import Report
 from rslib.corruptions import ADDED, cifar10c
 from rslib.corruptions.cifar10c import Corrupted
+from rslib.progress import from_environment
 from rslib.records import NotSeeded, RecordError
 from rslib.schema import AlignedTraining, Recipe, Settings
 from rslib.settings import PROJECT, derive
@@ -71,9 +72,8 @@ class Run:
             ``seeded`` names (:meth:`has`).
         root: folder of all runs; the environment variable ``RSLIB_RUNS`` or ``runs/`` by default.
         progress: whether long work shows progress bars.
-        tell: given a line after each epoch of a training. By default lines go to the file that the
-            environment variable ``RSLIB_PROGRESS`` names, if it does: a notebook's own output is
-            no place for them.
+        tell: given a line after each epoch of a training; by default what
+            :func:`rslib.progress.from_environment` gives.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Run:
         self.seeds = tuple(sorted({seed, *seeds}))
         self.further = further
         self.progress = progress
-        self.tell = tell or progress_file()
+        self.tell = tell or from_environment()
         self._data: dict[str, data.Dataset] = {}
         root = Path(root or os.environ.get("RSLIB_RUNS") or PROJECT / "runs")
         self.directory = root / settings.profile / f"seed{seed}"
@@ -600,19 +600,6 @@ class Run:
             for path in _left(result, patterns):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             yield
-
-
-def progress_file() -> Callable[[str], None] | None:
-    """What adds a line to the file that ``RSLIB_PROGRESS`` names; None where it names none."""
-    path = os.environ.get("RSLIB_PROGRESS")
-    if not path:
-        return None
-
-    def add(line: str) -> None:
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
-
-    return add
 
 
 def _left(result: Path, patterns: Sequence[str]) -> list[Path]:

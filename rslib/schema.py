@@ -685,6 +685,12 @@ class Settings(_Section):
         ["resnet18-trades"],
         description="ours: models trained and compared under attack beside the paper's",
     )
+    stages: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="ours: models in the order in which train --all trains them, each after what "
+        "it needs; null = all, in the order of the notebooks",
+    )
     seeded: list[str] | None = Field(
         None,
         min_length=1,

@@ -108,6 +108,8 @@ def batches(
         transforms.append(strong.RandAugment(recipe.randaugment, recipe.randaugment_magnitude))
     if recipe.erasing:
         transforms.append(strong.Erasing(recipe.erasing))
+    if recipe.cutout:
+        transforms.append(strong.Cutout(recipe.cutout))
     mix = None
     if recipe.mixes:
         mix = strong.Mix(
@@ -115,6 +117,7 @@ def batches(
             recipe.mixup,
             recipe.cutmix,
             recipe.cutmix_probability,
+            recipe.mixed_share,
         )
     return data.Batches(
         images,
@@ -124,6 +127,7 @@ def batches(
         augment=data.Augment(flip=recipe.flip, padding=recipe.padding),
         strong=transforms,
         mix=mix,
+        light_from=recipe.epochs - recipe.light_epochs if recipe.light_epochs else None,
         seed=seed,
         channels_last=True,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import TINY
+from filelock import FileLock
 
 from rslib import fanout, masking, settings
 from rslib.__main__ import main
@@ -35,7 +36,7 @@ def test_the_models_foreseen_are_those_that_the_published_notebooks_have_trained
         assert needs == parents | ({masking.TEACHERS["cnn"]} if of_teacher else set())
 
 
-@pytest.mark.parametrize("profile", ["smoke", "cpu", "fast", "paper"])
+@pytest.mark.parametrize("profile", ["smoke", "cpu", "fast", "wide", "paper"])
 def test_whoever_is_needed_comes_first(profile):
     done = set()
     for key, job in fanout.jobs(run_of(profile)).items():
@@ -156,3 +157,44 @@ def test_a_stopped_training_is_said_to_go_on(tiny, capsys, monkeypatch):
     monkeypatch.setattr(fanout, "train", stop)
     assert main(["train", "resnet18-standard", "--profile", str(tiny)]) == 130
     assert "goes on at the last finished epoch" in capsys.readouterr().err
+
+
+def test_all_models_are_trained_in_the_order_of_the_stages(tmp_path, monkeypatch):
+    trained = []
+
+    class Recorded(Run):
+        def trained(self, name):
+            trained.append(name)
+
+        def weights_digest(self, name):
+            return "digest" if name in trained else None
+
+    stages = ["vit_small-adversarial", "resnet18-noise"]
+    run = Recorded(settings.load("smoke", {"stages": stages}), root=tmp_path, progress=False)
+    expected = ["vit_small-standard", "vit_small-adversarial", "resnet18-standard"]
+    assert list(fanout.train_all(run)) == trained == [*expected, "resnet18-noise"]
+
+
+def test_what_another_process_trains_is_left_to_it(tmp_path):
+    done = set()
+
+    class Recorded(Run):
+        def trained(self, name):
+            done.add(name)
+
+        def weights_digest(self, name):
+            return "digest" if name in done else None
+
+    stages = ["resnet18-adversarial", "vit_small-standard"]
+    run = Recorded(settings.load("smoke", {"stages": stages}), root=tmp_path, progress=False)
+    taken = run.directory / "locks" / "resnet18-standard.taken"
+    taken.parent.mkdir(parents=True)
+    with FileLock(taken):
+        assert list(fanout.train_all(run)) == ["vit_small-standard"]
+    assert list(fanout.train_all(run)) == ["resnet18-standard", "resnet18-adversarial"]
+
+
+def test_a_stage_that_is_no_training_is_refused(tmp_path):
+    run = run_of("smoke", {"stages": ["resnet18-standrad"]})
+    with pytest.raises(ValueError, match="no model 'resnet18-standrad'"):
+        list(fanout.train_all(run))

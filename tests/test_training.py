@@ -54,17 +54,19 @@ def fit(tmp_path, model, recipe, *, seed=0, stop_after=None, key="k", objective=
 RECIPES = {
     "sgd": Recipe(epochs=3, batch_size=32, nesterov=True, warmup_epochs=1.0, label_smoothing=0.1),
     "adamw": Recipe(epochs=3, batch_size=32, optimizer="adamw", learning_rate=1e-3, clip_norm=1.0),
-    "averaged": Recipe(epochs=3, batch_size=32, ema_decay=0.9),
+    "averaged": Recipe(epochs=3, batch_size=8, ema_decay=0.75),
+    "muon": Recipe(epochs=3, batch_size=32, optimizer="muon", learning_rate=3e-3),
 }
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 @pytest.mark.parametrize("stop_after", [1, 2])
 def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path, recipe, stop_after):
-    whole = net()
+    made = vit if recipe.optimizer == "muon" else net
+    whole = made()
     expected = fit(tmp_path / "a", whole, recipe)
-    fit(tmp_path / "b", net(), recipe, stop_after=stop_after)
-    resumed = net(seed=9)  # its own initial weights must not matter
+    fit(tmp_path / "b", made(), recipe, stop_after=stop_after)
+    resumed = made(seed=9)  # its own initial weights must not matter
     state = fit(tmp_path / "b", resumed, recipe)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
@@ -158,11 +160,154 @@ def test_standard_loss_by_hand():
     assert smooth.loss.item() == pytest.approx((first + math.log(2)) / 2)
 
 
-def test_adamw_does_not_decay_vectors():
-    groups = optimizer.build(net(), RECIPES["adamw"]).param_groups
-    assert [group["weight_decay"] for group in groups] == [5e-4, 0.0]
-    assert all(p.ndim > 1 for p in groups[0]["params"])
-    assert all(p.ndim <= 1 for p in groups[1]["params"])
+def named(model, group):
+    held = {id(p) for p in group["params"]}
+    return {name for name, p in model.named_parameters() if id(p) in held}
+
+
+def vit(seed=0):
+    torch.manual_seed(seed)
+    return models.build("vit_small", dim=24, depth=1, heads=3, patch=8)
+
+
+VECTORS = ("bias", "norm.weight", "norm1.weight", "norm2.weight", "pos_embed", "cls_token")
+BLOCK = {
+    f"network.blocks.0.{name}.weight" for name in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+}
+REST = {"network.patch_embed.proj.weight", "network.head.weight"}
+
+
+def test_adamw_decays_neither_vectors_nor_positions():
+    model = vit()
+    (made,) = optimizer.build(model, RECIPES["adamw"])
+    decayed, kept = made.param_groups
+    assert (decayed["weight_decay"], kept["weight_decay"]) == (5e-4, 0.0)
+    assert named(model, decayed) == BLOCK | REST
+    assert all(name.endswith(VECTORS) for name in named(model, kept))
+    before = RECIPES["adamw"].model_copy(update={"decay_positions": True})
+    decayed, kept = optimizer.build(model, before)[0].param_groups
+    positions = {"network.pos_embed", "network.cls_token"}
+    assert named(model, decayed) == BLOCK | REST | positions
+
+
+def test_muon_steps_the_matrices_of_the_blocks_and_adamw_the_rest():
+    model, recipe = vit(), RECIPES["muon"]
+    muon, adamw = optimizer.build(model, recipe)
+    assert isinstance(muon, torch.optim.Muon) and isinstance(adamw, torch.optim.AdamW)
+    assert named(model, muon.param_groups[0]) == BLOCK
+    assert named(model, adamw.param_groups[0]) == REST
+    everything = [p for group in optimizer.groups([muon, adamw]) for p in group["params"]]
+    assert len(everything) == len(list(model.parameters()))
+    assert [group["peak"] for group in optimizer.groups([muon, adamw])] == [3e-3, 1e-3, 1e-3]
+
+
+def test_muon_without_blocks_is_refused():
+    with pytest.raises(ValueError, match="this model has none: set optimizer to sgd or adamw"):
+        optimizer.build(net(), RECIPES["muon"])
+
+
+def test_each_group_follows_the_schedule_at_its_own_peak():
+    recipe = Recipe(epochs=10, learning_rate=0.4, warmup_epochs=2.0, schedule="one_cycle")
+    assert optimizer.learning_rate(recipe, 1.0, 0.1) == pytest.approx(0.05)
+    assert optimizer.learning_rate(recipe, 6.0, 0.1) == pytest.approx(0.05)
+    constant = recipe.model_copy(update={"schedule": "constant"})
+    assert optimizer.learning_rate(constant, 1.0) == pytest.approx(0.2)
+    assert optimizer.learning_rate(constant, 10.0) == 0.4
+
+
+def test_an_average_by_hand(tmp_path):
+    """decay_t = min(decay, (1 + t) / (10 + t)): the weights of the first steps are soon gone."""
+    seen, model = [], net()
+
+    class Watching(training.Standard):
+        def __call__(self, model, batch, generator, epoch):
+            seen.append(model.network.fc.bias.detach().clone())
+            return super().__call__(model, batch, generator, epoch)
+
+    recipe = Recipe(epochs=2, batch_size=8, ema_decay=0.5)  # 16 steps
+    ends = []
+    train = data.Batches(small(), 8, shuffle=True)
+    state = training.fit(
+        model, Watching(), train, lambda m: training.score(m, data.Batches(small(20), 20)), recipe,
+        validate_raw=lambda m: ends.append(m.network.fc.bias.detach().clone()) or {"score": 0.0},
+        seed=0, checkpoint_path=tmp_path / "c.safetensors", key="k", progress=False,
+    )  # fmt: skip
+    after = [*seen[1:8], ends[0], *seen[9:], ends[1]]
+    expected = after[0]
+    for t, each in enumerate(after[1:], start=1):
+        decay = min(0.5, (1 + t) / (10 + t))
+        expected = decay * expected + (1 - decay) * each
+    assert torch.allclose(model.network.fc.bias, expected, atol=1e-6)
+    assert [row["raw_score"] for row in state.history] == [0.0, 0.0]
+
+
+def test_an_average_without_a_warm_up_keeps_its_beginning(tmp_path):
+    """As earlier editions averaged, whose keys stay: 0.99^15 of the first step is left."""
+    kept = {}
+    for warm in (False, True):
+        recipe = Recipe(epochs=10, batch_size=8, ema_decay=0.9, ema_warmup=warm)
+        average = training.loop._average(holder := nn.Linear(1, 1, bias=False), recipe)
+        for step in range(10):
+            nn.init.constant_(holder.weight, float(step == 0))
+            average.update_parameters(holder)
+        kept[warm] = average.module.weight.item()
+    assert kept[False] == pytest.approx(0.9**9)
+    by_hand = math.prod(min(0.9, (1 + t) / (10 + t)) for t in range(1, 10))
+    assert kept[True] == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize(("decay", "way"), [(0.99, "lower it to 0.688"), (0.7, "train for more")])
+def test_an_average_over_more_than_a_fifth_of_the_steps_is_refused(tmp_path, decay, way):
+    recipe = Recipe(epochs=1, batch_size=4, ema_decay=decay)  # 16 steps, of which 3.2 are a fifth
+    if decay < 0.75:
+        recipe = recipe.model_copy(update={"batch_size": 8})  # 8 steps
+    with pytest.raises(training.TrainingError, match=f"more than a fifth.*{way}"):
+        fit(tmp_path, net(), recipe)
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_in_half_precision_are_the_model(tmp_path):
+    model = net()
+    path = tmp_path / "w.safetensors"
+    halves = checkpoint.halved(checkpoint.weights_of(model))
+    checkpoint.save_weights(path, halves, {})
+    assert path.stat().st_size < 0.55 * 4 * models.count_parameters(model) + 20_000
+    other = net(seed=1)
+    checkpoint.load_weights(path, other)
+    for name, value in other.state_dict().items():
+        if value.is_floating_point():
+            assert torch.equal(value, model.state_dict()[name].half().float()), name
+            assert value.dtype == torch.float32
+        else:
+            assert torch.equal(value, model.state_dict()[name])
+
+
+def test_weights_too_large_for_half_precision_are_refused():
+    with pytest.raises(RecordError, match="bn1.weight does not fit half precision"):
+        checkpoint.halved({"bn1.weight": torch.tensor([70_000.0])})
+
+
+def test_a_line_an_epoch_says_where_a_training_is(tmp_path):
+    told = []
+    recipe = Recipe(epochs=2, batch_size=8, ema_decay=0.5, precision="bf16", learning_rate=0.01)
+    training.fit(
+        net(), training.Standard(), data.Batches(small(), 8, shuffle=True),
+        lambda m: training.score(m, data.Batches(small(20), 20), recipe), recipe,
+        validate_raw=lambda m: {"validation_accuracy": 0.25}, seed=0, name="net", tell=told.append,
+        checkpoint_path=tmp_path / "c.safetensors", key="k", progress=False,
+    )  # fmt: skip
+    instructions, pace, first, second = told
+    assert instructions.startswith("net: this processor has ")
+    assert "ms an image" in pace and "an epoch" in pace
+    assert first.startswith("net: epoch 1/2, loss ") and "raw validation accuracy 25.0 %" in first
+    assert second.startswith("net: epoch 2/2") and second.endswith("0 s left")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(40, "40 s"), (119, "119 s"), (720, "12 min"), (12_600, "3.5 h")]
+)
+def test_durations(seconds, told):
+    assert training.loop._duration(seconds) == told
 
 
 def test_a_nan_loss_stops_with_the_last_good_epoch_kept(tmp_path):

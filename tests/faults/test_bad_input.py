@@ -672,12 +672,12 @@ class TestCheckpoints:
         model(torch.rand(2, 3, 2, 2)).sum().backward()
         optimizer.step()
         state = checkpoint.State(1, [{"epoch": 1}], checkpoint.weights_of(model), 1)
-        checkpoint.save(path, model, optimizer, state, key)
+        checkpoint.save(path, model, [optimizer], state, key)
 
     def loading(self, path, model=None):
         model = self.net() if model is None else model
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-        return lambda: checkpoint.load(path, model, optimizer, "k")
+        return lambda: checkpoint.load(path, model, [optimizer], "k")
 
     @pytest.mark.parametrize("keep", [0, 8, 100, -1])
     def test_a_truncated_checkpoint(self, keep, tmp_path):

@@ -215,7 +215,7 @@ def resumed(folder, harm):
     torch.save({"model": harm}, folder / "checkpoint.safetensors")
     net = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    checkpoint.load(folder / "checkpoint.safetensors", net, optimizer, "k")
+    checkpoint.load(folder / "checkpoint.safetensors", net, [optimizer], "k")
 
 
 def trained(folder, harm):

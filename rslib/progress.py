@@ -1,0 +1,61 @@
+"""Where long work is, in lines: what a log, a notebook's runner or a cluster's job can show."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+VARIABLE = "RSLIB_PROGRESS"
+"""Names the file that lines are added to: a notebook's own output is no place for them."""
+
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+def from_environment() -> Callable[[str], None] | None:
+    """A function that adds a line to the file that :data:`VARIABLE` names; None if none is."""
+    named = os.environ.get(VARIABLE)
+    if not named:
+        return None
+
+    def add(line: str) -> None:
+        # Where lines cannot be kept, the work goes on all the same.
+        with contextlib.suppress(OSError), open(named, "a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+
+    return add
+
+
+@contextlib.contextmanager
+def shown() -> Iterator[None]:
+    """Print, to standard error, the lines that processes started meanwhile add."""
+    before = os.environ.get(VARIABLE)
+    ended = threading.Event()
+    with tempfile.TemporaryDirectory(prefix="rslib-") as folder:
+        path = Path(folder, "progress")
+        path.touch()
+        os.environ[VARIABLE] = str(path)
+
+        def follow() -> None:
+            with open(path, encoding="utf-8") as file:
+                last = False
+                while not last:
+                    last = ended.wait(_SECONDS_BETWEEN_LOOKS)
+                    for line in file:
+                        print(line, end="", file=sys.stderr, flush=True)
+
+        follower = threading.Thread(target=follow, daemon=True)
+        follower.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            follower.join()
+            if before is None:
+                del os.environ[VARIABLE]
+            else:
+                os.environ[VARIABLE] = before
