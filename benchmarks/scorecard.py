@@ -39,7 +39,7 @@ def scorecard(n: int, dataset: str = "cifar10", *, device: torch.device = CPU) -
 
 def _from_python(n: int, dataset: str, device: torch.device) -> Row:
     ours, theirs = (subjects.another(NET, device) for _ in range(2))
-    profile = settings.load(subjects.PROFILE, _settings(n, dataset, device))
+    profile = settings.derive(subjects.edition().settings, _settings(n, dataset, device))
 
     def run_ours() -> float:
         with contextlib.redirect_stdout(None):
@@ -69,7 +69,7 @@ def _from_shell(n: int, dataset: str, device: torch.device) -> Row:
         with tempfile.TemporaryDirectory(prefix="rslib-") as folder:
             _python(
                 "rslib", "scorecard", weights, "--architecture", "resnet18", "--quiet",
-                "--profile", subjects.PROFILE, "--settings", asked,
+                "--profile", plain.PARAMS, "--settings", asked,
                 "--without", *LEAVING, "--out", Path(folder, "card"),
             )  # fmt: skip
             card = json.loads(Path(folder, "card", "scorecard.json").read_text())

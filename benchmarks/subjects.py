@@ -10,11 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness import CPU
-from rslib import data, readme, records
+from rslib import data, editions, models, readme
 from rslib.device import place
-from rslib.records import RecordError
 from rslib.run import Run
-from rslib.training import checkpoint
 
 PROFILE = "cpu"
 
@@ -28,22 +26,15 @@ def weights(name: str) -> Path:
     """The file of a published net's weights, such as that of ``"resnet18-adversarial"``.
 
     Raises:
-        RecordError: it is not there, or is not the file its summary describes.
+        rslib.records.RecordError: it is not there, or is not the file its summary describes.
     """
-    run = edition()
-    folder = run.directory / "models" / f"{name}-{records.key(**run.model_inputs(name))}"
-    path = folder / "best.safetensors"
-    if not path.exists() or records.file_digest(path) != run.summary(name)["weights"]["best"]:
-        raise RecordError(f"{path} is missing or damaged: bring it back from the repository")
-    return path
+    return editions.weights(edition(), name)
 
 
 @functools.cache
 def trained(name: str) -> nn.Module:
     """A published net, on the CPU in eval mode. Unlike ``Run.trained``, asks for no images."""
-    net = edition().build(name)
-    checkpoint.load_weights(weights(name), net)
-    return place(net, CPU).eval()
+    return place(models.load_published(PROFILE, name), CPU)
 
 
 def another(name: str, device: torch.device = CPU) -> nn.Module:

@@ -23,6 +23,7 @@ from rslib.records import RecordError
 
 if TYPE_CHECKING:
     from rslib.run import Run
+    from rslib.settings import Settings
 
 ORDER = ("paper", "fast", "cpu")
 """The profiles whose editions are shown first, the best one before the others."""
@@ -32,6 +33,9 @@ MARK = "rslib_run"
 
 NOT_RECORDED = "not recorded"
 
+PARAMS = "params.yaml"
+"""The file, in an edition's folder, of the profile that it was made with."""
+
 FOUND_SINCE = "Found wrong since this edition was made, and so until it is made again:"
 
 _WAY_OUT = (
@@ -39,6 +43,117 @@ _WAY_OUT = (
     "named, or, where the code has changed in between, the whole run from nothing"
 )
 _IDENTITY = "_made_of"  # ends the name that a table's identity is glued under (frames.values)
+
+
+def settings_of(folder: Path) -> Settings:
+    """Read the settings of an edition: its own, or today's where it has no :data:`PARAMS`.
+
+    Args:
+        folder: of the edition, such as ``book/published/cpu``.
+
+    Raises:
+        SettingsError: there is neither, it is not valid, or it names another profile.
+    """
+    from rslib.settings import SettingsError, load
+
+    own = folder / PARAMS
+    found = load(str(own) if own.exists() else folder.name)
+    if found.profile != folder.name:
+        raise SettingsError(
+            f"{own} is of the profile {found.profile!r}: it belongs in a folder of that name"
+        )
+    return found
+
+
+def run_of(folder: Path, seed: int = 0, *, seeds: Sequence[int] = (), progress: bool = True) -> Run:
+    """Open an edition as a run, with the settings that it was made with.
+
+    Args:
+        folder: of the edition, such as ``book/published/cpu``.
+        seed: of the run.
+        seeds: see :class:`rslib.run.Run`.
+        progress: whether long work shows progress bars.
+
+    Raises:
+        SettingsError: see :func:`settings_of`.
+    """
+    from rslib.run import Run
+
+    settings = settings_of(folder)
+    return Run(settings, seed, seeds=seeds, root=folder.parent, progress=progress)
+
+
+def find(profile: str, seed: int = 0, *, root: Path | None = None) -> Run:
+    """Open a published edition as a run.
+
+    Args:
+        profile: of the edition, a folder of ``book/published``.
+        seed: of the run.
+        root: folder holding ``book/``; the project's by default.
+
+    Raises:
+        RecordError: it is not published or cannot be read; says what there is.
+    """
+    from rslib.book import PUBLISHED
+    from rslib.settings import PROJECT, SettingsError
+
+    folder = (root or PROJECT) / PUBLISHED / profile
+    if not (folder / f"seed{seed}").is_dir():
+        there = sorted(f"{path.parent.name} {path.name}" for path in folder.parent.glob("*/seed*"))
+        raise RecordError(
+            f"no edition {profile!r} with seed {seed} is published; there are: "
+            f"{', '.join(there) or 'none'}"
+        )
+    try:
+        return run_of(folder, seed, progress=False)
+    except SettingsError as error:
+        raise RecordError(f"the edition {profile!r} cannot be read: {error}") from None
+
+
+def weights(run: Run, name: str) -> Path:
+    """Find the file of a published model's weights.
+
+    Models of the shortcut experiment on Shapes share their names with those on the edition's own
+    images; the latter are found.
+
+    Args:
+        run: an edition (:func:`find`).
+        name: of the model.
+
+    Raises:
+        RecordError: there is no such model, its weights are not published, or the file is not the
+            one that was evaluated; says which weights there are.
+    """
+    folder = _model_folder(run, name)
+    known = folder is not None and (folder / "model.json").exists()
+    if not known or not (folder / "best.safetensors").exists():
+        which = f"the edition {run.settings.profile}, seed {run.seed}"
+        why = f"{which} has only its history and records" if known else f"{which} has no such model"
+        raise RecordError(
+            f"no weights of {name!r} are published: {why}. Weights there are of: "
+            f"{', '.join(_with_weights(run)) or 'no model'}"
+        )
+    path = folder / "best.safetensors"
+    if records.file_digest(path) != records.read_json(folder / "model.json")["weights"]["best"]:
+        raise RecordError(
+            f"{path} is not the file its model.json describes: bring it back from the repository"
+        )
+    return path
+
+
+def _model_folder(run: Run, name: str) -> Path | None:
+    """The folder of a model on the run's own images; None where its settings train none."""
+    try:
+        return run.directory / "models" / f"{name}-{records.key(**run.model_inputs(name))}"
+    except ValueError:
+        return None
+
+
+def _with_weights(run: Run) -> list[str]:
+    """The models on the run's own images whose weights are there."""
+    folders = [path.parent for path in (run.directory / "models").glob("*/best.safetensors")]
+    names = sorted({folder.name.rpartition("-")[0] for folder in folders})
+    return [name for name in names if _model_folder(run, name) in folders]
 
 
 def mark(run: Run) -> dict[str, Any]:
@@ -268,15 +383,29 @@ class Edition:
         return [f"Its settings are {NOT_RECORDED}."] if told is None else list(told)
 
     def _limits_of_profile(self) -> list[str] | None:
-        """The limits by the profile's file, if the stored verdicts were made with what it says."""
+        """The limits by the settings, if the stored verdicts say which these were."""
+        from rslib.run import Run
+
+        known = self.settings if "settings" in self._verdicts else None
+        return None if known is None else limits(Run(known))
+
+    @functools.cached_property
+    def settings(self) -> Settings | None:
+        """What it was made with: its own :data:`PARAMS` or today's profile.
+
+        The first of them whose key notebooks and verdicts carry; None if neither is theirs. Where
+        they carry no key, the first that there is.
+        """
         from rslib import frames
         from rslib.run import Run
         from rslib.settings import SettingsError, load
 
-        with contextlib.suppress(SettingsError):
-            run = Run(load(self.name))
-            if frames.settings_key(run) == self._verdicts.get("settings"):
-                return limits(run)
+        key = self._first("settings") or self._verdicts.get("settings")
+        for read in (lambda: settings_of(self.folder.parent), lambda: load(self.name)):
+            with contextlib.suppress(SettingsError):
+                found = read()
+                if key is None or frames.settings_key(Run(found)) == key:
+                    return found
         return None
 
     @functools.cached_property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -213,3 +214,36 @@ def set_drop_path(model: nn.Module, probability: float) -> None:
 def count_parameters(model: nn.Module) -> int:
     """Number of trainable parameters (buffers not counted)."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def load_published(
+    profile: str, name: str, *, seed: int = 0, root: Path | None = None
+) -> nn.Module:
+    """Load a model of a published edition, such as ``load_published("cpu", "resnet18-standard")``.
+
+    Args:
+        profile: of the edition, a folder of ``book/published``.
+        name: ``<architecture>-<objective>``.
+        seed: that the model was trained under.
+        root: folder holding ``book/``; the project's by default.
+
+    Returns:
+        The model with the weights that the edition evaluated: on the CPU, in eval mode, in float32,
+        for images (B, 3, 32, 32) in [0, 1].
+
+    Raises:
+        rslib.records.RecordError: there is no such edition, seed or model, its weights are not
+            published, or the file is not the one that was evaluated; says what there is.
+    """
+    from rslib import editions
+    from rslib.run import Run
+    from rslib.settings import derive
+    from rslib.training import checkpoint
+
+    edition = editions.find(profile, seed, root=root)
+    path = editions.weights(edition, name)
+    # Built where it is wanted, whatever device the edition's settings choose.
+    run = Run(derive(edition.settings, {"device": "cpu"}), seed, progress=False)
+    model = run.build(name)
+    checkpoint.load_weights(path, model)
+    return model.eval()

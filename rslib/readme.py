@@ -23,7 +23,6 @@ from rslib import (
     labels,
     paper,
     records,
-    settings,
     tables,
     verdicts,
 )
@@ -46,10 +45,13 @@ COLUMNS = {
 
 
 def published(profile: str, *, root: Path = PROJECT, seed: int = 0) -> Run:
-    """A published run, for reading, with the other seeds that are published beside it."""
-    folders = (root / PUBLISHED / profile).glob("seed*")
-    seeds = [int(folder.name.removeprefix("seed")) for folder in folders]
-    return Run(settings.load(profile), seed, seeds=seeds, root=root / PUBLISHED)
+    """A published run, for reading, with the other seeds that are published beside it.
+
+    Its settings are those that it was made with (:func:`rslib.editions.settings_of`).
+    """
+    edition = root / PUBLISHED / profile
+    seeds = [int(folder.name.removeprefix("seed")) for folder in edition.glob("seed*")]
+    return editions.run_of(edition, seed, seeds=seeds)
 
 
 def best_first(*, root: Path = PROJECT) -> list[Run]:

@@ -75,6 +75,21 @@ def _validated(name: str, below: Mapping[str, Any], overrides: Mapping[str, Any]
         raise SettingsError(f"profile {name!r} with the settings given:\n{problems}") from None
 
 
+def dump(settings: Settings) -> str:
+    """A profile's file with these settings: what differs from the defaults, for :func:`load`.
+
+    Args:
+        settings: of any origin, overrides included.
+
+    Returns:
+        YAML with ``profile:`` and ``settings:``.
+    """
+    chosen = _differing(settings, Settings(profile=settings.profile))
+    return yaml.safe_dump(
+        {"profile": settings.profile, "settings": chosen}, sort_keys=False, width=100
+    )
+
+
 def profiles() -> dict[str, Path]:
     """The profiles on offer: name to file."""
     return {path.stem: path for path in sorted(_params_folder().glob("*.yaml"))}
@@ -185,6 +200,24 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         nested = isinstance(below, Mapping) and isinstance(value, Mapping)
         merged[key] = _merge(below, value) if nested else value
     return merged
+
+
+def _differing(section: BaseModel, default: BaseModel) -> dict[str, Any]:
+    """The fields of a section that differ from those of another, as plain data.
+
+    Fields are read one by one: a section's own dump leaves out what is the default of its class,
+    which the default of its place need not be.
+    """
+    found: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        value, usual = getattr(section, name), getattr(default, name)
+        if value == usual:
+            continue
+        if isinstance(value, BaseModel):
+            found[name] = _differing(value, usual)
+        else:
+            found[name] = list(value) if isinstance(value, tuple) else value
+    return found
 
 
 def _explain(error: ValidationError) -> Iterator[str]:

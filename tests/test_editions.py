@@ -11,8 +11,21 @@ from known_run import OUTCOMES, RESNET, make_run, wilson
 from nbformat.v4 import new_output
 from test_book import mini_book, write_notebook
 
-from rslib import book, comparison, editions, frames, paper, png, records, relabel, tables, verdicts
+from rslib import (
+    book,
+    comparison,
+    editions,
+    frames,
+    paper,
+    png,
+    records,
+    relabel,
+    settings,
+    tables,
+    verdicts,
+)
 from rslib.editions import Edition
+from rslib.run import Run
 
 REVISION = "abc"  # of the known run's records
 
@@ -47,7 +60,13 @@ def run(tmp_path):
         tables.save(run, name, frame)
     execute(run, "01_one")
     execute(run, "07_two", table2)
+    keep_settings(run)
     return run
+
+
+def keep_settings(run):
+    """Have a run, whose settings are those of no profile, say which they are."""
+    (run.directory.parent / editions.PARAMS).write_text(settings.dump(run.settings))
 
 
 def edition(run):
@@ -75,9 +94,6 @@ def test_a_notebook_that_was_run_says_which_run_it_is(tmp_path):
     told = editions.account(output)
     assert (told.profile, told.seed, told.seeds, told.data) == ("smoke", 1, (1, 2), "shapes")
     assert told.device.startswith("CPU") and told.revision and told.date[:2] == "20"
-    from rslib import settings
-    from rslib.run import Run
-
     same, other = (Run(settings.load("smoke", {"fgsm": {"eps": eps}})) for eps in (4, 5))
     assert told.settings == frames.settings_key(same) != frames.settings_key(other)
     assert list(told.limits) == editions.limits(same)
@@ -130,6 +146,30 @@ def test_limits_say_where_attacks_are_not_in_full_precision(run):
     lower.settings = load("paper", {"evaluation": {"tf32": True}})
     (told,) = (told for told in editions.limits(lower) if "TF32" in told)
     assert "smoothing" in told and "judged in full precision" in told
+
+
+# What it was made with
+
+
+def test_an_edition_has_settings_of_its_own(run, tmp_path):
+    folder = run.directory.parent
+    assert editions.settings_of(folder) == edition(run).settings == run.settings
+    assert editions.run_of(folder, 3).directory == folder / "seed3"
+    # Notebooks carry the key of their settings: another run's are not taken for theirs.
+    (folder / editions.PARAMS).write_text("profile: cpu\nsettings: {pgd: {steps: 7}}\n")
+    assert editions.settings_of(folder).pgd.steps == 7
+    assert edition(run).settings == settings.load("cpu")
+    execute(run, "01_one", settings="0123456789")
+    assert edition(run).settings is None
+
+
+def test_without_its_own_settings_an_edition_has_todays(tmp_path):
+    assert editions.settings_of(tmp_path / "fast") == settings.load("fast")
+    with pytest.raises(settings.SettingsError, match="no profile 'nothing'"):
+        editions.settings_of(tmp_path / "nothing")
+    (tmp_path / editions.PARAMS).write_text("profile: cpu\nsettings: {}\n")
+    with pytest.raises(settings.SettingsError, match="is of the profile 'cpu': it belongs"):
+        editions.settings_of(tmp_path)
 
 
 # What is refused

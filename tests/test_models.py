@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from rslib import models
+from rslib import editions, models, records
+from rslib.training import checkpoint
 
 SIZES = {
     "resnet18": {"width": 8},
@@ -63,3 +64,85 @@ def test_normalization_is_the_first_layer_and_travels_with_the_weights():
 def test_bad_names_and_sizes_are_explained(name, size, said):
     with pytest.raises(ValueError, match=said):
         models.build(name, **size)
+
+
+# Of a published edition
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A published edition of one tiny model with weights; returns its root and its run."""
+    root = tmp_path / "book" / "published"
+    (root / "mine").mkdir(parents=True)
+    (root / "mine" / "params.yaml").write_text(
+        "profile: mine\nsettings: {resnet18: {width: 8}, data: {name: shapes}, device: cpu}\n"
+    )
+    run = editions.run_of(root / "mine", 1, progress=False)
+    publish(run, RESNET)
+    return tmp_path, run
+
+
+def publish(run, name):
+    """Write a model's weights in half precision, with what is known of it; returns their folder."""
+    folder = run.directory / "models" / f"{name}-{records.key(**run.model_inputs(name))}"
+    halves = {
+        key: value.half() if value.is_floating_point() else value
+        for key, value in checkpoint.weights_of(run.build(name)).items()
+    }
+    checkpoint.save_weights(folder / "best.safetensors", halves, {})
+    digest = records.file_digest(folder / "best.safetensors")
+    records.write_json(folder / "model.json", {"weights": {"best": digest}})
+    return folder
+
+
+RESNET = "resnet18-standard"
+
+
+def test_a_published_model_is_loaded_in_full_precision(published):
+    root, run = published
+    model = models.load_published("mine", RESNET, seed=1, root=root)
+    assert not model.training
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    built = run.build(RESNET)
+    assert torch.equal(model.network.fc.weight, built.network.fc.weight.half().float())
+
+
+def test_of_models_with_one_name_the_one_on_the_editions_images_is_loaded(published):
+    root, run = published
+    other = run.under({"data": {"background_correlation": 0.5}})
+    publish(other, RESNET)
+    assert editions.weights(run, RESNET) != editions.weights(other, RESNET)
+    models.load_published("mine", RESNET, seed=1, root=root)
+    publish(other, "vit_small-standard")  # of the other images alone
+    with pytest.raises(records.RecordError, match=f"Weights there are of: {RESNET}$"):
+        models.load_published("mine", "vit_small-standard", seed=1, root=root)
+
+
+@pytest.mark.parametrize(
+    ("asked", "seed", "told"),
+    [
+        (("other", RESNET), 1, "no edition 'other' with seed 1 is published.*mine seed1"),
+        (("mine", RESNET), 0, "no edition 'mine' with seed 0 is published.*mine seed1"),
+        (("mine", "resnet18-adversarial"), 1, f"has no such model. Weights .* of: {RESNET}"),
+        (("mine", "resnet18-nonsense"), 1, f"has no such model. Weights .* of: {RESNET}"),
+    ],
+)
+def test_what_is_not_published_is_told_with_what_is(published, asked, seed, told):
+    with pytest.raises(records.RecordError, match=told):
+        models.load_published(*asked, seed=seed, root=published[0])
+
+
+def test_weights_that_stayed_behind_or_were_replaced_are_told(published):
+    root, run = published
+    path = editions.weights(run, RESNET)
+    path.write_bytes(path.read_bytes()[:-4] + b"\x00\x3c\x00\x3c")
+    with pytest.raises(records.RecordError, match="is not the file its model.json describes"):
+        models.load_published("mine", RESNET, seed=1, root=root)
+    path.unlink()
+    with pytest.raises(records.RecordError, match="only its history and records.* of: no model"):
+        models.load_published("mine", RESNET, seed=1, root=root)
+
+
+def test_a_model_of_the_projects_own_edition_takes_one_line():
+    model = models.load_published("cpu", "resnet18-adversarial")
+    assert model(torch.rand(2, 3, 32, 32)).shape == (2, 10)

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from rslib import book, editions, readme, records, reference, tables, verdicts
+from rslib import book, editions, frames, readme, records, reference, tables, verdicts
 from rslib.corruption_tables import REFERENCE, outcomes
 from rslib.settings import PROJECT
 
@@ -81,6 +81,15 @@ def test_every_table_follows_from_the_published_records(edition):
 def test_notebooks_tables_and_records_are_of_one_run(shown):
     assert shown.accounts and shown.sources
     assert shown.disagreements(revisions=True) == []
+
+
+def test_an_edition_has_the_settings_that_its_notebooks_carry(edition):
+    folder = edition.directory.parent
+    assert (folder / editions.PARAMS).exists()
+    (key,) = {
+        editions.account(path).settings for path in edition.directory.glob("executed/*.ipynb")
+    }
+    assert frames.settings_key(edition) == key
 
 
 def test_notebooks_were_all_run_to_the_end(edition):

@@ -139,6 +139,27 @@ def test_a_profile_may_be_a_file_of_the_users(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("profile", "overrides"),
+    [
+        *((name, {}) for name in settings.profiles()),
+        # The default of its class, which is not that of its place.
+        ("paper", {"training": {"standard": {"vit_small": {"optimizer": "sgd"}}}}),
+        ("smoke", {"seeded": ["resnet18-standard"], "pgd": {"n": None, "eps": 4}}),
+    ],
+)
+def test_settings_written_as_a_profile_are_read_back(tmp_path, profile, overrides):
+    chosen = load(profile, overrides)
+    path = tmp_path / "mine.yaml"
+    path.write_text(settings.dump(chosen))
+    assert load(str(path)) == chosen
+
+
+def test_a_written_profile_lists_what_differs_alone():
+    text = settings.dump(load("paper", {"pgd": {"steps": 7}}))
+    assert yaml.safe_load(text) == {"profile": "paper", "settings": {"pgd": {"steps": 7}}}
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("profile: [", "not valid YAML"),

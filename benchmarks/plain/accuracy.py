@@ -16,6 +16,9 @@ from rslib.device import pick, place
 from rslib.run import Run
 from rslib.training import checkpoint
 
+PARAMS = str(settings.PROJECT / "book/published/cpu/params.yaml")
+"""The profile that the published nets were made with."""
+
 
 @torch.inference_mode()
 def accuracy(model: nn.Module, dataset: data.Dataset, batch_size: int) -> float:
@@ -31,7 +34,7 @@ def accuracy(model: nn.Module, dataset: data.Dataset, batch_size: int) -> float:
 
 def test_images(dataset: str, n: int) -> data.Dataset:
     """The balanced test images that the profile gives when asked for so many."""
-    return Run(settings.load("cpu", {"data": {"name": dataset, "test_size": n}})).data("test")
+    return Run(settings.load(PARAMS, {"data": {"name": dataset, "test_size": n}})).data("test")
 
 
 def main() -> None:
@@ -42,7 +45,7 @@ def main() -> None:
     parser.add_argument("dataset")
     parser.add_argument("device")
     chosen = parser.parse_args()
-    profile = settings.load("cpu")
+    profile = settings.load(PARAMS)
     net = models.build("resnet18", **profile.resnet18.model_dump())
     checkpoint.load_weights(chosen.weights, net)
     net = place(net, pick(chosen.device)).eval()

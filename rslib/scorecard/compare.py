@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from rslib import data, examination, labels, records, settings
+from rslib import data, editions, examination, labels, records
 from rslib.book import PUBLISHED
 from rslib.estimates import Estimate
 from rslib.records import RecordError
@@ -197,7 +197,7 @@ def _editions(run: Run) -> list[tuple[Run, str]]:
     for folder in sorted((PROJECT / PUBLISHED).glob("*/seed0")):
         profile = folder.parent.name
         try:
-            edition = Run(settings.load(profile), 0, root=PROJECT / PUBLISHED, progress=False)
+            edition = editions.run_of(folder.parent, progress=False)
         except SettingsError:
             continue
         if edition.settings.data.name == run.settings.data.name:
