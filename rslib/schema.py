@@ -274,10 +274,11 @@ class Pretraining(_Recipes):
     patch: Literal[1, 2, 4, 8, 16] | None = Field(
         None, description="ours: side of a patch meanwhile; null = as in vit_small"
     )
-    resnet18: Recipe | None = Field(None, description="ours: ResNet-18; null = no first stage")
-    vit_small: Recipe | None = Field(
-        Recipe(learning_rate=0.001), description="ours: ViT-Small; null = no first stage"
+    architectures: list[Literal["resnet18", "vit_small"]] = Field(
+        ["vit_small"], description="ours: the architectures that have a first stage"
     )
+    resnet18: Recipe = Field(Recipe(), description="ours: ResNet-18")
+    vit_small: Recipe = Field(Recipe(learning_rate=0.001), description="ours: ViT-Small")
 
 
 class StandardTraining(FromScratch):

@@ -23,7 +23,7 @@ def run_of(profile, overrides=None, seed=0):
 
 def test_the_models_foreseen_are_those_that_the_published_notebooks_have_trained():
     trained = {path.parent.name: path for path in EDITION.glob("models/*/model.json")}
-    jobs = fanout.jobs(run_of("cpu"))
+    jobs = fanout.jobs(run_of(str(EDITION.parent / "params.yaml")))
     assert set(jobs) == {fanout.slug(folder) for folder in trained}
     for folder, path in trained.items():
         about = json.loads(path.read_text())

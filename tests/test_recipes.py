@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from rslib import data, models, settings, trainer, training
+from rslib import data, models, records, settings, trainer, training
 from rslib.data import Augment, Batches, strong
 from rslib.run import Run
 from rslib.schema import Recipe
-from rslib.settings import SettingsError, load
+from rslib.settings import PROJECT, SettingsError, load
 from rslib.training import Adversarial, Attacker, loop, optimizer
 from rslib.training.plan import plan
 from rslib.training.resampling import resampled
@@ -298,6 +298,10 @@ def test_a_start_from_pretraining_is_the_transformers_alone():
     assert plan(chosen, "resnet18-standard").parent is None
     assert plan(chosen, "alexnet-standard").parent is None
     assert plan(load("paper"), "vit_small-standard").parent is None
+    both = {"start": "pretraining"}, {"architectures": ["resnet18"]}
+    turned = load("paper", {"training": dict(zip(("standard", "pretraining"), both, strict=True))})
+    assert plan(turned, "vit_small-standard").parent is None
+    assert plan(turned, "resnet18-standard").parent == "resnet18-pretraining"
     with pytest.raises(ValueError, match="pretraining training has no recipe for resnet18"):
         plan(chosen, "resnet18-pretraining")
 

@@ -143,10 +143,10 @@ def plan(settings: Settings, name: str) -> Plan:
     chosen = getattr(settings.training, "added" if wanted in ADDED else wanted)
     section = _changed(name, chosen, taken.changes)
     recipe = getattr(section, architecture, None)
-    if recipe is None:
+    if recipe is None or not _has_stage(section, architecture):
         raise ValueError(
             f"no model {name!r}: {wanted} training has no recipe for {architecture}; choose among "
-            f"{', '.join(each for each in BUILDERS if hasattr(section, each))}"
+            f"{', '.join(name for name in section.recipes if _has_stage(section, name))}"
         )
     clean = Standard(recipe.label_smoothing)
     masks = section if isinstance(section, AlignedTraining) else None
@@ -176,9 +176,14 @@ def _parent(settings: Settings, section: Any, architecture: str) -> str | None:
         return None
     if isinstance(section, StandardTraining):
         training = getattr(settings.training, parts(f"{architecture}-{start}").objective)
-        if architecture not in training.recipes:
+        if architecture not in training.recipes or not _has_stage(training, architecture):
             return None
     return f"{architecture}-{start}"
+
+
+def _has_stage(section: Any, architecture: str) -> bool:
+    """Whether a training that only some architectures have is one of this one's."""
+    return not isinstance(section, Pretraining) or architecture in section.architectures
 
 
 def _size(settings: Settings, section: Any, architecture: str) -> ResNet18 | ViTSmall | AlexNet:
