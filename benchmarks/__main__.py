@@ -82,6 +82,11 @@ OFFERS = {
         "an epoch, and its batches: DataLoader with torchvision's transforms",
         training.training, {"n": 1024, "batches_of": 10_000}, {"n": 512, "batches_of": 1000},
     ),
+    "bf16": Offer(
+        "a full-width ResNet-18's training in bf16: plain loops in fp32 and bf16",
+        training.bf16, {"n": 768, "checked": 8192, "withheld": 2000},
+        {"n": 128, "checked": 2048, "withheld": 500},
+    ),
     "scorecard": Offer(
         "time to the first number: a plain script", scorecard.scorecard, {"n": 2000}, {"n": 200}
     ),
@@ -184,6 +189,8 @@ def measure(
         except Disagreement as error:
             raise Disagreement(f"{row.name}: {error}") from error
         _tell(measured[-1])
+    for skipped, why in suite.skipped.items():
+        print(f"{skipped}: not measured here, {why}", flush=True)
     details = []
     if suite.total:
         details = measured
@@ -196,6 +203,7 @@ def measure(
         "rates": None if limits is None else limits._asdict(),
         "rows": measured,
         "details": details,
+        "skipped": dict(suite.skipped),
     }
 
 

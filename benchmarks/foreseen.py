@@ -7,6 +7,9 @@ published run's records say how fast such work went. A training takes its arithm
 :mod:`benchmarks.stages`) at the rate of the published training of the same objective and
 architecture; an evaluation takes the published evaluation's seconds, in proportion to its images,
 their cost, and the steps of the attack.
+
+The trainings of the paper's ResNet column are told one by one, also for a CPU: their passes at the
+rate that ``python -m benchmarks bf16`` measured there.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from benchmarks import results
+from benchmarks.harness import OURS
 from benchmarks.stages import TRAINING, forward_operations, published
 from rslib import _style, fanout, labels, records, settings
 from rslib.run import Run
@@ -33,6 +37,11 @@ if TYPE_CHECKING:
 FILE = "foreseen.json"
 SHOWN = 180
 """Seconds below which a row goes into the last one."""
+
+COLUMN = (
+    "resnet18-standard", "resnet18-adversarial", "resnet18-aligned", "resnet18-aligned@beta=0.0",
+)  # fmt: skip
+"""The trainings behind the paper's ResNet column, the last one being alignment's control."""
 
 
 @dataclass(frozen=True)
@@ -132,17 +141,20 @@ def training_passes(chosen: Settings, name: str) -> float:
     return 3 + (0 if attack is None else getattr(attack, "probability", 1.0) * attack.steps * 2)
 
 
-def collect(run: Run, target: Run) -> dict[str, Any]:
+def collect(run: Run, target: Run, measured: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What a run would take.
 
     Args:
         run: a published one, whose stages were timed.
         target: of the profile asked for; only its settings are used, nothing of it need exist.
+        measured: the benchmarks' rows of a CPU, or None.
 
     Returns:
         profile, of (the published one), device, and rows: for trainings by objective and
         architecture and for evaluations by kind and architecture, how many there are (``count``),
-        ``operations`` (None where they are not counted) and ``seconds``.
+        ``operations`` (None where they are not counted) and ``seconds``; ``column``, the trainings
+        of :data:`COLUMN` with their ``epochs``, ``operations``, ``seconds`` there and
+        ``cpu_seconds`` (None where the CPU's rate is not known); and ``cpu``, that CPU in words.
     """
     shelf = Shelf(run)
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
@@ -166,7 +178,41 @@ def collect(run: Run, target: Run) -> dict[str, Any]:
         "of": run.settings.profile,
         "device": ", ".join(sorted(device)),
         "rows": sorted(rows.values(), key=lambda row: -row["seconds"]),
+        **_column(shelf, target, measured),
     }
+
+
+def _column(shelf: Shelf, target: Run, measured: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The paper's ResNet trainings on the published run's device and on a CPU."""
+    cpu_rate = None
+    once = tuple(forward_operations(run, "resnet18") for run in (shelf.run, target))
+    if measured is not None:
+        for row in measured["suites"].get("bf16", {"rows": []})["rows"]:
+            milliseconds = row["contenders"][OURS]["milliseconds"]["median"]
+            cpu_rate = 3 * once[1] / (milliseconds / 1000)  # a step is three passes
+    told = []
+    for name in COLUMN:
+        operations, rate = _training(shelf, target, name, once)
+        told.append({
+            "model": name,
+            "epochs": plan(target.settings, name).recipe.epochs,
+            "operations": operations,
+            "seconds": operations / rate,
+            "cpu_seconds": None if cpu_rate is None else operations / cpu_rate,
+        })  # fmt: skip
+    return {"column": told, "cpu": None if cpu_rate is None else measured["machine"]["device"]}
+
+
+def _training(
+    shelf: Shelf, target: Run, name: str, once: tuple[int, int], shortcut: bool = False
+) -> tuple[float, float]:
+    """The operations of a training, and how many the published one like it did in a second.
+
+    ``once`` are those of a forward pass, of the published run's net and of the target's.
+    """
+    stage, (was, now) = shelf.training(name, shortcut), once
+    passes = plan(target.settings, name).recipe.epochs * training_passes(target.settings, name)
+    return stage.images * passes * now, stage.images * stage.passes * was / stage.seconds
 
 
 def _foreseen(shelf: Shelf, target: Run) -> Iterator[tuple[str, str, str, float, float | None]]:
@@ -177,11 +223,7 @@ def _foreseen(shelf: Shelf, target: Run) -> Iterator[tuple[str, str, str, float,
     }
     for job in fanout.jobs(target).values():
         was, now = once[parts(job.name).architecture]
-        stage = shelf.training(job.name, job.shortcut)
-        planned = plan(target.settings, job.name)
-        passes = planned.recipe.epochs * training_passes(target.settings, job.name)
-        operations = stage.images * passes * now
-        rate = stage.images * stage.passes * was / stage.seconds
+        operations, rate = _training(shelf, target, job.name, (was, now), job.shortcut)
         yield TRAINING, parts(job.name).objective, job.name, operations / rate, operations
         for kind in sorted(() if job.shortcut else shelf.kinds(job)):
             stage = shelf.evaluation(job.name, kind)
@@ -232,7 +274,37 @@ def markdown(report: Mapping[str, Any]) -> str:
         lines.append(f"| {_named(row)} | {row['count']} | {counted} | {_minutes([row]):.0f} |")
     rest = [row for row in report["rows"] if row["seconds"] < SHOWN]
     lines.append(f"| the rest | {sum(row['count'] for row in rest)} |  | {_minutes(rest):.0f} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *_told(report)]) + "\n"
+
+
+def _told(report: Mapping[str, Any]) -> list[str]:
+    """The trainings of the paper's ResNet column, one by one."""
+    rows, cpu = report["column"], report["cpu"]
+    gpu_hours = sum(row["seconds"] for row in rows) / 3600
+    if cpu is None:
+        slow = "On a CPU this is not known yet: `python -m benchmarks bf16` measures its pace."
+    else:
+        cpu_hours = sum(row["cpu_seconds"] for row in rows) / 3600
+        slow = (
+            f"On a {cpu}, in bf16, they would take **{cpu_hours:.0f} hours**: all passes, those of "
+            "an attack, too, at the measured pace of a training step; what alignment does beside "
+            "the passes is not counted."
+        )
+    lines = [
+        f"The trainings of the paper's ResNet column, as profile `{report['profile']}` has them, "
+        f"would take **{gpu_hours:.1f} hours** on one {report['device']}. {slow} Teachers and "
+        "evaluations come on top.",
+        "",
+        "| training | epochs | 10^15 operations | GPU, hours | CPU, hours |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        last = "not measured yet" if cpu is None else f"{row['cpu_seconds'] / 3600:.1f}"
+        lines.append(
+            f"| {labels.short_label(row['model'])} | {row['epochs']} "
+            f"| {row['operations'] / 1e15:,.1f} | {row['seconds'] / 3600:.2f} | {last} |"
+        )
+    return lines
 
 
 def _shown(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -298,7 +370,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (settings.SettingsError, yaml.YAMLError, LookupError) as error:
         print(f"python -m benchmarks.foreseen: {error}", file=sys.stderr)
         return 2
-    report = collect(run, target)
+    stored = results.path(results.RESULTS)
+    report = collect(run, target, records.read_json(stored) if stored.exists() else None)
     if not changed:
         records.write_json(results.RESULTS / FILE, report)
     print(markdown(report))

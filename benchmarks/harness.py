@@ -47,6 +47,7 @@ class Contender:
         model: whose forward passes are counted; None where there is no model.
         told: images passed forward through copies of the model, which cannot be watched, as the
             answer says.
+        seconds: of the part that is compared, as the answer says; None for the whole call.
         note: what a reader must know of it, such as an option that makes it do the same work.
     """
 
@@ -55,6 +56,7 @@ class Contender:
     items: int
     model: nn.Module | None = None
     told: Callable[[Any], int] | None = None
+    seconds: Callable[[Any], float] | None = None
     note: str = ""
 
 
@@ -104,12 +106,14 @@ class Suite:
         total: what all rows together are called; they are then stored as details of that one row.
         targets: of the total.
         note: of the total.
+        skipped: rows that cannot be measured here, with the reason.
     """
 
     rows: Sequence[Row]
     total: str | None = None
     targets: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     def without_targets(self) -> Suite:
         """The same rows on a device that the targets were not set for."""
@@ -174,6 +178,8 @@ def measure(
             for each in row.contenders[:: -1 if number % 2 else 1]:
                 with counted(each.model) as images:
                     answer, elapsed = timed(each.run, device)
+                if each.seconds is not None:
+                    elapsed = each.seconds(answer)
                 if number == 0:
                     answers[each.name] = answer
                     passes[each.name] = _passes(each, images[0], answer)

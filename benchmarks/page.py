@@ -92,7 +92,7 @@ The other sections have commands of their own, the last of which makes this page
 
 ```bash
 .venv/bin/python -m benchmarks.growth --out benchmarks/results # how time and memory grow
-.venv/bin/python -m benchmarks.recipes        # what a recipe brings, two minutes a variant
+.venv/bin/python -m benchmarks.recipes        # recipes side by side, four hours of a core
 .venv/bin/python -m benchmarks.stages fast    # a published run's stages, from its records
 .venv/bin/python -m benchmarks.foreseen paper # what another run would take, from the same
 .venv/bin/python -m benchmarks.page
@@ -109,11 +109,14 @@ class Further(NamedTuple):
 
     Attributes:
         heading: above it; empty where its text brings one.
-        load: gives the text, the figure and the figure in words, each a function of the report.
+        load: gives the text, the figure and the figure in words, each a function of the report; no
+            words, no figure.
+        command: measures it.
     """
 
     heading: str
     load: Callable[[], tuple[Callable, Callable, Callable]]
+    command: str
 
 
 def _growth() -> tuple[Callable, Callable, Callable]:
@@ -125,10 +128,7 @@ def _growth() -> tuple[Callable, Callable, Callable]:
 def _recipes() -> tuple[Callable, Callable, Callable]:
     from benchmarks import recipes
 
-    def describe(report: Document) -> str:
-        return "Each recipe's difference from the plain one, as in the tables above it."
-
-    return recipes.markdown, recipes.figure, describe
+    return recipes.markdown, recipes.figure, recipes.describe
 
 
 def _stages() -> tuple[Callable, Callable, Callable]:
@@ -144,10 +144,12 @@ def _foreseen() -> tuple[Callable, Callable, Callable]:
 
 
 FURTHER = {
-    "stages": Further("## A whole run on a GPU, stage by stage", _stages),
-    "foreseen": Further("## What the paper's protocol would take", _foreseen),
-    "growth": Further("", _growth),
-    "recipes": Further("## What a recipe brings in equal time", _recipes),
+    "stages": Further("## A whole run on a GPU, stage by stage", _stages, "benchmarks.stages fast"),
+    "foreseen": Further(
+        "## What the paper's protocol would take", _foreseen, "benchmarks.foreseen paper"
+    ),
+    "growth": Further("", _growth, "benchmarks.growth"),
+    "recipes": Further("## Which recipe trains better", _recipes, "benchmarks.recipes"),
 }
 """By the name of its file in benchmarks/results."""
 
@@ -162,6 +164,7 @@ def text(folder: Path) -> str:
     parts = [
         INTRODUCTION,
         verdict(document),
+        unmeasured(document),
         _figure("speed.png", describe(document)),
         *results.summary(document),
         REASONS,
@@ -170,10 +173,15 @@ def text(folder: Path) -> str:
     for other in _elsewhere(folder):
         parts.append(ELSEWHERE.format(device=other["machine"]["device"]))
         parts += [*results.summary(other), *results.details(other, "### One by one: {}")]
-    for name, report in _reports(folder).items():
-        markdown, _, words = FURTHER[name].load()
-        parts += [FURTHER[name].heading, markdown(report)]
-        parts.append(_figure(f"speed-{name}.png", words(report)))
+    reports = _reports(folder)
+    for name, further in FURTHER.items():
+        parts.append(further.heading)
+        if name in reports:
+            markdown, _, words = further.load()
+            parts.append(markdown(reports[name]))
+            parts.append(_figure(f"speed-{name}.png", words(reports[name])))
+        elif further.heading:
+            parts.append(f"Not measured yet: `python -m {further.command}` does.")
     parts.append(REPRODUCE)
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
@@ -193,6 +201,15 @@ def verdict(document: Document) -> str:
     ]
     told = f"Of {len(aimed)} targets, {len(aimed) - len(missed)} are met."
     return told + (f" Missed: {'; '.join(missed)}." if missed else "")
+
+
+def unmeasured(document: Document) -> str:
+    """The rows that are offered and have not been measured; empty where all have."""
+    from benchmarks.__main__ import OFFERS
+
+    lacking = [name for name in OFFERS if name not in document["suites"]]
+    told = [f"{OFFERS[name].summary} (`python -m benchmarks {name}`)" for name in lacking]
+    return f"Not measured yet: {'; '.join(told)}." if told else ""
 
 
 def describe(document: Document) -> str:
@@ -267,6 +284,8 @@ def _reports(folder: Path) -> dict[str, Document]:
 
 
 def _figure(name: str, words: str) -> str:
+    if not words:
+        return ""
     return f"![{words.replace('[', '(').replace(']', ')')}](_static/{name})"
 
 
@@ -278,7 +297,9 @@ def write(folder: Path, root: Path) -> None:
     """
     drawn = {"speed.png": figure(_measured(folder))}
     for name, report in _reports(folder).items():
-        drawn[f"speed-{name}.png"] = FURTHER[name].load()[1](report)
+        _, draw, words = FURTHER[name].load()
+        if words(report):
+            drawn[f"speed-{name}.png"] = draw(report)
     for name, one in drawn.items():
         with atomic(root / FIGURES / name) as path:
             one.savefig(path, format="png", dpi=150, metadata={"Software": None})

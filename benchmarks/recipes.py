@@ -1,25 +1,22 @@
-"""What each ingredient of a recipe brings in equal training time, on narrow nets and CIFAR-10.
+"""Recipes beside each other on the narrow nets of profile cpu, each trained until it can be used.
 
-    python -m benchmarks.recipes --minutes 2 --out benchmarks/results
+    python -m benchmarks.recipes
 
-Each variant is a plain recipe with one thing changed. What the plain recipe costs an image is
-measured once, and all variants of its group get as many images, seen as many times, as fit into the
-minutes: of processor time, which a busy machine stretches less than the clock's. No ingredient here
-costs more than a few percent; the seconds that each took are kept. All variants of a group are
-scored on the same withheld images. A variant that is finished has a file of its own and is not
-trained again, so the command can be stopped and given again.
-
-One training a variant says nothing about the method where seeds differ as much: the plain recipes
-are trained with further seeds, and a difference inside that spread is not told from luck.
+A group has one net, one set of images and equally many epochs; its recipes differ in one thing from
+its first one. Each is trained with three seeds on one thread and scored, by its last weights, on
+the same withheld images. No recipe costs more than a few percent above another of its group; the
+processor's seconds stand beside each. A training that is finished has a file of its own and is not
+repeated, so the command can be stopped and given again, and groups can be measured side by side.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,438 +24,437 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks import results
 from benchmarks.harness import machine
-from benchmarks.subjects import trained
-from rslib import data, estimates, records, settings, trainer, training
-from rslib.attacks import run_pgd
+from rslib import _style, data, estimates, records, settings, trainer, training
 from rslib.estimates import Estimate
 from rslib.run import Run
-from rslib.settings import PROJECT
+from rslib.schema import Recipe
+from rslib.training import Objective, loop
+from rslib.training.objectives import Step
 from rslib.training.plan import plan
-from rslib.training.resampling import resampled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RESULTS = PROJECT / "benchmarks" / "results"
 FILE = "recipes.json"
-EPOCHS = 4
-BATCH = 64
-WITHHELD = {"standard": 5_000, "adversarial": 2_000}
-"""Images that variants are scored on; the adversarial ones start from a net that saw the others."""
-
-ATTACKED = 1_000
-NETS = {"resnet18": {"width": 16}, "vit_small": {"dim": 96, "depth": 4, "heads": 3}}
+SEEDS = (0, 1, 2)
+MISSING = "not measured yet"
+COLUMNS = ("recipe", "accuracy, %", "difference, points", "verdict", "seed by seed", "seconds")
 
 
 @dataclass(frozen=True)
 class Group:
-    """Variants that are compared with one plain recipe.
+    """Recipes that are compared with the first of them.
 
     Attributes:
         title: for table and figure.
-        model: whose recipe it is.
-        recipe: what all have in common, as settings.
-        attack: the same for the settings of adversarial training.
-        patch: of the transformer.
+        architecture: which net.
+        net: its size.
+        images: settings of the images.
+        recipe: what all have in common.
+        arms: by name, what each lays over ``recipe`` or ``net``, or the ``average`` of the weights
+            that is scored in their place; the others are compared with the first.
+        note: what a reader must know of them.
     """
 
     title: str
-    model: str
+    architecture: str
+    net: Mapping[str, Any]
+    images: Mapping[str, Any]
     recipe: Mapping[str, Any]
-    attack: Mapping[str, Any] = field(default_factory=dict)
-    patch: int = 4
+    arms: Mapping[str, Mapping[str, Any]]
+    note: str
+
+    @property
+    def reference(self) -> str:
+        """The recipe that the others are compared with."""
+        return next(iter(self.arms))
+
+
+_CIFAR = {"name": "cifar10", "validation_size": 5_000}
+_AUGMENTED = {"randaugment": 2, "randaugment_magnitude": 9, "mixup": 0.8, "cutmix": 1.0}
+GROUPS = {
+    "vit_small": Group(
+        "ViT (width 48, depth 4, patch 4) on CIFAR-10",
+        "vit_small",
+        {"dim": 48, "depth": 4, "heads": 3, "patch": 4},
+        _CIFAR,
+        {
+            "epochs": 10, "batch_size": 128, "optimizer": "muon", "learning_rate": 3e-3,
+            "adamw_learning_rate": 1e-3, "weight_decay": 0.05, "schedule": "one_cycle",
+            "warmup_epochs": 2.0, "clip_norm": 1.0,
+        },
+        {
+            "Muon": {},
+            "AdamW": {"recipe": {"optimizer": "adamw", "learning_rate": 2e-3}},
+            "Muon, augmented, all batches mixed": {"recipe": _AUGMENTED},
+            "Muon, augmented, half of the batches mixed": {
+                "recipe": {**_AUGMENTED, "mixed_share": 0.5}
+            },
+        },
+        "Muon at 3e-3 (1e-3 for what it leaves to AdamW), AdamW at 2e-3; flips and crops. "
+        "Augmented: RandAugment of two operations, strength 9; mixed: mixup 0.8 or CutMix 1.0.",
+    ),
+    "resnet18": Group(
+        "ResNet-18 (width 8) on CIFAR-10",
+        "resnet18",
+        {"width": 8},
+        _CIFAR,
+        {
+            "epochs": 10, "batch_size": 128, "learning_rate": 0.2, "nesterov": True,
+            "schedule": "one_cycle", "warmup_epochs": 2.0,
+        },
+        {
+            "timm's initial weights": {"net": {"initialization": "timm"}},
+            "PyTorch's initial weights": {"net": {"initialization": "pytorch"}},
+        },
+        "SGD at 0.2; flips and crops.",
+    ),
+    # The shortcut experiment as profile fast trains it: 30 epochs of 8 steps.
+    "averaging": Group(
+        "ResNet-18 (width 8) on Shapes, 240 steps",
+        "resnet18",
+        {"width": 8},
+        {
+            "name": "shapes", "train_size": 4_000, "validation_size": 1_000,
+            "background_correlation": 0.95,
+        },
+        {
+            "epochs": 30, "batch_size": 512, "learning_rate": 0.4, "nesterov": True,
+            "schedule": "one_cycle", "warmup_epochs": 6.0,
+        },
+        {
+            "no averaging": {},
+            "averaged at 0.998 with warm-up": {"average": {"ema_decay": 0.998}},
+            "averaged at 0.998 without warm-up": {
+                "average": {"ema_decay": 0.998, "ema_warmup": False}
+            },
+        },
+        "One training a seed, three readings of its weights: so long an average is kept beside the "
+        "training here, since rslib refuses it.",
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One recipe of a group.
+    """One training.
 
     Attributes:
         group: key of :data:`GROUPS`.
-        ingredient: what differs from the plain recipe, in words; empty for the plain one.
-        recipe: the same as settings.
-        attack: the same for the settings of adversarial training.
-        pretrained: patch of the net that it starts from, trained in half of the time.
+        arm: key of its arms.
         seed: of weights, order and draws.
     """
 
     group: str
-    ingredient: str = ""
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    attack: Mapping[str, Any] = field(default_factory=dict)
-    pretrained: int | None = None
-    seed: int = 0
+    arm: str
+    seed: int
 
     @property
     def name(self) -> str:
         """The name of its file."""
-        words = self.ingredient or "plain"
-        told = "".join(letter if letter.isalnum() else "-" for letter in words.lower())
-        return f"{self.group}-{told}-seed{self.seed}"
+        words = "".join(letter if letter.isalnum() else " " for letter in self.arm.lower())
+        return f"{self.group}-{'-'.join(words.split())}-seed{self.seed}"
 
 
-_ADAMW = {
-    "optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 0.05, "clip_norm": 1.0,
-}  # fmt: skip
-GROUPS = {
-    "resnet18": Group("ResNet-18 (width 16), clean accuracy", "resnet18-standard", {}),
-    "vit_small": Group("ViT (width 96, patch 4), clean accuracy", "vit_small-standard", _ADAMW),
-    "patch2": Group("ViT (width 96, patch 2), clean accuracy", "vit_small-standard", _ADAMW, {}, 2),
-    "adversarial": Group(
-        "ResNet-18 (width 16), adversarial fine-tuning, accuracy under PGD-20",
-        "resnet18-adversarial",
-        {"learning_rate": 0.05},
-        {"steps": 5},
-    ),
-}
-_WARM_UP = {"warmup_epochs": 1.0}
-_ONE_CYCLE = {"schedule": "one_cycle", "warmup_epochs": 1.5}
-_EMA = {"ema_decay": 0.97}
-_MIXED = {"mixup": 0.8, "cutmix": 1.0}
-_RANDAUGMENT = {"randaugment": 2, "randaugment_magnitude": 9}
-VARIANTS = (
-    Variant("adversarial"),
-    Variant("adversarial", "weight averaging", _EMA),
-    Variant("resnet18"),
-    Variant("resnet18", "one cycle", _ONE_CYCLE),
-    Variant("resnet18", "mixup and CutMix", _MIXED),
-    Variant("vit_small"),
-    Variant("vit_small", "warm-up", _WARM_UP),
-    Variant("vit_small", "SGD as in the paper", {
-        "optimizer": "sgd", "learning_rate": 0.001, "weight_decay": 5e-4, "clip_norm": None,
-    }),
-    Variant("vit_small", "mixup and CutMix", _MIXED),
-    Variant("vit_small", "RandAugment", _RANDAUGMENT),
-    Variant("patch2"),
-    Variant("patch2", "pre-trained at patch 4", pretrained=4),
-    Variant("resnet18", seed=1),
-    Variant("resnet18", "weight averaging", _EMA),
-    Variant("resnet18", "RandAugment", _RANDAUGMENT),
-    Variant("resnet18", "warm-up, Nesterov", {"nesterov": True, **_WARM_UP}),
-    Variant("adversarial", "warm-up of the budget", attack={"budget_warmup_epochs": 2.0}),
-    Variant("vit_small", "drop path", {"drop_path": 0.1}),
-    Variant("vit_small", seed=1),
-    Variant("resnet18", "label smoothing", {"label_smoothing": 0.1}),
-    Variant("resnet18", "random erasing", {"erasing": 0.25}),
-    Variant("adversarial", "one cycle", _ONE_CYCLE),
-    Variant("adversarial", seed=1),
-    Variant("vit_small", "weight averaging", _EMA),
-    Variant("vit_small", "one cycle", _ONE_CYCLE),
-    Variant("vit_small", "label smoothing", {"label_smoothing": 0.1}),
-    Variant("vit_small", "random erasing", {"erasing": 0.25}),
-)  # fmt: skip
-"""What is trained, the most telling first: whoever stops early has those."""
-
-
-def run_of(variant: Variant, root: Path, *, patch: int | None = None) -> Run:
-    """The run whose settings are a variant's; only its data, nets and plans are used."""
-    group = GROUPS[variant.group]
-    architecture, _, objective = group.model.partition("-")
-    recipe = {"epochs": EPOCHS, "batch_size": BATCH, **group.recipe, **variant.recipe}
-    overrides = {
-        "device": "cpu",
-        "data": {"validation_size": WITHHELD[objective]},
-        "resnet18": NETS["resnet18"],
-        "vit_small": {**NETS["vit_small"], "patch": patch or group.patch},
-        "training": {objective: {architecture: recipe, **group.attack, **variant.attack}},
-    }
-    chosen = settings.load("paper", overrides)
-    return Run(chosen, variant.seed, root=root, progress=False)
-
-
-def fitted(run: Run, model: nn.Module, name: str, images: data.Dataset, epochs: int) -> float:
-    """Train a model in place, with a recipe cut to some epochs; returns the processor's seconds."""
-    planned = plan(run.settings, name)
-    recipe = planned.recipe.model_copy(update={"epochs": epochs})
-    if planned.recipe.drop_path:
-        trainer.models.set_drop_path(model, planned.recipe.drop_path)
-    batches = trainer.batches(images, recipe, device=run.device, seed=run.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        started = time.process_time()
-        training.fit(
-            model, planned.objective, batches, lambda _: {"validation_accuracy": 0.0}, recipe,
-            seed=run.seed, checkpoint_path=Path(folder) / "c.safetensors", key="", progress=False,
-        )  # fmt: skip
-        return time.process_time() - started
-
-
-def cost(group: str, patch: int, folder: Path) -> float:
-    """Processor seconds of a group's plain recipe for one image once, measured once and kept."""
-    path = folder / f"cost-{group}-patch{patch}.json"
-    if not path.exists():
-        # The coin of adversarial training decides a short run's cost, so both sides are measured.
-        sides = (0.0, 1.0) if "adversarial" in GROUPS[group].model else (None,)
-        found = [_cost(group, patch, folder, side) for side in sides]
-        records.write_json(path, {"seconds": sum(found) / len(found)})
-    return records.read_json(path)["seconds"]
-
-
-def _cost(group: str, patch: int, folder: Path, probability: float | None) -> float:
-    attack = {} if probability is None else {"probability": probability}
-    run, name = run_of(Variant(group, attack=attack), folder, patch=patch), GROUPS[group].model
-    images = data.balanced_subset(run.data("train"), 4 * BATCH)
-    fitted(run, run.build(name), name, data.balanced_subset(images, BATCH), 1)
-    return min(fitted(run, run.build(name), name, images, 1) for _ in range(3)) / len(images)
-
-
-def trained_for(
-    variant: Variant,
-    seconds: float,
-    folder: Path,
-    *,
-    patch: int | None = None,
-    start: nn.Module | None = None,
-) -> tuple[nn.Module, dict[str, Any]]:
-    """A variant's net after so many seconds, with the facts of its training."""
-    patch = patch or GROUPS[variant.group].patch
-    run, name = run_of(variant, folder, patch=patch), GROUPS[variant.group].model
-    price = cost(variant.group, patch, folder)
-    size = min(int(seconds / (price * EPOCHS)), len(run.data("train")))
-    images = data.balanced_subset(run.data("train"), size)
-    model = run.build(name)
-    if start is not None:
-        model.load_state_dict(model.state_dict() | resampled(start.state_dict(), model))
-    spent = fitted(run, model, name, images, EPOCHS)
-    return model, {
-        "patch": patch,
-        "images": len(images),
-        "epochs": EPOCHS,
-        "steps": EPOCHS * -(-len(images) // BATCH),
-        "processor_seconds": spent,
-    }
-
-
-def measure(variant: Variant, seconds: float, folder: Path) -> dict[str, Any]:
-    """Train a variant and score it on withheld images.
-
-    Args:
-        variant: which one.
-        seconds: of training, by the processor's clock.
-        folder: where the costs are kept.
-
-    Returns:
-        A JSON document: the variant, its trainings, and for each score which images were right.
-    """
-    start, stages, left = None, [], seconds
-    if "adversarial" in GROUPS[variant.group].model:
-        start = trained("resnet18-standard")
-    if variant.pretrained is not None:
-        left = seconds / 2
-        start, facts = trained_for(variant, left, folder, patch=variant.pretrained)
-        stages.append(facts)
-    model, facts = trained_for(variant, left, folder, start=start)
-    stages.append(facts)
-    run = run_of(variant, folder)
-    scores = {"clean": _packed(_clean(model, run.data("validation")))}
-    if "adversarial" in GROUPS[variant.group].model:
-        few = data.balanced_subset(run.data("validation"), ATTACKED)
-        scores["pgd"] = _packed(_robust(model, few, run))
-    return {"variant": described(variant), "seconds": seconds, "stages": stages, "scores": scores}
+VARIANTS = tuple(
+    Variant(key, arm, seed) for seed in SEEDS for key, group in GROUPS.items() for arm in group.arms
+)
+"""All trainings, one of each recipe first."""
 
 
 def described(variant: Variant) -> dict[str, Any]:
-    """A variant as a document: its settings, its group's and the sizes they are used at."""
+    """A variant as a document: all that decides its result."""
     group = GROUPS[variant.group]
-    architecture = group.model.partition("-")[0]
+    arm = group.arms[variant.arm]
     return {
         "group": variant.group,
-        "ingredient": variant.ingredient,
+        "arm": variant.arm,
         "seed": variant.seed,
-        "pretrained": variant.pretrained,
-        "recipe": {"epochs": EPOCHS, "batch_size": BATCH, **group.recipe, **variant.recipe},
-        "attack": {**group.attack, **variant.attack},
-        "net": {
-            **NETS[architecture],
-            **({"patch": group.patch} if architecture != "resnet18" else {}),
-        },
+        "images": dict(group.images),
+        "net": {**group.net, **arm.get("net", {})},
+        "recipe": {**group.recipe, **arm.get("recipe", {})},
+        "average": arm.get("average"),
+    }
+
+
+def run_of(variant: Variant) -> Run:
+    """The run whose settings are a variant's; only its data, net and plan are used."""
+    told, architecture = described(variant), GROUPS[variant.group].architecture
+    overrides = {
+        "device": "cpu",
+        "data": told["images"],
+        architecture: told["net"],
+        "training": {"standard": {architecture: told["recipe"]}},
+    }
+    return Run(settings.load("paper", overrides), variant.seed, root=Path("."), progress=False)
+
+
+class Averaging:
+    """An objective that keeps an average of the weights after each step, of any length.
+
+    ``fit`` keeps it the same way, but refuses one that is too long for the training.
+    """
+
+    def __init__(self, objective: Objective, model: nn.Module, average: Mapping[str, Any]) -> None:
+        self.objective, self.model = objective, model
+        self.average = loop._average(model, Recipe(**average))
+        self.started = False
+
+    def __call__(self, forward: nn.Module, *given: Any) -> Step:
+        """A step; the weights found are those that the last one left."""
+        if self.started:
+            self.average.update_parameters(self.model)
+        self.started = True
+        return self.objective(forward, *given)
+
+    def finished(self) -> nn.Module:
+        """The average, that of the last step included."""
+        self.average.update_parameters(self.model)
+        return self.average.module.eval()
+
+
+def measure(variant: Variant) -> dict[str, Any]:
+    """Train a variant and score it on withheld images.
+
+    Returns:
+        A JSON document: the variant, images, steps, seconds of the processor and history of its
+        training, and which withheld images its last weights (or their average) have right.
+    """
+    run, name = run_of(variant), f"{GROUPS[variant.group].architecture}-standard"
+    planned, model = plan(run.settings, name), run.build(name)
+    train = trainer.batches(run.data("train"), planned.recipe, device=run.device, seed=run.seed)
+    withheld = data.Batches(run.data("validation"), 250, channels_last=True)
+    average, objective = described(variant)["average"], planned.objective
+    if average:
+        objective = Averaging(objective, model, average)
+    with tempfile.TemporaryDirectory(prefix="rslib-") as folder:
+        started = time.process_time()
+        state = training.fit(
+            model, objective, train, lambda _: {"validation_accuracy": 0.0}, planned.recipe,
+            seed=run.seed, checkpoint_path=Path(folder, "c.safetensors"), key="", progress=False,
+        )  # fmt: skip
+        seconds = time.process_time() - started
+    return {
+        "variant": described(variant),
+        "images": len(train.dataset),
+        "steps": planned.recipe.epochs * len(train),
+        "processor_seconds": seconds,
+        "train_loss": [row["train_loss"] for row in state.history],
+        "right": _packed(_right(objective.finished() if average else model, withheld)),
     }
 
 
 @torch.inference_mode()
-def _clean(model: nn.Module, images: data.Dataset) -> np.ndarray:
-    batches = data.Batches(images, 250, channels_last=True)
+def _right(model: nn.Module, batches: data.Batches) -> np.ndarray:
     return torch.cat([model(batch.x).argmax(1) == batch.y for batch in batches]).numpy()
 
 
-def _robust(model: nn.Module, images: data.Dataset, run: Run) -> np.ndarray:
-    chosen, generator = run.settings.pgd, torch.Generator().manual_seed(0)
-    fooled = [
-        run_pgd(
-            model, batch.x, batch.y, eps=chosen.eps_unit, step_size=chosen.step_size,
-            num_steps=chosen.steps, generator=generator,
-        ).fooled
-        for batch in data.Batches(images, 250, channels_last=True)
-    ]  # fmt: skip
-    return ~torch.cat(fooled).numpy()
-
-
 def _packed(correct: np.ndarray) -> dict[str, Any]:
-    return {"n": len(correct), "right": np.packbits(correct).tobytes().hex()}
+    return {"n": len(correct), "bits": np.packbits(correct).tobytes().hex()}
 
 
-def _unpacked(score: Mapping[str, Any]) -> np.ndarray:
-    packed = np.frombuffer(bytes.fromhex(score["right"]), np.uint8)
-    return np.unpackbits(packed, count=score["n"]).astype(bool)
+def _unpacked(packed: Mapping[str, Any]) -> np.ndarray:
+    bits = np.frombuffer(bytes.fromhex(packed["bits"]), np.uint8)
+    return np.unpackbits(bits, count=packed["n"]).astype(bool)
 
 
-def summarize(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of the table: each variant's accuracies, and its difference from the plain recipe.
+def finished(variant: Variant, folder: Path) -> dict[str, Any] | None:
+    """A variant's document, or None where it has none or one of other settings."""
+    path = folder / "recipes" / f"{variant.name}.json"
+    document = records.read_json(path) if path.exists() else None
+    return document if document and document["variant"] == described(variant) else None
 
-    A difference is of the group's own score (accuracy under attack for adversarial training), on
-    the same images, with its interval; the plain recipe's of the same seed is the reference.
+
+def collect(folder: Path) -> dict[str, Any]:
+    """The report of all that is finished in a folder."""
+    found = {variant: finished(variant, folder) for variant in VARIANTS}
+    return {
+        "machine": machine(("torch", "torchvision", "timm")),
+        "rows": summarize([document for document in found.values() if document]),
+    }
+
+
+def summarize(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each recipe: what its trainings gave, seed by seed, and its differences.
+
+    A difference is an accuracy less the first recipe's of the same seed, on the same images.
     """
-    plain = {
-        each["variant"]["group"]: each
+    known = {
+        (each["variant"]["group"], each["variant"]["arm"], each["variant"]["seed"]): each
         for each in documents
-        if not each["variant"]["ingredient"] and each["variant"]["seed"] == 0
     }
     rows = []
-    for each in documents:
-        group = each["variant"]["group"]
-        kind = "pgd" if "pgd" in each["scores"] else "clean"
-        right = {name: _unpacked(score) for name, score in each["scores"].items()}
-        row = {
-            "group": group,
-            "ingredient": each["variant"]["ingredient"],
-            "seed": each["variant"]["seed"],
-            "score": kind,
-            "images": [stage["images"] for stage in each["stages"]],
-            "processor_seconds": sum(stage["processor_seconds"] for stage in each["stages"]),
-            "difference": None,
-        }
-        for name, values in right.items():
-            row[name] = _numbers(estimates.accuracy(values))
-        if group in plain and each is not plain[group]:
-            other = _unpacked(plain[group]["scores"][kind])
-            row["difference"] = _numbers(estimates.paired_difference(right[kind], other))
-        rows.append(row)
+    for key, group in GROUPS.items():
+        for arm in group.arms:
+            there = [seed for seed in SEEDS if (key, arm, seed) in known]
+            trained = [known[key, arm, seed] for seed in there]
+            row = {
+                "group": key,
+                "arm": arm,
+                "seeds": there,
+                "images": [each["images"] for each in trained],
+                "steps": [each["steps"] for each in trained],
+                "seconds": [each["processor_seconds"] for each in trained],
+                "accuracy": [100 * float(_unpacked(each["right"]).mean()) for each in trained],
+                "differences": [],
+            }
+            for seed, each in zip(there, trained, strict=True):
+                first = known.get((key, group.reference, seed))
+                if arm != group.reference and first:
+                    pair = _unpacked(each["right"]), _unpacked(first["right"])
+                    gap = estimates.paired_difference(*pair)
+                    row["differences"].append(
+                        {"seed": seed, "value": gap.value, "low": gap.low, "high": gap.high}
+                    )
+            rows.append(row)
     return rows
 
 
-def _numbers(found: Estimate) -> dict[str, Any]:
-    return {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
+def over_seeds(row: Mapping[str, Any]) -> Estimate | None:
+    """A recipe's mean difference with its 95 % t-interval over seeds; None for fewer than three."""
+    from scipy.stats import t
 
-
-def collect(folder: Path, seconds: float) -> dict[str, Any]:
-    """The report of all variants that are finished in a folder."""
-    parts = [folder / "recipes" / f"{variant.name}.json" for variant in VARIANTS]
-    documents = [records.read_json(path) for path in parts if path.exists()]
-    return {
-        "machine": machine(("torch", "torchvision", "timm")),
-        "seconds": seconds,
-        "missing": [path.stem for path in parts if not path.exists()],
-        "rows": summarize(documents),
-        "variants": [each["variant"] | {"stages": each["stages"]} for each in documents],
-    }
+    values = [each["value"] for each in row["differences"]]
+    found = estimates.spread(values)
+    if found.n < estimates.FEWEST_SEEDS:
+        return None
+    reach = float(t.ppf(0.975, found.n - 1)) * found.std / math.sqrt(found.n)
+    return Estimate(found.mean, found.mean - reach, found.mean + reach, None, "t over seeds")
 
 
 def markdown(report: Mapping[str, Any]) -> str:
     """The report as tables, one a group, for the book."""
     lines = [
-        f"Each variant was trained for {report['seconds']:.0f} s of one processor core "
-        f"({report['machine']['device']}); images are the training images that took, each seen "
-        f"{EPOCHS} times. Square brackets: 95 % intervals over withheld images, of one training "
-        "each. Rows of another seed show how far two trainings of one recipe lie apart: where a "
-        "difference is not larger, or its interval holds 0, nothing is told.",
+        f"Every recipe was trained with seeds {', '.join(map(str, SEEDS))}, on one thread "
+        f"({report['machine']['device']}), and scored on withheld images by its last weights. "
+        "Accuracy is mean ± standard deviation over seeds. A difference is from the table's first "
+        "recipe: its mean with the 95 % t-interval over seeds, which decides; then seed by seed "
+        "with the 95 % interval over images. Seconds are the processor's for one training.",
     ]
     for key, group in GROUPS.items():
         rows = [row for row in report["rows"] if row["group"] == key]
-        if not rows:
-            continue
-        attacked = rows[0]["score"] == "pgd"
-        lines += [
-            "",
-            f"**{group.title}**",
-            "",
-            f"| recipe | images | clean, % | {'PGD-20, % | ' * attacked}difference, points |",
-            f"| --- | ---: | ---: | {'---: | ' * attacked}---: |",
-        ]
+        lines += ["", f"**{group.title}{_size(rows)}.** {group.note}", ""]
+        lines.append(f"| {' | '.join(COLUMNS)} |")
+        lines.append("| --- | ---: | ---: | --- | --- | ---: |")
         for row in rows:
-            cells = [_label(row), " + ".join(f"{n:,}" for n in row["images"])]
-            cells += [_told(row[score]) for score in ("clean", "pgd") if score in row]
-            cells.append(_told(row["difference"], signed=True) if row["difference"] else "")
-            lines.append(f"| {' | '.join(cells)} |")
+            cells = {"recipe": row["arm"], **_cells(row)}
+            lines.append(f"| {' | '.join(cells.get(column, '') for column in COLUMNS)} |")
     return "\n".join(lines) + "\n"
 
 
-def _label(row: Mapping[str, Any]) -> str:
-    seed = f" (seed {row['seed']})" if row["seed"] else ""
-    return (f"with {row['ingredient']}" if row["ingredient"] else "plain") + seed
+def _size(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The training's size in words; empty where nothing is measured."""
+    sizes = [pair for row in rows for pair in zip(row["images"], row["steps"], strict=True)]
+    return f": {sizes[0][0]:,} training images, {sizes[0][1]:,} steps" if sizes else ""
 
 
-def _told(number: Mapping[str, Any], *, signed: bool = False) -> str:
-    form = "+.1f" if signed else ".1f"
-    return f"{number['value']:{form}} [{number['low']:{form}}, {number['high']:{form}}]"
-
-
-def figure(report: Mapping[str, Any]) -> Figure:
-    """Each variant's difference from its group's plain recipe, with its interval."""
-    from rslib import _style
-
-    groups = {
-        key: [row for row in report["rows"] if row["group"] == key and row["difference"]]
-        for key in GROUPS
+def _cells(row: Mapping[str, Any]) -> dict[str, str]:
+    if not row["seeds"]:
+        return {"accuracy, %": MISSING}
+    gap = over_seeds(row)
+    few = [f"seed {seed} {MISSING}" for seed in SEEDS if seed not in row["seeds"]]
+    told = [_signed(each["value"], each["low"], each["high"]) for each in row["differences"]]
+    cells = {
+        "accuracy, %": _mean(row["accuracy"]),
+        "seed by seed": "; ".join(told + few),
+        "seconds": f"{sum(row['seconds']) / len(row['seconds']):,.0f}",
     }
-    groups = {key: rows for key, rows in groups.items() if rows}
+    if gap is not None:
+        cells["difference, points"] = _signed(gap.value, gap.low, gap.high)
+        cells["verdict"] = "not told apart"
+        if gap.low > 0 or gap.high < 0:
+            cells["verdict"] = "better" if gap.low > 0 else "worse"
+    return cells
 
-    @_style.styled
-    def draw() -> Figure:
-        drawn, axes = _style.canvas(
-            [[key] for key in groups],
-            height=0.45 * len(groups) + 0.21 * sum(len(rows) + 1 for rows in groups.values()),
-            footer=(
-                f"CIFAR-10; {report['seconds']:.0f} s each on one core of a "
-                f"{report['machine']['device']}\nHollow: the plain recipe with another seed. "
-                "Lines: 95 % intervals over images."
-            ),
-            height_ratios=[len(rows) + 1 for rows in groups.values()],
-        )
-        for key, rows in groups.items():
-            axis, shade = axes[key], _style.color(GROUPS[key].model)
-            for place, row in enumerate(reversed(rows)):
-                found = row["difference"]
-                reach = [[found["value"] - found["low"]], [found["high"] - found["value"]]]
+
+def _mean(values: Sequence[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.1f}"
+    found = estimates.spread(values)
+    return f"{found.mean:.1f} ± {found.std:.1f}"
+
+
+def _signed(value: float, low: float, high: float) -> str:
+    return f"{_points(value)} [{_points(low)}, {_points(high)}]"
+
+
+def _points(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")
+
+
+def _drawn(report: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
+    """The recipes that have a difference, by group."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in report["rows"]:
+        if row["differences"]:
+            found.setdefault(row["group"], []).append(row)
+    return found
+
+
+def _middle(row: Mapping[str, Any]) -> float:
+    return float(np.mean([each["value"] for each in row["differences"]]))
+
+
+def describe(report: Mapping[str, Any]) -> str:
+    """The figure in words, for its alternative text; empty where there is nothing to draw."""
+    drawn = [row for rows in _drawn(report).values() for row in rows]
+    told = [f"{row['arm']} {_points(_middle(row))}" for row in drawn]
+    return f"Mean differences in points: {'; '.join(told)}." if told else ""
+
+
+@_style.styled
+def figure(report: Mapping[str, Any]) -> Figure:
+    """Each recipe's difference from its group's first one, by seed and on the mean."""
+    groups = _drawn(report)
+    drawn, axes = _style.canvas(
+        [[key] for key in groups],
+        height=0.8 * len(groups) + 0.4 * sum(len(rows) for rows in groups.values()),
+        footer="Circles: one seed, with its 95 % interval over images. Diamonds: mean over seeds.",
+        height_ratios=[len(rows) + 1 for rows in groups.values()],
+    )
+    for key, rows in groups.items():
+        axis, shade = axes[key], _style.color(GROUPS[key].architecture)
+        for place, row in enumerate(rows):
+            for number, each in enumerate(row["differences"]):
+                reach = [[each["value"] - each["low"]], [each["high"] - each["value"]]]
                 axis.errorbar(
-                    found["value"], place, xerr=reach, fmt="o", color=shade,
-                    markerfacecolor=shade if row["ingredient"] else "white",
+                    each["value"], place + 0.15 * number, xerr=reach, fmt="o",
+                    color=_style.tint(shade), markersize=3,
                 )  # fmt: skip
-            axis.set_yticks(range(len(rows)), [_label(row) for row in reversed(rows)])
-            axis.set_ylim(-0.6, len(rows) - 0.4)
-            axis.axvline(0, color=_style.GREY, linewidth=0.8)
-            axis.grid(True, axis="x")
-            axis.set_title(GROUPS[key].title)
-        last = axes[list(groups)[-1]]
-        last.set_xlabel("Difference from the plain recipe (points)")
-        return drawn
-
-    return draw()
+            axis.plot(_middle(row), place - 0.15, "D", color=shade)
+            axis.annotate(
+                _points(_middle(row)), (_middle(row), place - 0.15), xytext=(0, 6),
+                textcoords="offset points", ha="center", fontsize=8, color=shade,
+            )  # fmt: skip
+        axis.set_yticks(range(len(rows)), [row["arm"] for row in rows])
+        axis.set_ylim(len(rows) - 0.4, -0.8)
+        axis.axvline(0, color=_style.GREY, linewidth=0.8)
+        axis.grid(True, axis="x")
+        axis.set_title(GROUPS[key].title)
+        axis.set_xlabel(f"Accuracy less that of: {GROUPS[key].reference} (points)")
+    return drawn
 
 
 def main() -> None:
-    """Measure what is missing, one file a variant, and write recipes.json and recipes.md."""
+    """Measure what is missing, one file a training, and write recipes.json and recipes.md."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--minutes", type=float, default=2.0, help="of training, each variant")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--out", type=Path, default=results.RESULTS, help="folder of the results")
     parser.add_argument(
         "--groups", nargs="+", choices=GROUPS, default=list(GROUPS),
         help="which comparisons to measure; default: all",
     )  # fmt: skip
     options = parser.parse_args()
     torch.set_num_threads(1)
-    seconds = 60 * options.minutes
     for variant in VARIANTS:
-        path = options.out / "recipes" / f"{variant.name}.json"
-        if variant.group not in options.groups:
+        if variant.group not in options.groups or finished(variant, options.out):
             continue
-        if path.exists():
-            known = records.read_json(path)
-            if (known["variant"], known["seconds"]) == (described(variant), seconds):
-                continue
-        started = time.perf_counter()
-        records.write_json(path, measure(variant, seconds, path.parent))
-        print(f"{variant.name}: {time.perf_counter() - started:.0f} s", flush=True)
-        report = collect(options.out, seconds)
+        document = measure(variant)
+        records.write_json(options.out / "recipes" / f"{variant.name}.json", document)
+        right = 100 * _unpacked(document["right"]).mean()
+        print(f"{variant.name}: {right:.1f} %, {document['processor_seconds']:.0f} s", flush=True)
+        report = collect(options.out)
         records.write_json(options.out / FILE, report)
         with records.atomic((options.out / FILE).with_suffix(".md")) as file:
             file.write_text(markdown(report))

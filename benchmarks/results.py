@@ -93,7 +93,7 @@ def markdown(document: Mapping[str, Any]) -> str:
 
 def summary(document: Mapping[str, Any]) -> list[str]:
     """The paragraphs of a document: its conditions, what a floor is, the table and its notes."""
-    parts = [conditions(document), floors(document), *_told(rows(document))]
+    parts = [conditions(document), floors(document), *_told(rows(document)), skipped(document)]
     return [part for part in parts if part]
 
 
@@ -149,6 +149,19 @@ def floors(document: Mapping[str, Any]) -> str:
         "time may lie below its floor: a cache gives data faster than the memory does, and some "
         "ways to convolve take fewer products than are counted."
     )
+
+
+def skipped(document: Mapping[str, Any]) -> str:
+    """The rows that could not be measured, with the reasons, as a list; empty where there is none.
+
+    Suites stored before there were such rows have none.
+    """
+    told = {
+        name: why
+        for suite in document["suites"].values()
+        for name, why in suite.get("skipped", {}).items()
+    }
+    return "\n".join(f"- **{name}**: not measured here, {why}." for name, why in told.items())
 
 
 def table(measured: Sequence[Mapping[str, Any]]) -> str:

@@ -1,9 +1,9 @@
-"""One training epoch, and its batches alone, against DataLoader and torchvision's transforms."""
+"""Training beside plain loops: an epoch, its batches alone, and the paper's ResNet-18 in bf16."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from benchmarks import subjects
+from benchmarks.clock import timed
 from benchmarks.harness import CPU, OURS, Contender, Disagreement, Row, Suite
 from benchmarks.plain import epoch as plain
-from rslib.data import Augment, Batches, Dataset
-from rslib.device import place
+from rslib import estimates, settings
+from rslib.data import Augment, Batch, Batches, Dataset
+from rslib.device import cpu_has_bf16, place
+from rslib.run import Run
 from rslib.schema import Recipe
 from rslib.training.loop import fit
 from rslib.training.objectives import Standard
@@ -24,10 +27,39 @@ from rslib.training.objectives import Standard
 NET = "resnet18-standard"
 WORKERS = (0, 2)
 SEED = 0
+WIDTH, NARROW = 64, 8
 ON_CPU = "transforms on the CPU, image by image, then each batch to the device"
 
 # Orders and crops differ, and with them the loss of so few steps.
 _LOSS, _PIXEL = 0.1, 0.01
+
+FP32, BF16 = "plain loop in fp32", "plain loop in bf16"
+
+# Rounding leads short trainings apart: intervals over images must come within so many points of 0.
+_ACCURACY, _EPOCHS = 3.0, 5
+
+
+class Trained(NamedTuple):
+    """The mean loss of some steps, and the seconds of the steps alone."""
+
+    loss: float
+    seconds: float
+
+
+class InTurn:
+    """The batches of one epoch after the other, as a plain loop goes through them."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches, self.epoch = batches, 0
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of the next epoch."""
+        self.epoch += 1
+        return self.batches.epoch(self.epoch - 1)
 
 
 class Seen(NamedTuple):
@@ -52,6 +84,132 @@ def training(n: int, batches_of: int, *, device: torch.device = CPU) -> Suite:
     )
 
 
+def bf16(n: int, checked: int, withheld: int, *, device: torch.device = CPU) -> Suite:
+    """Some steps of a full-width ResNet-18 in bf16, beside plain loops in fp32 and in bf16.
+
+    Args:
+        n: training images, each once.
+        checked: training images of the narrow net whose accuracy is compared.
+        withheld: images of this comparison.
+        device: where all compute; a CPU without bf16 instructions gives no row.
+    """
+    name = f"full-width ResNet-18 in bf16, {n:,} training images"
+    if device.type == "cpu" and not cpu_has_bf16():
+        why = "since this processor lacks AVX512_BF16, without which bf16 is slower than fp32"
+        return Suite([], skipped={name: why})
+    images = subjects.first(n, of="train").to(device)
+    # Of so few steps the schedules differ: a low rate keeps the losses comparable.
+    steps = _recipe(1, 0.01)
+
+    def check(answers: Mapping[str, Trained]) -> str:
+        told = same_loss({who: answer.loss for who, answer in answers.items()})
+        return f"{told}; {same_accuracies(_short_trainings(checked, withheld, device))}"
+
+    def run_plain(bf16: bool) -> Callable[[], Trained]:
+        def run() -> Trained:
+            net = _net(WIDTH, device)
+            loss, seconds = timed(lambda: _plain(net, images, steps, bf16), device)
+            return Trained(loss, seconds)
+
+        return run
+
+    def run_ours() -> Trained:
+        done = _ours(_net(WIDTH, device), images, steps)
+        return Trained(done["train_loss"], done["seconds"])
+
+    def contender(who: str, run: Callable[[], Trained], note: str) -> Contender:
+        return Contender(who, run, n, seconds=lambda answer: answer.seconds, note=note)
+
+    return Suite([
+        Row(
+            name,
+            [
+                contender(OURS, run_ours, "its checkpoint, once an epoch, is not timed"),
+                contender(FP32, run_plain(False), "writes nothing"),
+                contender(BF16, run_plain(True), "torch.autocast; writes nothing"),
+            ],
+            check,
+            targets={FP32: 1.9, BF16: 0.97},
+            no_floor="bf16 is quicker than the float32 product that floors are taken from",
+            note=f"the paper's net, steps of {steps.batch_size} images; all loops go through "
+            "rslib's batches in memory, channels-last; a target of 0.97× means no slower, up to "
+            "what two rounds of one loop differ by",
+            shortfall="steps are the net's own passes, whose times depend on what else the "
+            "machine does",
+        )
+    ])  # fmt: skip
+
+
+def _short_trainings(
+    checked: int, withheld: int, device: torch.device
+) -> dict[str, Sequence[bool]]:
+    """Which test images a narrow net has right that each of the loops has trained."""
+    images, recipe = subjects.first(checked, of="train").to(device), _recipe(_EPOCHS, 0.1)
+    nets = {who: _net(NARROW, device) for who in (OURS, FP32, BF16)}
+    _ours(nets[OURS], images, recipe)
+    for who in (FP32, BF16):
+        _plain(nets[who], images, recipe, who == BF16)
+    x, y = subjects.images(withheld, device=device)
+    with torch.inference_mode():
+        return {who: (net.eval()(x).argmax(1) == y).tolist() for who, net in nets.items()}
+
+
+def same_accuracies(right: Mapping[str, Sequence[bool]]) -> str:
+    """Whether nets that were trained alike are as often right, up to what rounding changes.
+
+    Raises:
+        Disagreement: they are not.
+    """
+    told = [f"{OURS} {estimates.accuracy(right[OURS]).value:.1f}%"]
+    for who, theirs in right.items():
+        if who == OURS:
+            continue
+        gap = estimates.paired_difference(right[OURS], theirs)
+        said = f"{OURS} less {who} {gap.value:+.1f} [{gap.low:+.1f}, {gap.high:+.1f}] points"
+        if gap.low > _ACCURACY or gap.high < -_ACCURACY:
+            raise Disagreement(f"accuracy after a short training: {said}")
+        told.append(said)
+    return (
+        f"accuracy on {len(theirs):,} test images of a net of width {NARROW} after "
+        f"{_EPOCHS} epochs: {', '.join(told)}"
+    )
+
+
+def _recipe(epochs: int, learning_rate: float) -> Recipe:
+    """The paper's recipe in bf16, but for epochs and rate."""
+    paper = settings.load("paper").training.standard.resnet18
+    return paper.model_copy(
+        update={"epochs": epochs, "learning_rate": learning_rate, "precision": "bf16"}
+    )
+
+
+def _net(width: int, device: torch.device) -> nn.Module:
+    """The paper's net, of a width, with the same initial weights at each call."""
+    sized = settings.load("paper", {"device": "cpu", "resnet18": {"width": width}})
+    return place(Run(sized, SEED, root=Path("."), progress=False).build(NET), device)
+
+
+def _ours(net: nn.Module, images: Dataset, recipe: Recipe) -> Mapping[str, float]:
+    """Train a net with rslib; what its last epoch measured."""
+    with tempfile.TemporaryDirectory(prefix="rslib-") as folder:
+        state = fit(
+            net, Standard(recipe.label_smoothing), _batches(images, recipe),
+            lambda _: {"validation_accuracy": 0.0}, recipe, seed=SEED,
+            checkpoint_path=Path(folder, "checkpoint.safetensors"), key="benchmark",
+            progress=False,
+        )  # fmt: skip
+    return state.history[-1]
+
+
+def _plain(net: nn.Module, images: Dataset, recipe: Recipe, bf16: bool) -> float:
+    """Train a net with the plain loop, on the same batches; its mean loss."""
+    return plain.train(
+        net, InTurn(_batches(images, recipe)), learning_rate=recipe.learning_rate,
+        momentum=recipe.momentum, nesterov=recipe.nesterov, weight_decay=recipe.weight_decay,
+        epochs=recipe.epochs, bf16=bf16,
+    )  # fmt: skip
+
+
 def _epoch(images: Dataset, device: torch.device) -> Row:
     recipe = subjects.edition().recipe(NET).model_copy(update={"epochs": 1, "warmup_epochs": 0.0})
     pixels, labels = _arrays(images)
@@ -61,19 +219,7 @@ def _epoch(images: Dataset, device: torch.device) -> Row:
         return place(subjects.edition().build(NET), device)
 
     def run_ours() -> float:
-        with tempfile.TemporaryDirectory(prefix="rslib-") as folder:
-            state = fit(
-                net(),
-                Standard(recipe.label_smoothing),
-                _batches(held, recipe),
-                lambda model: {"validation_accuracy": 0.0},
-                recipe,
-                seed=SEED,
-                checkpoint_path=Path(folder, "checkpoint.safetensors"),
-                key="benchmark",
-                progress=False,
-            )
-        return state.history[0]["train_loss"]
+        return _ours(net(), held, recipe)["train_loss"]
 
     def run_plain(workers: int) -> Callable[[], float]:
         def run() -> float:

@@ -26,6 +26,7 @@ from benchmarks import (
     foreseen,
     harness,
     page,
+    recipes,
     results,
     saliency,
     scorecard,
@@ -116,6 +117,14 @@ def test_the_ratio_is_of_medians_an_item_with_the_rounds_range(monkeypatch):
         "ratio": 5.0, "low": 1.25, "high": 15.0, "target": 6.0, "met": False,
     }  # fmt: skip
     assert (found["row"], found["same"], found["note"]) == ("work", "all gave 1", "all of it")
+
+
+def test_a_contender_may_say_how_long_the_compared_part_took(monkeypatch):
+    clock = Clock(monkeypatch)
+    ours = Contender(OURS, clock.takes(9, answer=2), 1, seconds=lambda answer: answer / 4)
+    found = harness.measure(Row("work", [ours, Contender("p", clock.takes(2), 1)], lambda _: ""), 1)
+    assert found["contenders"][OURS]["seconds"] == [0.5]
+    assert found["ratios"]["p"]["ratio"] == 4
 
 
 def test_a_row_without_warm_up_counts_its_first_round(monkeypatch):
@@ -384,6 +393,56 @@ def test_an_epoch_and_its_batches_agree(monkeypatch):
     assert "mean training loss" in epoch["same"] and "the same images" in batches["same"]
 
 
+@pytest.fixture
+def narrow(monkeypatch):
+    """Trainings in bf16 of small nets, whatever the processor."""
+    monkeypatch.setattr(training, "WIDTH", 8)
+    monkeypatch.setattr(training, "_EPOCHS", 1)
+    monkeypatch.setattr(training, "_ACCURACY", 100.0)  # one step teaches nothing to agree on
+    monkeypatch.setattr(training, "cpu_has_bf16", lambda: True)
+
+
+def test_loops_in_bf16_and_fp32_agree(narrow):
+    (row,) = measured(training.bf16(24, 24, 30))
+    assert peers(row) == {training.FP32, training.BF16}
+    assert "mean training loss: rslib" in row["same"]
+    assert re.search(r"30 test images of a net of width 8 after 1 epochs: rslib \d", row["same"])
+    assert "rslib less plain loop in fp32 " in row["same"]
+    # Steps alone are timed: the narrow nets of the check and checkpoints are not in it.
+    assert row["ratios"][training.FP32]["target"] == 1.9
+    assert row["floor"] is None and row["no_floor"]
+
+
+def test_without_bf16_instructions_the_row_is_skipped_with_the_reason(monkeypatch, document):
+    monkeypatch.setattr(training, "cpu_has_bf16", lambda: False)
+    suite = training.bf16(256, 24, 30)
+    assert not suite.rows
+    document["suites"]["bf16"] = command.measure("bf16", repeats=1, quick=True)
+    assert document["suites"]["bf16"]["rows"] == []
+    assert (
+        "- **full-width ResNet-18 in bf16, 128 training images**: not measured here, since this "
+        "processor lacks AVX512_BF16"
+    ) in results.markdown(document)
+
+
+def test_plain_loops_see_the_epochs_that_ours_sees():
+    images = subjects.first(20, of="train")
+    batches = data.Batches(images, 10, shuffle=True, augment=data.Augment(), seed=3)
+    turns = training.InTurn(batches)
+    for k in range(2):
+        pairs = zip(turns, batches.epoch(k), strict=True)
+        assert all(torch.equal(ours.x, theirs.x) for ours, theirs in pairs)
+    assert len(turns) == len(batches)
+
+
+def test_nets_trained_to_other_accuracies_are_refused():
+    ours = [True, False] * 500
+    told = training.same_accuracies({training.OURS: ours, "p": [False, True] * 500})
+    assert "1,000 test images" in told and "rslib less p +0.0 [-6." in told
+    with pytest.raises(Disagreement, match=r"rslib less p \+10.0"):
+        training.same_accuracies({training.OURS: ours, "p": ours[:800] + [False] * 200})
+
+
 META = torch.device("meta")
 
 
@@ -418,7 +477,8 @@ def test_scripts_are_told_the_device(monkeypatch):
 
 @pytest.mark.parametrize("name", command.OFFERS)
 def test_every_row_has_a_floor_or_a_reason_why_not(name):
-    offer, there = command.OFFERS[name], {"training": {"n": 20, "batches_of": 40}}
+    there = {"training": {"n": 20, "batches_of": 40}, "bf16": {"n": 20}}
+    offer = command.OFFERS[name]
     rows = offer.make(**offer.few | there.get(name, {})).rows
     assert all((row.moved is None) == bool(row.no_floor) for row in rows)
 
@@ -849,6 +909,11 @@ def test_the_page_says_what_the_results_say(tmp_path, document):
     assert results.table(results.rows(document)) in text
     assert "(_static/speed.png)" in text and "first work, beside peer 8;" in text
     assert "speed-growth" not in text
+    # What has not been measured is named with what measures it.
+    assert "(`python -m benchmarks bf16`)" in text and "benchmarks pgd`)" not in text
+    assert (
+        "## Which recipe trains better\n\nNot measured yet: `python -m benchmarks.recipes`" in text
+    )
 
 
 def test_the_page_has_a_section_for_a_gpu_that_was_measured(tmp_path, document):
@@ -874,6 +939,16 @@ def test_the_page_and_its_figure_are_written(tmp_path, document):
     assert (tmp_path / "book/_static/speed.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_section_with_nothing_to_draw_has_no_figure(tmp_path, document):
+    results.store(results.path(tmp_path / "results"), document, command.OFFERS)
+    bare = {"rows": recipes.summarize([]), "machine": MACHINE}
+    records.write_json(tmp_path / "results" / recipes.FILE, bare)
+    page.write(tmp_path / "results", tmp_path)
+    assert not (tmp_path / "book/_static/speed-recipes.png").exists()
+    text = (tmp_path / "book/speed.md").read_text()
+    assert "speed-recipes" not in text and "| AdamW | not measured yet |" in text
+
+
 def test_a_page_without_results_says_how_to_get_them(tmp_path):
     with pytest.raises(
         records.RecordError, match=r"cpu.json is missing: measure first, make bench"
@@ -894,5 +969,5 @@ def test_the_books_page_is_that_of_the_stored_results():
     stored = results.read_json(results.path(results.RESULTS))
     assert stored["quick"] is False
     assert (results.RESULTS / "cpu.md").read_text() == results.markdown(stored)
-    assert list(stored["suites"]) == list(command.OFFERS)
+    assert list(stored["suites"]) == [name for name in command.OFFERS if name in stored["suites"]]
     assert (page.PROJECT / page.FIGURES / "speed.png").exists()

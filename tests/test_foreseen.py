@@ -68,6 +68,38 @@ def test_a_model_that_no_published_one_is_like_is_named(timed):
         foreseen._like("alexnet-adversarial", ["resnet18-standard"])
 
 
+def column(cpu_seconds):
+    row = {"model": "resnet18-aligned", "epochs": 50, "operations": 8e15, "seconds": 7200.0}
+    device = None if cpu_seconds is None else "CPU, 2 threads"
+    return {"column": [row | {"cpu_seconds": cpu_seconds}], "cpu": device}
+
+
+def test_the_resnet_column_takes_its_passes_at_the_pace_of_a_cpu_s_step(timed):
+    run, _ = timed
+    target = Run(settings.load("paper"), root=Path("nowhere"), progress=False)
+    ours = {"milliseconds": {"median": 6.0}}
+    measured = {
+        "machine": {"device": "CPU, 2 threads"},
+        "suites": {"bf16": {"rows": [{"contenders": {"rslib": ours}}]}},
+    }
+    report = foreseen.collect(run, target, measured)
+    standard, adversarial, aligned, control = report["column"]
+    assert [row["epochs"] for row in report["column"]] == [100, 50, 50, 50]
+    published = foreseen.Shelf(run).training("resnet18-standard", False)
+    images = published.images
+    # Three passes in 6 ms; of an attacked step (ten iterations for every second one) thirteen.
+    assert standard["cpu_seconds"] == pytest.approx(100 * images * 0.006)
+    assert adversarial["cpu_seconds"] == pytest.approx(50 * images * 0.006 * 13 / 3)
+    assert aligned["cpu_seconds"] == control["cpu_seconds"] == pytest.approx(50 * images * 0.006)
+    assert report["cpu"] == "CPU, 2 threads"
+    # On the GPU it is the published training, longer.
+    epochs = published.passes / 3
+    assert standard["seconds"] == pytest.approx(published.seconds * 100 / epochs)
+    bare = foreseen.collect(run, target)
+    assert bare["cpu"] is None and bare["column"][0]["cpu_seconds"] is None
+    assert bare["rows"] == report["rows"]
+
+
 def test_what_is_foreseen_is_told_with_its_pace():
     row = {"work": "training", "objective": "standard", "architecture": "resnet18", "count": 2}
     report = {
@@ -78,6 +110,7 @@ def test_what_is_foreseen_is_told_with_its_pace():
             row | {"seconds": 14_400.0, "operations": 5e15},
             row | {"work": "pgd", "objective": "", "seconds": 60.0, "operations": None},
         ],
+        **column(None),
     }
     text = foreseen.markdown(report)
     assert "Foreseen, not run" in text and "about **4 hours**" in text
@@ -85,10 +118,18 @@ def test_what_is_foreseen_is_told_with_its_pace():
     assert "| the rest | 2 |  | 1 |" in text
     (axis,) = foreseen.figure(report).axes
     assert [bar.get_width() for bar in axis.patches] == [240]
+    assert "would take **2.0 hours** on one a GPU. On a CPU this is not known yet" in text
+    assert "| ResNet-18, aligned | 50 | 8.0 | 2.00 | not measured yet |" in text
+    slow = foreseen.markdown(report | column(36_000.0))
+    assert "On a CPU, 2 threads, in bf16, they would take **10 hours**" in slow
+    assert "| ResNet-18, aligned | 50 | 8.0 | 2.00 | 10.0 |" in slow
 
 
 def test_what_is_stored_as_foreseen_follows_from_the_published_records(timed):
     stored = json.loads((results.RESULTS / foreseen.FILE).read_text())
     target = Run(settings.load(stored["profile"]), root=Path("nowhere"), progress=False)
-    again = foreseen.collect(readme.published(stored["of"]), target)
+    measured = json.loads(results.path(results.RESULTS).read_text())
+    again = foreseen.collect(readme.published(stored["of"]), target, measured)
     assert again["rows"] == [pytest.approx(row) for row in stored["rows"]]
+    assert again["column"] == [pytest.approx(row) for row in stored["column"]]
+    assert again["cpu"] == stored["cpu"]

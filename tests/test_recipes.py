@@ -600,47 +600,155 @@ def test_an_attacked_training_is_compiled_twice_and_takes_the_same_steps(tmp_pat
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-# What the ingredients bring
+# Recipes side by side
 
 
-def test_the_ablation_s_rows_by_hand():
+def document(variant, right):
     import numpy as np
 
     from benchmarks import recipes
 
-    def document(variant, right, images):
-        return {
-            "variant": recipes.described(variant),
-            "stages": [{"images": images, "processor_seconds": 3.0}],
-            "scores": {"clean": recipes._packed(np.array(right, bool))},
-        }
-
-    plain, other, seed = (
-        document(recipes.Variant("resnet18"), [1, 1, 0, 0] * 25, 20),
-        document(recipes.Variant("resnet18", "one cycle"), [1, 1, 1, 0] * 25, 20),
-        document(recipes.Variant("resnet18", seed=1), [1, 1, 0, 0] * 25, 20),
-    )
-    rows = recipes.summarize([plain, other, seed])
-    assert [row["clean"]["value"] for row in rows] == [50.0, 75.0, 50.0]
-    assert rows[0]["difference"] is None
-    assert rows[1]["difference"]["value"] == 25.0 and rows[1]["difference"]["low"] > 0
-    assert rows[2]["difference"]["value"] == 0.0 and rows[2]["difference"]["low"] < 0
-    report = {"rows": rows, "seconds": 60.0, "machine": {"device": "CPU"}}
-    text = recipes.markdown(report)
-    assert "| with one cycle | 20 | 75.0 [" in text and "| plain (seed 1) |" in text
-    assert "ViT" not in text  # nothing of that group is there
-    (axis,) = recipes.figure(report).axes
-    assert [each.get_text() for each in axis.get_yticklabels()] == [
-        "plain (seed 1)", "with one cycle",
-    ]  # fmt: skip
+    return {
+        "variant": recipes.described(variant),
+        "images": 20,
+        "steps": 40,
+        "processor_seconds": 3.0 + variant.seed,
+        "train_loss": [1.0],
+        "right": recipes._packed(np.array(right, bool)),
+    }
 
 
-def test_every_variant_of_the_ablation_has_settings_and_a_file_of_its_own(tmp_path):
+def of(arm, seed=0):
     from benchmarks import recipes
 
-    assert len({each.name for each in recipes.VARIANTS}) == len(recipes.VARIANTS)
+    return recipes.Variant("resnet18", list(recipes.GROUPS["resnet18"].arms)[arm], seed)
+
+
+def test_differences_of_recipes_are_paired_by_seed_and_told_over_seeds():
+    from benchmarks import recipes
+
+    half, more = [1, 1, 0, 0] * 25, [1, 1, 1, 0] * 25
+    most = [1, 1, 1, 0] * 24 + [1, 1, 1, 1]
+    made = [document(of(0, seed), half) for seed in (0, 1, 2)]
+    made += [document(of(1, seed), right) for seed, right in enumerate((more, more, most))]
+    rows = recipes.summarize(made)
+    first, second = (row for row in rows if row["group"] == "resnet18")
+    assert first["accuracy"] == [50.0] * 3 and first["differences"] == []
+    assert [each["value"] for each in second["differences"]] == [25.0, 25.0, 26.0]
+    assert all(each["low"] > 0 for each in second["differences"])
+    gap = recipes.over_seeds(second)
+    # Standard deviation 0.577 of three, times 4.303 / sqrt(3).
+    assert (gap.value, gap.high - gap.value) == (
+        pytest.approx(25.333, 1e-4),
+        pytest.approx(1.434, 1e-3),
+    )
+    report = {"rows": rows, "machine": {"device": "CPU, 1 thread"}}
+    text = recipes.markdown(report)
+    assert "(width 8) on CIFAR-10: 20 training images, 40 steps.** SGD" in text
+    assert "| PyTorch's initial weights | 75.3 ± 0.6 | +25.3 [+23.9, +26.8] | better |" in text
+    assert "| AdamW | not measured yet |" in text
+    assert recipes.describe(report) == (
+        "Mean differences in points: PyTorch's initial weights +25.3."
+    )
+    (axis,) = recipes.figure(report).axes
+    assert [each.get_text() for each in axis.get_yticklabels()] == ["PyTorch's initial weights"]
+
+
+def test_of_few_seeds_nothing_is_concluded_and_the_others_are_named():
+    from benchmarks import recipes
+
+    rows = recipes.summarize([document(of(0), [1, 0] * 20), document(of(1), [0, 0] * 20)])
+    text = recipes.markdown({"rows": rows, "machine": {"device": "CPU, 1 thread"}})
+    (line,) = [line for line in text.splitlines() if line.startswith("| PyTorch's")]
+    assert line.startswith("| PyTorch's initial weights | 0.0 |  |  | −50.0 [−")
+    assert "seed 1 not measured yet; seed 2 not measured yet" in line
+    # Without the recipe it is compared with, there is nothing to draw.
+    alone = recipes.summarize([document(of(1), [1, 0] * 20)])
+    assert recipes.describe({"rows": alone}) == ""
+
+
+def test_a_training_of_other_settings_is_not_taken_for_a_finished_one(tmp_path):
+    from benchmarks import recipes
+    from rslib import records
+
+    path = tmp_path / "recipes" / f"{of(0).name}.json"
+    assert recipes.finished(of(0), tmp_path) is None
+    made = document(of(0), [1, 0] * 20)
+    records.write_json(path, made)
+    assert recipes.finished(of(0), tmp_path) == made
+    assert [row["seeds"] for row in recipes.collect(tmp_path)["rows"]].count([0]) == 1
+    made["variant"]["recipe"]["epochs"] += 1
+    records.write_json(path, made)
+    assert recipes.finished(of(0), tmp_path) is None
+
+
+def test_every_training_of_the_comparison_has_settings_and_a_file_of_its_own():
+    from benchmarks import recipes
+
+    assert len({each.name for each in recipes.VARIANTS}) == len(recipes.VARIANTS) == 27
     for variant in recipes.VARIANTS:
-        run = recipes.run_of(variant, tmp_path)
-        recipe = run.recipe(recipes.GROUPS[variant.group].model)
-        told = recipes.described(variant)
+        run, told = recipes.run_of(variant), recipes.described(variant)
+        architecture = recipes.GROUPS[variant.group].architecture
+        recipe = run.recipe(f"{architecture}-standard")
         assert recipe.model_dump().items() >= told["recipe"].items()
+        assert getattr(run.settings, architecture).model_dump().items() >= told["net"].items()
+        assert run.seed == variant.seed
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """The comparison of averages at a size of six steps."""
+    from dataclasses import replace
+
+    from benchmarks import recipes
+
+    group = recipes.GROUPS["averaging"]
+    small = {"train_size": 60, "validation_size": 40}
+    smaller = replace(
+        group,
+        images=group.images | small,
+        recipe=group.recipe | {"epochs": 2, "batch_size": 20, "warmup_epochs": 1.0},
+    )
+    monkeypatch.setitem(recipes.GROUPS, "averaging", smaller)
+    return recipes
+
+
+def test_an_average_beside_a_training_is_the_one_that_it_keeps(short, tmp_path):
+    average = {"ema_decay": 0.1, "ema_warmup": False}
+    run = short.run_of(short.Variant("averaging", "no averaging", 0))
+    recipe = run.recipe("resnet18-standard")
+    beside, kept = run.build("resnet18-standard"), run.build("resnet18-standard")
+    watching = short.Averaging(training.Standard(), beside, average)
+    for net, objective, chosen in (
+        (beside, watching, recipe),
+        (kept, training.Standard(), recipe.model_copy(update=average)),
+    ):
+        training.fit(
+            net, objective, trainer.batches(run.data("train"), recipe, device="cpu", seed=0),
+            lambda _: {"validation_accuracy": 0.0}, chosen, seed=0,
+            checkpoint_path=tmp_path / f"{chosen.ema_decay}.safetensors", key="k", progress=False,
+        )  # fmt: skip
+    averaged = watching.finished().state_dict()
+    for name, value in kept.state_dict().items():
+        assert torch.equal(value, averaged[name]), name
+    assert not torch.equal(beside.network.fc.weight, kept.network.fc.weight)
+
+
+def test_the_command_measures_what_is_missing(short, tmp_path, monkeypatch, capsys):
+    from rslib import records
+
+    variants = [short.Variant("averaging", arm, 0) for arm in short.GROUPS["averaging"].arms]
+    monkeypatch.setattr(short, "VARIANTS", variants)
+    monkeypatch.setattr("sys.argv", ["recipes", "--out", str(tmp_path), "--groups", "averaging"])
+    short.main()
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    report = records.read_json(tmp_path / short.FILE)
+    told = {row["arm"]: row for row in report["rows"] if row["group"] == "averaging"}
+    assert {row["steps"][0] for row in told.values()} == {6}
+    assert (tmp_path / "recipes.md").read_text() == short.markdown(report)
+    (tmp_path / "recipes" / f"{variants[1].name}.json").unlink()
+    short.main()
+    assert capsys.readouterr().out.startswith(variants[1].name)
+    again = records.read_json(tmp_path / short.FILE)
+    strip = [{**row, "seconds": 0} for row in report["rows"]]
+    assert strip == [{**row, "seconds": 0} for row in again["rows"]]

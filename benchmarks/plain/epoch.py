@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
 import numpy as np
 import torch
 from PIL import Image
@@ -9,6 +12,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
+
+
+class Batches(Protocol):
+    """What a DataLoader is to a loop."""
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+
+    def __iter__(self) -> Iterator[Sequence[Tensor]]:
+        """The batches of the next epoch."""
+
 
 AUGMENTED = transforms.Compose(
     [
@@ -60,17 +74,29 @@ def loader(
 
 def train(
     model: nn.Module,
-    batches: DataLoader,
+    batches: Batches,
     *,
     learning_rate: float,
     momentum: float,
     nesterov: bool,
     weight_decay: float,
+    epochs: int = 1,
+    bf16: bool = False,
 ) -> float:
-    """Train for one epoch with SGD and a cosine to zero, on the device of the weights.
+    """Train with SGD and a cosine to zero, on the device of the weights.
+
+    Args:
+        model: in any mode.
+        batches: gone through once an epoch; images and labels, and what else there may be.
+        learning_rate: the first.
+        momentum: of SGD.
+        nesterov: whether in Nesterov's form.
+        weight_decay: of all weights.
+        epochs: how many.
+        bf16: whether the net computes in bf16 where autocast has it so.
 
     Returns:
-        The mean loss over the epoch.
+        The mean loss over the last epoch.
     """
     optimizer = torch.optim.SGD(
         model.parameters(),
@@ -79,18 +105,20 @@ def train(
         nesterov=nesterov,
         weight_decay=weight_decay,
     )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(batches))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(batches))
     model.train()
     device = next(model.parameters()).device
-    summed = seen = 0.0
-    for x, y in batches:
-        x = x.to(device, memory_format=torch.channels_last, non_blocking=True)
-        y = y.to(device, non_blocking=True)
-        loss = functional.cross_entropy(model(x), y)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        summed += loss.item() * len(y)
-        seen += len(y)
+    for _ in range(epochs):
+        summed = seen = 0.0
+        for x, y, *_ in batches:
+            x = x.to(device, memory_format=torch.channels_last, non_blocking=True)
+            y = y.to(device, non_blocking=True)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+                loss = functional.cross_entropy(model(x), y)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            summed += loss.item() * len(y)
+            seen += len(y)
     return summed / seen
