@@ -561,7 +561,10 @@ def publish(profile: str, *, training: bool = True, root: Path = Path()) -> Path
         raise BookError("the run is not published:\n  " + "\n  ".join(refused))
     first = edition.folder
     seeds = dict.fromkeys([first, *(run_folder / f"seed{seed}" for seed in edition.seeds)])
-    weights = _published_weights(seeds)
+    outdated = edition.outdated()
+    if outdated:
+        print(f"Left behind: {len(outdated)} models and records of other settings", flush=True)
+    weights = _published_weights(seeds, outdated)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as new:
         with tqdm(desc="Publishing", unit=" files") as bar:
@@ -573,7 +576,9 @@ def publish(profile: str, *, training: bool = True, root: Path = Path()) -> Path
                         shutil.copytree(
                             seed / part,
                             copy,
-                            ignore=functools.partial(_unpublished, weights=weights),
+                            ignore=functools.partial(
+                                _unpublished, weights=weights, outdated=outdated
+                            ),
                             copy_function=functools.partial(_published_copy, bar=bar),
                         )
         Path(new, profile, editions.PARAMS).write_text(settings.dump(edition.settings))
@@ -664,7 +669,7 @@ def _side_experiment(folder: Path) -> bool:
     return "background_correlation" in data
 
 
-def _published_weights(seeds: Iterable[Path]) -> set[Path]:
+def _published_weights(seeds: Iterable[Path], outdated: set[Path]) -> set[Path]:
     """The weights that go along: of main models, as many as there is room for.
 
     Those of the first seed come first, and among them those that scorecards stand beside. What
@@ -678,7 +683,8 @@ def _published_weights(seeds: Iterable[Path]) -> set[Path]:
     found = []
     for seed in seeds:
         paths = sorted((seed / "models").glob("*/best.safetensors"))
-        found += sorted((p for p in paths if not _side_experiment(p.parent)), key=last)
+        main = [p for p in paths if p.parent not in outdated and not _side_experiment(p.parent)]
+        found += sorted(main, key=last)
     kept, room = set(), MAX_ALL_WEIGHTS
     for path in found:
         size = path.stat().st_size
@@ -693,13 +699,16 @@ def _published_weights(seeds: Iterable[Path]) -> set[Path]:
     return kept
 
 
-def _unpublished(folder: str, names: list[str], *, weights: set[Path]) -> set[str]:
+def _unpublished(
+    folder: str, names: list[str], *, weights: set[Path], outdated: set[Path]
+) -> set[str]:
     drop = (".lock", ".tmp", FAILED, RUNNING)
     return {
         name
         for name in names
         if name.endswith(drop)
         or name.startswith(".")
+        or Path(folder, name) in outdated
         or (name.endswith(".safetensors") and Path(folder, name) not in weights)
     }
 

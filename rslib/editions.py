@@ -152,6 +152,13 @@ def model_folder(run: Run, name: str) -> Path | None:
         return None
 
 
+def _folders(run: Run, name: str) -> set[Path | None]:
+    """Where a model of a run may lie: on its own images, or those of the shortcut experiment."""
+    from rslib.alignment_tables import shortcut_runs
+
+    return {model_folder(each, name) for each in (run, shortcut_runs(run)[0])}
+
+
 def _with_weights(run: Run) -> list[str]:
     """The models on the run's own images whose weights are there."""
     folders = [path.parent for path in (run.directory / "models").glob("*/best.safetensors")]
@@ -534,6 +541,38 @@ class Edition:
                 file, name = path, f"{kind}-{key}{path.suffix}"
             if file.name != name:
                 found.append(f"{file} has the name {name} by what it was made from: delete it")
+        return found
+
+    def outdated(self) -> set[Path]:
+        """Folders of models and files of records, of all seeds, that its settings do not find.
+
+        They were made with settings that the run had before, or came with an edition that it goes
+        on from. A record is one of them if its model is, or if no table was made from it while one
+        was made from another record of that model and evaluation.
+        """
+        from rslib.run import Run
+
+        if self.settings is None:
+            return set()
+        cited = {(each["seed"], each["model"], each["evaluation"]): set() for each in self.sources}
+        for each in self.sources:
+            cited[each["seed"], each["model"], each["evaluation"]].add(each["key"])
+        found, digests = set(), set()
+        for path, about in self.made.items():
+            if path.name == "model.json":
+                seed = int(path.parents[2].name.removeprefix("seed"))
+                run = Run(self.settings, seed, root=self.folder.parents[1])
+                if path.parent not in _folders(run, about["name"]):
+                    found.add(path.parent)
+                    digests.add(about["weights"]["best"])
+        for path, about in self.made.items():
+            if path.name == "model.json":
+                continue
+            seed = int(path.parents[2].name.removeprefix("seed"))
+            evaluated, _, key = path.stem.rpartition("-")
+            keys = cited.get((seed, path.parent.name, evaluated), {key})
+            if about.get("inputs", {}).get("weights") in digests or key not in keys:
+                found.add(path)
         return found
 
     def _notebooks(self, revisions: bool) -> Iterable[str]:

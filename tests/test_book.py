@@ -10,6 +10,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from rslib import book, editions, notebook, records, sampling, settings
+from rslib.alignment_tables import shortcut_runs
+from rslib.run import Run
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -179,7 +181,8 @@ def test_a_warning_breaks_the_build(tmp_path, capfd):
 # Publishing
 
 
-MODEL, RECORD = "m", "records/m/clean-{}.parquet".format(records.key(weights="x"))
+MODEL = "resnet18-noise"
+RECORD = f"records/{MODEL}/clean-{records.key(weights='x')}.parquet"
 
 
 def nothing_again(monkeypatch):
@@ -194,14 +197,17 @@ def of_stand_in_files(monkeypatch):
     nothing_again(monkeypatch)
 
 
-def add_model(seed, name=MODEL, data=None, size=1):
+def add_model(seed, name=MODEL, *, shortcut=False, size=1, **settings_of_it):
     """A model's folder in a run, of stand-in files; returns its path in the run."""
-    inputs = {"model": name, "data": data or {}}
+    run = Run(settings.load("cpu", settings_of_it))
+    run = shortcut_runs(run)[0] if shortcut else run
+    inputs = run.model_inputs(name)
     folder = f"models/{name}-{records.key(**inputs)}"
     for kind in ("best", "last", "checkpoint"):
         (seed / folder).mkdir(parents=True, exist_ok=True)
         (seed / folder / f"{kind}.safetensors").write_bytes(b"x" * size)
-    records.write_json(seed / folder / "model.json", {"name": name, "inputs": inputs})
+    about = {"name": name, "inputs": inputs, "weights": {"best": folder}}
+    records.write_json(seed / folder / "model.json", about)
     return folder
 
 
@@ -241,16 +247,16 @@ def test_publish_copies_records_notebooks_and_small_weights(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("name", "data"),
+    ("name", "shortcut"),
     [
-        ("resnet18-aligned@beta=0.0", {}),
-        ("vit_small-teacher", {}),
-        ("resnet18-standard", {"background_correlation": 0.95}),
+        ("resnet18-aligned@beta=0.0", False),
+        ("vit_small-teacher", False),
+        ("resnet18-standard", True),
     ],
 )
-def test_weights_of_side_experiments_stay_behind(tmp_path, name, data):
+def test_weights_of_side_experiments_stay_behind(tmp_path, name, shortcut):
     seed = finished_run(tmp_path)
-    folder = add_model(seed, name, data)
+    folder = add_model(seed, name, shortcut=shortcut)
     published = files(book.publish("cpu", root=tmp_path))
     assert f"seed0/{folder}/model.json" in published
     assert f"seed0/{folder}/best.safetensors" not in published
@@ -260,11 +266,25 @@ def test_weights_of_side_experiments_stay_behind(tmp_path, name, data):
 def test_weights_are_published_while_there_is_room_the_papers_models_first(tmp_path, monkeypatch):
     seed = finished_run(tmp_path)
     monkeypatch.setattr(book, "MAX_ALL_WEIGHTS", 20)
-    for name, size in (("resnet18-adversarial", 9), ("resnet18-standard", 11), ("m", 2)):
+    for name, size in (("resnet18-adversarial", 9), ("resnet18-standard", 11), (MODEL, 2)):
         add_model(seed, name, size=size)
     found = book.publish("cpu", root=tmp_path).glob("seed0/models/*/best.safetensors")
     names = {path.parent.name.rpartition("-")[0] for path in found}
     assert names == {"resnet18-adversarial", "resnet18-standard"}
+
+
+def test_what_was_made_with_other_settings_stays_behind(tmp_path, capsys):
+    seed = finished_run(tmp_path)
+    other = {"training": {"standard": {"resnet18": {"epochs": 3}}}}
+    folder = add_model(seed, "resnet18-standard", **other)
+    inputs = {"weights": folder}
+    record = f"records/resnet18-standard/clean-{records.key(**inputs)}.parquet"
+    about = {"evaluation": "clean", "inputs": inputs}
+    records.write_record(seed / record, pd.DataFrame({"image": range(3)}), about)
+    published = files(book.publish("cpu", root=tmp_path))
+    assert not any("resnet18-standard" in path for path in published)
+    assert f"seed0/{RECORD}" in published
+    assert "Left behind: 2 models and records of other settings" in capsys.readouterr().out
 
 
 def test_of_other_seeds_the_results_are_published_and_not_the_notebooks(tmp_path):
