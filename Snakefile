@@ -50,7 +50,7 @@ TRAINS = {
     "12_robust_and_aligned",
 }
 # Modules that make pages of what notebooks have shown: no notebook's business.
-PAGES = {"book.py", "comparison.py", "relabel.py", "png.py"}
+PAGES = {"book.py", "comparison.py", "relabel.py", "png.py", "sampling.py"}
 # While these run nothing else can, so they take every core. For the others, two notebooks side by
 # side on a core each are done sooner than one after the other on both.
 ALONE = {"01_experimental_setup"}

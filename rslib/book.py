@@ -33,13 +33,15 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from rslib.editions import Edition
+    from rslib.sampling import Sample
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 FAILED = ".failed.ipynb"  # a notebook as far as it got before a cell raised
 RUNNING = ".running.ipynb"  # a notebook in progress; left behind only by a killed run
 PUBLISHED = Path("book/published")
 GENERATED = "generated"  # folder of the pages' parts that are made when the book is staged
-MAX_WEIGHTS = 3_000_000  # bytes of a weights file that may go into the repository
+MAX_WEIGHTS = 25_000_000  # bytes of a weights file that may go into the repository
+MAX_ALL_WEIGHTS = 100_000_000  # of all those of an edition together
 MAX_EDITION = 30_000_000  # bytes of a published run beside its weights
 
 
@@ -493,40 +495,76 @@ def site(profiles: Sequence[str] = (), *, root: Path = Path()) -> Path:
     return build(*(each.executed for each in found), root=root)
 
 
-def publish(profile: str, *, root: Path = Path()) -> Path:
-    """Copy a finished run, without its larger weights, into the book.
+def finished(profile: str, *, root: Path = Path()) -> Edition:
+    """Find a finished run: its first seed under `runs/<profile>` (or `RSLIB_RUNS`).
+
+    Args:
+        profile: of the run.
+        root: folder holding `runs/`.
+
+    Raises:
+        BookError: there is no such run, or one of its notebooks or tables cannot be read.
+    """
+    from rslib import editions
+
+    folder = _runs(root) / _named(profile)
+    found = editions.published(folder.parent, [profile])
+    if not found or not any(found[0].executed.glob("*.ipynb")):
+        raise BookError(f"{folder} holds no executed notebooks")
+    return _edition(found[0].executed)
+
+
+def publish(profile: str, *, training: bool = True, root: Path = Path()) -> Path:
+    """Copy a finished run into the book, once a sample of it that is made again agrees.
+
+    The profile as the run had it goes along (:data:`rslib.editions.PARAMS`), and so does what the
+    sample gave (:mod:`rslib.sampling`).
 
     Args:
         profile: the run's profile. The first seed under `runs/<profile>` (or `RSLIB_RUNS`) is
             copied with its notebooks and tables; of the others that those speak of, what they were
             made from.
+        training: whether the sample has a training, too.
         root: folder holding `runs/` and `book/`.
 
     Returns:
         The folder made, `book/published/<profile>`; an older one is replaced.
 
     Raises:
-        BookError: there is no such run, one of its notebooks is incomplete, its notebooks, tables
-            and records are not of one run and one code revision, a record is damaged, or it is
-            larger than :data:`MAX_EDITION`.
+        BookError: there is no such run, one of its notebooks is incomplete, they are of several
+            revisions of the code, notebooks, tables and records do not belong together, a record
+            is damaged or is not what its name says, the run is larger than :data:`MAX_EDITION`, its
+            settings are not known, or the sample does not agree.
     """
     from tqdm import tqdm
 
-    from rslib import editions
+    from rslib import editions, records, settings
 
-    run_folder = _runs(root) / _named(profile)
-    target = root / PUBLISHED / profile
-    found = editions.published(run_folder.parent, [profile])
-    notebooks = sorted(found[0].executed.glob("*.ipynb")) if found else []
-    if not notebooks:
-        raise BookError(f"the run is not published:\n  {run_folder} holds no executed notebooks")
-    refused = [f"{path}: {problem}" for path in notebooks for problem in problems(path)]
-    edition = _edition(found[0].executed)
-    refused += edition.disagreements(revisions=True)
+    try:
+        edition = finished(profile, root=root)
+        refused = [
+            f"{path}: {problem}"
+            for path in sorted(edition.executed.glob("*.ipynb"))
+            for problem in problems(path)
+        ]
+        refused += edition.disagreements(revisions=True)
+        refused += edition.misnamed()
+    except (BookError, records.RecordError) as error:
+        raise BookError(f"the run is not published:\n  {error}") from None
+    run_folder, target = edition.folder.parent, root / PUBLISHED / profile
+    if edition.settings is None:
+        refused.append(
+            f"the settings of {run_folder} are those of no profile there is now: write them to "
+            f"{run_folder / editions.PARAMS}, in the form of a profile"
+        )
     if refused:
         raise BookError("the run is not published:\n  " + "\n  ".join(refused))
     first = edition.folder
     seeds = dict.fromkeys([first, *(run_folder / f"seed{seed}" for seed in edition.seeds)])
+    outdated = edition.outdated()
+    if outdated:
+        print(f"Left behind: {len(outdated)} models and records of other settings", flush=True)
+    weights = _published_weights(seeds, outdated)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as new:
         with tqdm(desc="Publishing", unit=" files") as bar:
@@ -538,13 +576,35 @@ def publish(profile: str, *, root: Path = Path()) -> Path:
                         shutil.copytree(
                             seed / part,
                             copy,
-                            ignore=_unpublished,
+                            ignore=functools.partial(
+                                _unpublished, weights=weights, outdated=outdated
+                            ),
                             copy_function=functools.partial(_published_copy, bar=bar),
                         )
+        Path(new, profile, editions.PARAMS).write_text(settings.dump(edition.settings))
         _refuse_size(Path(new, profile))
+        sample = _sampled(edition, training)
+        records.write_json(Path(new, profile, editions.SAMPLE), sample.document())
         shutil.rmtree(target, ignore_errors=True)
         Path(new, profile).replace(target)
     return target
+
+
+def _sampled(edition: Edition, training: bool) -> Sample:
+    """A sample made again that agrees; BookError where it does not."""
+    from rslib import sampling
+
+    print("Making a sample again:", flush=True)
+    try:
+        sample = sampling.make(edition, training=training)
+    except sampling.SampleError as error:
+        raise BookError(f"the run is not published: {error}") from None
+    if sample.wrong:
+        raise BookError(
+            "the run is not published: a sample of it that was made again does not agree. Delete "
+            "these records or models and run the notebooks again:\n  " + "\n  ".join(sample.wrong)
+        )
+    return sample
 
 
 def _published_copy(source: str, target: str, *, bar: tqdm) -> None:
@@ -566,7 +626,8 @@ def size(folder: Path) -> dict[str, int]:
     found: dict[str, int] = {}
     for path in folder.rglob("*"):
         if path.is_file() and path.suffix != ".safetensors":
-            part = path.relative_to(folder).parts[1]
+            below = path.relative_to(folder).parts
+            part = below[1] if len(below) > 1 else "settings and sample"
             found[part] = found.get(part, 0) + path.stat().st_size
     return found
 
@@ -608,20 +669,54 @@ def _side_experiment(folder: Path) -> bool:
     return "background_correlation" in data
 
 
-def _unpublished(folder: str, names: list[str]) -> set[str]:
-    drop = (".lock", ".tmp", FAILED, RUNNING, "last.safetensors", "checkpoint.safetensors")
+def _published_weights(seeds: Iterable[Path], outdated: set[Path]) -> set[Path]:
+    """The weights that go along: of main models, as many as there is room for.
+
+    Those of the first seed come first, and among them those that scorecards stand beside. What
+    there is no room for is told.
+    """
+    from rslib.saliency_tables import INTERPRETABILITY
+
+    def last(path: Path) -> bool:
+        return path.parent.name.rpartition("-")[0] not in INTERPRETABILITY
+
+    found = []
+    for seed in seeds:
+        paths = sorted((seed / "models").glob("*/best.safetensors"))
+        main = [p for p in paths if p.parent not in outdated and not _side_experiment(p.parent)]
+        found += sorted(main, key=last)
+    kept, room = set(), MAX_ALL_WEIGHTS
+    for path in found:
+        size = path.stat().st_size
+        if size <= MAX_WEIGHTS and size <= room:
+            kept.add(path)
+            room -= size
+        else:
+            print(
+                f"Not published: the weights in {path.parent}, {size / 1e6:.1f} MB (limits: "
+                f"{MAX_WEIGHTS / 1e6:.0f} MB a file, {MAX_ALL_WEIGHTS / 1e6:.0f} MB together)"
+            )
+    return kept
+
+
+def _unpublished(
+    folder: str, names: list[str], *, weights: set[Path], outdated: set[Path]
+) -> set[str]:
+    drop = (".lock", ".tmp", FAILED, RUNNING)
     return {
         name
         for name in names
         if name.endswith(drop)
         or name.startswith(".")
-        or (name.endswith(".safetensors") and _side_experiment(Path(folder)))
-        or (name.endswith(".safetensors") and Path(folder, name).stat().st_size > MAX_WEIGHTS)
+        or Path(folder, name) in outdated
+        or (name.endswith(".safetensors") and Path(folder, name) not in weights)
     }
 
 
 def restore(profile: str, *, root: Path = Path()) -> Path:
     """Copy a published run back into the runs' folder, so that notebooks find what it made.
+
+    Where its settings are not those of today's profile, it says how to go on with its own.
 
     Args:
         profile: of the published run.
@@ -633,6 +728,8 @@ def restore(profile: str, *, root: Path = Path()) -> Path:
     Raises:
         BookError: that profile has not been published, or links lead out of what is published.
     """
+    from rslib import editions
+
     source, target = root / PUBLISHED / _named(profile), _runs(root) / profile
     if not source.is_dir():
         raise BookError(
@@ -645,11 +742,27 @@ def restore(profile: str, *, root: Path = Path()) -> Path:
         raise BookError(f"a published run holds no links: remove {', '.join(links)}")
     for path in paths:
         copy = target / path.relative_to(source)
-        shown = "executed" in path.parts or path.name == errata.FILE
+        shown = "executed" in path.parts or path.name in (errata.FILE, editions.SAMPLE)
         if path.is_file() and not shown and not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)
+    own = target / editions.PARAMS
+    if own.exists() and not _same_settings(own, profile):
+        print(
+            f"params/{profile}.yaml has other settings by now. To go on with those of the edition, "
+            f"give their file instead of the name: --profile {own}, or -p profile {own}"
+        )
     return target
+
+
+def _same_settings(own: Path, profile: str) -> bool:
+    """Whether an edition's settings are those that its profile has now."""
+    from rslib.settings import SettingsError, load
+
+    try:
+        return load(str(own)) == load(profile)
+    except SettingsError:
+        return False
 
 
 # --- command line ------------------------------------------------------------------------------
@@ -682,6 +795,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shown.add_argument("profiles", nargs="*", help="the editions to show; default: all, best first")
     copy = commands.add_parser("publish", help="copy a run to book/published")
     copy.add_argument("profile", help="whose run under runs/ is copied, such as cpu")
+    copy.add_argument(
+        "--without-training", action="store_true",
+        help="repeat no training before, only a sample of the evaluations",
+    )  # fmt: skip
     back = commands.add_parser("restore", help="copy a published run back into runs/")
     back.add_argument("profile", help="whose published run is copied back, such as cpu")
     chosen = parser.parse_args(arguments)
@@ -703,7 +820,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif chosen.command == "site":
             print(f"The book: {site(chosen.profiles)}")
         elif chosen.command == "publish":
-            print(f"Published: {publish(chosen.profile)}")
+            made = publish(chosen.profile, training=not chosen.without_training)
+            print(f"Published: {made}")
         else:
             print(f"Restored: {restore(chosen.profile)}")
     except BookError as error:

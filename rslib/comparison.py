@@ -38,7 +38,8 @@ def _abouts(editions: Sequence[Edition]) -> str:
         "device": [", ".join(each.devices) or NOT_RECORDED for each in editions],
         "date": [each.dates for each in editions],
         "time": [_hours(each) for each in editions],
-        "code": [", ".join(each.revisions) or NOT_RECORDED for each in editions],
+        "code": [_code(each) for each in editions],
+        "made again": [_sample(each) for each in editions],
         "n": [each.images for each in editions],
         "seeds": [", ".join(map(str, each.seeds)) or NOT_RECORDED for each in editions],
         **{verdict.value: [_count(each, verdict) for each in editions] for verdict in Verdict},
@@ -51,6 +52,29 @@ def _hours(edition: Edition) -> str:
     spent = [f"{work} {hours:.1f} h" for work, hours in edition.hours.items() if hours]
     told = ", ".join(spent) or NOT_RECORDED
     return f"{told}, one after the other" if spent else told
+
+
+def _code(edition: Edition) -> str:
+    """Which revision of the code made how many notebooks, models and records."""
+    lines = [
+        f"{revision}: {', '.join(f'{count} {kind}' for kind, count in counts.items())}"
+        for revision, counts in edition.made_by.items()
+    ]
+    return "<br>".join(lines) or NOT_RECORDED
+
+
+def _sample(edition: Edition) -> str:
+    """How far a sample that was made again agrees."""
+    found = edition.sample
+    if found is None:
+        return NOT_RECORDED
+    made = found["provenance"]
+    lines = [f"on {made['device']}, code {made['revision']}, {made['date'][:10]}"]
+    lines += [each["told"] for each in found["evaluations"]]
+    if found["training"] is not None:
+        lines.append(found["training"]["told"])
+    lines += [f"{what} was left out: {why}" for what, why in found["left_out"].items()]
+    return "<br>".join(lines)
 
 
 def _errata(editions: Sequence[Edition]) -> list[str]:

@@ -36,11 +36,14 @@ NOT_RECORDED = "not recorded"
 PARAMS = "params.yaml"
 """The file, in an edition's folder, of the profile that it was made with."""
 
+SAMPLE = "sample.json"
+"""The file, in an edition's folder, of what was made again before it was published."""
+
 FOUND_SINCE = "Found wrong since this edition was made, and so until it is made again:"
 
 _WAY_OUT = (
-    "Notebooks, tables and records of an edition are of one run: run again the notebooks that are "
-    "named, or, where the code has changed in between, the whole run from nothing"
+    "Notebooks, tables and records of an edition belong together, and its notebooks are of one "
+    "revision of the code: run again the notebooks that are named"
 )
 _IDENTITY = "_made_of"  # ends the name that a table's identity is glued under (frames.values)
 
@@ -124,7 +127,7 @@ def weights(run: Run, name: str) -> Path:
         RecordError: there is no such model, its weights are not published, or the file is not the
             one that was evaluated; says which weights there are.
     """
-    folder = _model_folder(run, name)
+    folder = model_folder(run, name)
     known = folder is not None and (folder / "model.json").exists()
     if not known or not (folder / "best.safetensors").exists():
         which = f"the edition {run.settings.profile}, seed {run.seed}"
@@ -141,19 +144,26 @@ def weights(run: Run, name: str) -> Path:
     return path
 
 
-def _model_folder(run: Run, name: str) -> Path | None:
-    """The folder of a model on the run's own images; None where its settings train none."""
+def model_folder(run: Run, name: str) -> Path | None:
+    """The folder of a model on a run's own images; None where its settings know no such model."""
     try:
         return run.directory / "models" / f"{name}-{records.key(**run.model_inputs(name))}"
     except ValueError:
         return None
 
 
+def _folders(run: Run, name: str) -> set[Path | None]:
+    """Where a model of a run may lie: on its own images, or those of the shortcut experiment."""
+    from rslib.alignment_tables import shortcut_runs
+
+    return {model_folder(each, name) for each in (run, shortcut_runs(run)[0])}
+
+
 def _with_weights(run: Run) -> list[str]:
     """The models on the run's own images whose weights are there."""
     folders = [path.parent for path in (run.directory / "models").glob("*/best.safetensors")]
     names = sorted({folder.name.rpartition("-")[0] for folder in folders})
-    return [name for name in names if _model_folder(run, name) in folders]
+    return [name for name in names if model_folder(run, name) in folders]
 
 
 def mark(run: Run) -> dict[str, Any]:
@@ -355,18 +365,54 @@ class Edition:
         return " to ".join(dict.fromkeys((days[0], days[-1]))) if days else f"date {NOT_RECORDED}"
 
     @functools.cached_property
+    def made(self) -> dict[Path, dict[str, Any]]:
+        """What its models and records say of themselves, those of all seeds, by file."""
+        whole = self.folder.parent
+        models = sorted(whole.glob("seed*/models/*/model.json"))
+        found = {path: records.read_json(path) for path in models}
+        for path in sorted(whole.glob("seed*/records/*/*")):
+            if path.suffix == ".parquet":
+                found[path] = records.read_metadata(path)
+            elif path.suffix == ".json":
+                found[path] = records.read_json(path)
+        return found
+
+    @property
     def hours(self) -> dict[str, float]:
         """What its making took: hours of trainings and of evaluations, those of all seeds together.
 
         Models and records hold their seconds. What ran side by side counts once for each.
         """
-        whole = self.folder.parent
         spent = {"trainings": 0.0, "evaluations": 0.0}
-        for path in whole.glob("seed*/models/*/model.json"):
-            spent["trainings"] += records.read_json(path)["seconds"]
-        for path in whole.glob("seed*/records/*/*.parquet"):
-            spent["evaluations"] += records.read_metadata(path)["seconds"]
+        for path, about in self.made.items():
+            if path.name == "model.json":
+                spent["trainings"] += about["seconds"]
+            elif path.suffix == ".parquet":
+                spent["evaluations"] += about["seconds"]
         return {work: seconds / 3600 for work, seconds in spent.items()}
+
+    @property
+    def made_by(self) -> dict[str, dict[str, int]]:
+        """How many notebooks, models and records each revision of the code made.
+
+        Returns:
+            Revision to counts by kind, those of the notebooks first.
+        """
+        told = [("notebooks", each.revision) for each in self.accounts.values()]
+        for path, about in self.made.items():
+            kind = "models" if path.name == "model.json" else "records"
+            told.append((kind, about.get("provenance", {}).get("revision")))
+        found: dict[str, dict[str, int]] = {}
+        for kind, revision in told:
+            counts = found.setdefault(revision or NOT_RECORDED, {})
+            counts[kind] = counts.get(kind, 0) + 1
+        return found
+
+    @functools.cached_property
+    def sample(self) -> dict[str, Any] | None:
+        """What was made again before it was published (:mod:`rslib.sampling`); None if unknown."""
+        path = self.folder.parent / SAMPLE
+        return records.read_json(path) if path.exists() else None
 
     @property
     def images(self) -> str:
@@ -462,12 +508,14 @@ class Edition:
     # Whether its parts fit
 
     def disagreements(self, *, revisions: bool) -> list[str]:
-        """Where notebooks, tables and records are not of one run; empty if they are.
+        """Where notebooks, tables and records do not belong together; empty if they do.
+
+        Models and records may be of several revisions of the code: their keys say that they were
+        made from the same inputs.
 
         Args:
-            revisions: whether one code revision is demanded, too, of all whose revision a notebook
-                can be held to. In a run that goes on over changes of the code, results are reused
-                by their keys, so there it need not be; what is published is made from nothing.
+            revisions: whether all notebooks must be of one revision, as those of an edition are. In
+                a run that goes on over changes of the code they need not be.
 
         Returns:
             One line each, with the file, what it carries, and what is there instead, and the way
@@ -475,8 +523,57 @@ class Edition:
             others of its run do carry it.
         """
         found = [*self._notebooks(revisions), *self._cited(), *self._made_from()]
-        found += self._code() if revisions else []
         return [*dict.fromkeys(found), *[_WAY_OUT] * bool(found)]
+
+    def misnamed(self) -> list[str]:
+        """Models and records, of all seeds, that are not what their names say.
+
+        Returns:
+            One line each, with the name that what they were made from gives them.
+        """
+        found = []
+        for path, about in self.made.items():
+            key = records.key(**about.get("inputs", {}))
+            if path.name == "model.json":
+                file, name = path.parent, f"{about.get('name')}-{key}"
+            else:
+                kind = about.get("evaluation") or about.get("inputs", {}).get("evaluation")
+                file, name = path, f"{kind}-{key}{path.suffix}"
+            if file.name != name:
+                found.append(f"{file} has the name {name} by what it was made from: delete it")
+        return found
+
+    def outdated(self) -> set[Path]:
+        """Folders of models and files of records, of all seeds, that its settings do not find.
+
+        They were made with settings that the run had before, or came with an edition that it goes
+        on from. A record is one of them if its model is, or if no table was made from it while one
+        was made from another record of that model and evaluation.
+        """
+        from rslib.run import Run
+
+        if self.settings is None:
+            return set()
+        cited = {(each["seed"], each["model"], each["evaluation"]): set() for each in self.sources}
+        for each in self.sources:
+            cited[each["seed"], each["model"], each["evaluation"]].add(each["key"])
+        found, digests = set(), set()
+        for path, about in self.made.items():
+            if path.name == "model.json":
+                seed = int(path.parents[2].name.removeprefix("seed"))
+                run = Run(self.settings, seed, root=self.folder.parents[1])
+                if path.parent not in _folders(run, about["name"]):
+                    found.add(path.parent)
+                    digests.add(about["weights"]["best"])
+        for path, about in self.made.items():
+            if path.name == "model.json":
+                continue
+            seed = int(path.parents[2].name.removeprefix("seed"))
+            evaluated, _, key = path.stem.rpartition("-")
+            keys = cited.get((seed, path.parent.name, evaluated), {key})
+            if about.get("inputs", {}).get("weights") in digests or key not in keys:
+                found.add(path)
+        return found
 
     def _notebooks(self, revisions: bool) -> Iterable[str]:
         fields = ["profile", "seed", "seeds", "settings", *["revision"] * revisions]
@@ -538,17 +635,6 @@ class Edition:
                             f"{table} was made from one with {field} {source[field]}, {path} "
                             f"carries {made[field]}"
                         )
-
-    def _code(self) -> list[str]:
-        revision = self._first("revision")
-        if revision is None:
-            return []
-        return [
-            f"{_source(source)} carries revision {source['revision']}, the notebooks carry "
-            f"{revision}"
-            for source in self.sources
-            if source["revision"] != revision
-        ]
 
     def _path(self, notebook: str) -> Path:
         return self.executed / f"{notebook}.ipynb"

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from rslib import book, records
+from rslib import book, editions, notebook, records, sampling, settings
+from rslib.alignment_tables import shortcut_runs
+from rslib.run import Run
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -179,17 +181,43 @@ def test_a_warning_breaks_the_build(tmp_path, capfd):
 # Publishing
 
 
+MODEL = "resnet18-noise"
+RECORD = f"records/{MODEL}/clean-{records.key(weights='x')}.parquet"
+
+
+def nothing_again(monkeypatch):
+    """Have runs published of which nothing could be made again, such as those of stand-in files."""
+    provenance = {"device": "CPU", "revision": "abc", "date": "2025-07-01"}
+    sample = sampling.Sample((), None, {"training": "a stand-in"}, provenance)
+    monkeypatch.setattr(sampling, "make", lambda edition, training: sample)
+
+
+@pytest.fixture(autouse=True)
+def of_stand_in_files(monkeypatch):
+    nothing_again(monkeypatch)
+
+
+def add_model(seed, name=MODEL, *, shortcut=False, size=1, **settings_of_it):
+    """A model's folder in a run, of stand-in files; returns its path in the run."""
+    run = Run(settings.load("cpu", settings_of_it))
+    run = shortcut_runs(run)[0] if shortcut else run
+    inputs = run.model_inputs(name)
+    folder = f"models/{name}-{records.key(**inputs)}"
+    for kind in ("best", "last", "checkpoint"):
+        (seed / folder).mkdir(parents=True, exist_ok=True)
+        (seed / folder / f"{kind}.safetensors").write_bytes(b"x" * size)
+    about = {"name": name, "inputs": inputs, "weights": {"best": folder}}
+    records.write_json(seed / folder / "model.json", about)
+    return folder
+
+
 def finished_run(tmp_path):
     """A run of stand-in files: one notebook, one record, one model."""
     seed = tmp_path / "runs" / "cpu" / "seed0"
     write_notebook(seed / "executed" / "01_one.ipynb", "1", executed=True)
-    model = "models/m-0123456789"
-    records.write_record(seed / "records/m/clean.parquet", pd.DataFrame({"image": range(3)}), {})
-    (seed / model).mkdir(parents=True)
-    (seed / model / "best.safetensors").write_text("x")
-    (seed / model / "model.json").write_text('{"inputs": {"data": {}}}')
-    (seed / model / "last.safetensors").write_text("x")
-    (seed / model / "checkpoint.safetensors").write_text("x")
+    about = {"evaluation": "clean", "inputs": {"weights": "x"}}
+    records.write_record(seed / RECORD, pd.DataFrame({"image": range(3)}), about)
+    add_model(seed)
     return seed
 
 
@@ -198,39 +226,65 @@ def files(folder):
 
 
 @pytest.mark.parametrize("small", [True, False])
-def test_publish_copies_records_notebooks_and_small_weights(tmp_path, monkeypatch, small):
-    finished_run(tmp_path)
+def test_publish_copies_records_notebooks_and_small_weights(tmp_path, monkeypatch, capsys, small):
+    seed = finished_run(tmp_path)
+    model = add_model(seed)
     monkeypatch.setattr(book, "MAX_WEIGHTS", 1 if small else 0)
     stale = tmp_path / "book" / "published" / "cpu" / "seed9"
     stale.mkdir(parents=True)
     target = book.publish("cpu", root=tmp_path)
     assert files(target) == [
+        "params.yaml",
+        "sample.json",
         "seed0/executed/01_one.ipynb",
-        *["seed0/models/m-0123456789/best.safetensors"] * small,
-        "seed0/models/m-0123456789/model.json",
-        "seed0/records/m/clean.parquet",
+        *[f"seed0/{model}/best.safetensors"] * small,
+        f"seed0/{model}/model.json",
+        f"seed0/{RECORD}",
     ]
+    assert settings.load(str(target / "params.yaml")) == settings.load("cpu")
     assert not stale.exists()
+    assert (f"Not published: the weights in {seed}/{model}" in capsys.readouterr().out) is not small
 
 
 @pytest.mark.parametrize(
-    ("folder", "data"),
+    ("name", "shortcut"),
     [
-        ("resnet18-aligned@beta=0.0-0123456789", "{}"),
-        ("vit_small-teacher-0123456789", "{}"),
-        ("resnet18-standard-0123456789", '{"background_correlation": 0.95}'),
+        ("resnet18-aligned@beta=0.0", False),
+        ("vit_small-teacher", False),
+        ("resnet18-standard", True),
     ],
 )
-def test_weights_of_side_experiments_stay_behind(tmp_path, folder, data):
+def test_weights_of_side_experiments_stay_behind(tmp_path, name, shortcut):
     seed = finished_run(tmp_path)
-    model = seed / "models" / folder
-    model.mkdir()
-    (model / "best.safetensors").write_text("x")
-    (model / "model.json").write_text(f'{{"inputs": {{"data": {data}}}}}')
+    folder = add_model(seed, name, shortcut=shortcut)
     published = files(book.publish("cpu", root=tmp_path))
-    assert f"seed0/models/{folder}/model.json" in published
-    assert f"seed0/models/{folder}/best.safetensors" not in published
-    assert "seed0/models/m-0123456789/best.safetensors" in published
+    assert f"seed0/{folder}/model.json" in published
+    assert f"seed0/{folder}/best.safetensors" not in published
+    assert f"seed0/{add_model(seed)}/best.safetensors" in published
+
+
+def test_weights_are_published_while_there_is_room_the_papers_models_first(tmp_path, monkeypatch):
+    seed = finished_run(tmp_path)
+    monkeypatch.setattr(book, "MAX_ALL_WEIGHTS", 20)
+    for name, size in (("resnet18-adversarial", 9), ("resnet18-standard", 11), (MODEL, 2)):
+        add_model(seed, name, size=size)
+    found = book.publish("cpu", root=tmp_path).glob("seed0/models/*/best.safetensors")
+    names = {path.parent.name.rpartition("-")[0] for path in found}
+    assert names == {"resnet18-adversarial", "resnet18-standard"}
+
+
+def test_what_was_made_with_other_settings_stays_behind(tmp_path, capsys):
+    seed = finished_run(tmp_path)
+    other = {"training": {"standard": {"resnet18": {"epochs": 3}}}}
+    folder = add_model(seed, "resnet18-standard", **other)
+    inputs = {"weights": folder}
+    record = f"records/resnet18-standard/clean-{records.key(**inputs)}.parquet"
+    about = {"evaluation": "clean", "inputs": inputs}
+    records.write_record(seed / record, pd.DataFrame({"image": range(3)}), about)
+    published = files(book.publish("cpu", root=tmp_path))
+    assert not any("resnet18-standard" in path for path in published)
+    assert f"seed0/{RECORD}" in published
+    assert "Left behind: 2 models and records of other settings" in capsys.readouterr().out
 
 
 def test_of_other_seeds_the_results_are_published_and_not_the_notebooks(tmp_path):
@@ -241,7 +295,7 @@ def test_of_other_seeds_the_results_are_published_and_not_the_notebooks(tmp_path
     for other in ("seed1", "seed2", "seed10"):
         shutil.copytree(seed, seed.with_name(other))
     target = book.publish("cpu", root=tmp_path)
-    assert sorted(path.name for path in target.iterdir()) == ["seed0", "seed2"]
+    assert sorted(path.name for path in target.glob("seed*")) == ["seed0", "seed2"]
     parts = {path.name for path in (target / "seed2").iterdir()}
     assert parts == {"models", "records"}
 
@@ -250,8 +304,8 @@ def test_a_damaged_record_is_not_published(tmp_path):
     seed = finished_run(tmp_path)
     kept = book.publish("cpu", root=tmp_path)
     there = files(kept)
-    (seed / "records" / "m" / "clean.parquet").write_text("x")
-    told = rf"(?s)not published.*{seed}/records/m/clean.parquet is damaged"
+    (seed / RECORD).write_text("x")
+    told = rf"(?s)not published.*{seed / RECORD} is damaged"
     with pytest.raises(book.BookError, match=told):
         book.publish("cpu", root=tmp_path)
     assert files(kept) == there and [each.name for each in kept.parent.iterdir()] == ["cpu"]
@@ -263,7 +317,8 @@ def test_an_edition_that_is_too_large_is_not_published(tmp_path, monkeypatch):
     there = files(kept)
     whole = {p for p in kept.rglob("*") if p.is_file() and p.suffix != ".safetensors"}
     assert sum(book.size(kept).values()) == sum(path.stat().st_size for path in whole)
-    monkeypatch.setattr(book, "MAX_EDITION", sum(book.size(kept).values()) - 1)
+    sample = (kept / "sample.json").stat().st_size  # made once the rest is known to fit
+    monkeypatch.setattr(book, "MAX_EDITION", sum(book.size(kept).values()) - sample - 1)
     with pytest.raises(book.BookError, match=r"without weights .* MB \(executed .*records"):
         book.publish("cpu", root=tmp_path)
     assert files(kept) == there
@@ -272,14 +327,31 @@ def test_an_edition_that_is_too_large_is_not_published(tmp_path, monkeypatch):
 def test_restore_brings_back_what_is_missing_and_touches_nothing_else(tmp_path):
     seed = finished_run(tmp_path)
     book.publish("cpu", root=tmp_path)
-    record, model = seed / "records/m/clean.parquet", seed / "models/m-0123456789/model.json"
+    record, model = seed / RECORD, seed / add_model(seed) / "model.json"
     record.unlink()
     model.write_text("newer")
     book.restore("cpu", root=tmp_path)
     assert records.read_record(record)["image"].tolist() == [0, 1, 2]
     assert model.read_text() == "newer"
+    assert "sample.json" not in files(seed.parent)  # of what is published, not of the run
     with pytest.raises(book.BookError, match="nothing is published for profile 'fast'"):
         book.restore("fast", root=tmp_path)
+
+
+def test_restore_says_how_to_go_on_where_the_profile_has_changed(tmp_path, monkeypatch, capsys):
+    seed = finished_run(tmp_path)
+    book.publish("cpu", root=tmp_path)
+    book.restore("cpu", root=tmp_path)
+    own = seed.parent / editions.PARAMS
+    assert settings.load(str(own)) == settings.load("cpu")
+    assert str(own) not in capsys.readouterr().out
+    monkeypatch.setenv("RSLIB_PARAMS", str(tmp_path))
+    (tmp_path / "cpu.yaml").write_text("profile: cpu\nsettings: {}\n")
+    book.restore("cpu", root=tmp_path)
+    assert f"--profile {own}" in capsys.readouterr().out
+    # The file stands for the profile wherever one is named, and leads to the same folder.
+    monkeypatch.setenv("RSLIB_RUNS", str(seed.parents[1]))
+    assert notebook.start(str(own)).directory == seed
 
 
 def test_progress_bars_are_kept_as_their_last_state():

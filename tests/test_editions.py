@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from known_run import OUTCOMES, RESNET, make_run, wilson
 from nbformat.v4 import new_output
-from test_book import mini_book, write_notebook
+from test_book import mini_book, nothing_again, write_notebook
 
 from rslib import (
     book,
@@ -233,13 +233,25 @@ def test_a_record_made_again_by_other_code_is_refused(run):
     ]
 
 
-def test_records_of_other_code_than_the_notebooks_are_refused_only_where_asked(run):
-    for name in ("01_one", "07_two"):
-        execute(run, name, revision="def")
-    told = said(run)
-    assert len(told) == len(edition(run).sources)
-    assert all(line.endswith("carries revision abc, the notebooks carry def") for line in told)
-    assert edition(run).disagreements(revisions=False) == []
+def test_models_and_records_of_earlier_code_stand_and_are_counted(run):
+    execute(run, "01_one", revision="def")
+    execute(run, "07_two", tables.table2(run), revision="def")
+    found = edition(run)
+    assert found.disagreements(revisions=True) == []
+    assert found.made_by == {"def": {"notebooks": 2}, REVISION: {"models": 4, "records": 20}}
+    assert "code def and abc;" in found.line()
+    assert "def: 2 notebooks<br>abc: 4 models, 20 records" in comparison.page([found])
+
+
+def test_models_and_records_that_are_not_what_their_names_say_are_told(run):
+    assert edition(run).misnamed() == []
+    record = run._record_path(RESNET, "pgd")
+    record.rename(record.with_name("pgd-0123456789.parquet"))
+    folder = run._model_folder(RESNET)
+    folder.rename(folder.with_name(folder.name.replace("standard", "other")))
+    assert [line.partition(" has the name ")[2].partition(" by ")[0] for line in (
+        edition(run).misnamed()
+    )] == [folder.name, record.name]  # fmt: skip
 
 
 def test_verdicts_of_other_settings_than_the_notebooks_are_refused(run):
@@ -248,6 +260,22 @@ def test_verdicts_of_other_settings_than_the_notebooks_are_refused(run):
     (line,) = said(run)
     key = frames.settings_key(run)
     assert f"verdicts.json carries settings {key}, the notebooks carry 0123456789" in line
+
+
+def test_a_run_of_unknown_settings_or_with_a_misnamed_record_is_not_published(
+    run, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("RSLIB_RUNS", str(tmp_path / "runs"))
+    nothing_again(monkeypatch)
+    (run.directory.parent / editions.PARAMS).unlink()
+    monkeypatch.setenv("RSLIB_PARAMS", str(tmp_path))
+    (tmp_path / "cpu.yaml").write_text("profile: cpu\nsettings: {}\n")
+    record = run._record_path(RESNET, "pgd")
+    shutil.copy(record, record.with_name("pgd-0123456789.parquet"))
+    with pytest.raises(book.BookError) as refusal:
+        book.publish("cpu", root=tmp_path)
+    assert f"pgd-0123456789.parquet has the name {record.name} by" in str(refusal.value)
+    assert "are those of no profile there is now: write them to" in str(refusal.value)
 
 
 @pytest.mark.parametrize("place", ["fast/seed0", "cpu/seed1"])
@@ -260,6 +288,7 @@ def test_a_run_in_another_ones_folder_is_refused(run, tmp_path, place):
 def test_a_mixed_edition_is_neither_published_nor_built(run, tmp_path, monkeypatch):
     mini_book(tmp_path)
     monkeypatch.setenv("RSLIB_RUNS", str(tmp_path / "runs"))
+    nothing_again(monkeypatch)
     target = book.publish("cpu", root=tmp_path)
     assert (target / "seed0" / "records" / RESNET).is_dir()
     execute(run, "07_two", settings="0123456789")
@@ -362,19 +391,21 @@ def test_an_edition_whose_further_seeds_have_some_models_is_published_with_those
     tmp_path, monkeypatch
 ):
     monkeypatch.setenv("RSLIB_RUNS", str(tmp_path / "runs"))
+    nothing_again(monkeypatch)
     some = {"profile": "cpu", "seeded": [RESNET]}
     other = make_run(tmp_path / "runs", models={RESNET: OUTCOMES[RESNET]}, seed=1, **some)
     run = make_run(tmp_path / "runs", seeds=(0, 1), **some)
     for name, frame in (("table2", tables.table2(run)), ("verdicts", verdicts.table(run))):
         tables.save(run, name, frame)
     execute(run, "01_one")
+    keep_settings(run)
     assert "Of seed 1 there are only some models (ResNet-18, standard) and what" in (
         edition(run).line()
     )
     text = comparison.page([edition(run)])
     assert "80.0 ± 0.0 over 2 seeds" in text
     target = book.publish("cpu", root=tmp_path)
-    assert {path.name for path in target.iterdir()} == {"seed0", "seed1"}
+    assert {path.name for path in target.glob("seed*")} == {"seed0", "seed1"}
     assert {path.name for path in (target / "seed1").iterdir()} == {"records", "models"}
     assert [path.name for path in (target / "seed1" / "records").iterdir()] == [RESNET]
     assert Edition(target / "seed0" / "executed").disagreements(revisions=True) == []
