@@ -8,6 +8,7 @@
 # make slurm-test    prove that on a SLURM of this machine's own                   root, Debian's packages
 # make lab           open the notebooks in JupyterLab
 # make site          build the book from all that is published, running nothing    PROFILE=cpu for one alone
+# make keep          copy what is finished of a run that still goes on into the book  PROFILE=wide
 # make publish       copy a run's records and notebooks into the book               PROFILE=cpu
 # make restore       copy a published run back into runs/, to go on from it         PROFILE=cpu
 # make clean         remove the built book and the smoke run (environment and other runs stay)
@@ -29,7 +30,7 @@ SEED  = $(firstword $(SEEDS))
 # The profiles fast and paper ask for a GPU by themselves; GPUS, if given, says so for any.
 ASKS  = $(if $(filter file,$(origin GPUS)),,$(if $(filter-out 0,$(GPUS)),gpus=1))
 
-.PHONY: book run test faults bench cluster slurm-test lab site publish restore clean help
+.PHONY: book run test faults bench cluster slurm-test lab site keep publish restore clean help
 .DEFAULT_GOAL := help
 
 book: run
@@ -67,6 +68,9 @@ lab: $(DONE)
 # All editions, unless PROFILE was given: what is set above does not count.
 site: $(DONE)
 	$(BIN)/python -m rslib.book site $(if $(filter file,$(origin PROFILE)),,$(PROFILE))
+
+keep: $(DONE)
+	$(BIN)/python -m rslib.book keep $(PROFILE)
 
 publish: $(DONE)
 	$(BIN)/python -m rslib.book publish $(PROFILE)

@@ -4,6 +4,7 @@
     python -m rslib.book errors runs/cpu
     python -m rslib.book build runs/cpu/seed0/executed
     python -m rslib.book site
+    python -m rslib.book keep wide
     python -m rslib.book publish cpu
     python -m rslib.book restore cpu
 
@@ -13,6 +14,7 @@ Sphinx executes nothing: it renders what papermill has run, and refuses anything
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import json
 import os
@@ -27,7 +29,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rslib import errata
+from rslib import errata, progress
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -82,9 +84,10 @@ def run(source: Path, output: Path, *, profile: str, seed: int, seeds: Sequence[
         raise BookError(f"{output.parent} cannot be made ({error}): name another output") from None
     failed.unlink(missing_ok=True)
     live = sys.stderr.isatty()
+    told = contextlib.nullcontext() if live else progress.shown()
     beside = {"seeds": list(seeds)} if seeds else {}
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="rslib-") as sockets:
+    with told, tempfile.TemporaryDirectory(prefix="rslib-") as sockets:
         transport = {"transport": "ipc", "ip": f"{sockets}/kernel"}
         try:
             notebook = papermill.execute_notebook(
@@ -590,6 +593,49 @@ def publish(profile: str, *, training: bool = True, root: Path = Path()) -> Path
     return target
 
 
+def keep(profile: str, *, root: Path = Path()) -> Path:
+    """Copy what is finished of a run that still goes on: models, and records of them.
+
+    Another machine goes on from there (:func:`restore`). Without notebooks it is no edition, and
+    :func:`site` does not show it; :func:`publish` replaces it by one.
+
+    Args:
+        profile: of the run, whose settings are today's; all its seeds are copied.
+        root: folder holding `runs/` and `book/`.
+
+    Returns:
+        The folder, `book/published/<profile>`. Files that are already there are left as they are.
+
+    Raises:
+        BookError: nothing of the run is finished, an edition of the profile is published, or a
+            record is damaged.
+    """
+    from tqdm import tqdm
+
+    from rslib import editions, settings
+
+    run_folder, target = _runs(root) / _named(profile), root / PUBLISHED / profile
+    if next(target.glob("*/executed"), None):
+        raise BookError(f"{target} holds an edition: make publish replaces it by a finished run")
+    chosen = settings.load(profile)
+    seeds = sorted(run_folder.glob("seed*"))
+    models = [path.parent for seed in seeds for path in seed.glob("models/*/model.json")]
+    if not models:
+        raise BookError(f"nothing is kept: {run_folder} holds no trained model")
+    weights = _published_weights(seeds, set())
+    files = [folder / "model.json" for folder in models]
+    files += [path for path in weights if path.parent in models]
+    files += [path for seed in seeds for path in seed.glob("records/*/*.*") if path.is_file()]
+    with tqdm(desc="Keeping", unit=" files") as bar:
+        for path in files:
+            copy = target / path.relative_to(run_folder)
+            if not copy.exists() and not path.name.startswith("."):
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                _published_copy(str(path), str(copy), bar=bar)
+    (target / editions.PARAMS).write_text(settings.dump(chosen))
+    return target
+
+
 def _sampled(edition: Edition, training: bool) -> Sample:
     """A sample made again that agrees; BookError where it does not."""
     from rslib import sampling
@@ -799,6 +845,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--without-training", action="store_true",
         help="repeat no training before, only a sample of the evaluations",
     )  # fmt: skip
+    kept = commands.add_parser(
+        "keep", help="copy what is finished of a run that goes on to book/published"
+    )
+    kept.add_argument("profile", help="whose models and records are copied, such as wide")
     back = commands.add_parser("restore", help="copy a published run back into runs/")
     back.add_argument("profile", help="whose published run is copied back, such as cpu")
     chosen = parser.parse_args(arguments)
@@ -819,6 +869,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"The book: {build(*chosen.executed)}")
         elif chosen.command == "site":
             print(f"The book: {site(chosen.profiles)}")
+        elif chosen.command == "keep":
+            print(f"Kept: {keep(chosen.profile)}")
         elif chosen.command == "publish":
             made = publish(chosen.profile, training=not chosen.without_training)
             print(f"Published: {made}")

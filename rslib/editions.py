@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rslib.run import Run
     from rslib.settings import Settings
 
-ORDER = ("paper", "fast", "cpu")
+ORDER = ("paper", "wide", "fast", "cpu")
 """The profiles whose editions are shown first, the best one before the others."""
 
 MARK = "rslib_run"

@@ -414,3 +414,47 @@ def test_every_citation_has_an_entry():
         for key in keys.split(",")
     }
     assert len(entries) >= 22 and cited and cited <= entries
+
+
+def test_what_is_finished_of_a_run_is_kept_and_restored(tmp_path, monkeypatch):
+    monkeypatch.delenv("RSLIB_RUNS", raising=False)
+    models = tmp_path / "runs" / "cpu" / "seed0" / "models"
+    done, going = models / "resnet18-standard-0123456789", models / "vit_small-standard-9876543210"
+    for folder in (done, going):
+        folder.mkdir(parents=True)
+    (done / "best.safetensors").write_bytes(b"weights")
+    (done / "last.safetensors").write_bytes(b"others")
+    (going / "checkpoint.safetensors").write_bytes(b"half of a training")
+    (done / "model.json").write_text('{"inputs": {}}')
+    target = book.keep("cpu", root=tmp_path)
+    assert target == tmp_path / book.PUBLISHED / "cpu"
+    kept = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
+    folder = f"seed0/models/{done.name}"
+    assert kept == {f"{folder}/model.json", f"{folder}/best.safetensors", "params.yaml"}
+    assert settings.load(str(target / "params.yaml")) == settings.load("cpu")
+    assert editions.published(tmp_path / book.PUBLISHED) == []  # no notebooks, so no edition
+    shutil.rmtree(tmp_path / "runs")
+    book.restore("cpu", root=tmp_path)
+    assert (done / "best.safetensors").read_bytes() == b"weights"
+
+
+def test_nothing_finished_is_nothing_kept(tmp_path, monkeypatch):
+    monkeypatch.delenv("RSLIB_RUNS", raising=False)
+    with pytest.raises(book.BookError, match="nothing is kept: runs/cpu|holds no trained model"):
+        book.keep("cpu", root=tmp_path)
+    assert not (tmp_path / book.PUBLISHED).exists()
+
+
+def test_an_edition_is_not_kept_over(tmp_path):
+    (tmp_path / book.PUBLISHED / "cpu" / "seed0" / "executed").mkdir(parents=True)
+    with pytest.raises(book.BookError, match="holds an edition: make publish replaces it"):
+        book.keep("cpu", root=tmp_path)
+
+
+def test_lines_of_long_work_are_shown_and_stay_out_of_the_notebook(tmp_path, capfd):
+    cell = "from rslib import progress\nprogress.from_environment()('net: epoch 1/2')"
+    source = write_notebook(tmp_path / "a.ipynb", cell)
+    book.run(source, tmp_path / "out.ipynb", profile="smoke", seed=0)
+    assert "net: epoch 1/2\n" in capfd.readouterr().err
+    executed = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    assert all(not cell.outputs for cell in executed.cells if cell.cell_type == "code")

@@ -327,12 +327,12 @@ def test_damaged_tables_records_and_marks_are_named(run, tmp_path):
 
 
 def test_the_best_edition_comes_first(tmp_path):
-    for name in ("smoke", "cpu", "mine", "paper", "fast"):
+    for name in ("smoke", "cpu", "mine", "wide", "paper", "fast"):
         for seed in ("seed10", "seed2", "seed2.old"):
             (tmp_path / name / seed / "executed").mkdir(parents=True)
     found = editions.published(tmp_path)
     assert [each.executed.parents[1].name for each in found] == [
-        "paper", "fast", "cpu", "mine", "smoke",
+        "paper", "wide", "fast", "cpu", "mine", "smoke",
     ]  # fmt: skip
     assert {each.folder.name for each in found} == {"seed2"}
     (one,) = editions.published(tmp_path, ["cpu"])
