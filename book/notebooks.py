@@ -1,17 +1,11 @@
 """Source notebooks hold no outputs, except those of checked cells, which are tests.
 
-    python -m rslib.hygiene notebooks/*.ipynb                        refuse what should not be there
-    python -m rslib.hygiene --from runs/smoke/seed0/executed notebooks/*.ipynb        and mend it
-
 nbval compares the outputs of cells that say ``# NBVAL_CHECK_OUTPUT`` with what a new run prints.
-The second form takes those outputs from executed notebooks and clears everything else.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,24 +69,3 @@ def _read(path: Path) -> Any:
 def _code_cells(notebook: Any) -> Iterator[tuple[int, Any]]:
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     yield from enumerate(cells, start=1)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m rslib.hygiene", description=__doc__)
-    parser.add_argument("notebooks", nargs="+", type=Path, help="source notebooks to look at")
-    parser.add_argument(
-        "--from", dest="executed", type=Path, metavar="FOLDER",
-        help="take the checked outputs from the executed notebooks here; default: change nothing",
-    )  # fmt: skip
-    chosen = parser.parse_args(arguments)
-    if chosen.executed:
-        for path in chosen.notebooks:
-            mend(path, chosen.executed / path.name)
-    found = [line for path in chosen.notebooks for line in complaints(path)]
-    print("\n".join(found), file=sys.stderr, end="\n" * bool(found))
-    return 1 if found else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
