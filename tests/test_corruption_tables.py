@@ -219,8 +219,7 @@ def test_packaged_reference_errors(run, tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "FOLDER", tmp_path)
     with pytest.raises(RecordError, match=r"no reference errors for profile 'cpu' .*none"):
         reference.load("cpu")
-    monkeypatch.setattr("rslib.readme.published", lambda profile: run)
-    path = reference.write("cpu")
+    path = reference.write(run)
     assert reference.load("cpu") == outcomes(run, REFERENCE).errors()
     with pytest.raises(RecordError, match="Did you mean 'cpu'"):
         reference.load("cpus")

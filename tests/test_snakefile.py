@@ -13,11 +13,12 @@ import pytest
 import yaml
 from test_book import write_notebook
 
-from rslib import book, fanout, settings
+from book import build
+from rslib import fanout, settings
 from rslib.run import Run
 
 PROJECT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = [page for page in book.pages(PROJECT / "_toc.yml") if page[:2].isdigit()]
+NOTEBOOKS = [page for page in build.pages(PROJECT / "_toc.yml") if page[:2].isdigit()]
 
 
 @pytest.fixture
