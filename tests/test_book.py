@@ -1,5 +1,6 @@
 """Running one notebook, refusing what did not run, and building the book with the real settings."""
 
+import ast
 import re
 import shutil
 from pathlib import Path
@@ -54,6 +55,16 @@ def mini_book(root: Path) -> Path:
     executed = root / "runs" / "executed"
     write_notebook(executed / "01_one.ipynb", "answer = 42", executed=True)
     return executed
+
+
+def test_the_package_imports_nothing_of_what_makes_pages_or_measures():
+    found = []
+    for path in sorted((PROJECT / "rslib").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            found += [(path, n) for n in names if n.split(".")[0] in ("book", "benchmarks")]
+    assert found == []
 
 
 # Running

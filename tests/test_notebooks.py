@@ -168,7 +168,7 @@ def test_mending_keeps_checked_outputs_and_clears_the_rest(tmp_path):
         notebooks.mend(source, executed_copy(tmp_path, checked + "  # edited", [stream]))
 
 
-def test_hygiene_fails_on_a_dirty_notebook(tmp_path, capsys):
+def test_a_dirty_notebook_is_refused(tmp_path, capsys):
     source = tmp_path / "n.ipynb"
     cell = nbformat.v4.new_code_cell("print(2)", execution_count=1)
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), source)

@@ -154,6 +154,20 @@ def test_only_what_is_missing_or_stale_runs(project):
     assert sorted(planned(snakemake(project, "-n"))) == sorted(every)
 
 
+def test_what_makes_pages_makes_no_notebook_stale_and_what_makes_results_does(project):
+    makers = [project / "book" / "build.py", project / "rslib" / "attacks" / "pgd.py"]
+    for maker in makers:
+        maker.parent.mkdir(parents=True)
+        maker.write_text("")
+    every = planned(snakemake(project, "-n"))
+    finish(project, *every)
+    for maker, stale in zip(makers, ([], every), strict=True):
+        maker.write_text("# a comment\n")
+        later = (project / every[0]).stat().st_mtime + 60
+        os.utime(maker, (later, later))
+        assert sorted(planned(snakemake(project, "-n"))) == sorted(stale)
+
+
 def test_an_unknown_profile_is_named_with_those_there_are(project):
     done = snakemake(project, "-n", "--config", "profile=smok")
     assert done.returncode != 0
