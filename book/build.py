@@ -120,7 +120,7 @@ def _stage_notebook(
 def _put(source: Path, target: Path, edition: Edition) -> Path:
     """Copy a page, with the line on its edition below the title."""
     if source.suffix != ".ipynb":
-        text = source.read_text().replace("](../_static/", "](_static/")  # laid flat here
+        text = source.read_text().replace("](../_static/", "](_static/")  # beside it here
         target.write_text(_stamped(text, edition.line(), ""))
         return target
     notebook = nbformat.read(source, as_version=4)
@@ -246,7 +246,7 @@ def site(profiles: Sequence[str] = (), *, root: Path = Path()) -> Path:
         BookError: nothing, or not all that was asked for, is published, or the book is refused.
     """
     found = editions.published(root / PUBLISHED, profiles)
-    missing = sorted({*profiles} - {each.executed.parents[1].name for each in found})
+    missing = sorted({*profiles} - {each.folder.parent.name for each in found})
     if missing or not found:
         what = f"no edition {' or '.join(missing)}" if missing else "no edition"
         raise BookError(f"{what} is published in {root / PUBLISHED}.{published_hint(root)}")
