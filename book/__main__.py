@@ -18,11 +18,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     1 is a refusal, and for what compares, that something differs; 2 that nothing can be compared.
     """
     from rslib.records import RecordError
+    from rslib.settings import SettingsError
 
     chosen = _parser().parse_args(arguments)
     try:
         return chosen.do(chosen) or 0
-    except (BookError, RecordError) as error:
+    except (BookError, RecordError, SettingsError) as error:
         print(error, file=sys.stderr)
         return chosen.refused
 

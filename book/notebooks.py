@@ -9,12 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nbformat
+
+from book import BookError
+from book.execute import code_cells
+
 CHECKED = "NBVAL_CHECK_OUTPUT"
 
 
 def complaints(path: Path) -> Iterator[str]:
     """What a source notebook holds that only a run should, one line each."""
-    for number, cell in _code_cells(_read(path)):
+    for number, cell in code_cells(path):
         checked = CHECKED in cell.source
         if cell.outputs and not checked:
             yield f"{path}: code cell {number} has stored outputs and is not checked"
@@ -28,17 +33,16 @@ def mend(source: Path, executed: Path) -> None:
     """Clear a source notebook, and give its checked cells the outputs of an executed copy.
 
     Raises:
-        ValueError: a checked cell is not in the executed copy as it is in the source.
+        BookError: a checked cell is not in the executed copy as it is in the source.
     """
-    import nbformat
-
-    notebook = _read(source)
-    ran = {cell.source: cell.outputs for _, cell in _code_cells(_read(executed))}
-    for number, cell in _code_cells(notebook):
+    notebook = nbformat.read(source, as_version=4)
+    ran = {cell.source: cell.outputs for _, cell in code_cells(executed)}
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(cells, start=1):
         cell.execution_count, cell.outputs = None, []
         if CHECKED in cell.source:
             if cell.source not in ran:
-                raise ValueError(
+                raise BookError(
                     f"{source}: code cell {number} is not as in {executed}: run it again"
                 )
             # nbval passes over cells without a count; which one does not matter.
@@ -58,14 +62,3 @@ def _joined(outputs: list[Any]) -> list[Any]:
                 {**output, "execution_count": 1} if "execution_count" in output else output
             )
     return [type(outputs[0])(output) for output in joined]
-
-
-def _read(path: Path) -> Any:
-    import nbformat
-
-    return nbformat.read(path, as_version=4)
-
-
-def _code_cells(notebook: Any) -> Iterator[tuple[int, Any]]:
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    yield from enumerate(cells, start=1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from book import notebooks
+from book import BookError, notebooks
 from book.__main__ import main
 from rslib import notebook, settings
 from rslib.settings import PROJECT, SettingsError
@@ -164,7 +164,7 @@ def test_mending_keeps_checked_outputs_and_clears_the_rest(tmp_path):
     assert list(notebooks.complaints(source)) == []
     assert [cell.outputs for cell in code(source)] == [[stream], []]
     assert [cell.execution_count for cell in code(source)] == [1, None]
-    with pytest.raises(ValueError, match="is not as in"):
+    with pytest.raises(BookError, match="is not as in"):
         notebooks.mend(source, executed_copy(tmp_path, checked + "  # edited", [stream]))
 
 
