@@ -34,12 +34,12 @@ ASKS  = $(if $(filter file,$(origin GPUS)),,$(if $(filter-out 0,$(GPUS)),gpus=1)
 .DEFAULT_GOAL := help
 
 book: run
-	$(BIN)/python -m rslib.locks _build -- $(BIN)/python -m rslib.book build $(RUNS)/$(PROFILE)/seed$(SEED)/executed
+	$(BIN)/python -m rslib.locks _build -- $(BIN)/python -m book build $(RUNS)/$(PROFILE)/seed$(SEED)/executed
 
 # Snakemake's own lock outlives a process that is killed, and then has to be removed by hand.
 run: $(DONE)
 	$(BIN)/python -m rslib.locks $(RUNS)/$(PROFILE) -- $(BIN)/snakemake --nolock --cores $(CORES) --resources gpu=$(GPUS) --rerun-incomplete --rerun-triggers mtime input --quiet rules host --config profile=$(PROFILE) seeds="$(SEEDS)" $(if $(FAN_OUT),fan_out=$(FAN_OUT)) $(ASKS) \
-	|| { $(BIN)/python -m rslib.book errors $(RUNS)/$(PROFILE); exit 1; }
+	|| { $(BIN)/python -m book errors $(RUNS)/$(PROFILE); exit 1; }
 
 test: $(DONE)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -55,8 +55,8 @@ bench: $(DONE)
 cluster: $(DONE)
 	$(BIN)/python -m pip install --quiet --editable '.[cluster]'
 	$(BIN)/python -m rslib.locks $(RUNS)/$(PROFILE) -- $(BIN)/snakemake --nolock --workflow-profile profiles/slurm --config profile=$(PROFILE) seeds="$(SEEDS)" fan_out=true $(ASKS) \
-	|| { $(BIN)/python -m rslib.book errors $(RUNS)/$(PROFILE); exit 1; }
-	$(BIN)/python -m rslib.locks _build -- $(BIN)/python -m rslib.book build $(RUNS)/$(PROFILE)/seed$(SEED)/executed
+	|| { $(BIN)/python -m book errors $(RUNS)/$(PROFILE); exit 1; }
+	$(BIN)/python -m rslib.locks _build -- $(BIN)/python -m book build $(RUNS)/$(PROFILE)/seed$(SEED)/executed
 
 slurm-test: $(DONE)
 	$(BIN)/python -m pip install --quiet --editable '.[cluster]'
@@ -67,16 +67,16 @@ lab: $(DONE)
 
 # All editions, unless PROFILE was given: what is set above does not count.
 site: $(DONE)
-	$(BIN)/python -m rslib.book site $(if $(filter file,$(origin PROFILE)),,$(PROFILE))
+	$(BIN)/python -m book site $(if $(filter file,$(origin PROFILE)),,$(PROFILE))
 
 keep: $(DONE)
-	$(BIN)/python -m rslib.book keep $(PROFILE)
+	$(BIN)/python -m book keep $(PROFILE)
 
 publish: $(DONE)
-	$(BIN)/python -m rslib.book publish $(PROFILE)
+	$(BIN)/python -m book publish $(PROFILE)
 
 restore: $(DONE)
-	$(BIN)/python -m rslib.book restore $(PROFILE)
+	$(BIN)/python -m book restore $(PROFILE)
 
 clean:
 	rm -rf _build $(RUNS)/smoke

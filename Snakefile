@@ -49,8 +49,6 @@ TRAINS = {
     "09_alignment_results",
     "12_robust_and_aligned",
 }
-# Modules that make pages of what notebooks have shown: no notebook's business.
-PAGES = {"book.py", "comparison.py", "relabel.py", "png.py", "sampling.py"}
 # While these run nothing else can, so they take every core. For the others, two notebooks side by
 # side on a core each are done sooner than one after the other on both.
 ALONE = {"01_experimental_setup"}
@@ -182,7 +180,7 @@ for notebook, needs in NEEDS.items():
         input:
             notebook=f"notebooks/{notebook}.ipynb",
             settings=str(PARAMS / f"{PROFILE}.yaml"),
-            code=sorted(str(path) for path in Path("rslib").rglob("*.py") if path.name not in PAGES),
+            code=sorted(map(str, Path("rslib").rglob("*.py"))),
             needs=[f"{EXECUTED}/{needed}.ipynb" for needed in needs],
             models=trained(notebook),
             siblings=siblings(notebook),
@@ -198,5 +196,5 @@ for notebook, needs in NEEDS.items():
             runtime=24 * 60 if notebook in TRAINS else 4 * 60,
             gpu=GPUS,
         shell:
-            "{params.python} -m rslib.book run {input.notebook} {output}"
+            "{params.python} -m book run {input.notebook} {output}"
             " --profile {params.profile} --seed {wildcards.seed} --seeds {params.seeds}"

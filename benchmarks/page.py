@@ -2,8 +2,8 @@
 
     python -m benchmarks.page
 
-writes book/speed.md and its figures. Every number is read from a result; a test holds the page
-against them.
+writes book/pages/speed.md and its figures. Every number is read from a result; a test holds the
+page against them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Document = Mapping[str, Any]
 
-PAGE, FIGURES = Path("book/speed.md"), Path("book/_static")
+PAGE, FIGURES = Path("book/pages/speed.md"), Path("book/_static")
 
 _TARGET = {"marker": "|", "markersize": 13, "markeredgewidth": 1.6, "color": "black", "ls": ""}
 
@@ -286,7 +286,7 @@ def _reports(folder: Path) -> dict[str, Document]:
 def _figure(name: str, words: str) -> str:
     if not words:
         return ""
-    return f"![{words.replace('[', '(').replace(']', ')')}](_static/{name})"
+    return f"![{words.replace('[', '(').replace(']', ')')}](../_static/{name})"
 
 
 def write(folder: Path, root: Path) -> None:

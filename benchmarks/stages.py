@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks import results
-from rslib import _style, editions, labels, models, readme, records
-from rslib.book import PUBLISHED
+from rslib import _style, labels, models, records
 from rslib.corruptions import NAMES, SEVERITIES
+from rslib.published import find, profiles
 from rslib.run import Run
-from rslib.settings import PROJECT
 from rslib.training.plan import parts, plan
 
 if TYPE_CHECKING:
@@ -39,13 +38,12 @@ def published(profile: str) -> Run:
     Raises:
         LookupError: nothing is published for it; says what is.
     """
-    found = editions.published(PROJECT / PUBLISHED)
-    there = sorted(each.executed.parents[1].name for each in found)
+    there = profiles()
     if profile not in there:
         raise LookupError(
             f"no edition {profile} is published; there are: {', '.join(there) or 'none'}"
         )
-    return readme.published(profile)
+    return find(profile)
 
 
 def collect(run: Run) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness import CPU
-from rslib import data, editions, models, readme
+from rslib import data, models, published
 from rslib.device import place
 from rslib.run import Run
 
@@ -19,7 +19,7 @@ PROFILE = "cpu"
 
 def edition() -> Run:
     """The published run, for reading."""
-    return readme.published(PROFILE)
+    return published.find(PROFILE)
 
 
 def weights(name: str) -> Path:
@@ -28,7 +28,7 @@ def weights(name: str) -> Path:
     Raises:
         rslib.records.RecordError: it is not there, or is not the file its summary describes.
     """
-    return editions.weights(edition(), name)
+    return published.weights(edition(), name)
 
 
 @functools.cache

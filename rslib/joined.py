@@ -54,7 +54,7 @@ def load(run: Run, name: str, *, needs: Sequence[str] = ()) -> pd.DataFrame:
 
     Args:
         run: whose records are read; nothing is computed. For a published run:
-            ``rslib.readme.published("cpu")``.
+            ``rslib.published.find("cpu")``.
         name: of the model.
         needs: columns that must be there.
 

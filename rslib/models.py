@@ -235,13 +235,13 @@ def load_published(
         rslib.records.RecordError: there is no such edition, seed or model, its weights are not
             published, or the file is not the one that was evaluated; says what there is.
     """
-    from rslib import editions
+    from rslib import published
     from rslib.run import Run
     from rslib.settings import derive
     from rslib.training import checkpoint
 
-    edition = editions.find(profile, seed, root=root)
-    path = editions.weights(edition, name)
+    edition = published.find(profile, seed, root=root)
+    path = published.weights(edition, name)
     # Built where it is wanted, whatever device the edition's settings choose.
     run = Run(derive(edition.settings, {"device": "cpu"}), seed, progress=False)
     model = run.build(name)

@@ -8,11 +8,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rslib import editions, glued, labels
+from rslib import frames, glued, labels, records, verdicts
 from rslib.run import Run
 from rslib.settings import SettingsError, load
 
 PARAMETERS = ("profile", "settings", "seed", "seeds")
+
+MARK = "rslib_run"
+"""The name that a notebook's own account of its run is glued under."""
 
 
 def start(
@@ -41,15 +44,34 @@ def start(
     if not isinstance(seeds, list | tuple):
         raise SettingsError(f"seeds must be a list, not {seeds!r}, as in -y '{{seeds: [0, 1, 2]}}'")
     run = Run(load(profile, settings), seed, seeds=seeds)
-    made = editions.mark(run)
+    made = mark(run)
     beside = f" of {labels.seeds_phrase(run.seeds)}" * bool(run.siblings)
     print(
         f"profile {run.settings.profile}, data {run.settings.data.name}, seed {seed}{beside}, "
         f"{made['device']}\n"
         f"revision {made['revision']}, torch {made['torch']}, {made['date'][:10]}"
     )
-    glued.put(editions.MARK, json.dumps(made))
+    glued.put(MARK, json.dumps(made))
     return run
+
+
+def mark(run: Run) -> dict[str, Any]:
+    """What a notebook says of its run, for pages and for later comparison.
+
+    Returns:
+        profile, settings (their key), data, limits (:func:`rslib.verdicts.limits`), seed,
+        seeds, device, revision, date and torch.
+    """
+    made = records.provenance(run.device)
+    return {
+        "profile": run.settings.profile,
+        "settings": frames.settings_key(run),
+        "data": run.settings.data.name,
+        "limits": verdicts.limits(run),
+        "seed": run.seed,
+        "seeds": list(run.seeds),
+        **{key: made[key] for key in ("device", "revision", "date", "torch")},
+    }
 
 
 def glue(values: Mapping[str, Any]) -> None:

@@ -1,24 +1,23 @@
 """The reference model's corruption errors, as a file of the package (paper 3.5).
 
-    python -m rslib.reference cpu
-
-reads a published run's records of the reference model and writes its 19 x 5 table of errors to
-``rslib/corruptions/references/<profile>.json``, with what it was measured on and a digest. A score
-of a model that was evaluated on the same corrupted images can then be given without the reference's
-weights; one that was evaluated on others is refused (:mod:`rslib.corruptions.mce`).
+``rslib/corruptions/references/<profile>.json`` holds its 19 x 5 table of errors, with what it was
+measured on and a digest. A score of a model that was evaluated on the same corrupted images can
+then be given without the reference's weights; one that was evaluated on others is refused
+(:mod:`rslib.corruptions.mce`).
 """
 
 from __future__ import annotations
 
-import argparse
 import difflib
-import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rslib import records
 from rslib.corruptions.mce import ErrorTable
 from rslib.records import RecordError
+
+if TYPE_CHECKING:
+    from rslib.run import Run
 
 FOLDER = Path(__file__).parent / "corruptions" / "references"
 
@@ -45,31 +44,14 @@ def load(profile: str) -> ErrorTable:
         raise RecordError(f"{path}: {error}") from None
 
 
-def write(profile: str) -> Path:
-    """Write the file from the published run of a profile.
+def write(run: Run) -> Path:
+    """Write the file of a run's profile from its record of the reference model.
 
     Raises:
         RecordError: the run holds no record of the reference model.
     """
     from rslib.corruption_tables import REFERENCE, outcomes
-    from rslib.readme import published
 
-    path = FOLDER / f"{profile}.json"
-    records.write_json(path, outcomes(published(profile), REFERENCE).errors().document())
+    path = FOLDER / f"{run.settings.profile}.json"
+    records.write_json(path, outcomes(run, REFERENCE).errors().document())
     return path
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m rslib.reference", description=__doc__)
-    parser.add_argument("profile", help="a published profile, such as cpu")
-    try:
-        print(write(parser.parse_args(arguments).profile))
-    except RecordError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -867,10 +867,10 @@ def test_stages_are_summed_and_rated_by_hand():
 
 
 def test_the_stored_stages_are_those_of_the_published_records():
-    from rslib import readme
+    from rslib.published import find
 
     stored = json.loads((results.RESULTS / stages.FILE).read_text())
-    run = readme.published(stored["profile"])
+    run = find(stored["profile"])
     again = stages.collect(run)
     assert again == stored
     (trained,) = [
@@ -907,7 +907,7 @@ def test_the_page_says_what_the_results_say(tmp_path, document):
     assert "Of 2 targets, 1 are met." in text
     assert "Missed: second work, beside peer, at **3.00×** [3.00, 3.00] of 4×." in text
     assert results.table(results.rows(document)) in text
-    assert "(_static/speed.png)" in text and "first work, beside peer 8;" in text
+    assert "(../_static/speed.png)" in text and "first work, beside peer 8;" in text
     assert "speed-growth" not in text
     # What has not been measured is named with what measures it.
     assert "(`python -m benchmarks bf16`)" in text and "benchmarks pgd`)" not in text
@@ -935,7 +935,7 @@ def test_the_page_has_a_section_for_a_gpu_that_was_measured(tmp_path, document):
 def test_the_page_and_its_figure_are_written(tmp_path, document):
     results.store(results.path(tmp_path / "results"), document, command.OFFERS)
     page.write(tmp_path / "results", tmp_path)
-    assert (tmp_path / "book/speed.md").read_text() == page.text(tmp_path / "results")
+    assert (tmp_path / "book/pages/speed.md").read_text() == page.text(tmp_path / "results")
     assert (tmp_path / "book/_static/speed.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -945,7 +945,7 @@ def test_a_section_with_nothing_to_draw_has_no_figure(tmp_path, document):
     records.write_json(tmp_path / "results" / recipes.FILE, bare)
     page.write(tmp_path / "results", tmp_path)
     assert not (tmp_path / "book/_static/speed-recipes.png").exists()
-    text = (tmp_path / "book/speed.md").read_text()
+    text = (tmp_path / "book/pages/speed.md").read_text()
     assert "speed-recipes" not in text and "| AdamW | not measured yet |" in text
 
 

@@ -10,10 +10,11 @@ from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
 
-from rslib import book, editions
+from book import build, editions
+from rslib.published import PUBLISHED
 
 PROJECT = Path(__file__).resolve().parents[1]
-EDITIONS = editions.published(PROJECT / book.PUBLISHED)
+EDITIONS = editions.published(PROJECT / PUBLISHED)
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -108,7 +109,7 @@ def site(tmp_path_factory):
         shutil.copy(PROJECT / name, root)
     unpublished = shutil.ignore_patterns("published")
     shutil.copytree(PROJECT / "book", root / "book", ignore=unpublished)
-    return book.build(*(each.executed for each in EDITIONS), root=root).parent
+    return build.build(*(each.executed for each in EDITIONS), root=root).parent
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -149,7 +150,7 @@ def seen(site, address, browser):
     page.on("requestfailed", lambda request: said.append(f"failed: {request.url}"))
     page.on("request", lambda r: None if _ours(r.url, address) else said.append(f"asks {r.url}"))
     found = {}
-    for name in [*book.pages(site.parent / "source" / "_toc.yml"), *GENERATED]:
+    for name in [*build.pages(site.parent / "source" / "_toc.yml"), *GENERATED]:
         said.clear()
         page.goto(f"{address}{name}.html", wait_until="load")
         page.evaluate("window.MathJax?.startup?.promise.then(() => null)")

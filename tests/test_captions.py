@@ -10,7 +10,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 EXECUTED = sorted((PROJECT / "book" / "published").glob("*/seed*/executed/*.ipynb"))
-PAGES = sorted((PROJECT / "book").glob("*.md"))
+PAGES = sorted((PROJECT / "book" / "pages").glob("*.md"))
 DRAWING = {"figures", "picture", "pictures"}  # modules whose functions return figures
 ELSEWHERE = re.compile(
     r"\b(see (the )?text|as before|previous|next figure|the same as|(shown|described) above)\b",
@@ -67,7 +67,7 @@ def test_figures_of_pages(path):
 
 
 def test_the_landing_page_shows_one():
-    assert "```{figure} figures/fig-4.png" in (PROJECT / "book" / "intro.md").read_text()
+    assert "```{figure} figures/fig-4.png" in (PROJECT / "book" / "pages" / "intro.md").read_text()
 
 
 def test_what_is_missing_is_found():

@@ -8,11 +8,8 @@ import pytest
 
 COMMANDS = [
     "rslib.__main__",
-    "rslib.book",
-    "rslib.hygiene",
+    "book.__main__",
     "rslib.locks",
-    "rslib.readme",
-    "rslib.repetition",
     "benchmarks.__main__",
     "benchmarks.foreseen",
     "benchmarks.growth.__main__",

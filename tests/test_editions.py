@@ -3,7 +3,6 @@
 import io
 import json
 import shutil
-from pathlib import Path
 
 import nbformat
 import pytest
@@ -11,21 +10,13 @@ from known_run import OUTCOMES, RESNET, make_run, wilson
 from nbformat.v4 import new_output
 from test_book import mini_book, nothing_again, write_notebook
 
-from rslib import (
-    book,
-    comparison,
-    editions,
-    frames,
-    paper,
-    png,
-    records,
-    relabel,
-    settings,
-    tables,
-    verdicts,
-)
-from rslib.editions import Edition
+from book import BookError, build, comparison, editions, execute, publish, relabel
+from book.editions import Edition
+from rslib import frames, paper, records, settings, tables, verdicts
+from rslib.notebook import MARK, mark
+from rslib.published import PARAMS, PUBLISHED, run_of, settings_of
 from rslib.run import Run
+from rslib.settings import PROJECT
 
 REVISION = "abc"  # of the known run's records
 
@@ -38,12 +29,12 @@ def glued(name, text):
     )
 
 
-def execute(run, name, frame=None, **changes):
+def executed(run, name, frame=None, **changes):
     """An executed notebook of a run that cites a table; returns its path."""
     path = write_notebook(run.directory / "executed" / f"{name}.ipynb", "1", executed=True)
     notebook = nbformat.read(path, as_version=4)
-    made = editions.mark(run) | {"revision": REVISION} | changes
-    notebook.cells[1].outputs = [glued(editions.MARK, json.dumps(made))]
+    made = mark(run) | {"revision": REVISION} | changes
+    notebook.cells[1].outputs = [glued(MARK, json.dumps(made))]
     if frame is not None:
         values = frames.values(frame)
         notebook.cells[2].outputs = [glued(name, repr(value)) for name, value in values.items()]
@@ -58,15 +49,15 @@ def run(tmp_path):
     table2 = tables.table2(run)
     for name, frame in (("table2", table2), ("verdicts", verdicts.table(run))):
         tables.save(run, name, frame)
-    execute(run, "01_one")
-    execute(run, "07_two", table2)
+    executed(run, "01_one")
+    executed(run, "07_two", table2)
     keep_settings(run)
     return run
 
 
 def keep_settings(run):
     """Have a run, whose settings are those of no profile, say which they are."""
-    (run.directory.parent / editions.PARAMS).write_text(settings.dump(run.settings))
+    (run.directory.parent / PARAMS).write_text(settings.dump(run.settings))
 
 
 def edition(run):
@@ -90,13 +81,13 @@ def test_a_notebook_that_was_run_says_which_run_it_is(tmp_path):
     parameters.cells[1].source += "\nseeds = []"
     nbformat.write(parameters, source)
     output = tmp_path / "out" / "01_one.ipynb"
-    book.run(source, output, profile="smoke", seed=1, seeds=[1, 2])
+    execute.run(source, output, profile="smoke", seed=1, seeds=[1, 2])
     told = editions.account(output)
     assert (told.profile, told.seed, told.seeds, told.data) == ("smoke", 1, (1, 2), "shapes")
     assert told.device.startswith("CPU") and told.revision and told.date[:2] == "20"
     same, other = (Run(settings.load("smoke", {"fgsm": {"eps": eps}})) for eps in (4, 5))
     assert told.settings == frames.settings_key(same) != frames.settings_key(other)
-    assert list(told.limits) == editions.limits(same)
+    assert list(told.limits) == verdicts.limits(same)
 
 
 def test_what_was_not_recorded_is_said_not_to_be(tmp_path):
@@ -125,26 +116,26 @@ def test_a_page_names_edition_data_device_dates_code_n_and_seeds(run):
 
 
 def test_limits_follow_from_the_settings(run):
-    told = " ".join(editions.limits(run))
+    told = " ".join(verdicts.limits(run))
     assert "ResNet-18: width 8" in told and "another recipe" in told and "subset" in told
     full = run.under({})
     from rslib.settings import load
 
     full.settings = load("paper")
-    assert editions.limits(full) == [
+    assert verdicts.limits(full) == [
         "Where n is less than the test set, it is a class-balanced subset."
     ]
     full.settings = load("smoke")
-    assert "synthetic (Shapes)" in editions.limits(full)[0]
+    assert "synthetic (Shapes)" in verdicts.limits(full)[0]
 
 
 def test_limits_say_where_attacks_are_not_in_full_precision(run):
     from rslib.settings import load
 
-    assert not any("TF32" in told for told in editions.limits(run))
+    assert not any("TF32" in told for told in verdicts.limits(run))
     lower = run.under({})
     lower.settings = load("paper", {"evaluation": {"tf32": True}})
-    (told,) = (told for told in editions.limits(lower) if "TF32" in told)
+    (told,) = (told for told in verdicts.limits(lower) if "TF32" in told)
     assert "smoothing" in told and "judged in full precision" in told
 
 
@@ -153,23 +144,23 @@ def test_limits_say_where_attacks_are_not_in_full_precision(run):
 
 def test_an_edition_has_settings_of_its_own(run, tmp_path):
     folder = run.directory.parent
-    assert editions.settings_of(folder) == edition(run).settings == run.settings
-    assert editions.run_of(folder, 3).directory == folder / "seed3"
+    assert settings_of(folder) == edition(run).settings == run.settings
+    assert run_of(folder, 3).directory == folder / "seed3"
     # Notebooks carry the key of their settings: another run's are not taken for theirs.
-    (folder / editions.PARAMS).write_text("profile: cpu\nsettings: {pgd: {steps: 7}}\n")
-    assert editions.settings_of(folder).pgd.steps == 7
+    (folder / PARAMS).write_text("profile: cpu\nsettings: {pgd: {steps: 7}}\n")
+    assert settings_of(folder).pgd.steps == 7
     assert edition(run).settings == settings.load("cpu")
-    execute(run, "01_one", settings="0123456789")
+    executed(run, "01_one", settings="0123456789")
     assert edition(run).settings is None
 
 
 def test_without_its_own_settings_an_edition_has_todays(tmp_path):
-    assert editions.settings_of(tmp_path / "fast") == settings.load("fast")
+    assert settings_of(tmp_path / "fast") == settings.load("fast")
     with pytest.raises(settings.SettingsError, match="no profile 'nothing'"):
-        editions.settings_of(tmp_path / "nothing")
-    (tmp_path / editions.PARAMS).write_text("profile: cpu\nsettings: {}\n")
+        settings_of(tmp_path / "nothing")
+    (tmp_path / PARAMS).write_text("profile: cpu\nsettings: {}\n")
     with pytest.raises(settings.SettingsError, match="is of the profile 'cpu': it belongs"):
-        editions.settings_of(tmp_path)
+        settings_of(tmp_path)
 
 
 # What is refused
@@ -190,7 +181,7 @@ def test_a_whole_edition_is_not_refused(run):
     ],
 )
 def test_notebooks_of_two_runs_are_refused(run, field, other, shown):
-    path = execute(run, "07_two", **{field: other})
+    path = executed(run, "07_two", **{field: other})
     here = editions.account(run.directory / "executed" / "01_one.ipynb")
     here = getattr(here, field)
     here = list(here) if isinstance(here, tuple) else here
@@ -234,8 +225,8 @@ def test_a_record_made_again_by_other_code_is_refused(run):
 
 
 def test_models_and_records_of_earlier_code_stand_and_are_counted(run):
-    execute(run, "01_one", revision="def")
-    execute(run, "07_two", tables.table2(run), revision="def")
+    executed(run, "01_one", revision="def")
+    executed(run, "07_two", tables.table2(run), revision="def")
     found = edition(run)
     assert found.disagreements(revisions=True) == []
     assert found.made_by == {"def": {"notebooks": 2}, REVISION: {"models": 4, "records": 20}}
@@ -256,7 +247,7 @@ def test_models_and_records_that_are_not_what_their_names_say_are_told(run):
 
 def test_verdicts_of_other_settings_than_the_notebooks_are_refused(run):
     for name in ("01_one", "07_two"):
-        execute(run, name, settings="0123456789")
+        executed(run, name, settings="0123456789")
     (line,) = said(run)
     key = frames.settings_key(run)
     assert f"verdicts.json carries settings {key}, the notebooks carry 0123456789" in line
@@ -267,13 +258,13 @@ def test_a_run_of_unknown_settings_or_with_a_misnamed_record_is_not_published(
 ):
     monkeypatch.setenv("RSLIB_RUNS", str(tmp_path / "runs"))
     nothing_again(monkeypatch)
-    (run.directory.parent / editions.PARAMS).unlink()
+    (run.directory.parent / PARAMS).unlink()
     monkeypatch.setenv("RSLIB_PARAMS", str(tmp_path))
     (tmp_path / "cpu.yaml").write_text("profile: cpu\nsettings: {}\n")
     record = run._record_path(RESNET, "pgd")
     shutil.copy(record, record.with_name("pgd-0123456789.parquet"))
-    with pytest.raises(book.BookError) as refusal:
-        book.publish("cpu", root=tmp_path)
+    with pytest.raises(BookError) as refusal:
+        publish.publish("cpu", root=tmp_path)
     assert f"pgd-0123456789.parquet has the name {record.name} by" in str(refusal.value)
     assert "are those of no profile there is now: write them to" in str(refusal.value)
 
@@ -289,21 +280,21 @@ def test_a_mixed_edition_is_neither_published_nor_built(run, tmp_path, monkeypat
     mini_book(tmp_path)
     monkeypatch.setenv("RSLIB_RUNS", str(tmp_path / "runs"))
     nothing_again(monkeypatch)
-    target = book.publish("cpu", root=tmp_path)
+    target = publish.publish("cpu", root=tmp_path)
     assert (target / "seed0" / "records" / RESNET).is_dir()
-    execute(run, "07_two", settings="0123456789")
-    with pytest.raises(book.BookError, match="07_two.ipynb carries settings 0123456789, 01_one"):
-        book.publish("cpu", root=tmp_path)
-    with pytest.raises(book.BookError, match="07_two.ipynb carries settings 0123456789, 01_one"):
-        book.stage(run.directory / "executed", tmp_path / "source", root=tmp_path)
+    executed(run, "07_two", settings="0123456789")
+    with pytest.raises(BookError, match="07_two.ipynb carries settings 0123456789, 01_one"):
+        publish.publish("cpu", root=tmp_path)
+    with pytest.raises(BookError, match="07_two.ipynb carries settings 0123456789, 01_one"):
+        build.stage(run.directory / "executed", tmp_path / "source", root=tmp_path)
     # What goes on over changes of the code may be built, and is not published.
-    execute(run, "07_two", revision="def")
-    book.stage(run.directory / "executed", tmp_path / "source2", root=tmp_path)
-    with pytest.raises(book.BookError, match="07_two.ipynb carries revision def, 01_one"):
-        book.publish("cpu", root=tmp_path)
+    executed(run, "07_two", revision="def")
+    build.stage(run.directory / "executed", tmp_path / "source2", root=tmp_path)
+    with pytest.raises(BookError, match="07_two.ipynb carries revision def, 01_one"):
+        publish.publish("cpu", root=tmp_path)
     shutil.copy(run.directory / "executed" / "07_two.ipynb", target / "seed0" / "executed")
-    with pytest.raises(book.BookError, match="07_two.ipynb carries revision def, 01_one"):
-        book.stage(target / "seed0" / "executed", tmp_path / "source3", root=tmp_path)
+    with pytest.raises(BookError, match="07_two.ipynb carries revision def, 01_one"):
+        build.stage(target / "seed0" / "executed", tmp_path / "source3", root=tmp_path)
 
 
 def test_damaged_tables_records_and_marks_are_named(run, tmp_path):
@@ -317,8 +308,8 @@ def test_damaged_tables_records_and_marks_are_named(run, tmp_path):
     ):
         kept = path.read_text()
         path.write_text(text)
-        with pytest.raises(book.BookError, match=path.name):
-            book.stage(run.directory / "executed", tmp_path / "source", root=tmp_path)
+        with pytest.raises(BookError, match=path.name):
+            build.stage(run.directory / "executed", tmp_path / "source", root=tmp_path)
         assert not (tmp_path / "source").exists()
         path.write_text(kept)
 
@@ -378,7 +369,7 @@ def test_several_seeds_are_told_beside_the_first_ones_number(tmp_path):
     run = make_run(tmp_path, profile="cpu", seeds=(0, 1, 2))
     tables.save(run, "table2", tables.table2(run))
     tables.save(run, "verdicts", verdicts.table(run))
-    execute(run, "01_one")
+    executed(run, "01_one")
     text = comparison.page([edition(run)])
     assert "n = 20, seed 0<br>80.0 ± 0.0 over 3 seeds<br>*" in text
     assert "seeds 0, 1, 2" in edition(run).line()
@@ -397,22 +388,22 @@ def test_an_edition_whose_further_seeds_have_some_models_is_published_with_those
     run = make_run(tmp_path / "runs", seeds=(0, 1), **some)
     for name, frame in (("table2", tables.table2(run)), ("verdicts", verdicts.table(run))):
         tables.save(run, name, frame)
-    execute(run, "01_one")
+    executed(run, "01_one")
     keep_settings(run)
     assert "Of seed 1 there are only some models (ResNet-18, standard) and what" in (
         edition(run).line()
     )
     text = comparison.page([edition(run)])
     assert "80.0 ± 0.0 over 2 seeds" in text
-    target = book.publish("cpu", root=tmp_path)
+    target = publish.publish("cpu", root=tmp_path)
     assert {path.name for path in target.glob("seed*")} == {"seed0", "seed1"}
     assert {path.name for path in (target / "seed1").iterdir()} == {"records", "models"}
     assert [path.name for path in (target / "seed1" / "records").iterdir()] == [RESNET]
     assert Edition(target / "seed0" / "executed").disagreements(revisions=True) == []
 
     other._record_path(RESNET, "pgd").unlink()
-    with pytest.raises(book.BookError, match=f"pgd record of {RESNET}, key .*, seed 1, which is"):
-        book.publish("cpu", root=tmp_path)
+    with pytest.raises(BookError, match=f"pgd record of {RESNET}, key .*, seed 1, which is"):
+        publish.publish("cpu", root=tmp_path)
 
 
 @pytest.fixture
@@ -425,11 +416,10 @@ def two(tmp_path):
         "format: jb-book\nroot: intro\nparts:\n  - chapters:\n      - file: editions\n"
         "  - caption: Results\n    chapters:\n      - file: 01_one\n      - file: 02_two\n"
     )
-    shutil.copy(Path(book.__file__).parents[1] / "book" / "editions.md", root / "book")
-    page = (root / "book" / "editions.md").read_text().replace("13_verdicts", "02_two")
-    (root / "book" / "editions.md").write_text(page)
+    page = (PROJECT / "book" / "pages" / "editions.md").read_text()
+    (root / "book" / "pages" / "editions.md").write_text(page.replace("13_verdicts", "02_two"))
     for profile in ("cpu", "fast"):
-        executed = root / book.PUBLISHED / profile / "seed0" / "executed"
+        executed = root / PUBLISHED / profile / "seed0" / "executed"
         texts = {
             "01_one": f"(sec-one)=\n# One\n\nOf {profile}: [two](02_two.ipynb), {{ref}}`sec-two`, "
             "{numref}`fig-two`, {doc}`intro`, {eq}`eq-one`.\n\n$$\na^2\n$$ (eq-one)",
@@ -455,7 +445,7 @@ PIXEL = (
 
 
 def test_all_editions_make_one_site_whose_links_stay_within_each(two):
-    html = book.site(root=two).parent
+    html = build.site(root=two).parent
     flat, below = html / "01_one.html", html / "cpu" / "01_one.html"
     assert "Of fast" in flat.read_text() and "Of cpu" in below.read_text()
     for page, name in ((flat, "fast"), (below, "cpu")):
@@ -480,8 +470,8 @@ ERRATA = """
 
 def test_errata_stand_on_their_pages_and_on_the_one_of_editions(two):
     for profile in ("cpu", "fast"):
-        (two / book.PUBLISHED / profile / "seed0" / "errata.yaml").write_text(ERRATA)
-    html = book.site(root=two).parent
+        (two / PUBLISHED / profile / "seed0" / "errata.yaml").write_text(ERRATA)
+    html = build.site(root=two).parent
     for folder in (html, html / "cpu"):
         assert "The noise of <em>some</em> nets was wrong." in (folder / "02_two.html").read_text()
         assert "was wrong" not in (folder / "01_one.html").read_text()
@@ -492,9 +482,9 @@ def test_errata_stand_on_their_pages_and_on_the_one_of_editions(two):
 
 
 def test_errata_are_not_restored_into_a_run(two):
-    (two / book.PUBLISHED / "cpu" / "seed0" / "errata.yaml").write_text(ERRATA)
-    records.write_json(two / book.PUBLISHED / "cpu" / "seed0" / "tables" / "table1.json", {})
-    folder = book.restore("cpu", root=two)
+    (two / PUBLISHED / "cpu" / "seed0" / "errata.yaml").write_text(ERRATA)
+    records.write_json(two / PUBLISHED / "cpu" / "seed0" / "tables" / "table1.json", {})
+    folder = publish.restore("cpu", root=two)
     assert [path.name for path in folder.rglob("*") if path.is_file()] == ["table1.json"]
 
 
@@ -508,21 +498,21 @@ def test_errata_are_not_restored_into_a_run(two):
     ],
 )
 def test_errata_that_cannot_be_shown_are_refused(two, text, told):
-    (two / book.PUBLISHED / "cpu" / "seed0" / "errata.yaml").write_text(text)
-    with pytest.raises(book.BookError, match=told):
-        book.stage(two / book.PUBLISHED / "cpu" / "seed0" / "executed", two / "source", root=two)
+    (two / PUBLISHED / "cpu" / "seed0" / "errata.yaml").write_text(text)
+    with pytest.raises(BookError, match=told):
+        build.stage(two / PUBLISHED / "cpu" / "seed0" / "executed", two / "source", root=two)
 
 
 def test_one_edition_can_be_built_alone_and_one_that_is_not_there_is_named(two):
     source = two / "source"
-    book.stage(two / book.PUBLISHED / "cpu" / "seed0" / "executed", source, root=two)
+    build.stage(two / PUBLISHED / "cpu" / "seed0" / "executed", source, root=two)
     assert "Of cpu" in (source / "01_one.ipynb").read_text()
-    assert book.pages(source / "_toc.yml") == book.pages(two / "_toc.yml")
-    with pytest.raises(book.BookError, match=r"(?s)no edition paper is published.*cpu seed0, fast"):
-        book.site(["cpu", "paper"], root=two)
-    shutil.rmtree(two / book.PUBLISHED)
-    with pytest.raises(book.BookError, match="no edition is published"):
-        book.site(root=two)
+    assert build.pages(source / "_toc.yml") == build.pages(two / "_toc.yml")
+    with pytest.raises(BookError, match=r"(?s)no edition paper is published.*cpu seed0, fast"):
+        build.site(["cpu", "paper"], root=two)
+    shutil.rmtree(two / PUBLISHED)
+    with pytest.raises(BookError, match="no edition is published"):
+        build.site(root=two)
 
 
 def test_labels_and_what_refers_to_them_are_renamed():
@@ -566,20 +556,20 @@ def test_charts_get_smaller_and_photographs_keep_their_colors():
     figure.savefig(file, format="png")
     plt.close(figure)
     data = file.getvalue()
-    made = png.slim(data)
+    made = execute.slim(data)
     assert len(made) < 0.7 * len(data)
-    assert abs(shown(made) - shown(data)).max() <= png.UNSEEN
+    assert abs(shown(made) - shown(data)).max() <= execute.UNSEEN
 
     rng = np.random.default_rng(0)
     photograph = rng.integers(0, 255, (100, 100, 4), dtype=np.uint8)
     photograph[..., 3] = 255
     data = picture(photograph, "RGBA")
-    made = png.slim(data)
+    made = execute.slim(data)
     assert len(made) < len(data)  # its alpha says nothing
     assert (shown(made) == photograph).all()
 
     photograph[0, 0, 3] = 0
-    made = png.slim(picture(photograph, "RGBA"))
+    made = execute.slim(picture(photograph, "RGBA"))
     assert (shown(made) == photograph).all()
 
 
@@ -589,9 +579,9 @@ def test_a_notebook_that_was_run_holds_slim_pictures(tmp_path):
         "axes.plot([0, 1, 3])\nplt.show()"
     )
     output = tmp_path / "out.ipynb"
-    book.run(write_notebook(tmp_path / "01_one.ipynb", draw), output, profile="smoke", seed=0)
+    execute.run(write_notebook(tmp_path / "01_one.ipynb", draw), output, profile="smoke", seed=0)
     from base64 import b64decode
 
     (found,) = nbformat.read(output, as_version=4).cells[-1].outputs
     data = b64decode(found.data["image/png"])
-    assert png.slim(data) == data and data[25] == 3  # colors from a palette
+    assert execute.slim(data) == data and data[25] == 3  # colors from a palette

@@ -18,8 +18,8 @@ from rslib.data import Batch
 from rslib.schema import PGD
 
 PROJECT = Path(__file__).resolve().parents[1]
-REPRODUCE = (PROJECT / "book" / "reproduce.md").read_text()
-PAGE = (PROJECT / "book" / "extend.md").read_text()
+REPRODUCE = (PROJECT / "book" / "pages" / "reproduce.md").read_text()
+PAGE = (PROJECT / "book" / "pages" / "extend.md").read_text()
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ENDS = re.compile(r"^At the end of `([^`]+)`:\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 KINDS = ("corruptions", "attacks", "training", "data")

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import foreseen, results, stages
-from rslib import readme, settings
+from rslib import settings
+from rslib.published import find
 from rslib.run import Run
 
 
@@ -14,7 +15,7 @@ from rslib.run import Run
 def timed():
     """The published run that stages were timed of, and the sum of these."""
     stored = json.loads((results.RESULTS / stages.FILE).read_text())
-    return readme.published(stored["profile"]), stored
+    return find(stored["profile"]), stored
 
 
 def test_of_its_own_settings_a_run_is_foreseen_as_it_was(timed):
@@ -129,7 +130,7 @@ def test_what_is_stored_as_foreseen_follows_from_the_published_records(timed):
     stored = json.loads((results.RESULTS / foreseen.FILE).read_text())
     target = Run(settings.load(stored["profile"]), root=Path("nowhere"), progress=False)
     measured = json.loads(results.path(results.RESULTS).read_text())
-    again = foreseen.collect(readme.published(stored["of"]), target, measured)
+    again = foreseen.collect(find(stored["of"]), target, measured)
     assert again["rows"] == [pytest.approx(row) for row in stored["rows"]]
     assert again["column"] == [pytest.approx(row) for row in stored["column"]]
     assert again["cpu"] == stored["cpu"]

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from rslib import editions, models, records
+from rslib import models, records
+from rslib.published import run_of, weights
 from rslib.training import checkpoint
 
 SIZES = {
@@ -77,7 +78,7 @@ def published(tmp_path):
     (root / "mine" / "params.yaml").write_text(
         "profile: mine\nsettings: {resnet18: {width: 8}, data: {name: shapes}, device: cpu}\n"
     )
-    run = editions.run_of(root / "mine", 1, progress=False)
+    run = run_of(root / "mine", 1)
     publish(run, RESNET)
     return tmp_path, run
 
@@ -111,7 +112,7 @@ def test_of_models_with_one_name_the_one_on_the_editions_images_is_loaded(publis
     root, run = published
     other = run.under({"data": {"background_correlation": 0.5}})
     publish(other, RESNET)
-    assert editions.weights(run, RESNET) != editions.weights(other, RESNET)
+    assert weights(run, RESNET) != weights(other, RESNET)
     models.load_published("mine", RESNET, seed=1, root=root)
     publish(other, "vit_small-standard")  # of the other images alone
     with pytest.raises(records.RecordError, match=f"Weights there are of: {RESNET}$"):
@@ -134,7 +135,7 @@ def test_what_is_not_published_is_told_with_what_is(published, asked, seed, told
 
 def test_weights_that_stayed_behind_or_were_replaced_are_told(published):
     root, run = published
-    path = editions.weights(run, RESNET)
+    path = weights(run, RESNET)
     path.write_bytes(path.read_bytes()[:-4] + b"\x00\x3c\x00\x3c")
     with pytest.raises(records.RecordError, match="is not the file its model.json describes"):
         models.load_published("mine", RESNET, seed=1, root=root)

@@ -8,7 +8,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from rslib import hygiene, notebook, settings
+from book import BookError, notebooks
+from book.__main__ import main
+from rslib import notebook, settings
 from rslib.settings import PROJECT, SettingsError
 
 SOURCES = sorted((PROJECT / "notebooks").glob("*.ipynb"))
@@ -60,7 +62,7 @@ def test_notebooks_are_thin(source):
 
 
 def test_sources_hold_only_checked_outputs(source):
-    assert list(hygiene.complaints(source)) == []
+    assert list(notebooks.complaints(source)) == []
 
 
 def test_every_picture_has_a_caption_and_a_description(source):
@@ -150,27 +152,27 @@ def executed_copy(tmp_path, text, outputs):
 def test_mending_keeps_checked_outputs_and_clears_the_rest(tmp_path):
     pieces = [nbformat.v4.new_output("stream", text=text) for text in ("1", "\n")]
     stream = nbformat.v4.new_output("stream", text="1\n")
-    checked = f"# {hygiene.CHECKED}\nprint(1)"
+    checked = f"# {notebooks.CHECKED}\nprint(1)"
     source = tmp_path / "n.ipynb"
     cells = [
         nbformat.v4.new_code_cell(checked),
         nbformat.v4.new_code_cell("print(2)", execution_count=1, outputs=[stream]),
     ]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), source)
-    assert len(list(hygiene.complaints(source))) == 3
-    hygiene.mend(source, executed_copy(tmp_path, checked, pieces))
-    assert list(hygiene.complaints(source)) == []
+    assert len(list(notebooks.complaints(source))) == 3
+    notebooks.mend(source, executed_copy(tmp_path, checked, pieces))
+    assert list(notebooks.complaints(source)) == []
     assert [cell.outputs for cell in code(source)] == [[stream], []]
     assert [cell.execution_count for cell in code(source)] == [1, None]
-    with pytest.raises(ValueError, match="is not as in"):
-        hygiene.mend(source, executed_copy(tmp_path, checked + "  # edited", [stream]))
+    with pytest.raises(BookError, match="is not as in"):
+        notebooks.mend(source, executed_copy(tmp_path, checked + "  # edited", [stream]))
 
 
-def test_hygiene_fails_on_a_dirty_notebook(tmp_path, capsys):
+def test_a_dirty_notebook_is_refused(tmp_path, capsys):
     source = tmp_path / "n.ipynb"
     cell = nbformat.v4.new_code_cell("print(2)", execution_count=1)
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), source)
-    assert hygiene.main([str(source)]) == 1
+    assert main(["check-notebooks", str(source)]) == 1
     assert "has an execution count" in capsys.readouterr().err
 
 

@@ -5,12 +5,14 @@ import math
 
 import pytest
 
-from rslib import book, editions, frames, readme, records, reference, tables, verdicts
+from book import editions, execute, readme
+from rslib import frames, records, reference, tables, verdicts
 from rslib.corruption_tables import REFERENCE, outcomes
+from rslib.published import PARAMS, PUBLISHED, find
 from rslib.settings import PROJECT
 
 # A run that still goes on has models there, and no notebooks.
-EDITIONS = sorted(each.name for each in editions.published(PROJECT / book.PUBLISHED))
+EDITIONS = sorted(each.name for each in editions.published(PROJECT / PUBLISHED))
 
 
 def test_something_is_published():
@@ -19,7 +21,7 @@ def test_something_is_published():
 
 @pytest.fixture(params=EDITIONS)
 def edition(request):
-    return readme.published(request.param)
+    return find(request.param)
 
 
 def remade(run, name, models):
@@ -77,7 +79,7 @@ def test_every_table_follows_from_the_published_records(edition):
 
 
 @pytest.mark.parametrize(
-    "shown", editions.published(PROJECT / book.PUBLISHED), ids=lambda each: each.name
+    "shown", editions.published(PROJECT / PUBLISHED), ids=lambda each: each.name
 )
 def test_notebooks_tables_and_records_are_of_one_run(shown):
     assert shown.accounts and shown.sources
@@ -86,7 +88,7 @@ def test_notebooks_tables_and_records_are_of_one_run(shown):
 
 def test_an_edition_has_the_settings_that_its_notebooks_carry(edition):
     folder = edition.directory.parent
-    assert (folder / editions.PARAMS).exists()
+    assert (folder / PARAMS).exists()
     (key,) = {
         editions.account(path).settings for path in edition.directory.glob("executed/*.ipynb")
     }
@@ -98,7 +100,7 @@ def test_notebooks_were_all_run_to_the_end(edition):
     sources = sorted((PROJECT / "notebooks").glob("*.ipynb"))
     assert [p.name for p in notebooks] == [p.name for p in sources]
     for path in notebooks:
-        assert book.problems(path) == []
+        assert execute.problems(path) == []
 
 
 def test_nothing_published_names_the_machine_it_was_made_on(edition):

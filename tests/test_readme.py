@@ -4,7 +4,7 @@ import pandas as pd
 from known_run import make_run
 from test_book import write_notebook
 
-from rslib import readme
+from book import readme
 
 
 def rows(quantity, **found):

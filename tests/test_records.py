@@ -239,11 +239,14 @@ def test_the_revision_is_the_last_that_changed_the_code(tmp_path, monkeypatch):
         git("commit", "-qm", "code")
         code = git("rev-parse", "--short=10", "HEAD")
         assert revision() == code
-        (tmp_path / "README.md").write_text("more")
+        # What makes pages makes no results.
+        (tmp_path / "book").mkdir()
+        (tmp_path / "book" / "build.py").write_text("# a comment")
         git("add", ".")
-        git("commit", "-qm", "text")
         assert revision() == code
-        (tmp_path / "rslib" / "a.py").write_text("2")
+        git("commit", "-qm", "pages")
+        assert revision() == code
+        (tmp_path / "rslib" / "a.py").write_text("2  # a comment")
         assert revision() == f"{code}+changes"
     finally:
         records._revision.cache_clear()

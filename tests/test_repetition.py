@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from rslib import repetition
+from book import repetition
+from book.__main__ import main
 
 ROWS = [
     {"model": "resnet18-standard", "quantity": "clean_accuracy", "ours": 81.5, "low": 80.0,
@@ -105,13 +106,13 @@ def test_many_differences_are_counted_and_the_first_shown(compared):
 
 def test_the_published_run_repeats_itself(capsys):
     folder = repetition._published(repetition.Path("runs/cpu/seed0"))
-    assert repetition.main([str(folder)]) == 0
+    assert main(["repeat", str(folder)]) == 0
     assert "beyond, or in one run alone   0" in capsys.readouterr().out
 
 
 def test_folders_without_tables_and_files_that_are_none_are_refused(tmp_path, capsys):
-    assert repetition.main([str(tmp_path), str(tmp_path)]) == 2
+    assert main(["repeat", str(tmp_path), str(tmp_path)]) == 2
     assert "holds no tables: name the folder of a run" in capsys.readouterr().err
     write(tmp_path, {"table1": [{"other": 1}]})
-    assert repetition.main([str(tmp_path), str(tmp_path)]) == 2
+    assert main(["repeat", str(tmp_path), str(tmp_path)]) == 2
     assert "table1.json is no table of a run" in capsys.readouterr().err

@@ -6,8 +6,11 @@ import pytest
 from conftest import TINY
 from test_book import write_notebook
 
-from rslib import book, comparison, editions, frames, records, sampling, settings, tables
-from rslib.editions import Edition
+from book import BookError, comparison, editions, publish, sample
+from book.__main__ import main
+from book.editions import Edition
+from rslib import frames, records, settings, tables
+from rslib.published import PARAMS, model_folder, run_of
 from rslib.run import Run
 
 NAME = "resnet18-standard"
@@ -22,14 +25,14 @@ def finished(tmp_path_factory):
         run.evaluate(NAME, kind)
     tables.save(run, "table2", tables.table2(run, [NAME]))
     write_notebook(run.directory / "executed" / "01_one.ipynb", "1", executed=True)
-    (run.directory.parent / editions.PARAMS).write_text(settings.dump(run.settings))
+    (run.directory.parent / PARAMS).write_text(settings.dump(run.settings))
     return run
 
 
 @pytest.fixture
 def run(finished, monkeypatch):
     """The same with a small sample, which leaves shards over."""
-    monkeypatch.setattr(sampling, "IMAGES", 20)
+    monkeypatch.setattr(sample, "IMAGES", 20)
     return finished
 
 
@@ -38,7 +41,7 @@ def edition(run):
 
 
 def make(run, **given):
-    return sampling.make(edition(run), progress=False, **given)
+    return sample.make(edition(run), progress=False, **given)
 
 
 @pytest.fixture
@@ -72,7 +75,7 @@ def test_what_is_made_again_in_the_records_shards_agrees(run, capsys):
     }
     assert all(each.allowed == 0 for each in found.evaluations)
     assert found.training.model == NAME and found.training.same_weights
-    assert len(found.training.loss) == sampling.EPOCHS
+    assert len(found.training.loss) == sample.EPOCHS
     assert "pgd of resnet18-standard: 20 of 20 images agree" in capsys.readouterr().out
 
 
@@ -101,17 +104,17 @@ def test_numbers_agree_within_a_tolerance_and_verdicts_do_not():
          "iou": np.float32([0.5, np.nan, 0.2])}
     )  # fmt: skip
     made = stored[stored.image != 5].reset_index(drop=True)
-    assert sampling.compare(stored, made) == (2, ())
-    assert sampling.compare(stored, made.assign(iou=np.float32([np.nan, 0.205]))) == (2, ())
-    assert sampling.compare(stored, made.assign(iou=np.float32([0.1, 0.2]))) == (1, ("iou",))
-    assert sampling.compare(stored, made.assign(correct=True)) == (1, ("correct",))
-    assert sampling.compare(stored, stored.assign(votes=[1009, 10, 10])) == (3, ())
-    assert sampling.compare(stored, stored.assign(votes=[1011, 10, 10])) == (2, ("votes",))
-    assert sampling.compare(stored, made.drop(columns="votes")) == (0, ("votes",))
+    assert sample.compare(stored, made) == (2, ())
+    assert sample.compare(stored, made.assign(iou=np.float32([np.nan, 0.205]))) == (2, ())
+    assert sample.compare(stored, made.assign(iou=np.float32([0.1, 0.2]))) == (1, ("iou",))
+    assert sample.compare(stored, made.assign(correct=True)) == (1, ("correct",))
+    assert sample.compare(stored, stored.assign(votes=[1009, 10, 10])) == (3, ())
+    assert sample.compare(stored, stored.assign(votes=[1011, 10, 10])) == (2, ("votes",))
+    assert sample.compare(stored, made.drop(columns="votes")) == (0, ("votes",))
 
 
 def test_a_training_that_comes_out_otherwise_is_refused(run):
-    path = editions.model_folder(run, NAME) / "model.json"
+    path = model_folder(run, NAME) / "model.json"
     about = records.read_json(path)
     changed = records.read_json(path)
     changed["history"][1]["validation_accuracy"] += 0.2
@@ -124,7 +127,7 @@ def test_a_training_that_comes_out_otherwise_is_refused(run):
 
 
 def test_a_training_on_another_device_is_left_out(run):
-    path = editions.model_folder(run, NAME) / "model.json"
+    path = model_folder(run, NAME) / "model.json"
     about = records.read_json(path)
     elsewhere = about["provenance"] | {"device": "NVIDIA H200"}
     records.write_json(path, about | {"provenance": elsewhere})
@@ -137,10 +140,10 @@ def test_a_training_on_another_device_is_left_out(run):
 
 
 def test_without_weights_nothing_can_be_made_again(run):
-    path = editions.model_folder(run, NAME) / "best.safetensors"
+    path = model_folder(run, NAME) / "best.safetensors"
     path.rename(path.with_suffix(".away"))
     try:
-        with pytest.raises(sampling.SampleError, match="nothing of .* can be made again"):
+        with pytest.raises(sample.SampleError, match="nothing of .* can be made again"):
             make(run)
     finally:
         path.with_suffix(".away").rename(path)
@@ -148,12 +151,12 @@ def test_without_weights_nothing_can_be_made_again(run):
 
 def test_the_command_line_tells_what_does_not_agree(run, altered, monkeypatch, capsys):
     monkeypatch.setenv("RSLIB_RUNS", str(run.directory.parents[1]))
-    assert sampling.main(["smoke", "--without-training"]) == 0
+    assert main(["sample", "smoke", "--without-training"]) == 0
     assert capsys.readouterr().out.endswith("all agrees\n")
     altered("clean", lambda frame: frame.update({"prediction": frame.prediction[:1] + 1}))
-    assert sampling.main(["smoke", "--without-training"]) == 1
+    assert main(["sample", "smoke", "--without-training"]) == 1
     assert "clean of resnet18-standard: 31 of 32" in capsys.readouterr().out
-    assert sampling.main(["fast"]) == 2
+    assert main(["sample", "fast"]) == 2
     assert "holds no executed notebooks" in capsys.readouterr().err
 
 
@@ -161,16 +164,16 @@ def test_a_run_is_published_with_its_sample_and_refused_without(
     run, altered, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("RSLIB_RUNS", str(run.directory.parents[1]))
-    target = book.publish("smoke", training=False, root=tmp_path)
-    assert settings.load(str(target / editions.PARAMS)) == run.settings
+    target = publish.publish("smoke", training=False, root=tmp_path)
+    assert settings.load(str(target / PARAMS)) == run.settings
     published = Edition(target / "seed0" / "executed")
     assert [each["agreeing"] for each in published.sample["evaluations"]] == [32, 32, 20, 20]
     page = comparison.page([published])
     assert "pgd of resnet18-standard: 20 of 20 images agree" in page
     assert "training was left out: not asked for" in page
-    assert frames.settings_key(editions.run_of(target)) == frames.settings_key(run)
+    assert frames.settings_key(run_of(target)) == frames.settings_key(run)
 
     altered("pgd", lambda frame: frame.update({"prediction": frame.prediction[:2] + 1}))
-    with pytest.raises(book.BookError, match=r"(?s)does not agree.*pgd of resnet18-standard: 18"):
-        book.publish("smoke", training=False, root=tmp_path)
+    with pytest.raises(BookError, match=r"(?s)does not agree.*pgd of resnet18-standard: 18"):
+        publish.publish("smoke", training=False, root=tmp_path)
     assert published.sample == records.read_json(target / editions.SAMPLE)

@@ -16,18 +16,10 @@ from known_run import (
     wilson,
 )
 
-from rslib import (
-    _numbers,
-    book,
-    estimates,
-    figures,
-    masking,
-    notebook,
-    readme,
-    records,
-    settings,
-    tables,
-)
+from book import execute, readme
+from book.__main__ import main
+from rslib import _numbers, estimates, figures, masking, notebook, records, settings, tables
+from rslib.published import PUBLISHED, find
 from rslib.records import RecordError
 from rslib.run import Run
 from rslib.seeds import over_seeds
@@ -452,16 +444,16 @@ def test_notebooks_take_several_seeds(tmp_path, monkeypatch, capsys):
 
 def test_the_command_line_hands_seeds_on(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(book, "run", lambda *paths, **given: seen.append(given))
-    assert book.main(["run", "a.ipynb", "b.ipynb", "--seed", "1", "--seeds", "0", "1"]) == 0
-    assert book.main(["run", "a.ipynb", "b.ipynb", "--seeds"]) == 0
+    monkeypatch.setattr(execute, "run", lambda *paths, **given: seen.append(given))
+    assert main(["run", "a.ipynb", "b.ipynb", "--seed", "1", "--seeds", "0", "1"]) == 0
+    assert main(["run", "a.ipynb", "b.ipynb", "--seeds"]) == 0
     assert [given["seeds"] for given in seen] == [[0, 1], []]
 
 
 def test_the_readme_has_means_where_several_seeds_are_published(tmp_path, run):
     for seed in SEEDS:
-        (tmp_path / book.PUBLISHED / "cpu" / f"seed{seed}").mkdir(parents=True)
-    published = readme.published("cpu", root=tmp_path)
+        (tmp_path / PUBLISHED / "cpu" / f"seed{seed}").mkdir(parents=True)
+    published = find("cpu", root=tmp_path)
     assert (published.seed, published.seeds) == (0, SEEDS)
     cell = tables.table2(run, MODELS).iloc[0]
     low, high = wilson(16, 20)

@@ -31,7 +31,7 @@ def test_defaults_are_the_papers_protocol():
 
 
 def test_the_books_example_of_a_profile_is_one(tmp_path, monkeypatch):
-    page = (settings.PROJECT / "book" / "reproduce.md").read_text()
+    page = (settings.PROJECT / "book" / "pages" / "reproduce.md").read_text()
     (example,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     (tmp_path / "mine.yaml").write_text(example)
     monkeypatch.setenv("RSLIB_PARAMS", str(tmp_path))

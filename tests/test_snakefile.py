@@ -13,11 +13,12 @@ import pytest
 import yaml
 from test_book import write_notebook
 
-from rslib import book, fanout, settings
+from book import build
+from rslib import fanout, settings
 from rslib.run import Run
 
 PROJECT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = [page for page in book.pages(PROJECT / "_toc.yml") if page[:2].isdigit()]
+NOTEBOOKS = [page for page in build.pages(PROJECT / "_toc.yml") if page[:2].isdigit()]
 
 
 @pytest.fixture
@@ -153,6 +154,20 @@ def test_only_what_is_missing_or_stale_runs(project):
     assert sorted(planned(snakemake(project, "-n"))) == sorted(every)
 
 
+def test_what_makes_pages_makes_no_notebook_stale_and_what_makes_results_does(project):
+    makers = [project / "book" / "build.py", project / "rslib" / "attacks" / "pgd.py"]
+    for maker in makers:
+        maker.parent.mkdir(parents=True)
+        maker.write_text("")
+    every = planned(snakemake(project, "-n"))
+    finish(project, *every)
+    for maker, stale in zip(makers, ([], every), strict=True):
+        maker.write_text("# a comment\n")
+        later = (project / every[0]).stat().st_mtime + 60
+        os.utime(maker, (later, later))
+        assert sorted(planned(snakemake(project, "-n"))) == sorted(stale)
+
+
 def test_an_unknown_profile_is_named_with_those_there_are(project):
     done = snakemake(project, "-n", "--config", "profile=smok")
     assert done.returncode != 0
@@ -220,7 +235,7 @@ def test_fanned_out_each_model_is_a_job_and_notebooks_wait_for_theirs(project):
 
     commands = re.findall(r"-m rslib train (.*?)\s*$", done.stdout + done.stderr, flags=re.M)
     assert len(commands) == len(set(commands)) == 2 * len(expected)
-    variant = "resnet18-aligned@reading=standardized,beta=1.0 --profile fast --seed 1"
+    variant = "resnet18-aligned@beta=0.0 --profile fast --seed 1"
     assert variant in commands and f"{variant} --shortcut" in commands
 
 

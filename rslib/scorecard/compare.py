@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from rslib import data, editions, examination, labels, records
-from rslib.book import PUBLISHED
+from rslib import data, examination, labels, published, records
 from rslib.estimates import Estimate
 from rslib.records import RecordError
 from rslib.run import Run
@@ -194,10 +193,10 @@ def phrase(run: Run, shelf: Shelf | None) -> str:
 def _editions(run: Run) -> list[tuple[Run, str]]:
     """The published editions of the run's data set, that of its own profile first."""
     found = []
-    for folder in sorted((PROJECT / PUBLISHED).glob("*/seed0")):
+    for folder in sorted((PROJECT / published.PUBLISHED).glob("*/seed0")):
         profile = folder.parent.name
         try:
-            edition = editions.run_of(folder.parent, progress=False)
+            edition = published.run_of(folder.parent)
         except SettingsError:
             continue
         if edition.settings.data.name == run.settings.data.name:

@@ -18,4 +18,5 @@ from rslib.verdicts.listing import show as show
 from rslib.verdicts.listing import show_arithmetic as show_arithmetic
 from rslib.verdicts.protocol import Protocol as Protocol
 from rslib.verdicts.protocol import departures as departures
+from rslib.verdicts.protocol import limits as limits
 from rslib.verdicts.rules import Verdict as Verdict

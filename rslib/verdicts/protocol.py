@@ -110,6 +110,37 @@ def departures(run: Run, models: Iterable[str]) -> dict[str, str]:
     }
 
 
+def limits(run: Run) -> list[str]:
+    """What keeps a run's numbers from being those of the paper's protocol, in sentences.
+
+    Made from the settings and the seeds alone; empty under the paper's protocol.
+    """
+    found = of(run, labels.ROBUSTNESS, ("fgsm", "pgd"))
+    told = []
+    if found.data:
+        told.append(f"Its pictures are synthetic ({found.data}), not CIFAR-10.")
+    if found.sizes:
+        told.append(f"Its networks are not of the paper's size ({found.sizes}).")
+    if found.training:
+        told.append("They are trained by another recipe than the paper's.")
+    if found.threat:
+        told.append(f"They are attacked otherwise than in the paper ({found.threat}).")
+    chosen = run.settings
+    cut = [getattr(getattr(chosen, name), "n", None) for name in type(chosen).model_fields]
+    if chosen.data.test_size is not None or any(n is not None for n in cut):
+        told.append("Where n is less than the test set, it is a class-balanced subset.")
+    if chosen.evaluation.tf32:
+        told.append(
+            "On a GPU that has it, attacks and the votes of smoothing are computed in TF32; what "
+            "an attack has done is judged in full precision."
+        )
+    if run.followers:
+        beside = labels.seeds_phrase([each.seed for each in run.followers])
+        some = "; ".join(map(labels.short_label, chosen.seeded or []))
+        told.append(f"Of {beside} there are only some models ({some}) and what they need.")
+    return told
+
+
 def _training(chosen: Settings, models: Iterable[str]) -> str:
     """Names of the settings that differ in the training of models and of what they start from."""
     names: dict[str, None] = {}

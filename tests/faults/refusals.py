@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rslib.book import BookError
+from book import BookError
 from rslib.data import DataError
 from rslib.records import RecordError
 from rslib.training import TrainingError

@@ -21,7 +21,9 @@ from test_data_cifar10 import pickled
 from test_data_cifar10 import write as write_cifar10
 from torch import nn
 
-from rslib import book, masking, notebook, records, settings
+from book import build
+from book.__main__ import main as book
+from rslib import masking, notebook, records, settings
 from rslib.__main__ import main
 from rslib.corruptions import cifar10c
 from rslib.data import cifar10, cifar10h
@@ -294,7 +296,7 @@ class TestParameters:
     def test_a_run_of_a_notebook_with_bad_parameters(self, options, names, page, tmp_path):
         output = tmp_path / "out" / page.name
         command = ("run", page, output, *options)
-        refused(lambda: shell(book.main, *command), names=names, wrote=tmp_path)
+        refused(lambda: shell(book, *command), names=names, wrote=tmp_path)
 
     @pytest.mark.parametrize(
         ("content", "names"),
@@ -313,7 +315,7 @@ class TestParameters:
         if content is not None:
             path.write_bytes(content)
         refused(
-            lambda: shell(book.main, "run", path, tmp_path / "out" / "01_one.ipynb"),
+            lambda: shell(book, "run", path, tmp_path / "out" / "01_one.ipynb"),
             names=["01_one.ipynb", *names],
             wrote=tmp_path,
         )
@@ -327,7 +329,7 @@ class TestParameters:
             (tmp_path / "file" / "01_one.ipynb", ["file", "cannot be made"]),
         ):
             refused(
-                lambda output=output: shell(book.main, "run", page, output),
+                lambda output=output: shell(book, "run", page, output),
                 names=names,
                 wrote=tmp_path,
             )
@@ -342,7 +344,7 @@ class TestParameters:
             executed.mkdir(parents=True, exist_ok=True)
             nbformat.write(nbformat.v4.new_notebook(), executed / "01_one.ipynb")
         refused(
-            lambda: shell(book.main, command, profile),
+            lambda: shell(book, command, profile),
             names=["profile", "names the run directory"],
             wrote=tmp_path,
         )
@@ -352,22 +354,20 @@ class TestParameters:
         monkeypatch.delenv("RSLIB_RUNS", raising=False)
         for command in ("publish", "restore"):
             refused(
-                lambda command=command: shell(book.main, command, "cpu"),
+                lambda command=command: shell(book, command, "cpu"),
                 names=["cpu"],
                 wrote=tmp_path,
             )
 
     def test_a_folder_that_is_not_there(self, tmp_path):
-        refused(
-            lambda: shell(book.main, "errors", tmp_path / "none"), names=["none"], wrote=tmp_path
-        )
+        refused(lambda: shell(book, "errors", tmp_path / "none"), names=["none"], wrote=tmp_path)
 
     def test_a_book_that_cannot_be_built_leaves_the_one_there_is(self, tmp_path):
         (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
         (tmp_path / "_build" / "html").mkdir(parents=True)
         (tmp_path / "_build" / "html" / "index.html").write_text("the old book")
         refused(
-            lambda: book.build(tmp_path / "none", root=tmp_path),
+            lambda: build.build(tmp_path / "none", root=tmp_path),
             names=["none", "intro", "has not been run"],
             wrote=tmp_path,
         )

@@ -8,7 +8,8 @@ import shutil
 import pytest
 from test_book import write_notebook
 
-from rslib import book, records
+from book import BookError, execute
+from rslib import records
 from rslib.records import RecordError
 
 from . import jobs
@@ -138,16 +139,16 @@ def test_a_notebook(small_disk, tmp_path, tally, monkeypatch, when):
         fill(disk, but=40_000)
     else:
         monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(book.BookError) as error:
-        book.run(source, output, profile="smoke", seed=0)
+    with pytest.raises(BookError) as error:
+        execute.run(source, output, profile="smoke", seed=0)
     monkeypatch.undo()
     lost = [f"{path.name} is left over" for path in disk.rglob("01_one*")]
     lost += ["the message does not help"] * (f"cannot write {output}" not in str(error.value))
     lost += ["the message knows no way out"] * (FREE not in str(error.value))
-    lost += book.failures(disk) + book.problems(earlier)
+    lost += execute.failures(disk) + execute.problems(earlier)
     (disk / BALLAST).unlink(missing_ok=True)
-    book.run(source, output, profile="smoke", seed=0)
-    count.add(when, lost=lost + book.problems(output))
+    execute.run(source, output, profile="smoke", seed=0)
+    count.add(when, lost=lost + execute.problems(output))
     assert not count.faults, "\n".join(count.faults)
 
 

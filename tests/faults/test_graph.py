@@ -13,7 +13,8 @@ import yaml
 from conftest import TINY
 from test_book import write_notebook
 
-from rslib import book, records, settings
+from book import execute
+from rslib import records, settings
 from rslib.run import Run
 
 from . import jobs
@@ -97,7 +98,7 @@ class Graph:
         found = []
         for name in self.notebooks:
             path = self.root / "executed" / f"{name}.ipynb"
-            found += book.problems(path) if path.exists() else [f"{path.name} is missing"]
+            found += execute.problems(path) if path.exists() else [f"{path.name} is missing"]
             if path.exists() and str(self.folder) in path.read_text():
                 found.append(f"{path.name} names the folder it was run in")
         return found

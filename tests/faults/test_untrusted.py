@@ -31,11 +31,13 @@ from test_data_cifar10 import pickled
 from torch import nn
 from torchvision.datasets import CIFAR10
 
-from rslib import book, masking, pictures, records, rendering, settings, tables
+from book import BookError, execute, publish
+from rslib import masking, pictures, records, rendering, settings, tables
 from rslib.__main__ import main
 from rslib.attacks.report import Check, Report
 from rslib.corruptions import cifar10c
 from rslib.data import DataError, cifar10, cifar10h
+from rslib.published import PUBLISHED
 from rslib.records import PROJECT, RecordError
 from rslib.run import Run
 from rslib.saliency import read_masks
@@ -75,7 +77,7 @@ ALLOWED = {
     ("arrays.py", "np.lib.format.open_memmap"): "refuses arrays of Python objects",
     ("scorecard/weights.py", "torch.load"): "only where asked for, and weights_only=True",
     ("scorecard/sources.py", "importlib.import_module"): "a user's own model, named by the user",
-    ("book.py", "subprocess"): "jupyter-book, a list of arguments without a shell",
+    ("book/build.py", "subprocess"): "jupyter-book, a list of arguments without a shell",
     ("locks.py", "subprocess"): "the command it is given, without a shell",
     ("records.py", "subprocess"): "git, a list of arguments without a shell",
 }
@@ -112,8 +114,9 @@ def uses(tree):
 def sources_of_the_project():
     """Every module, and the code of every notebook: name to syntax tree."""
     found = {}
-    for path in sorted((PROJECT / "rslib").rglob("*.py")):
-        found[path.relative_to(PROJECT / "rslib").as_posix()] = ast.parse(path.read_text())
+    for folder, names in (("rslib", PROJECT / "rslib"), ("book", PROJECT)):
+        for path in sorted((PROJECT / folder).rglob("*.py")):
+            found[path.relative_to(names).as_posix()] = ast.parse(path.read_text())
     for path in sorted((PROJECT / "notebooks").glob("*.ipynb")):
         cells = json.loads(path.read_text())["cells"]
         code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
@@ -275,7 +278,7 @@ def in_a_models_name(folder, harm):
 
 def executed_notebook(folder, harm):
     (folder / "01_one.ipynb").write_bytes(pickle.dumps(harm))
-    book.problems(folder / "01_one.ipynb")
+    execute.problems(folder / "01_one.ipynb")
 
 
 ENTRANCES = (
@@ -290,7 +293,7 @@ def test_a_pickle_is_refused_and_never_run(entrance, tmp_path, tally):
     tally("untrusted: pickles").add(entrance.__name__)
     folder, made = tmp_path / "in", tmp_path / "harm"
     folder.mkdir()
-    with pytest.raises((ValueError, DataError, RecordError, book.BookError)):
+    with pytest.raises((ValueError, DataError, RecordError, BookError)):
         entrance(folder, Harmful(made))
     assert not made.exists()
 
@@ -418,12 +421,12 @@ def test_a_link_is_replaced_and_not_followed(tmp_path):
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../../../secret", "model.json"])
 def test_a_published_run_with_links_is_not_restored(target, tmp_path):
     (tmp_path / "secret").write_text("secret")
-    model = tmp_path / book.PUBLISHED / "cpu" / "seed0" / "models" / "m"
+    model = tmp_path / PUBLISHED / "cpu" / "seed0" / "models" / "m"
     model.mkdir(parents=True)
     (model / "model.json").write_text("{}")
     (model / "best.safetensors").symlink_to(target)
     refused(
-        lambda: book.restore("cpu", root=tmp_path),
+        lambda: publish.restore("cpu", root=tmp_path),
         names=["links", "best.safetensors"],
         wrote=tmp_path,
     )

@@ -31,11 +31,14 @@ import cluster
 import yaml
 
 from rslib import fanout, settings
-from rslib.repetition import is_time
 from rslib.run import Run
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
+sys.path.insert(0, str(PROJECT))  # book/ is not installed
+
+from book.repetition import is_time  # noqa: E402
+
 SEEDS = (0, 1)
 # Not decided by settings and seed: when, where and how fast something was made.
 CIRCUMSTANCES = ("seconds", "device", "revision", "date")
@@ -50,8 +53,8 @@ def prepare(folder: Path, profile: str) -> None:
     if any(folder.iterdir()):
         raise ProofError(f"{folder} is not empty: name another folder, or a new one")
     shutil.copy(PROJECT / "Snakefile", folder)
-    for name in ("profiles", "notebooks", "params", "rslib"):
-        shutil.copytree(PROJECT / name, folder / name)
+    for name in ("profiles", "notebooks", "params", "rslib", "book"):
+        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("published"))
     base = yaml.safe_load((folder / "params" / "smoke.yaml").read_text())["settings"]
     merged = settings._merge(base, yaml.safe_load((HERE / "tiny.yaml").read_text()))
     made = {"profile": "tiny", "settings": merged}

@@ -17,24 +17,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rslib import errata, glued, labels, records
-from rslib.errata import Erratum
+from book import BookError, errata
+from book.errata import Erratum
+from book.execute import FAILED, RUNNING
+from rslib import frames, glued, labels, records
+from rslib.alignment_tables import shortcut_runs
+from rslib.notebook import MARK
+from rslib.published import model_folder, settings_of
 from rslib.records import RecordError
+from rslib.run import Run
+from rslib.settings import SettingsError, load
+from rslib.verdicts import limits
 
 if TYPE_CHECKING:
-    from rslib.run import Run
     from rslib.settings import Settings
 
 ORDER = ("paper", "wide", "fast", "cpu")
 """The profiles whose editions are shown first, the best one before the others."""
 
-MARK = "rslib_run"
-"""The name that a notebook's own account of its run is glued under."""
-
 NOT_RECORDED = "not recorded"
-
-PARAMS = "params.yaml"
-"""The file, in an edition's folder, of the profile that it was made with."""
 
 SAMPLE = "sample.json"
 """The file, in an edition's folder, of what was made again before it was published."""
@@ -46,178 +47,6 @@ _WAY_OUT = (
     "revision of the code: run again the notebooks that are named"
 )
 _IDENTITY = "_made_of"  # ends the name that a table's identity is glued under (frames.values)
-
-
-def settings_of(folder: Path) -> Settings:
-    """Read the settings of an edition: its own, or today's where it has no :data:`PARAMS`.
-
-    Args:
-        folder: of the edition, such as ``book/published/cpu``.
-
-    Raises:
-        SettingsError: there is neither, it is not valid, or it names another profile.
-    """
-    from rslib.settings import SettingsError, load
-
-    own = folder / PARAMS
-    found = load(str(own) if own.exists() else folder.name)
-    if found.profile != folder.name:
-        raise SettingsError(
-            f"{own} is of the profile {found.profile!r}: it belongs in a folder of that name"
-        )
-    return found
-
-
-def run_of(folder: Path, seed: int = 0, *, seeds: Sequence[int] = (), progress: bool = True) -> Run:
-    """Open an edition as a run, with the settings that it was made with.
-
-    Args:
-        folder: of the edition, such as ``book/published/cpu``.
-        seed: of the run.
-        seeds: see :class:`rslib.run.Run`.
-        progress: whether long work shows progress bars.
-
-    Raises:
-        SettingsError: see :func:`settings_of`.
-    """
-    from rslib.run import Run
-
-    settings = settings_of(folder)
-    return Run(settings, seed, seeds=seeds, root=folder.parent, progress=progress)
-
-
-def find(profile: str, seed: int = 0, *, root: Path | None = None) -> Run:
-    """Open a published edition as a run.
-
-    Args:
-        profile: of the edition, a folder of ``book/published``.
-        seed: of the run.
-        root: folder holding ``book/``; the project's by default.
-
-    Raises:
-        RecordError: it is not published or cannot be read; says what there is.
-    """
-    from rslib.book import PUBLISHED
-    from rslib.settings import PROJECT, SettingsError
-
-    folder = (root or PROJECT) / PUBLISHED / profile
-    if not (folder / f"seed{seed}").is_dir():
-        there = sorted(f"{path.parent.name} {path.name}" for path in folder.parent.glob("*/seed*"))
-        raise RecordError(
-            f"no edition {profile!r} with seed {seed} is published; there are: "
-            f"{', '.join(there) or 'none'}"
-        )
-    try:
-        return run_of(folder, seed, progress=False)
-    except SettingsError as error:
-        raise RecordError(f"the edition {profile!r} cannot be read: {error}") from None
-
-
-def weights(run: Run, name: str) -> Path:
-    """Find the file of a published model's weights.
-
-    Models of the shortcut experiment on Shapes share their names with those on the edition's own
-    images; the latter are found.
-
-    Args:
-        run: an edition (:func:`find`).
-        name: of the model.
-
-    Raises:
-        RecordError: there is no such model, its weights are not published, or the file is not the
-            one that was evaluated; says which weights there are.
-    """
-    folder = model_folder(run, name)
-    known = folder is not None and (folder / "model.json").exists()
-    if not known or not (folder / "best.safetensors").exists():
-        which = f"the edition {run.settings.profile}, seed {run.seed}"
-        why = f"{which} has only its history and records" if known else f"{which} has no such model"
-        raise RecordError(
-            f"no weights of {name!r} are published: {why}. Weights there are of: "
-            f"{', '.join(_with_weights(run)) or 'no model'}"
-        )
-    path = folder / "best.safetensors"
-    if records.file_digest(path) != records.read_json(folder / "model.json")["weights"]["best"]:
-        raise RecordError(
-            f"{path} is not the file its model.json describes: bring it back from the repository"
-        )
-    return path
-
-
-def model_folder(run: Run, name: str) -> Path | None:
-    """The folder of a model on a run's own images; None where its settings know no such model."""
-    try:
-        return run.directory / "models" / f"{name}-{records.key(**run.model_inputs(name))}"
-    except ValueError:
-        return None
-
-
-def _folders(run: Run, name: str) -> set[Path | None]:
-    """Where a model of a run may lie: on its own images, or those of the shortcut experiment."""
-    from rslib.alignment_tables import shortcut_runs
-
-    return {model_folder(each, name) for each in (run, shortcut_runs(run)[0])}
-
-
-def _with_weights(run: Run) -> list[str]:
-    """The models on the run's own images whose weights are there."""
-    folders = [path.parent for path in (run.directory / "models").glob("*/best.safetensors")]
-    names = sorted({folder.name.rpartition("-")[0] for folder in folders})
-    return [name for name in names if model_folder(run, name) in folders]
-
-
-def mark(run: Run) -> dict[str, Any]:
-    """What a notebook says of its run, for pages and for later comparison.
-
-    Returns:
-        profile, settings (their key), data, limits (:func:`limits`), seed, seeds, device, revision,
-        date and torch.
-    """
-    from rslib import frames
-
-    made = records.provenance(run.device)
-    return {
-        "profile": run.settings.profile,
-        "settings": frames.settings_key(run),
-        "data": run.settings.data.name,
-        "limits": limits(run),
-        "seed": run.seed,
-        "seeds": list(run.seeds),
-        **{key: made[key] for key in ("device", "revision", "date", "torch")},
-    }
-
-
-def limits(run: Run) -> list[str]:
-    """What keeps a run's numbers from being those of the paper's protocol, in sentences.
-
-    Made from the settings and the seeds alone; empty under the paper's protocol.
-    """
-    from rslib.verdicts import protocol
-
-    found = protocol.of(run, labels.ROBUSTNESS, ("fgsm", "pgd"))
-    told = []
-    if found.data:
-        told.append(f"Its pictures are synthetic ({found.data}), not CIFAR-10.")
-    if found.sizes:
-        told.append(f"Its networks are not of the paper's size ({found.sizes}).")
-    if found.training:
-        told.append("They are trained by another recipe than the paper's.")
-    if found.threat:
-        told.append(f"They are attacked otherwise than in the paper ({found.threat}).")
-    chosen = run.settings
-    cut = [getattr(getattr(chosen, name), "n", None) for name in type(chosen).model_fields]
-    if chosen.data.test_size is not None or any(n is not None for n in cut):
-        told.append("Where n is less than the test set, it is a class-balanced subset.")
-    if chosen.evaluation.tf32:
-        told.append(
-            "On a GPU that has it, attacks and the votes of smoothing are computed in TF32; what "
-            "an attack has done is judged in full precision."
-        )
-    if run.followers:
-        beside = labels.seeds_phrase([each.seed for each in run.followers])
-        some = "; ".join(map(labels.short_label, chosen.seeded or []))
-        told.append(f"Of {beside} there are only some models ({some}) and what they need.")
-    return told
 
 
 @dataclass(frozen=True)
@@ -234,7 +63,7 @@ class Account:
         revision: of the code.
         device: that it ran on.
         data: name of the data set.
-        limits: see :func:`limits`.
+        limits: see :func:`rslib.verdicts.limits`.
         tables: identities of the tables that it cites, by name.
     """
 
@@ -313,8 +142,6 @@ class Edition:
     @functools.cached_property
     def accounts(self) -> dict[str, Account]:
         """What its notebooks say of themselves, by name."""
-        from rslib.book import FAILED, RUNNING
-
         paths = sorted(self.executed.glob("*.ipynb"))
         whole = [path for path in paths if not path.name.endswith((FAILED, RUNNING))]
         return {path.stem: account(path) for path in whole}
@@ -410,7 +237,7 @@ class Edition:
 
     @functools.cached_property
     def sample(self) -> dict[str, Any] | None:
-        """What was made again before it was published (:mod:`rslib.sampling`); None if unknown."""
+        """What was made again before it was published (:mod:`book.sample`); None if unknown."""
         path = self.folder.parent / SAMPLE
         return records.read_json(path) if path.exists() else None
 
@@ -422,7 +249,7 @@ class Edition:
 
     @property
     def limits(self) -> list[str]:
-        """What keeps its numbers from being the paper's (:func:`limits`)."""
+        """What keeps its numbers from being the paper's (:func:`rslib.verdicts.limits`)."""
         told = self._first("limits")
         if told is None:
             told = self._limits_of_profile()
@@ -430,22 +257,16 @@ class Edition:
 
     def _limits_of_profile(self) -> list[str] | None:
         """The limits by the settings, if the stored verdicts say which these were."""
-        from rslib.run import Run
-
         known = self.settings if "settings" in self._verdicts else None
         return None if known is None else limits(Run(known))
 
     @functools.cached_property
     def settings(self) -> Settings | None:
-        """What it was made with: its own :data:`PARAMS` or today's profile.
+        """What it was made with: its own :data:`rslib.published.PARAMS` or today's profile.
 
         The first of them whose key notebooks and verdicts carry; None if neither is theirs. Where
         they carry no key, the first that there is.
         """
-        from rslib import frames
-        from rslib.run import Run
-        from rslib.settings import SettingsError, load
-
         key = self._first("settings") or self._verdicts.get("settings")
         for read in (lambda: settings_of(self.folder.parent), lambda: load(self.name)):
             with contextlib.suppress(SettingsError):
@@ -456,7 +277,7 @@ class Edition:
 
     @functools.cached_property
     def errata(self) -> list[Erratum]:
-        """What was found wrong with it since (:mod:`rslib.errata`)."""
+        """What was found wrong with it since (:mod:`book.errata`)."""
         return errata.read(self.folder)
 
     def _first(self, field: str) -> Any:
@@ -550,8 +371,6 @@ class Edition:
         on from. A record is one of them if its model is, or if no table was made from it while one
         was made from another record of that model and evaluation.
         """
-        from rslib.run import Run
-
         if self.settings is None:
             return set()
         cited = {(each["seed"], each["model"], each["evaluation"]): set() for each in self.sources}
@@ -598,8 +417,6 @@ class Edition:
 
     def _cited(self) -> Iterable[str]:
         """Notebooks that cite another table than the one stored."""
-        from rslib import frames
-
         stored: dict[str, set[str]] = {}
         for each in self.tables.values():
             about = each["metadata"]
@@ -665,8 +482,27 @@ def published(root: Path, profiles: Sequence[str] = ()) -> list[Edition]:
     return [Edition(found[name][min(found[name])]) for name in sorted(found, key=_rank)]
 
 
+def opened(executed: Path) -> Edition:
+    """A folder of executed notebooks as an edition whose parts can be read.
+
+    Raises:
+        BookError: a notebook, a table or the errata cannot be read.
+    """
+    found = Edition(executed)
+    try:
+        found.accounts, found.tables, found.errata  # noqa: B018  (read once, and kept)
+    except RecordError as error:
+        raise BookError(str(error)) from None
+    return found
+
+
 def _rank(profile: str) -> tuple[int, str]:
     return (ORDER.index(profile) if profile in ORDER else len(ORDER), profile)
+
+
+def _folders(run: Run, name: str) -> set[Path | None]:
+    """Where a model of a run may lie: on its own images, or those of the shortcut experiment."""
+    return {model_folder(each, name) for each in (run, shortcut_runs(run)[0])}
 
 
 def _sources(table: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,8 +1,5 @@
 """Whether a run repeats another: table by table and number by number.
 
-    python -m rslib.repetition runs/cpu/seed0                         beside what is published
-    python -m rslib.repetition runs/cpu/seed0 ../other/runs/cpu/seed0
-
 On a CPU of the same kind, with as many threads and the same packages, a run from nothing gives
 every number bit for bit. Elsewhere sums are rounded otherwise, trainings drift apart, and numbers
 should agree as far as their intervals say. How long something took is left out.
@@ -10,15 +7,15 @@ should agree as far as their intervals say. How long something took is left out.
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rslib import records
+from rslib.published import PUBLISHED
 from rslib.records import RecordError
+from rslib.settings import PROJECT
 
 FIELDS = ("ours", "low", "high", "n", "verdict")
 """What of a row is compared: its number, interval and images, and in verdicts the verdict."""
@@ -94,17 +91,18 @@ class Comparison:
         return "\n".join(lines)
 
 
-def compare(repeated: Path, original: Path) -> Comparison:
+def compare(repeated: Path, original: Path | None = None) -> Comparison:
     """Hold the tables of a run against those of another.
 
     Args:
         repeated: folder of a run, ``<profile>/seed<k>``.
-        original: folder of the run that it should repeat.
+        original: folder of the run that it should repeat; by default the published one of that
+            profile and seed.
 
     Raises:
         RecordError: a folder holds no tables, or a damaged one.
     """
-    one, other = _tables(repeated), _tables(original)
+    one, other = _tables(repeated), _tables(original or _published(repeated))
     both = sorted(one.keys() & other.keys())
     differences, rows = [], 0
     for name in both:
@@ -164,34 +162,4 @@ def _told(row: Row | None) -> str:
 
 
 def _published(folder: Path) -> Path:
-    from rslib.book import PUBLISHED
-    from rslib.settings import PROJECT
-
     return PROJECT / PUBLISHED / Path(*folder.resolve().parts[-2:])
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns 0 if all is the same, 1 if not, 2 if nothing can be compared."""
-    parser = argparse.ArgumentParser(
-        prog="python -m rslib.repetition",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("repeated", type=Path, help="folder of a run, such as runs/cpu/seed0")
-    parser.add_argument(
-        "original", type=Path, nargs="?",
-        help="folder of the run that it should repeat; default: the published one of that profile "
-        "and seed",
-    )  # fmt: skip
-    chosen = parser.parse_args(arguments)
-    try:
-        found = compare(chosen.repeated, chosen.original or _published(chosen.repeated))
-    except RecordError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(found)
-    return 0 if found.same else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

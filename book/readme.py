@@ -1,36 +1,23 @@
 """Results at a glance for README.md, from the records of the published editions.
 
-    python -m rslib.readme
-
-writes a table of each between the two markers in README.md, and the best one's picture beside it.
+A table of each stands between the two markers in README.md, and the best one's picture beside it.
 Nothing is run: a test holds the README against the published records.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from rslib import (
-    _numbers,
-    editions,
-    errata,
-    figures,
-    labels,
-    paper,
-    records,
-    tables,
-    verdicts,
-)
-from rslib.book import PUBLISHED
+from book import editions, errata
+from rslib import _numbers, figures, labels, paper, records, tables, verdicts
+from rslib.published import PUBLISHED, run_of
 from rslib.run import Run
 from rslib.settings import PROJECT
 
-BEGIN, END = "<!-- results: made by rslib.readme -->", "<!-- end of results -->"
+BEGIN, END = "<!-- results: made by book readme -->", "<!-- end of results -->"
 PICTURE = Path("book/_static/results.png")
 MODELS = tables.INTERPRETABILITY
 COLUMNS = {
@@ -44,20 +31,9 @@ COLUMNS = {
 """Header of each quantity, the paper's tables that may have it, and its format."""
 
 
-def published(profile: str, *, root: Path = PROJECT, seed: int = 0) -> Run:
-    """A published run, for reading, with the other seeds that are published beside it.
-
-    Its settings are those that it was made with (:func:`rslib.editions.settings_of`).
-    """
-    edition = root / PUBLISHED / profile
-    seeds = [int(folder.name.removeprefix("seed")) for folder in edition.glob("seed*")]
-    return editions.run_of(edition, seed, seeds=seeds)
-
-
 def best_first(*, root: Path = PROJECT) -> list[Run]:
     """All published runs, in the order in which a site shows them."""
-    found = editions.published(root / PUBLISHED)
-    return [published(each.executed.parents[1].name, root=root) for each in found]
+    return [run_of(each.folder.parent) for each in editions.published(root / PUBLISHED)]
 
 
 def blocks(runs: Iterable[Run]) -> str:
@@ -72,7 +48,7 @@ def block(run: Run) -> str:
     told = ", ".join(f"{count} {verdict}" for verdict, count in counted.items())
     return "\n".join(
         [
-            f"**The `{run.settings.profile}` edition.** {' '.join(editions.limits(run))}",
+            f"**The `{run.settings.profile}` edition.** {' '.join(verdicts.limits(run))}",
             "",
             *_lines(found),
             "",
@@ -172,11 +148,8 @@ def insert(text: str, made: str) -> str:
     return f"{before}{BEGIN}\n{made}\n{END}{after}"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    argparse.ArgumentParser(prog="python -m rslib.readme", description=__doc__).parse_args(
-        arguments
-    )
+def write() -> None:
+    """Write the results into README.md, and their picture."""
     runs = best_first()
     run = runs[0]
     text = insert((PROJECT / "README.md").read_text(), blocks(runs))
@@ -185,8 +158,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures.figure4(run, models).savefig(temporary, format="png", dpi=150, facecolor="white")
     with records.atomic(PROJECT / "README.md") as temporary:
         temporary.write_text(text)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,5 @@
 """A sample of a run made again before it is published, to see that its results still hold.
 
-    python -m rslib.sampling cpu
-
 An edition may hold models and records of earlier revisions of the code, as long as their keys are
 today's. Whether today's code would still make them is tried out: of each evaluation the first
 images of one model, in the shards that its record was made in, and the training that took the
@@ -11,10 +9,8 @@ elsewhere sums are rounded otherwise, and a few images may differ.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -24,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from book import BookError
 from rslib import evaluation, records, trainer
 from rslib.attacks import ADDED
 from rslib.data import DataError
-from rslib.editions import model_folder
+from rslib.published import model_folder
 from rslib.records import RecordError
 from rslib.run import EVALUATIONS, Run
 from rslib.saliency import MaskError
@@ -36,7 +33,7 @@ from rslib.training import TrainingError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rslib.editions import Edition
+    from book.editions import Edition
 
 IMAGES = 256
 """Images of each evaluation that are made again; whole shards are, so it may be more."""
@@ -63,7 +60,7 @@ _COUNTS = ("votes",)  # whole numbers that are no class and no verdict
 _VERSIONS = ("device", "torch", "timm")
 
 
-class SampleError(Exception):
+class SampleError(BookError):
     """A sample that does not agree, or cannot be made; the message says which results and why."""
 
 
@@ -340,28 +337,3 @@ def _trained_again(run: Run, about: dict[str, Any]) -> Training:
 
 def _reason(error: Exception) -> str:
     return next(why for kind, why in _MISSING.items() if isinstance(error, kind))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns 0 if all agrees, 1 if not, 2 if nothing can be made again."""
-    from rslib import book
-
-    parser = argparse.ArgumentParser(
-        prog="python -m rslib.sampling",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("profile", help="of a finished run under runs/, such as cpu")
-    parser.add_argument("--without-training", action="store_true", help="repeat evaluations alone")
-    chosen = parser.parse_args(arguments)
-    try:
-        found = make(book.finished(chosen.profile), training=not chosen.without_training)
-    except (SampleError, book.BookError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(*found.wrong or ["all agrees"], sep="\n")
-    return 1 if found.wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,26 +1,25 @@
 """Source notebooks hold no outputs, except those of checked cells, which are tests.
 
-    python -m rslib.hygiene notebooks/*.ipynb                        refuse what should not be there
-    python -m rslib.hygiene --from runs/smoke/seed0/executed notebooks/*.ipynb        and mend it
-
 nbval compares the outputs of cells that say ``# NBVAL_CHECK_OUTPUT`` with what a new run prints.
-The second form takes those outputs from executed notebooks and clears everything else.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import nbformat
+
+from book import BookError
+from book.execute import code_cells
 
 CHECKED = "NBVAL_CHECK_OUTPUT"
 
 
 def complaints(path: Path) -> Iterator[str]:
     """What a source notebook holds that only a run should, one line each."""
-    for number, cell in _code_cells(_read(path)):
+    for number, cell in code_cells(path):
         checked = CHECKED in cell.source
         if cell.outputs and not checked:
             yield f"{path}: code cell {number} has stored outputs and is not checked"
@@ -34,17 +33,16 @@ def mend(source: Path, executed: Path) -> None:
     """Clear a source notebook, and give its checked cells the outputs of an executed copy.
 
     Raises:
-        ValueError: a checked cell is not in the executed copy as it is in the source.
+        BookError: a checked cell is not in the executed copy as it is in the source.
     """
-    import nbformat
-
-    notebook = _read(source)
-    ran = {cell.source: cell.outputs for _, cell in _code_cells(_read(executed))}
-    for number, cell in _code_cells(notebook):
+    notebook = nbformat.read(source, as_version=4)
+    ran = {cell.source: cell.outputs for _, cell in code_cells(executed)}
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(cells, start=1):
         cell.execution_count, cell.outputs = None, []
         if CHECKED in cell.source:
             if cell.source not in ran:
-                raise ValueError(
+                raise BookError(
                     f"{source}: code cell {number} is not as in {executed}: run it again"
                 )
             # nbval passes over cells without a count; which one does not matter.
@@ -64,35 +62,3 @@ def _joined(outputs: list[Any]) -> list[Any]:
                 {**output, "execution_count": 1} if "execution_count" in output else output
             )
     return [type(outputs[0])(output) for output in joined]
-
-
-def _read(path: Path) -> Any:
-    import nbformat
-
-    return nbformat.read(path, as_version=4)
-
-
-def _code_cells(notebook: Any) -> Iterator[tuple[int, Any]]:
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    yield from enumerate(cells, start=1)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m rslib.hygiene", description=__doc__)
-    parser.add_argument("notebooks", nargs="+", type=Path, help="source notebooks to look at")
-    parser.add_argument(
-        "--from", dest="executed", type=Path, metavar="FOLDER",
-        help="take the checked outputs from the executed notebooks here; default: change nothing",
-    )  # fmt: skip
-    chosen = parser.parse_args(arguments)
-    if chosen.executed:
-        for path in chosen.notebooks:
-            mend(path, chosen.executed / path.name)
-    found = [line for path in chosen.notebooks for line in complaints(path)]
-    print("\n".join(found), file=sys.stderr, end="\n" * bool(found))
-    return 1 if found else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from book.editions import FOUND_SINCE, NOT_RECORDED, Edition
 from rslib import _numbers, labels, paper
-from rslib.editions import FOUND_SINCE, NOT_RECORDED, Edition
 from rslib.verdicts import Verdict
 from rslib.verdicts.judging import number_text
 
@@ -82,7 +82,7 @@ def _errata(editions: Sequence[Edition]) -> list[str]:
         return []
     lines = []
     for edition in editions:
-        # The first one's notebooks lie flat, the others' in folders (rslib.book.stage).
+        # The first one's notebooks lie flat, the others' in folders (book.build.stage).
         folder = "" if edition is editions[0] else f"{edition.name}/"
         for each in edition.errata:
             links = ", ".join(f"[]({folder}{page}.ipynb)" for page in each.pages)
