@@ -236,7 +236,7 @@ def test_order_and_crops_are_those_of_an_epoch_without_it():
         ({"standard": {"vit_small": {"cutout": 33}}}, "cutout: .* less than or equal to 32"),
         ({"standard": {"vit_small": {"mixed_share": 1.5}}}, "mixed_share: .* or equal to 1 "),
         ({"standard": {"vit_small": {"mixed_share": 0.0}}}, "mixed_share: .* greater than 0 "),
-        ({"standard": {"vit_small": {"light_epochs": 30}}}, "light_epochs 30 .* at most epochs 20"),
+        ({"standard": {"vit_small": {"light_epochs": 30}}}, "light_epochs 30 .* at most epochs"),
         ({"standard": {"resnet18": {"randaugment_magnitude": 31}}}, "less than or equal to 30"),
     ],
 )
