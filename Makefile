@@ -34,15 +34,15 @@ ASKS  = $(if $(filter file,$(origin GPUS)),,$(if $(filter-out 0,$(GPUS)),gpus=1)
 .DEFAULT_GOAL := help
 
 book: run
-	$(BIN)/python -m rslib.locks _build -- $(BIN)/python -m book build $(RUNS)/$(PROFILE)/seed$(SEED)/executed
+	$(BIN)/python -m rslib.store.locks _build -- $(BIN)/python -m book build $(RUNS)/$(PROFILE)/seed$(SEED)/executed
 
 # Snakemake's own lock outlives a process that is killed, and then has to be removed by hand.
 run: $(DONE)
-	$(BIN)/python -m rslib.locks $(RUNS)/$(PROFILE) -- $(BIN)/snakemake --nolock --cores $(CORES) --resources gpu=$(GPUS) --rerun-incomplete --rerun-triggers mtime input --quiet rules host --config profile=$(PROFILE) seeds="$(SEEDS)" $(if $(FAN_OUT),fan_out=$(FAN_OUT)) $(ASKS) \
+	$(BIN)/python -m rslib.store.locks $(RUNS)/$(PROFILE) -- $(BIN)/snakemake --nolock --cores $(CORES) --resources gpu=$(GPUS) --rerun-incomplete --rerun-triggers mtime input --quiet rules host --config profile=$(PROFILE) seeds="$(SEEDS)" $(if $(FAN_OUT),fan_out=$(FAN_OUT)) $(ASKS) \
 	|| { $(BIN)/python -m book errors $(RUNS)/$(PROFILE); exit 1; }
 
 test: $(DONE)
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest --nbval-lax -n $(WORKERS) --dist loadfile --no-loadscope-reorder notebooks tests
 
 faults: $(DONE)
@@ -54,9 +54,9 @@ bench: $(DONE)
 
 cluster: $(DONE)
 	$(BIN)/python -m pip install --quiet --editable '.[cluster]'
-	$(BIN)/python -m rslib.locks $(RUNS)/$(PROFILE) -- $(BIN)/snakemake --nolock --workflow-profile profiles/slurm --config profile=$(PROFILE) seeds="$(SEEDS)" fan_out=true $(ASKS) \
+	$(BIN)/python -m rslib.store.locks $(RUNS)/$(PROFILE) -- $(BIN)/snakemake --nolock --workflow-profile profiles/slurm --config profile=$(PROFILE) seeds="$(SEEDS)" fan_out=true $(ASKS) \
 	|| { $(BIN)/python -m book errors $(RUNS)/$(PROFILE); exit 1; }
-	$(BIN)/python -m rslib.locks _build -- $(BIN)/python -m book build $(RUNS)/$(PROFILE)/seed$(SEED)/executed
+	$(BIN)/python -m rslib.store.locks _build -- $(BIN)/python -m book build $(RUNS)/$(PROFILE)/seed$(SEED)/executed
 
 slurm-test: $(DONE)
 	$(BIN)/python -m pip install --quiet --editable '.[cluster]'

@@ -11,7 +11,7 @@ first seed alone are run. They evaluate those models under every seed; each furt
 trained by a job of its own.
 
 Only what is missing or older than its inputs runs. What a notebook trains and records is kept under
-keys of its own (rslib.records), so that a notebook run again reuses whatever is still valid.
+keys of its own (rslib.store.records), so that a notebook run again reuses whatever is still valid.
 """
 
 import dataclasses
@@ -99,7 +99,7 @@ rule all:
 
 @functools.cache
 def trainings(seed):
-    """The training jobs of a seed by their keys (rslib.fanout); none where the notebooks train."""
+    """The training jobs of a seed by their keys (rslib.run.trainings); none where the notebooks train."""
     if not FAN_OUT and seed not in FOLLOWING:
         return {}
     # A cluster's job goes by the list of the process that submitted it, which also spares it the
@@ -107,10 +107,11 @@ def trainings(seed):
     handed = Path(".snakemake", "fan_out", f"{PROFILE}-{seed}.json")
     if workflow.remote_exec and handed.exists():
         return json.loads(handed.read_text())
-    from rslib import fanout, records, settings
-    from rslib.run import Run
+    from rslib import settings
+    from rslib.run import Run, trainings as models
+    from rslib.store import records
 
-    jobs = fanout.jobs(Run(settings.load(PROFILE), int(seed), further=seed in FOLLOWING))
+    jobs = models.jobs(Run(settings.load(PROFILE), int(seed), further=seed in FOLLOWING))
     found = {key: dataclasses.asdict(job) for key, job in jobs.items()}
     if not workflow.dryrun:
         records.write_json(handed, found)

@@ -28,10 +28,10 @@ from benchmarks import (
 )
 from benchmarks.harness import CPU, Disagreement, Suite
 from benchmarks.rates import Rates
-from rslib import records
 from rslib.data import DataError
-from rslib.device import DeviceError, pick
-from rslib.records import RecordError
+from rslib.models.device import DeviceError, pick
+from rslib.run.provenance import provenance
+from rslib.store.records import RecordError
 
 PACKAGES = (
     "torch", "torchvision", "timm", "numpy", "scipy", "scikit-image", "opencv-python-headless",
@@ -197,7 +197,7 @@ def measure(
         measured = [harness.total(suite.total, details, suite.targets, suite.note)]
         _tell(measured[0])
     return {
-        "provenance": records.provenance(device),
+        "provenance": provenance(device),
         "repeats": repeats,
         "sizes": dict(sizes),
         "rates": None if limits is None else limits._asdict(),

@@ -26,10 +26,13 @@ import yaml
 from benchmarks import results
 from benchmarks.harness import OURS
 from benchmarks.stages import TRAINING, forward_operations, published
-from rslib import _style, fanout, labels, records, settings
-from rslib.run import Run
+from rslib import settings
+from rslib.report import labels, style
+from rslib.run import Run, trainings
 from rslib.settings import Settings
-from rslib.training.plan import parts, plan
+from rslib.settings.names import parts
+from rslib.store import records
+from rslib.training.plan import plan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,7 +92,7 @@ class Shelf:
                 )  # fmt: skip
                 self.evaluations.setdefault(about["model"], {})[found.work] = found
         self.asked_by = {
-            job.name: job.notebook for job in fanout.jobs(run).values() if not job.shortcut
+            job.name: job.notebook for job in trainings.jobs(run).values() if not job.shortcut
         }
 
     def training(self, name: str, shortcut: bool) -> Stage:
@@ -98,7 +101,7 @@ class Shelf:
             _like(name, [model for model, short in self.trainings if short == shortcut]), shortcut
         ]
 
-    def kinds(self, job: fanout.Job) -> set[str]:
+    def kinds(self, job: trainings.Job) -> set[str]:
         """How a model is evaluated: as itself, or as the least asked of those of its notebook."""
         if job.name in self.evaluations:
             return set(self.evaluations[job.name])
@@ -221,7 +224,7 @@ def _foreseen(shelf: Shelf, target: Run) -> Iterator[tuple[str, str, str, float,
         name: (forward_operations(shelf.run, name), forward_operations(target, name))
         for name in target.settings.training.standard.recipes
     }
-    for job in fanout.jobs(target).values():
+    for job in trainings.jobs(target).values():
         was, now = once[parts(job.name).architecture]
         operations, rate = _training(shelf, target, job.name, (was, now), job.shortcut)
         yield TRAINING, parts(job.name).objective, job.name, operations / rate, operations
@@ -334,17 +337,17 @@ def describe(report: Mapping[str, Any]) -> str:
     return f"Minutes foreseen by work: {'; '.join(told)}."
 
 
-@_style.styled
+@style.styled
 def figure(report: Mapping[str, Any]) -> Figure:
     """Minutes by work, all models together."""
     rows = _shown(report)
-    drawn, axes = _style.canvas(
+    drawn, axes = style.canvas(
         [["minutes"]],
         height=0.9 + 0.22 * len(rows),
         footer=f"Profile {report['profile']} at the pace of {report['of']} on {report['device']}.",
     )
     axis = axes["minutes"]
-    axis.barh(range(len(rows)), [_minutes([row]) for row in rows], color=_style.BLUE)
+    axis.barh(range(len(rows)), [_minutes([row]) for row in rows], color=style.BLUE)
     axis.set_yticks(range(len(rows)), [_named(row) for row in rows])
     axis.tick_params(axis="y", labelsize=7)
     axis.set_ylim(len(rows) - 0.4, -0.6)

@@ -25,7 +25,7 @@ from benchmarks import floors
 from benchmarks.clock import timed
 from benchmarks.floors import Floor
 from benchmarks.rates import Rates
-from rslib.device import describe
+from rslib.models.device import describe
 
 OURS = "rslib"
 CPU = torch.device("cpu")

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks import results
-from rslib import _style
-from rslib.records import RecordError, atomic, read_json
+from rslib.report import style
 from rslib.settings import PROJECT
+from rslib.store.records import RecordError, atomic, read_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -218,7 +218,7 @@ def describe(document: Document) -> str:
     return f"Ratios of medians on a logarithmic axis. {'; '.join(told)}."
 
 
-@_style.styled
+@style.styled
 def figure(document: Document) -> Figure:
     """All ratios on a logarithmic axis, with the range of the rounds and the targets."""
     points = _points(document)
@@ -227,15 +227,15 @@ def figure(document: Document) -> Figure:
         f"{machine['device']}, {machine['vector_instructions']}, PyTorch "
         f"{machine['versions']['torch']}. Lines: lowest and highest round."
     )
-    drawn, axes = _style.canvas([["ratios"]], height=0.9 + 0.24 * len(points), footer=footer)
+    drawn, axes = style.canvas([["ratios"]], height=0.9 + 0.24 * len(points), footer=footer)
     axis = axes["ratios"]
     for place, (_, _, ratio) in enumerate(points):
-        shade = {True: _style.BLUE, False: _style.VERMILION, None: _style.GREY}[ratio["met"]]
+        shade = {True: style.BLUE, False: style.VERMILION, None: style.GREY}[ratio["met"]]
         axis.plot([ratio["low"], ratio["high"]], [place, place], color=shade, linewidth=1.2)
         axis.plot(ratio["ratio"], place, marker="o", color=shade, linestyle="")
         if ratio["target"] is not None:
             axis.plot(ratio["target"], place, **_TARGET)
-    axis.axvline(1, color=_style.GREY, linewidth=0.8)
+    axis.axvline(1, color=style.GREY, linewidth=0.8)
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}×")
     axis.set_xlabel("Time of the other over time of rslib")
@@ -243,13 +243,13 @@ def figure(document: Document) -> Figure:
     axis.tick_params(axis="y", labelsize=7)
     axis.set_ylim(len(points) - 0.5, -0.5)
     axis.grid(True, axis="x")
-    _style.legend(
+    style.legend(
         drawn,
         [
-            _style.line("target met", color=_style.BLUE, marker="o", ls=""),
-            _style.line("missed", color=_style.VERMILION, marker="o", ls=""),
-            _style.line("without a target", color=_style.GREY, marker="o", ls=""),
-            _style.line("target", **_TARGET),
+            style.line("target met", color=style.BLUE, marker="o", ls=""),
+            style.line("missed", color=style.VERMILION, marker="o", ls=""),
+            style.line("without a target", color=style.GREY, marker="o", ls=""),
+            style.line("target", **_TARGET),
         ],
     )
     return drawn

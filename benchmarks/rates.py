@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from benchmarks.clock import timed
-from rslib.device import tf32
+from rslib.models.device import tf32
 
 # Each is tried until it takes long enough to be timed, so that a fast device gets more to do.
 _SIDES = (1024, 2048, 4096, 8192)

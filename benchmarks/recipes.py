@@ -26,10 +26,13 @@ from torch import nn
 
 from benchmarks import results
 from benchmarks.harness import machine
-from rslib import _style, data, estimates, records, settings, trainer, training
-from rslib.estimates import Estimate
-from rslib.run import Run
-from rslib.schema import Recipe
+from rslib import data, settings, training
+from rslib.metrics import estimates
+from rslib.metrics.estimates import Estimate
+from rslib.report import style
+from rslib.run import Run, trainer
+from rslib.settings.schema import Recipe
+from rslib.store import records
 from rslib.training import Objective, loop
 from rslib.training.objectives import Step
 from rslib.training.plan import plan
@@ -404,24 +407,24 @@ def describe(report: Mapping[str, Any]) -> str:
     return f"Mean differences in points: {'; '.join(told)}." if told else ""
 
 
-@_style.styled
+@style.styled
 def figure(report: Mapping[str, Any]) -> Figure:
     """Each recipe's difference from its group's first one, by seed and on the mean."""
     groups = _drawn(report)
-    drawn, axes = _style.canvas(
+    drawn, axes = style.canvas(
         [[key] for key in groups],
         height=0.8 * len(groups) + 0.4 * sum(len(rows) for rows in groups.values()),
         footer="Circles: one seed, with its 95 % interval over images. Diamonds: mean over seeds.",
         height_ratios=[len(rows) + 1 for rows in groups.values()],
     )
     for key, rows in groups.items():
-        axis, shade = axes[key], _style.color(GROUPS[key].architecture)
+        axis, shade = axes[key], style.color(GROUPS[key].architecture)
         for place, row in enumerate(rows):
             for number, each in enumerate(row["differences"]):
                 reach = [[each["value"] - each["low"]], [each["high"] - each["value"]]]
                 axis.errorbar(
                     each["value"], place + 0.15 * number, xerr=reach, fmt="o",
-                    color=_style.tint(shade), markersize=3,
+                    color=style.tint(shade), markersize=3,
                 )  # fmt: skip
             axis.plot(_middle(row), place - 0.15, "D", color=shade)
             axis.annotate(
@@ -430,7 +433,7 @@ def figure(report: Mapping[str, Any]) -> Figure:
             )  # fmt: skip
         axis.set_yticks(range(len(rows)), [row["arm"] for row in rows])
         axis.set_ylim(len(rows) - 0.4, -0.8)
-        axis.axvline(0, color=_style.GREY, linewidth=0.8)
+        axis.axvline(0, color=style.GREY, linewidth=0.8)
         axis.grid(True, axis="x")
         axis.set_title(GROUPS[key].title)
         axis.set_xlabel(f"Accuracy less that of: {GROUPS[key].reference} (points)")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import OURS
-from rslib.records import atomic, read_json, write_json
 from rslib.settings import PROJECT
+from rslib.store.records import atomic, read_json, write_json
 
 RESULTS = PROJECT / "benchmarks" / "results"
 DEVICES = ("cpu", "cuda")

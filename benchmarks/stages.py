@@ -19,11 +19,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks import results
-from rslib import _style, labels, models, records
+from rslib import models
 from rslib.corruptions import NAMES, SEVERITIES
-from rslib.published import find, profiles
+from rslib.report import labels, style
 from rslib.run import Run
-from rslib.training.plan import parts, plan
+from rslib.run.published import find, profiles
+from rslib.settings.names import parts
+from rslib.store import records
+from rslib.training.plan import plan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -189,17 +192,17 @@ def _bars(report: Mapping[str, Any]) -> dict[str, float]:
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-@_style.styled
+@style.styled
 def figure(report: Mapping[str, Any]) -> Figure:
     """Seconds by work, all models together."""
     bars = _bars(report)
-    drawn, axes = _style.canvas(
+    drawn, axes = style.canvas(
         [["seconds"]],
         height=0.9 + 0.22 * len(bars),
         footer=f"The {report['profile']} edition on one {report['device']}; work overlapped.",
     )
     axis = axes["seconds"]
-    axis.barh(range(len(bars)), list(bars.values()), color=_style.BLUE)
+    axis.barh(range(len(bars)), list(bars.values()), color=style.BLUE)
     axis.set_yticks(range(len(bars)), list(bars))
     axis.set_ylim(len(bars) - 0.4, -0.6)
     axis.set_xlabel("Seconds, all models together")

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness import CPU
-from rslib import data, models, published
-from rslib.device import place
-from rslib.run import Run
+from rslib import data, models
+from rslib.models.device import place
+from rslib.run import Run, published
 
 PROFILE = "cpu"
 
@@ -26,7 +26,7 @@ def weights(name: str) -> Path:
     """The file of a published net's weights, such as that of ``"resnet18-adversarial"``.
 
     Raises:
-        rslib.records.RecordError: it is not there, or is not the file its summary describes.
+        rslib.store.records.RecordError: it is not there, or is not the file its summary describes.
     """
     return published.weights(edition(), name)
 

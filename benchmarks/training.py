@@ -16,11 +16,12 @@ from benchmarks import subjects
 from benchmarks.clock import timed
 from benchmarks.harness import CPU, OURS, Contender, Disagreement, Row, Suite
 from benchmarks.plain import epoch as plain
-from rslib import estimates, settings
+from rslib import settings
 from rslib.data import Augment, Batch, Batches, Dataset
-from rslib.device import cpu_has_bf16, place
+from rslib.metrics import estimates
+from rslib.models.device import cpu_has_bf16, place
 from rslib.run import Run
-from rslib.schema import Recipe
+from rslib.settings.schema import Recipe
 from rslib.training.loop import fit
 from rslib.training.objectives import Standard
 

@@ -17,8 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     1 is a refusal, and for what compares, that something differs; 2 that nothing can be compared.
     """
-    from rslib.records import RecordError
     from rslib.settings import SettingsError
+    from rslib.store.records import RecordError
 
     chosen = _parser().parse_args(arguments)
     try:
@@ -176,7 +176,7 @@ def _sample(chosen: argparse.Namespace) -> int:
 
 
 def _reference(chosen: argparse.Namespace) -> None:
-    from rslib import published, reference
+    from rslib.run import published, reference
 
     print(reference.write(published.find(chosen.profile)))
 

@@ -21,7 +21,7 @@ import yaml
 from book import BookError, comparison, editions, relabel
 from book.editions import Edition
 from book.execute import FAILED, code_cells, problems
-from rslib.published import PUBLISHED
+from rslib.run.published import PUBLISHED
 
 PAGES = Path("book/pages")
 GENERATED = "generated"  # folder of the pages' parts that are made when the book is staged

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from book.editions import FOUND_SINCE, NOT_RECORDED, Edition
-from rslib import _numbers, labels, paper
+from rslib import paper
+from rslib.report import labels, numbers
 from rslib.verdicts import Verdict
 from rslib.verdicts.judging import number_text
 
@@ -121,7 +122,7 @@ def _spreads(edition: Edition, table: str) -> dict[tuple[str, str], dict[str, An
 def _cell(row: Mapping[str, Any] | None, spread: Mapping[str, Any] | None, edition: Edition) -> str:
     """Ours with its interval, images, seeds and verdict, one below the other."""
     if row is None:
-        return _numbers.NONE
+        return numbers.NONE
     lines = []
     if row["ours"] is not None:
         lines.append(f"**{number_text(row)}**")
@@ -129,7 +130,7 @@ def _cell(row: Mapping[str, Any] | None, spread: Mapping[str, Any] | None, editi
         own = edition.tables["verdicts"]["metadata"]["seed"]
         lines.append(", ".join([*images, labels.seeds_phrase([own])]))
     if spread:
-        lines.append(f"{_numbers.spread(spread)} over {spread['seeds']} seeds")
+        lines.append(f"{numbers.spread(spread)} over {spread['seeds']} seeds")
     lines.append(f"*{row['verdict']}*")
     return "<br>".join(lines)
 

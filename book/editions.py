@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 from book import BookError, errata
 from book.errata import Erratum
 from book.execute import FAILED, RUNNING
-from rslib import frames, glued, labels, records
-from rslib.alignment_tables import shortcut_runs
 from rslib.notebook import MARK
-from rslib.published import model_folder, settings_of
-from rslib.records import RecordError
+from rslib.report import frames, glued, labels
 from rslib.run import Run
+from rslib.run.published import model_folder, settings_of
+from rslib.run.shortcut import shortcut_runs
 from rslib.settings import SettingsError, load
+from rslib.store import records
+from rslib.store.records import RecordError
 from rslib.verdicts import limits
 
 if TYPE_CHECKING:
@@ -262,7 +263,7 @@ class Edition:
 
     @functools.cached_property
     def settings(self) -> Settings | None:
-        """What it was made with: its own :data:`rslib.published.PARAMS` or today's profile.
+        """What it was made with: its own :data:`rslib.run.published.PARAMS` or today's profile.
 
         The first of them whose key notebooks and verdicts carry; None if neither is theirs. Where
         they carry no key, the first that there is.

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from rslib.records import RecordError
+from rslib.store.records import RecordError
 
 FILE = "errata.yaml"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from book import BookError
-from rslib import progress
+from rslib.run import progress
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 FAILED = ".failed.ipynb"  # a notebook as far as it got before a cell raised
@@ -99,7 +99,7 @@ def run(source: Path, output: Path, *, profile: str, seed: int, seeds: Sequence[
 
 def _unwritten(output: Path, error: OSError) -> BookError:
     """What to tell of a notebook that there is no room for; what there is of it goes."""
-    from rslib.records import way_out
+    from rslib.store.records import way_out
 
     output.with_suffix(RUNNING).unlink(missing_ok=True)
     return BookError(f"cannot write {output}: {error.strerror}. {way_out(error)}")

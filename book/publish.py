@@ -17,10 +17,11 @@ from tqdm import tqdm
 from book import BookError, editions, errata, sample
 from book.build import published_hint
 from book.execute import FAILED, RUNNING, problems
-from rslib import records, settings
-from rslib.published import PARAMS, PUBLISHED
-from rslib.saliency_tables import INTERPRETABILITY
+from rslib import settings
+from rslib.run.published import PARAMS, PUBLISHED
 from rslib.settings import SettingsError, check_name
+from rslib.settings.names import INTERPRETABILITY
+from rslib.store import records
 
 if TYPE_CHECKING:
     from book.editions import Edition
@@ -50,8 +51,8 @@ def finished(profile: str, *, root: Path = Path()) -> Edition:
 def publish(profile: str, *, training: bool = True, root: Path = Path()) -> Path:
     """Copy a finished run into the book, once a sample of it that is made again agrees.
 
-    The profile as the run had it goes along (:data:`rslib.published.PARAMS`), and so does what the
-    sample gave (:mod:`book.sample`).
+    The profile as the run had it goes along (:data:`rslib.run.published.PARAMS`), and so does what
+    the sample gave (:mod:`book.sample`).
 
     Args:
         profile: the run's profile. The first seed under `runs/<profile>` (or `RSLIB_RUNS`) is

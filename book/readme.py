@@ -12,10 +12,12 @@ from pathlib import Path
 import pandas as pd
 
 from book import editions, errata
-from rslib import _numbers, figures, labels, paper, records, tables, verdicts
-from rslib.published import PUBLISHED, run_of
+from rslib import paper, verdicts
+from rslib.report import figures, labels, numbers, tables
 from rslib.run import Run
+from rslib.run.published import PUBLISHED, run_of
 from rslib.settings import PROJECT
+from rslib.store import records
 
 BEGIN, END = "<!-- results: made by book readme -->", "<!-- end of results -->"
 PICTURE = Path("book/_static/results.png")
@@ -124,7 +126,7 @@ def _ours(cell: pd.Series, form: str) -> str:
     if pd.isna(cell.ours):
         return ""
     text = f"{cell.ours:{form}} [{cell.low:{form}}, {cell.high:{form}}]"
-    if _numbers.spread(cell):
+    if numbers.spread(cell):
         text += f"<br>{cell.seed_mean:{form}} ± {cell.seed_std:{form}}"
     return text
 

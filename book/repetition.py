@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rslib import records
-from rslib.published import PUBLISHED
-from rslib.records import RecordError
+from rslib.run.published import PUBLISHED
 from rslib.settings import PROJECT
+from rslib.store import records
+from rslib.store.records import RecordError
 
 FIELDS = ("ours", "low", "high", "n", "verdict")
 """What of a row is compared: its number, interval and images, and in verdicts the verdict."""

@@ -21,13 +21,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from book import BookError
-from rslib import evaluation, records, trainer
 from rslib.attacks import ADDED
 from rslib.data import DataError
-from rslib.published import model_folder
-from rslib.records import RecordError
-from rslib.run import EVALUATIONS, Run
+from rslib.run import evaluation, trainer
+from rslib.run.provenance import provenance
+from rslib.run.published import model_folder
+from rslib.run.run import EVALUATIONS, Run
 from rslib.saliency import MaskError
+from rslib.store import records
+from rslib.store.records import RecordError
 from rslib.training import TrainingError
 
 if TYPE_CHECKING:
@@ -142,7 +144,7 @@ class Sample:
         evaluations: one of each kind.
         training: one, or None where it was left out.
         left_out: what could not be made again, and why.
-        provenance: of the making (:func:`rslib.records.provenance`).
+        provenance: of the making (:func:`rslib.store.records.provenance`).
     """
 
     evaluations: tuple[Agreement, ...]
@@ -210,7 +212,7 @@ def make(edition: Edition, *, training: bool = True, progress: bool = True) -> S
         print(trained or f"training: left out, {left_out['training']}", flush=True)
     else:
         left_out["training"] = "not asked for"
-    return Sample(tuple(found), trained, left_out, records.provenance(run.device))
+    return Sample(tuple(found), trained, left_out, provenance(run.device))
 
 
 def _with_record(run: Run, edition: Edition, evaluated: str) -> Iterator[str]:
@@ -244,7 +246,7 @@ def _evaluated(run: Run, evaluated: str, names: Sequence[str]) -> Agreement:
             progress=run.progress,
         )
     frame, _ = made[name]
-    then, now = stored.attrs["provenance"], records.provenance(run.device)
+    then, now = stored.attrs["provenance"], provenance(run.device)
     same = run.device.type == "cpu" and all(then.get(key) == now[key] for key in _VERSIONS)
     agreeing, differing = compare(stored, frame)
     allowed = 0 if same else max(1, int(SHARE * len(frame)))
@@ -300,7 +302,7 @@ def _trained(run: Run, edition: Edition, left_out: dict[str, str]) -> Training |
         if path.name == "model.json" and path.parent == model_folder(run, about["name"])
     ]
     summaries.sort(key=lambda about: about["seconds"])
-    here = records.provenance(run.device)["device"]
+    here = provenance(run.device)["device"]
     why = "there are no models"
     for about in summaries:
         then = about["provenance"]["device"]

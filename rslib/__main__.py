@@ -190,8 +190,8 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(chosen: argparse.Namespace) -> int:
-    from rslib import fanout, settings
-    from rslib.run import Run
+    from rslib import settings
+    from rslib.run import Run, trainings
     from rslib.training import TrainingError
 
     bars = sys.stderr.isatty()
@@ -199,10 +199,10 @@ def _train(chosen: argparse.Namespace) -> int:
     run = Run(settings.load(chosen.profile), chosen.seed, progress=bars, tell=tell)
     try:
         if chosen.all:
-            for name in fanout.train_all(run):
+            for name in trainings.train_all(run):
                 print(f"{name} ({chosen.profile}, seed {chosen.seed}) is trained", flush=True)
             return 0
-        fanout.train(run, chosen.model, shortcut=chosen.shortcut)
+        trainings.train(run, chosen.model, shortcut=chosen.shortcut)
     except TrainingError as error:
         print(f"{parser().prog}: {error}", file=sys.stderr)
         return 1
@@ -256,8 +256,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     chosen = parser().parse_args(arguments)
     from rslib.data import DataError
-    from rslib.memory import OutOfMemory
-    from rslib.records import RecordError
+    from rslib.models.memory import OutOfMemory
+    from rslib.store.records import RecordError
 
     # Settings and scorecards raise kinds of ValueError; each says what is wrong and the way out.
     # The system's own errors name the file.

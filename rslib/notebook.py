@@ -8,8 +8,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rslib import frames, glued, labels, records, verdicts
+from rslib import verdicts
+from rslib.report import frames, glued, labels
 from rslib.run import Run
+from rslib.run.provenance import provenance
 from rslib.settings import SettingsError, load
 
 PARAMETERS = ("profile", "settings", "seed", "seeds")
@@ -62,7 +64,7 @@ def mark(run: Run) -> dict[str, Any]:
         profile, settings (their key), data, limits (:func:`rslib.verdicts.limits`), seed,
         seeds, device, revision, date and torch.
     """
-    made = records.provenance(run.device)
+    made = provenance(run.device)
     return {
         "profile": run.settings.profile,
         "settings": frames.settings_key(run),

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from rslib.attacks.guard import attack_mode, check_inputs, checked_logits, whole
+from rslib.models.checks import attack_mode, check_inputs, checked_logits, whole
 
 ABSTAIN = -1
 

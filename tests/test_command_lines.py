@@ -9,7 +9,7 @@ import pytest
 COMMANDS = [
     "rslib.__main__",
     "book.__main__",
-    "rslib.locks",
+    "rslib.store.locks",
     "benchmarks.__main__",
     "benchmarks.foreseen",
     "benchmarks.growth.__main__",

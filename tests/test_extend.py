@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
 
-from rslib import corruptions, evaluation, records
+from rslib import corruptions
 from rslib.data import Batch
-from rslib.schema import PGD
+from rslib.run import evaluation
+from rslib.settings import PROJECT
+from rslib.settings.schema import PGD
+from rslib.store import records
+from tests.helpers.tiny import TINY
 
-PROJECT = Path(__file__).resolve().parents[1]
 REPRODUCE = (PROJECT / "book" / "pages" / "reproduce.md").read_text()
 PAGE = (PROJECT / "book" / "pages" / "extend.md").read_text()
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks import harness
 from benchmarks.growth import describe, figure, markdown, plan
 from benchmarks.growth.report import assemble
-from rslib import records
+from rslib.store import records
 
 PACKAGES = ("torch", "timm", "numpy", "pyautoattack")
 

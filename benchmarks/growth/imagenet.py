@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.growth import plan, work
 from rslib.corruptions import NAMES, SEVERITIES
-from rslib.schema import PGD, Evaluation, Smoothing
+from rslib.settings.schema import PGD, Evaluation, Smoothing
 
 IMAGES = 50_000
 """Validation images of ImageNet."""

@@ -14,8 +14,8 @@ import numpy as np
 from benchmarks.growth.imagenet import KINDS, PEAKS
 from benchmarks.growth.report import find
 from benchmarks.growth.work import NARROW, Work
-from rslib import _style
-from rslib._numbers import MINUS
+from rslib.report import style
+from rslib.report.numbers import MINUS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,13 +49,13 @@ NETS = {
 }
 
 _LOOKS = {
-    "clean": (_style.BLUE, "o"),
-    "pgd": (_style.VERMILION, "s"),
-    "autoattack": (_style.SKY, "P"),
-    "smoothing": (_style.GREEN, "^"),
-    "votes": (_style.GREEN, "^"),
-    "corruptions": (_style.ORANGE, "D"),
-    "saliency": (_style.PURPLE, "v"),
+    "clean": (style.BLUE, "o"),
+    "pgd": (style.VERMILION, "s"),
+    "autoattack": (style.SKY, "P"),
+    "smoothing": (style.GREEN, "^"),
+    "votes": (style.GREEN, "^"),
+    "corruptions": (style.ORANGE, "D"),
+    "saliency": (style.PURPLE, "v"),
 }
 
 Report = Mapping[str, Any]
@@ -109,7 +109,7 @@ def describe(report: Report) -> str:
     )
 
 
-@_style.styled
+@style.styled
 def figure(report: Report) -> Figure:
     """Seconds over each size, then highest memory over three of them, with fitted exponents.
 
@@ -121,7 +121,7 @@ def figure(report: Report) -> Figure:
         ["side", "classes", "batch"],
         ["memory images", "memory batch", "memory side"],
     ]
-    drawn, axes = _style.canvas(places, height=7.6, footer=_footer(report))
+    drawn, axes = style.canvas(places, height=7.6, footer=_footer(report))
     for place, axis in axes.items():
         kind, _, size = place.rpartition(" ")
         series = [each for each in report["series"] if each["axis"] == size]
@@ -184,11 +184,11 @@ def _data_line(axis: Axes, series: Sequence[Mapping[str, Any]]) -> None:
     sizes = sorted({size for each in series for size in each["sizes"]})
     held = [size * an_image / 1e6 for size in sizes]
     low, high = axis.get_ylim()
-    axis.plot(sizes, held, ":", color=_style.GREY, zorder=1, label="the images")
+    axis.plot(sizes, held, ":", color=style.GREY, zorder=1, label="the images")
     axis.set_ylim(min(low, held[-1] / 4), high)
     axis.text(
         0.97, 0.03, "dotted: the images", transform=axis.transAxes, ha="right", va="bottom",
-        fontsize=7.5, color=_style.GREY,
+        fontsize=7.5, color=style.GREY,
     )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from benchmarks.growth.work import NARROW, Work, measure
-from rslib import records
+from rslib.run.provenance import provenance
+from rslib.store import records
 
 ROUNDS = 3
 LARGE = ("resnet50", "vit_small_patch16_224")
@@ -154,7 +155,7 @@ def measured(
     Raises:
         RuntimeError: the operating system ended a cell's process, mostly for want of memory.
     """
-    code = [records.source_digest(measure), records.provenance(torch.device("cpu"))["revision"]]
+    code = [records.source_digest(measure), provenance(torch.device("cpu"))["revision"]]
     made_by = records.key(machine=dict(machine), code=code)
     kept: dict[str, Any] = {"made_by": made_by, "cells": {}}
     if path.exists():

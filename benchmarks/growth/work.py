@@ -20,14 +20,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.clock import timed
-from rslib import evaluation, explaining, models, smoothing
+from rslib import models, smoothing
 from rslib.attacks import Twins, attack_mode
 from rslib.attacks.pgd import input_gradient
 from rslib.corruptions.cifar10c import Corrupted
 from rslib.data import Batch, Batches, Dataset
-from rslib.device import pick, place
-from rslib.evaluation import Evaluate, Outcome
-from rslib.schema import PGD, AutoAttack, Smoothing
+from rslib.models.device import pick, place
+from rslib.run import evaluation, explanations
+from rslib.run.evaluation import Evaluate, Outcome
+from rslib.settings.schema import PGD, AutoAttack, Smoothing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -251,7 +252,7 @@ def _evaluate(work: Work, images: Dataset, twins: Twins) -> Evaluate:
         case "corruptions":
             return evaluation.UnderCorruptions(Corrupted(images, None), CORRUPTIONS)
         case "saliency":
-            return explaining.overlap({"exact": explaining.Known(images, images.masks)})
+            return explanations.overlap({"exact": explanations.Known(images, images.masks)})
     raise ValueError(f"no workload {work.kind!r}")
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from rslib import data, models, settings
-from rslib.device import pick, place
+from rslib.models.device import pick, place
 from rslib.run import Run
 from rslib.training import checkpoint
 

@@ -13,13 +13,13 @@ from rslib.attacks.autoattack import (
     run_autoattack,
 )
 from rslib.attacks.fgsm import fgsm
-from rslib.attacks.guard import ProbabilityOutputWarning, attack_mode
-from rslib.attacks.masking import RoundedInput
 from rslib.attacks.pgd import PGDResult, pgd, run_pgd
 from rslib.attacks.reliability import reliability
 from rslib.attacks.report import Check, Report
+from rslib.attacks.rounded import RoundedInput
 from rslib.attacks.threat import Threat
-from rslib.attacks.twin import Twins
+from rslib.models.checks import ProbabilityOutputWarning, attack_mode
+from rslib.models.folded import Twins
 
 __all__ = [
     "ADDED",

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rslib.attacks.guard import checked_logits
 from rslib.attacks.threat import Threat
+from rslib.models.checks import checked_logits
 
 NORMS = {"linf": "Linf", "l2": "L2"}
 """The packages' names of the norms."""

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rslib.attacks.guard import checked_logits
 from rslib.attacks.pgd import run_pgd
 from rslib.attacks.threat import Threat
+from rslib.models.checks import checked_logits
 
 
 class Lab:

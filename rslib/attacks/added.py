@@ -23,5 +23,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-ADDED: dict[str, Callable[..., Tensor]] = {}
+from rslib.settings import extensions
+
+ADDED: dict[str, Callable[..., Tensor]] = extensions.ADDED["attack"]
 """Name to function: ``function(model, x, y, eps=..., generator=...)``."""

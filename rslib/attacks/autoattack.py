@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from rslib.attacks._authors import Counted, Runner, forward
-from rslib.attacks.guard import attack_mode, check_inputs, check_outputs, seeded_apart, whole
 from rslib.attacks.square import check_sizes
 from rslib.attacks.threat import Threat
+from rslib.models.checks import attack_mode, check_inputs, check_outputs, seeded_apart, whole
 
 VERSIONS = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),

@@ -7,9 +7,9 @@ arXiv:1412.6572.
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from rslib.attacks.guard import attack_mode, check_inputs, check_outputs, checked_logits
 from rslib.attacks.pgd import input_gradient
 from rslib.attacks.threat import Threat
+from rslib.models.checks import attack_mode, check_inputs, check_outputs, checked_logits
 
 
 def fgsm(model: nn.Module, x: Tensor, y: Tensor, *, eps: float) -> Tensor:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from rslib.attacks.guard import attack_mode, check_inputs, check_outputs, checked_logits, whole
 from rslib.attacks.threat import Threat, in_pixel_units
+from rslib.models.checks import attack_mode, check_inputs, check_outputs, checked_logits, whole
 
 
 @dataclass(frozen=True)

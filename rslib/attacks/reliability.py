@@ -22,17 +22,17 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from rslib.attacks._lab import Lab, logits_of, share
-from rslib.attacks.guard import (
+from rslib.attacks.report import Check, Report
+from rslib.attacks.square import square
+from rslib.attacks.threat import Threat
+from rslib.models.checks import (
     attack_mode,
     check_inputs,
     check_outputs,
     checked_logits,
     seeded_apart,
 )
-from rslib.attacks.report import Check, Report
-from rslib.attacks.square import square
-from rslib.attacks.threat import Threat
-from rslib.device import tf32
+from rslib.models.device import tf32
 
 # Shares of all images. A stronger attack, AutoAttack included, may find this much that PGD-20
 # missed: on honest networks the gap is usually one to five points.
@@ -400,7 +400,7 @@ def _eight_bit(lab: Lab) -> Check:
 
 
 def _autoattack(lab: Lab, correct: Tensor) -> Check:
-    from rslib.estimates import paired_difference
+    from rslib.metrics.estimates import paired_difference
 
     # Images are the same, so what counts is on how many the two attacks disagree.
     gap = paired_difference(lab.robust.cpu().numpy(), correct.cpu().numpy())

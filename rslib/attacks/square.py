@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rslib.attacks._authors import NORMS, Counted, forward, package
-from rslib.attacks.guard import attack_mode, check_inputs, check_outputs, seeded_apart, whole
 from rslib.attacks.threat import Threat
+from rslib.models.checks import attack_mode, check_inputs, check_outputs, seeded_apart, whole
 
 
 def square(

@@ -27,6 +27,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from rslib.corruptions._random import Draws
+from rslib.settings import extensions
 
-ADDED: dict[str, Callable[[Tensor, int, Draws], Tensor]] = {}
+ADDED: dict[str, Callable[[Tensor, int, Draws], Tensor]] = extensions.ADDED["corruption"]
 """Name to function: ``function(images, severity, draws)``, in the order of the tables."""

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rslib.arrays import ArrayError, open_array
 from rslib.corruptions import ADDED, NAMES, SEVERITIES, check_name, check_severity, corrupt
 from rslib.corruptions.weather import photographs_digest
 from rslib.data.cifar10 import default_root
 from rslib.data.dataset import DataError, Dataset
-from rslib.records import atomic, write_json
+from rslib.store.arrays import ArrayError, open_array
+from rslib.store.records import atomic, write_json
 
 FOLDER = "CIFAR-10-C"
 OFFICIAL_IMAGES = 10_000

@@ -17,6 +17,7 @@ runs on the set; the paper's values, which are not about it, are shown without a
 from __future__ import annotations
 
 from rslib.data.dataset import Source
+from rslib.settings import extensions
 
-ADDED: dict[str, Source] = {}
+ADDED: dict[str, Source] = extensions.ADDED["dataset"]
 """Name to the names of the classes and the function that loads a split."""

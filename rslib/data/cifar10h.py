@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rslib.arrays import ArrayError, open_array
 from rslib.data import cifar10
 from rslib.data.dataset import DataError
+from rslib.store.arrays import ArrayError, open_array
 
 NAMES = ("cifar10h-counts.npy", "cifar10h-counts.npz")
 IMAGES, CLASSES = 10_000, 10

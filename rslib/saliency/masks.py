@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rslib.arrays import ArrayError, open_array
 from rslib.saliency.maps import check_maps, degenerate
+from rslib.store.arrays import ArrayError, open_array
 
 
 class MaskError(ValueError):

@@ -29,11 +29,10 @@ from torch import nn
 from tqdm import tqdm
 
 from rslib import data as datasets
-from rslib import device as devices
-from rslib import records
 from rslib.models import count_parameters, eval_mode
+from rslib.models import device as devices
 from rslib.run import Run
-from rslib.schema import Settings
+from rslib.run.provenance import provenance
 from rslib.scorecard import compare, folders, masks, measure, plan, sources
 from rslib.scorecard.axes import Reading
 from rslib.scorecard.card import (
@@ -50,6 +49,8 @@ from rslib.scorecard.folders import read
 from rslib.scorecard.measure import Bench, Outcome
 from rslib.scorecard.sources import Source, load
 from rslib.scorecard.weights import SourceError
+from rslib.settings.schema import Settings
+from rslib.store import records
 
 __all__ = [
     "Scorecard",
@@ -164,7 +165,7 @@ def scorecard(
         comparison=compare.phrase(run, shelf),
         warnings=[*_cautions(axes), *_told(caught)],
         settings=bench.settings.model_dump(include=_SECTIONS),
-        provenance=records.provenance(run.device),
+        provenance=provenance(run.device),
     )
     if folder is not None:
         frames = {axis: each.frame for axis, each in outcomes.items() if each.frame is not None}

@@ -1,6 +1,6 @@
 """From per-image records to the axes of a scorecard: numbers, intervals, levels, the book's models.
 
-Every estimate is one of :mod:`rslib.estimates`, as in the book's own tables.
+Every estimate is one of :mod:`rslib.metrics.estimates`, as in the book's own tables.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rslib import labels, saliency
+from rslib import saliency
 from rslib.attacks import Report
-from rslib.corruption_tables import REFERENCE
 from rslib.corruptions import ALL19, CATEGORIES, SEVERITIES, TEST15, mce
-from rslib.corruptions.outcomes import Outcomes
-from rslib.estimates import (
+from rslib.metrics.estimates import (
     Estimate,
     accuracy,
     attack_success,
@@ -25,12 +23,15 @@ from rslib.estimates import (
     paired_difference,
     proportion,
 )
-from rslib.saliency_tables import mean_difference_known
+from rslib.report import labels
+from rslib.report.tables.saliency import mean_difference_known
+from rslib.run.outcomes import Outcomes
 from rslib.scorecard import compare
 from rslib.scorecard.card import AXES, Axis, Check, Detail, Measure, Verdict
 from rslib.scorecard.compare import Shelf
 from rslib.scorecard.masks import Masks
 from rslib.scorecard.measure import Bench, Outcome
+from rslib.settings.names import REFERENCE
 
 if TYPE_CHECKING:
     import pandas as pd

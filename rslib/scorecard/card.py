@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rslib.estimates import Estimate
+from rslib.metrics.estimates import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from rslib import data, examination, labels, published, records
-from rslib.estimates import Estimate
-from rslib.records import RecordError
-from rslib.run import Run
-from rslib.saliency_tables import INTERPRETABILITY
+from rslib import data
+from rslib.metrics.estimates import Estimate
+from rslib.report import labels
+from rslib.run import Run, examination, published
 from rslib.scorecard.card import Compared, Measure, PeerVerdict
 from rslib.settings import PROJECT, SettingsError
+from rslib.settings.names import INTERPRETABILITY
+from rslib.store import records
+from rslib.store.records import RecordError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from rslib import records
 from rslib.scorecard.card import Model, Scorecard, ScorecardError
+from rslib.store import records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +62,7 @@ def write(folder: Path, card: Scorecard, frames: Mapping[str, pd.DataFrame]) -> 
         frames: per-image records by axis.
 
     Raises:
-        rslib.records.RecordError: the disk is full or the folder cannot be written.
+        rslib.store.records.RecordError: the disk is full or the folder cannot be written.
     """
     from rslib.scorecard import page, picture
 
@@ -94,7 +94,7 @@ def read(folder: str | Path) -> Scorecard:
     """Read a scorecard from its folder, or from its JSON file.
 
     Raises:
-        rslib.records.RecordError: it is missing or damaged.
+        rslib.store.records.RecordError: it is missing or damaged.
         ScorecardError: it is not a scorecard of this version of the schema.
     """
     path = Path(folder)

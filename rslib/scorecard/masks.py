@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rslib import masking, records
+from rslib.run import object_masks
 from rslib.saliency import MaskError
+from rslib.settings.names import TEACHERS
+from rslib.store import records
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +22,7 @@ class Masks:
     """Masks of the images of a data set.
 
     Attributes:
-        source: one of :data:`rslib.masking.SOURCES`.
+        source: one of :data:`rslib.run.object_masks.SOURCES`.
         masks: bool (N, H, W), in the order of the images; empty where there is none.
         identity: what decides them, as records of the book's models keep it.
     """
@@ -42,22 +44,22 @@ def find(run: Run, images: Dataset) -> Masks | str:
     """
     if images.masks is not None:
         return Masks("exact", images.masks, {"source": "exact"})
-    source = masking.default(run)
+    source = object_masks.default(run)
     if run.data("test").fingerprint != images.fingerprint:
         return f"{images.name} comes without masks, and the run's are of other images"
-    if source in masking.TEACHERS and not _made(run, source, images):
+    if source in TEACHERS and not _made(run, source, images):
         return (
             f"{images.name} comes without masks, and the run ({run.settings.profile}, seed "
             f"{run.seed}) has made no proxy masks: run notebook 03, or name a folder of your own "
             "in settings masks.own"
         )
     try:
-        return Masks(source, masking.of(run, source, "test"), masking.inputs(run, source))
+        return Masks(source, object_masks.of(run, source, "test"), object_masks.inputs(run, source))
     except MaskError as error:
         return str(error)
 
 
 def _made(run: Run, source: str, images: Dataset) -> bool:
     """Whether the run keeps a record of a teacher's masks of its test images."""
-    made = masking.inputs(run, source) | {"split": "test", "n": len(images)}
+    made = object_masks.inputs(run, source) | {"split": "test", "n": len(images)}
     return (run.directory / "masks" / f"{source}-test-{records.key(**made)}.parquet").exists()

@@ -15,19 +15,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from rslib import data, evaluation, explaining
+from rslib import data
 from rslib.attacks import Report, Twins, reliability
 from rslib.corruptions import cifar10c
-from rslib.evaluation import Evaluate
-from rslib.records import RecordError
+from rslib.run import evaluation, explanations
+from rslib.run.evaluation import Evaluate
 from rslib.saliency.gradcam import captured, last_feature_layer
 from rslib.saliency.methods import LABELS, is_transformer, methods
 from rslib.scorecard.masks import Masks
+from rslib.store.records import RecordError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rslib.schema import Settings
+    from rslib.settings.schema import Settings
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,8 @@ def saliency_evaluation(bench: Bench) -> Evaluate:
     """
     if isinstance(bench.masks, str):
         raise ValueError(bench.masks)
-    known = explaining.Known(bench.images, bench.masks.masks)
-    return explaining.overlap({bench.masks.source: known})
+    known = explanations.Known(bench.images, bench.masks.masks)
+    return explanations.overlap({bench.masks.source: known})
 
 
 def explained_by(model: nn.Module, x: torch.Tensor) -> str:

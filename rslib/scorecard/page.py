@@ -8,10 +8,10 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rslib import _numbers, labels
+from rslib.report import labels, numbers
 from rslib.scorecard.card import Measure, Scorecard, Verdict
 
-_DASH = _numbers.NONE
+_DASH = numbers.NONE
 
 _STYLE = """
 .rslib-scorecard{line-height:1.45;max-width:62rem}
@@ -115,7 +115,7 @@ def _axes(card: Scorecard) -> str:
             reason = f'<td class="text" colspan="4">not available: {_text(axis.reason or "")}</td>'
             rows.append([_left(f"{_text(axis.title)}<br>{protocol}"), reason])
             continue
-        chance = _DASH if axis.chance is None else _numbers.written(axis.chance, axis.unit)
+        chance = _DASH if axis.chance is None else numbers.written(axis.chance, axis.unit)
         rows.append(
             [
                 _left(f"{_text(axis.title)}<br>{protocol}"),
@@ -272,14 +272,14 @@ def _dataset(card: Scorecard) -> str:
 
 
 def _value(measure: Measure, unit: str) -> str:
-    written = _numbers.written(measure.value, unit)
+    written = numbers.written(measure.value, unit)
     return f"{written} %" if unit == "%" else written
 
 
 def _interval(measure: Measure, unit: str) -> str:
     if measure.low is None or measure.high is None:
         return ""
-    return f"[{_numbers.written(measure.low, unit)}, {_numbers.written(measure.high, unit)}]"
+    return f"[{numbers.written(measure.low, unit)}, {numbers.written(measure.high, unit)}]"
 
 
 def _gap(measure: Measure, unit: str) -> str:
@@ -287,7 +287,7 @@ def _gap(measure: Measure, unit: str) -> str:
 
     def signed(value: float) -> str:
         digits = 1 if unit == "%" else 3
-        return f"{value:+.{digits}f}".replace("-", _numbers.MINUS)
+        return f"{value:+.{digits}f}".replace("-", numbers.MINUS)
 
     if measure.low is None or measure.high is None:
         return signed(measure.value)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rslib import _style, labels
-from rslib._style import GREY
+from rslib.report import labels, style
+from rslib.report.style import GREY
 from rslib.scorecard.card import Axis, Measure, Scorecard
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _LONGEST = 24
 _OURS = {"color": "black", "marker": "D", "markersize": 6}
 
 
-@_style.styled
+@style.styled
 def draw(card: Scorecard) -> Figure:
     """Every axis with its interval, the book's models below, and what guessing would score.
 
@@ -43,7 +43,7 @@ def draw(card: Scorecard) -> Figure:
     peers = {each.model: each.label for axis in card.axes for each in axis.compared}
     rows = [None, *peers]
     height = 2 * (0.75 + 0.2 * len(rows))
-    figure, axes = _style.canvas(_PLACES, height=height, footer=_footer(card))
+    figure, axes = style.canvas(_PLACES, height=height, footer=_footer(card))
     for name, place in axes.items():
         place.set_title(_HEADS[name], fontsize=9)
         if name == "reliability":
@@ -95,7 +95,7 @@ def _verdict(place: Axes, card: Scorecard) -> None:
 
 
 def _look(name: str) -> dict[str, Any]:
-    return {"color": _style.color(name), "marker": _style.marker(name)}
+    return {"color": style.color(name), "marker": style.marker(name)}
 
 
 def _reach(measure: Measure) -> np.ndarray | None:

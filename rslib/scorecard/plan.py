@@ -19,8 +19,8 @@ from torch import nn
 from rslib.attacks import run_pgd
 from rslib.corruptions import NAMES, SEVERITIES, corrupt
 from rslib.data import Batches, Dataset, balanced_subset
-from rslib.schema import Settings
 from rslib.scorecard.card import Plan, PlannedAxis, ScorecardError
+from rslib.settings.schema import Settings
 
 PLANNED = ("clean", "fgsm", "pgd", "autoattack", "corruptions", "saliency", "reliability")
 """The axes that images are given to; calibration comes with the clean ones."""

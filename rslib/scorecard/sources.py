@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from rslib import models, records
-from rslib.attacks.guard import checked_logits
+from rslib import models
 from rslib.models import BUILDERS, Normalize, eval_mode
-from rslib.records import RecordError
+from rslib.models.checks import checked_logits
 from rslib.scorecard.weights import SourceError, fit, is_weights_file, read
+from rslib.store import records
+from rslib.store.records import RecordError
 
 if TYPE_CHECKING:
     from rslib.run import Run

@@ -19,7 +19,8 @@ of notebooks 07 and 10. Its key holds this file's text.
 
 from __future__ import annotations
 
+from rslib.settings import extensions
 from rslib.training.objectives import Objective
 
-ADDED: dict[str, Objective] = {}
+ADDED: dict[str, Objective] = extensions.ADDED["objective"]
 """Name to function: ``function(model, batch, generator, epoch)``."""

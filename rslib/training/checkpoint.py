@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn, optim
 
-from rslib.records import RecordError, atomic, write_json
+from rslib.store.records import RecordError, atomic, write_json
 
 Weights = dict[str, Tensor]
 

@@ -16,9 +16,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from rslib.data import Batches
-from rslib.device import cpu_has_bf16, tf32
-from rslib.records import key as hash_inputs
-from rslib.schema import Recipe
+from rslib.models.device import cpu_has_bf16, tf32
+from rslib.settings.schema import Recipe
+from rslib.store.records import key as hash_inputs
 from rslib.training import checkpoint, optimizer
 from rslib.training.checkpoint import State
 from rslib.training.objectives import Objective, Step
@@ -90,7 +90,7 @@ def fit(
         TrainingError: the average's window is longer than a fifth of all steps; the loss or a
             validation score became NaN or infinite; or a batch does not fit into the device's
             memory.
-        rslib.records.RecordError: a damaged or foreign checkpoint, a full disk.
+        rslib.store.records.RecordError: a damaged or foreign checkpoint, a full disk.
     """
     steps = len(train)
     _refuse_long_average(name, recipe, recipe.epochs * steps)

@@ -6,7 +6,7 @@ import math
 
 from torch import nn, optim
 
-from rslib.schema import Recipe
+from rslib.settings.schema import Recipe
 
 
 def build(model: nn.Module, recipe: Recipe) -> list[optim.Optimizer]:

@@ -1,24 +1,16 @@
-"""From settings to training: what a model's name asks for.
-
-A name is ``<architecture>-<objective>``, such as ``resnet18-adversarial``: two sections of the
-settings. What differs from the objective's section may follow: ``resnet18-aligned@beta=1.0`` is
-``resnet18-aligned`` trained with another weight, ``@reading=standardized,beta=1.0`` with two other
-settings. ``@start=`` comes last, since what follows it names another training with changes of its
-own: ``resnet18-adversarial@start=aligned@beta=1.0`` starts from ``resnet18-aligned@beta=1.0``.
-"""
+"""From settings to training: what a model's name (:mod:`rslib.settings.names`) asks for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from rslib import records
 from rslib.attacks import Threat
 from rslib.models import BUILDERS
-from rslib.schema import (
+from rslib.settings.names import TEACHERS, architecture, parts
+from rslib.settings.schema import (
     AdversarialTraining,
     AlexNet,
     AlignedTraining,
@@ -34,6 +26,7 @@ from rslib.schema import (
     TrainingAttack,
     ViTSmall,
 )
+from rslib.store import records
 from rslib.training import objectives
 from rslib.training.added import ADDED
 from rslib.training.alignment import Aligned
@@ -41,7 +34,7 @@ from rslib.training.objectives import Attacker, Objective, Standard
 
 OBJECTIVES = tuple(name for name in Training.model_fields if name != "added")
 
-HALVES = ("resnet18", "vit_small")
+HALVES = tuple(architecture(teacher) for teacher in TEACHERS.values())
 """The architectures of the teachers, in the order of the halves of the images they are taught."""
 
 
@@ -74,55 +67,6 @@ class Plan:
     sigma: float | None = None
     aligned: Aligned | None = None
     masks: AlignedTraining | None = None
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a model's name consists of.
-
-    Attributes:
-        architecture: such as ``"resnet18"``.
-        objective: such as ``"aligned"``.
-        changes: what differs from the objective's settings, by name; mostly empty.
-    """
-
-    architecture: str
-    objective: str
-    changes: dict[str, Any]
-
-
-def parts(name: str) -> Parts:
-    """Take a model's name apart.
-
-    Raises:
-        ValueError: what follows the ``@`` is not ``setting=value``, or more of them, with commas;
-            or the name, which is also that of a folder, could lead out of where it lies.
-    """
-    if set(name) & set("/\\\0"):
-        raise ValueError(
-            f"no model {name!r}: it names a folder, so it must do without slashes, backslashes and "
-            "zero bytes"
-        )
-    architecture, _, rest = name.partition("-")
-    objective, at, written = rest.partition("@")
-    before, starts, start = written.partition("start=")
-    others = before.removesuffix(",").split(",") if before or not starts else []
-    changes: dict[str, Any] = {}
-    for each in [*others, *([starts + start] if starts else [])] if at else []:
-        setting, equals, value = each.partition("=")
-        if not (setting and equals and value):
-            raise ValueError(
-                f"no model {name!r}: after the @ come settings of {objective} training, as in "
-                f"{architecture}-{objective}@beta=1.0,reading=standardized"
-            )
-        try:
-            changes[setting] = value if setting == "start" else yaml.safe_load(value)
-        # Beside its own errors the reader passes on those of dates and numbers out of range.
-        except (yaml.YAMLError, ValueError, LookupError, AttributeError):
-            raise ValueError(
-                f"no model {name!r}: {setting}={value} cannot be read; give a number or a word"
-            ) from None
-    return Parts(architecture, objective, changes)
 
 
 def plan(settings: Settings, name: str) -> Plan:

@@ -8,6 +8,9 @@
     verdicts.show(frame, "6")  # the conclusion's claims
 """
 
+from rslib.report.protocol import Protocol as Protocol
+from rslib.report.protocol import departures as departures
+from rslib.report.protocol import limits as limits
 from rslib.verdicts.judging import counts as counts
 from rslib.verdicts.judging import counts_by_group as counts_by_group
 from rslib.verdicts.judging import judge_all as judge_all
@@ -16,7 +19,4 @@ from rslib.verdicts.judging import table as table
 from rslib.verdicts.judging import values as values
 from rslib.verdicts.listing import show as show
 from rslib.verdicts.listing import show_arithmetic as show_arithmetic
-from rslib.verdicts.protocol import Protocol as Protocol
-from rslib.verdicts.protocol import departures as departures
-from rslib.verdicts.protocol import limits as limits
 from rslib.verdicts.rules import Verdict as Verdict

@@ -5,10 +5,11 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from rslib import _numbers, _style, paper
-from rslib._style import GREY
-from rslib.estimates import Estimate
-from rslib.labels import training_phrase
+from rslib import paper
+from rslib.metrics.estimates import Estimate
+from rslib.report import numbers, style
+from rslib.report.labels import training_phrase
+from rslib.report.style import GREY
 from rslib.verdicts.judging import counts_by_group
 from rslib.verdicts.listing import COLORS, group_label
 from rslib.verdicts.rules import Verdict
@@ -46,7 +47,7 @@ _PANELS = {
 }
 
 
-@_style.styled
+@style.styled
 def counts(frame: pd.DataFrame) -> Figure:
     """How many numbers and claims of each table and section have which verdict.
 
@@ -54,9 +55,7 @@ def counts(frame: pd.DataFrame) -> Figure:
         frame: from :func:`rslib.verdicts.table`.
     """
     found = counts_by_group(frame)
-    figure, axes = _style.canvas(
-        [["counts"]], height=0.6 + 0.27 * len(found), footer=_footer(frame)
-    )
+    figure, axes = style.canvas([["counts"]], height=0.6 + 0.27 * len(found), footer=_footer(frame))
     axis = axes["counts"]
     start = [0] * len(found)
     for verdict in Verdict:
@@ -75,13 +74,13 @@ def counts(frame: pd.DataFrame) -> Figure:
     axis.set_yticks(range(len(found)), [group_label(group) for group in found.index])
     axis.tick_params(axis="y", length=0)
     axis.set(xlabel="Numbers and claims", ylim=(len(found) - 0.4, -0.6))
-    _style.whole_numbers(axis)
-    handles = [_style.patch(each.value, facecolor=COLORS[each]) for each in Verdict]
-    _style.legend(figure, handles)
+    style.whole_numbers(axis)
+    handles = [style.patch(each.value, facecolor=COLORS[each]) for each in Verdict]
+    style.legend(figure, handles)
     return figure
 
 
-@_style.styled
+@style.styled
 def beside(run: Run, frame: pd.DataFrame) -> Figure:
     """The numbers of Tables 1 to 5 beside ours with their intervals.
 
@@ -102,7 +101,7 @@ def beside(run: Run, frame: pd.DataFrame) -> Figure:
         for panel, (_, _, numbers) in _PANELS.items()
     }
     right = len(rows["overlap"]) + len(rows["errors"])
-    figure, axes = _style.canvas(
+    figure, axes = style.canvas(
         [["percent", "overlap"], ["percent", "errors"]],
         height=1.6 + 0.19 * max(right, len(rows["percent"])),
         footer=_footer(frame),
@@ -119,11 +118,11 @@ def beside(run: Run, frame: pd.DataFrame) -> Figure:
         axis.grid(True, axis="x")
         axis.set(title=title, xlabel=label, ylim=(len(names) - 0.4, -0.6))
     handles = [
-        *_style.architectures(["resnet18-standard", "vit_small-standard"]),
-        _style.line("ours", color=GREY, marker="o", linestyle=""),
-        *_style.paper_handle(run),
+        *style.architectures(["resnet18-standard", "vit_small-standard"]),
+        style.line("ours", color=GREY, marker="o", linestyle=""),
+        *style.paper_handle(run),
     ]
-    _style.legend(figure, handles)
+    style.legend(figure, handles)
     return figure
 
 
@@ -132,13 +131,13 @@ def _footer(frame: pd.DataFrame) -> str:
 
 
 def _dot(axis: Axes, run: Run, place: int, model: str, cell: Any, table: str, column: str) -> None:
-    color = _style.color(model)
-    reported = _style.paper_value(run, table, model, column)
-    if not _numbers.missing(cell["ours"]):
+    color = style.color(model)
+    reported = style.paper_value(run, table, model, column)
+    if not numbers.missing(cell["ours"]):
         ends = [
-            cell["ours"] if _numbers.missing(cell[end]) else cell[end] for end in ("low", "high")
+            cell["ours"] if numbers.missing(cell[end]) else cell[end] for end in ("low", "high")
         ]
-        reach = _style.reach(Estimate(cell["ours"], *ends))
+        reach = style.reach(Estimate(cell["ours"], *ends))
         axis.errorbar(
             cell["ours"], place, xerr=reach, fmt="o", color=color, markersize=4, capsize=2,
             elinewidth=1,
@@ -148,4 +147,4 @@ def _dot(axis: Axes, run: Run, place: int, model: str, cell: Any, table: str, co
                 [cell["ours"], reported], [place, place], color=color, linewidth=0.6, alpha=0.5
             )
     if reported is not None:
-        axis.plot(reported, place, **_style.PAPER | {"markersize": 4.5, "markeredgewidth": 1.0})
+        axis.plot(reported, place, **style.PAPER | {"markersize": 4.5, "markeredgewidth": 1.0})

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rslib import _numbers, frames, paper
-from rslib.labels import short_label
+from rslib import paper
 from rslib.paper import Claim, PaperValue
-from rslib.verdicts import evidence, protocol
+from rslib.report import frames, numbers, protocol
+from rslib.report.labels import short_label
+from rslib.verdicts import evidence
 from rslib.verdicts.evidence import Measure, Part
 from rslib.verdicts.reader import Reader, Unmeasured
 from rslib.verdicts.rules import Asserted, Judgment, Verdict, combine, judge
@@ -66,14 +67,14 @@ def judge_all(run: Run) -> tuple[Judged, ...]:
 
 
 def table(run: Run) -> pd.DataFrame:
-    """The verdicts as a frame, to be stored with :func:`rslib.frames.save`.
+    """The verdicts as a frame, to be stored with :func:`rslib.report.frames.save`.
 
     Args:
         run: whose records are read; nothing is computed.
 
     Returns:
-        One row per part of a claim, with the columns of :func:`rslib.frames.save`, where ``model``
-        is the claim's name, ``label`` its part, and also: ``group`` (table or section),
+        One row per part of a claim, with the columns of :func:`rslib.report.frames.save`, where
+        ``model`` is the claim's name, ``label`` its part, and also: ``group`` (table or section),
         ``statement``, ``relation``, ``claimed`` (the paper's number as text), ``verdict`` and
         ``why`` of the whole claim, and ``part_verdict``.
     """
@@ -97,7 +98,7 @@ def load(run: Run) -> pd.DataFrame:
     """The stored verdicts of a run.
 
     Raises:
-        rslib.records.RecordError: notebook 13 has not been run with these settings.
+        rslib.store.records.RecordError: notebook 13 has not been run with these settings.
     """
     return frames.load(run, TABLE)
 
@@ -152,7 +153,7 @@ def values(frame: pd.DataFrame, claims: Iterable[str] = ()) -> dict[str, float |
 
 def ours_text(cell: Mapping[str, Any]) -> str:
     """Our number of one row, with what it is about, its unit and its interval."""
-    if _numbers.missing(cell["ours"]):
+    if numbers.missing(cell["ours"]):
         return "not measured"
     label = f"{cell['label']}: " * bool(cell["label"])
     return f"{label}{number_text(cell)}"
@@ -160,10 +161,10 @@ def ours_text(cell: Mapping[str, Any]) -> str:
 
 def number_text(cell: Mapping[str, Any]) -> str:
     """Our number of one row with its unit and interval, negative ones with a proper minus."""
-    number, interval = _numbers.quantity(cell["ours"], cell["unit"]), _numbers.interval(cell)
+    number, interval = numbers.quantity(cell["ours"], cell["unit"]), numbers.interval(cell)
     # A number that rounds to zero has no sign.
     text = re.sub(r"-(0\.0+)(?!\d)", r"\1", f"{number} {interval}".strip())
-    return text.replace("-", _numbers.MINUS)
+    return text.replace("-", numbers.MINUS)
 
 
 def asserted(claim: Claim) -> Asserted:
@@ -278,9 +279,9 @@ def _rows(run: Run, each: Judged) -> Iterator[dict[str, Any]]:
 def claimed_text(claimed: Asserted) -> str:
     """The number claimed, as text; a dash where there is none."""
     if claimed.value is None:
-        return "alike" if claimed.relation == "alike" else _numbers.NONE
-    text = _numbers.quantity(claimed.value, claimed.unit)
-    text = text.replace("-", _numbers.MINUS)
+        return "alike" if claimed.relation == "alike" else numbers.NONE
+    text = numbers.quantity(claimed.value, claimed.unit)
+    text = text.replace("-", numbers.MINUS)
     if claimed.unit == "points" and claimed.relation in ("below", "above"):
         text = text.removeprefix("+")
     return {"below": "< ", "above": "> "}.get(claimed.relation, "") + text

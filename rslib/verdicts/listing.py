@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rslib import _numbers, paper
+from rslib import paper
 from rslib.paper import Check
+from rslib.report import numbers
 from rslib.verdicts.judging import number_text
 from rslib.verdicts.rules import Verdict
 
@@ -103,14 +104,14 @@ def show(frame: pd.DataFrame, *groups: str) -> Listing:
     for _, rows in chosen.groupby("model", sort=False):
         cells = rows.to_dict("records")
         first, verdict = cells[0], Verdict(cells[0]["verdict"])
-        numbers = [] if first["claimed"] == _numbers.NONE else [("paper", first["claimed"], "")]
+        told = [] if first["claimed"] == numbers.NONE else [("paper", first["claimed"], "")]
         for cell in cells:
-            if not _numbers.missing(cell["ours"]):
-                counted = "" if _numbers.missing(cell["n"]) else f" (n = {cell['n']:,})"
+            if not numbers.missing(cell["ours"]):
+                counted = "" if numbers.missing(cell["n"]) else f" (n = {cell['n']:,})"
                 who = f"ours, {cell['label']}" if cell["label"] else "ours"
-                numbers.append((who, number_text(cell), counted))
+                told.append((who, number_text(cell), counted))
         entries.append(
-            Entry(first["statement"], tuple(numbers), verdict, first["why"], COLORS[verdict])
+            Entry(first["statement"], tuple(told), verdict, first["why"], COLORS[verdict])
         )
     names = " and ".join(map(group_label, groups))
     return Listing(f"{names}. {_sentence(frame.attrs['stamp'])}.", tuple(entries))

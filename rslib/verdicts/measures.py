@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from rslib.corruptions import ALL19, CATEGORIES, SEVERITIES
-from rslib.corruptions.outcomes import Outcomes
-from rslib.estimates import UNDEFINED, Estimate
+from rslib.metrics.estimates import UNDEFINED, Estimate
+from rslib.run.outcomes import Outcomes
 
 RESAMPLES = 1000
 """How often images are drawn anew."""
@@ -41,8 +41,8 @@ def resampled(
             average, for functions that resampling biases, such as a calibration error.
 
     Returns:
-        The estimate; :data:`rslib.estimates.UNDEFINED` with fewer than two images, or where the
-        function is.
+        The estimate; :data:`rslib.metrics.estimates.UNDEFINED` with fewer than two images, or where
+        the function is.
     """
     columns = np.asarray(columns, float)
     columns = columns[~np.isnan(columns).any(1)]

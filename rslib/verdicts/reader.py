@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rslib import explaining, masking
-from rslib.corruption_tables import REFERENCE
-from rslib.corruptions.outcomes import Outcomes
-from rslib.estimates import on_images
-from rslib.records import RecordError
+from rslib.metrics.estimates import on_images
+from rslib.run import explanations, object_masks
+from rslib.run.outcomes import Outcomes
+from rslib.settings.names import REFERENCE
+from rslib.store.records import RecordError
 from rslib.training.plan import plan
 from rslib.verdicts.measures import Shift
 
@@ -125,12 +125,12 @@ class Reader:
     @property
     def masks(self) -> str:
         """The source of the masks that models are aligned to."""
-        return explaining.main(self.run)
+        return explanations.main(self.run)
 
     @property
     def sources_of_masks(self) -> tuple[str, ...]:
         """All sources of masks that overlap is measured with."""
-        return masking.available(self.run)
+        return object_masks.available(self.run)
 
     def priors(self) -> pd.DataFrame:
         """What is known of the masks of the test images.
@@ -139,7 +139,7 @@ class Reader:
             Unmeasured: it was not made.
         """
         try:
-            found = masking.read_priors(self.run)
+            found = object_masks.read_priors(self.run)
         except RecordError:
             raise Unmeasured("masks") from None
         self.sources["masks", "priors"] = found.attrs

@@ -39,10 +39,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from rslib import _numbers
-from rslib.estimates import Estimate
+from rslib.metrics.estimates import Estimate
 from rslib.paper.statement import Relation, Scale
-from rslib.verdicts.protocol import Protocol
+from rslib.report import numbers
+from rslib.report.protocol import Protocol
 
 
 class Verdict(StrEnum):
@@ -313,5 +313,5 @@ def _ends(ours: Estimate) -> tuple[float, float]:
 
 
 def _signed(gap: float, unit: str) -> str:
-    text = _numbers.written(abs(gap), "%" if unit == "points" else unit)
-    return f"{_numbers.MINUS if gap < 0 else '+'}{text}"
+    text = numbers.written(abs(gap), "%" if unit == "points" else unit)
+    return f"{numbers.MINUS if gap < 0 else '+'}{text}"

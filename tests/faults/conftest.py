@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .tally import NAME, Tally, table
+from tests.faults.tally import NAME, Tally, table
 
 
 def pytest_addoption(parser):

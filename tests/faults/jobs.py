@@ -12,11 +12,12 @@ import pyarrow.parquet  # noqa: F401
 import pyautoattack  # noqa: F401
 import skimage.filters  # noqa: F401
 import timm  # noqa: F401
-from conftest import TINY
 
-from rslib import data, records, settings
+from rslib import data, settings
 from rslib.corruptions import cifar10c
 from rslib.run import Run
+from rslib.store import records
+from tests.helpers.tiny import TINY
 
 NAME = "resnet18-standard"
 # Epochs and shards enough that a moment falls between two of them, or into one.
@@ -32,7 +33,7 @@ SIZES = {
 
 def tiny(root: Path, overrides: dict[str, Any] | None = None, *, progress: bool = False) -> Run:
     """A run of seconds in a folder."""
-    sizes = functools.reduce(settings._merge, (TINY, SIZES, overrides or {}))
+    sizes = functools.reduce(settings.merge, (TINY, SIZES, overrides or {}))
     return Run(settings.load("smoke", sizes), root=root, progress=progress)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from book import BookError
 from rslib.data import DataError
-from rslib.records import RecordError
+from rslib.store.records import RecordError
 from rslib.training import TrainingError
 
 ERRORS = (ValueError, TypeError, DataError, RecordError, BookError, TrainingError)

@@ -15,25 +15,25 @@ from hypothesis import settings as checks
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save_file
-from test_cifar10c import dataset as few_images
-from test_cifar10c import write_archive
-from test_data_cifar10 import pickled
-from test_data_cifar10 import write as write_cifar10
 from torch import nn
 
 from book import build
 from book.__main__ import main as book
-from rslib import masking, notebook, records, settings
+from rslib import notebook, settings
 from rslib.__main__ import main
 from rslib.corruptions import cifar10c
 from rslib.data import cifar10, cifar10h
-from rslib.run import Run
+from rslib.run import Run, object_masks
 from rslib.saliency import read_masks
 from rslib.scorecard import SourceError, folders, load, sources, weights
 from rslib.settings import SettingsError
+from rslib.store import records
 from rslib.training import checkpoint
-
-from .refusals import flipped, refused, shell
+from tests.corruptions.test_cifar10c import dataset as few_images
+from tests.corruptions.test_cifar10c import write_archive
+from tests.data.test_cifar10 import pickled
+from tests.data.test_cifar10 import write as write_cifar10
+from tests.faults.refusals import flipped, refused, shell
 
 quickly = checks(
     max_examples=40,
@@ -657,7 +657,7 @@ class TestCheckpoints:
 
     @pytest.fixture(scope="class")
     def run(self, tmp_path_factory):
-        from conftest import TINY
+        from tests.helpers.tiny import TINY
 
         return Run(settings.load("smoke", TINY), 0, root=tmp_path_factory.mktemp("runs"))
 
@@ -794,7 +794,7 @@ class TestMasks:
         path.write_bytes(flipped(path.read_bytes(), place, bit))
         try:
             masks, _ = read_masks(path, [0, 1, 2])
-        except masking.MaskError as error:
+        except object_masks.MaskError as error:
             assert str(path) in str(error)
         else:
             assert masks.dtype == torch.bool and masks.shape == (3, 32, 32)
@@ -834,7 +834,7 @@ class TestMasks:
         path.write_bytes(flipped(path.read_bytes(), place, bit))
         try:
             masks, known = read_masks(folder, [0])
-        except masking.MaskError as error:
+        except object_masks.MaskError as error:
             assert "0" in str(error)
         else:
             assert masks.shape == (1, 32, 32) and known.tolist() == [True]
@@ -856,7 +856,7 @@ class TestMasks:
         chosen = settings.load("smoke").model_copy()
         masks = chosen.masks.model_copy(update={"own": own.format(tmp_path)})
         run = Run(chosen.model_copy(update={"masks": masks}), 0, root=tmp_path / "runs")
-        refused(lambda: masking.inputs(run, "own"), names=names, wrote=tmp_path)
+        refused(lambda: object_masks.inputs(run, "own"), names=names, wrote=tmp_path)
 
 
 class TestCorruptions:

@@ -6,14 +6,13 @@ import os
 import shutil
 
 import pytest
-from test_book import write_notebook
 
 from book import BookError, execute
-from rslib import records
-from rslib.records import RecordError
-
-from . import jobs
-from .victims import Victim, differing, missing, torn, unfinished
+from rslib.store import records
+from rslib.store.records import RecordError
+from tests.book.test_build import write_notebook
+from tests.faults import jobs
+from tests.faults.victims import Victim, differing, missing, torn, unfinished
 
 NAME = jobs.NAME
 FREE = "free some space and run again"
@@ -77,10 +76,10 @@ def test_a_full_disk(undisturbed, small_disk, tally, monkeypatch, written):
     module, name, calls = {
         "checkpoint": ("rslib.training.checkpoint", "save", 2),
         "weights": ("rslib.training.checkpoint", "save_weights", 1),
-        "shard": ("rslib.records", "write_record", 2),
-        "record": ("rslib.records", "write_record", 4),
+        "shard": ("rslib.store.records", "write_record", 2),
+        "record": ("rslib.store.records", "write_record", 4),
     }[written]
-    if module == "rslib.records":
+    if module == "rslib.store.records":
         without_records(undisturbed, root)
     with monkeypatch.context() as patch, pytest.raises(RecordError) as error:
         real = getattr(__import__(module, fromlist=[name]), name)

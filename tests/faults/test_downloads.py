@@ -11,14 +11,13 @@ import time
 import urllib.request
 
 import pytest
-from test_cifar10c import N, dataset, write_archive
-from test_data_cifar10 import archive, write
 
 from rslib.corruptions import cifar10c
 from rslib.data import DataError, cifar10, load
-
-from . import jobs
-from .victims import Victim
+from tests.corruptions.test_cifar10c import N, dataset, write_archive
+from tests.data.test_cifar10 import archive, write
+from tests.faults import jobs
+from tests.faults.victims import Victim
 
 
 class Server:

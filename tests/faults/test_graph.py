@@ -10,17 +10,16 @@ import uuid
 import psutil
 import pytest
 import yaml
-from conftest import TINY
-from test_book import write_notebook
 
 from book import execute
-from rslib import records, settings
+from rslib import settings
 from rslib.run import Run
+from rslib.settings import PROJECT
+from tests.book.test_build import write_notebook
+from tests.faults import jobs
+from tests.faults.victims import differing, missing, torn, unfinished
+from tests.helpers.tiny import TINY
 
-from . import jobs
-from .victims import differing, missing, torn, unfinished
-
-PROJECT = records.PROJECT
 FIRST, SECOND, THIRD = "01_experimental_setup", "05_distribution_shift", "06_baseline_performance"
 START = "from rslib import notebook\nrun = notebook.start(profile, settings, seed)"
 
@@ -37,7 +36,7 @@ class Graph:
         profile = yaml.safe_load((PROJECT / "params" / "smoke.yaml").read_text())
         profile["profile"] = "tiny"
         for sizes in (TINY, jobs.SIZES):
-            profile["settings"] = settings._merge(profile["settings"], sizes)
+            profile["settings"] = settings.merge(profile["settings"], sizes)
         self.profile = folder / "params" / "tiny.yaml"
         self.profile.write_text(yaml.safe_dump(profile))
         self.log = folder / "log"
@@ -49,11 +48,18 @@ class Graph:
     def start(self):
         """Start what ``make run`` starts, for some of the notebooks."""
         run = (PROJECT / "Makefile").read_text().partition("\nrun: ")[2].partition("\n\n")[0]
-        guard, nolock = "-m rslib.locks $(RUNS)/$(PROFILE) -- $(BIN)/snakemake", "--nolock"
+        guard, nolock = "-m rslib.store.locks $(RUNS)/$(PROFILE) -- $(BIN)/snakemake", "--nolock"
         triggers = "--rerun-incomplete --rerun-triggers mtime input"
         assert all(part in run for part in (guard, nolock, triggers)), run
         programs = os.path.dirname(sys.executable)
-        command = [sys.executable, "-m", "rslib.locks", "runs/tiny", "--", f"{programs}/snakemake"]
+        command = [
+            sys.executable,
+            "-m",
+            "rslib.store.locks",
+            "runs/tiny",
+            "--",
+            f"{programs}/snakemake",
+        ]
         # One core, since weights are the same bit for bit under the same number of threads only.
         command += [nolock, "--cores", "1", *triggers.split(), "--config", "profile=tiny", "--"]
         command += [f"runs/tiny/seed0/executed/{name}.ipynb" for name in self.notebooks]

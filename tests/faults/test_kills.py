@@ -5,10 +5,9 @@ import time
 
 import pytest
 
-from rslib import records
-
-from . import jobs
-from .victims import Victim, count_changes, differing, missing, torn, unfinished
+from rslib.store import records
+from tests.faults import jobs
+from tests.faults.victims import Victim, count_changes, differing, missing, torn, unfinished
 
 EVALUATIONS = {
     "AutoAttack": "autoattack",

@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from rslib import locks, records
-from rslib.records import RecordError
-
-from . import jobs
-from .victims import Victim, differing, missing, torn, unfinished
+from rslib.settings import PROJECT
+from rslib.store import locks, records
+from rslib.store.records import RecordError
+from tests.faults import jobs
+from tests.faults.victims import Victim, differing, missing, torn, unfinished
 
 RESULT = "records/a/clean-0.parquet"
 
@@ -145,8 +145,17 @@ def test_commands_of_a_kind_run_one_after_the_other(tmp_path):
     made, log = tmp_path / "book", tmp_path / "log"
     script = f"open({str(log)!r}, 'a').write('in '); import time; time.sleep(0.5); "
     script += f"open({str(log)!r}, 'a').write('out ')"
-    command = [sys.executable, "-m", "rslib.locks", str(made), "--", sys.executable, "-c", script]
-    pair = [subprocess.Popen(command, cwd=records.PROJECT, stderr=subprocess.PIPE) for _ in "ab"]
+    command = [
+        sys.executable,
+        "-m",
+        "rslib.store.locks",
+        str(made),
+        "--",
+        sys.executable,
+        "-c",
+        script,
+    ]
+    pair = [subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE) for _ in "ab"]
     said = "".join(process.communicate()[1].decode() for process in pair)
     assert [process.returncode for process in pair] == [0, 0]
     assert log.read_text() == "in out in out "

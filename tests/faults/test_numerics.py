@@ -6,15 +6,18 @@ import warnings
 
 import pytest
 import torch
-from test_training import fit, net
 from torch import nn
 
-from rslib import data, determinism, evaluation, memory, records, training
+from rslib import data, training
 from rslib.attacks import Twins, attack_mode
-from rslib.evaluation import EvaluationError
-from rslib.memory import Halving, OutOfMemory, Pieces, PiecesWarning
-from rslib.schema import PGD, AutoAttack, Recipe, Smoothing
+from rslib.models import determinism, memory
+from rslib.models.memory import Halving, OutOfMemory, Pieces, PiecesWarning
+from rslib.run import evaluation
+from rslib.run.evaluation import EvaluationError
+from rslib.run.provenance import provenance
+from rslib.settings.schema import PGD, AutoAttack, Recipe, Smoothing
 from rslib.training import TrainingError, checkpoint, optimizer
+from tests.training.test_loop import fit, net
 
 RECIPE = Recipe(epochs=3, batch_size=32)
 
@@ -310,13 +313,13 @@ def scattered():
 
 def test_what_torch_was_told_stands_in_the_provenance(told):
     told(False)
-    assert records.provenance(torch.device("cpu"))["deterministic"] == "off"
+    assert provenance(torch.device("cpu"))["deterministic"] == "off"
     told(True)
-    assert records.provenance(torch.device("cpu"))["deterministic"] == "on"
+    assert provenance(torch.device("cpu"))["deterministic"] == "on"
     with pytest.raises(RuntimeError, match="put_ does not have a deterministic implementation"):
         scattered()
     told(True, warn_only=True)
-    assert records.provenance(torch.device("cpu"))["deterministic"] == "warn only"
+    assert provenance(torch.device("cpu"))["deterministic"] == "warn only"
 
 
 def test_what_torch_reports_is_collected_once_each_and_other_warnings_pass(told):
@@ -326,7 +329,7 @@ def test_what_torch_reports_is_collected_once_each_and_other_warnings_pass(told)
         scattered()
         warnings.warn("another matter", UserWarning, stacklevel=1)
     assert ops == ["put_"] and len(others) == 1
-    made = records.provenance(torch.device("cpu"), ops)
+    made = provenance(torch.device("cpu"), ops)
     assert made["nondeterministic"] == ["put_"]
     json.dumps(made)
 

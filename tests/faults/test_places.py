@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from rslib import evaluation, records, trainer
-from rslib.records import RecordError
-
-from . import jobs
-from .victims import differing, missing, results
+from rslib.run import evaluation, trainer
+from rslib.store import records
+from rslib.store.records import RecordError
+from tests.faults import jobs
+from tests.faults.victims import differing, missing, results
 
 NAME = jobs.NAME
 DAY = 24 * 3600

@@ -23,30 +23,32 @@ import torch
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as checks
 from hypothesis import strategies as st
-from known_run import RESNET, VIT, make_run
 from pydantic import BaseModel
-from test_cifar10c import dataset as few_images
-from test_cifar10c import write_archive
-from test_data_cifar10 import pickled
 from torch import nn
 from torchvision.datasets import CIFAR10
 
 from book import BookError, execute, publish
-from rslib import masking, pictures, records, rendering, settings, tables
+from rslib import settings
 from rslib.__main__ import main
 from rslib.attacks.report import Check, Report
 from rslib.corruptions import cifar10c
 from rslib.data import DataError, cifar10, cifar10h
-from rslib.published import PUBLISHED
-from rslib.records import PROJECT, RecordError
-from rslib.run import Run
+from rslib.report import rendering, tables
+from rslib.report.figures import pictures
+from rslib.run import Run, object_masks
+from rslib.run.published import PUBLISHED
 from rslib.saliency import read_masks
 from rslib.scorecard import card, folders, page, picture, sources, weights
-from rslib.settings import SettingsError
+from rslib.settings import PROJECT, SettingsError
+from rslib.store import records
+from rslib.store.records import RecordError
 from rslib.training import checkpoint
 from rslib.verdicts import listing
-
-from .refusals import contents, refused, shell
+from tests.corruptions.test_cifar10c import dataset as few_images
+from tests.corruptions.test_cifar10c import write_archive
+from tests.data.test_cifar10 import pickled
+from tests.faults.refusals import contents, refused, shell
+from tests.helpers.known_run import RESNET, VIT, make_run
 
 quickly = checks(
     max_examples=60,
@@ -71,15 +73,17 @@ DANGEROUS = {
 ALLOWED = {
     ("data/cifar10.py", "pickle"): "the official batches; an unpickler that only makes arrays",
     ("data/cifar10.py", "tarfile.open"): "the download; digest first, then the data filter",
+    ("__init__.py", "importlib.import_module"): "the rooms of the package, by fixed names",
+    ("models/__init__.py", "importlib.import_module"): "a room of the package, by a fixed name",
     ("attacks/_authors.py", "importlib.import_module"): "AutoAttack's package, by a fixed name",
     ("attacks/square.py", "importlib.import_module"): "AutoAttack's package, by a fixed name",
-    ("arrays.py", "np.load"): "allow_pickle=False",
-    ("arrays.py", "np.lib.format.open_memmap"): "refuses arrays of Python objects",
+    ("store/arrays.py", "np.load"): "allow_pickle=False",
+    ("store/arrays.py", "np.lib.format.open_memmap"): "refuses arrays of Python objects",
     ("scorecard/weights.py", "torch.load"): "only where asked for, and weights_only=True",
     ("scorecard/sources.py", "importlib.import_module"): "a user's own model, named by the user",
     ("book/build.py", "subprocess"): "jupyter-book, a list of arguments without a shell",
-    ("locks.py", "subprocess"): "the command it is given, without a shell",
-    ("records.py", "subprocess"): "git, a list of arguments without a shell",
+    ("store/locks.py", "subprocess"): "the command it is given, without a shell",
+    ("run/provenance.py", "subprocess"): "git, a list of arguments without a shell",
 }
 """Where each is used all the same, and why that is safe."""
 
@@ -433,7 +437,7 @@ def test_a_published_run_with_links_is_not_restored(target, tmp_path):
 
 
 def test_masks_of_ones_own_are_only_read(tmp_path):
-    from conftest import TINY
+    from tests.helpers.tiny import TINY
 
     own = tmp_path / "own"
     own.mkdir()
@@ -442,10 +446,10 @@ def test_masks_of_ones_own_are_only_read(tmp_path):
     for file in ("train", "test"):
         np.save(own / f"{file}.npy", rows)
     before = contents(own)
-    merged = settings._merge(TINY, {"masks": {"own": str(own)}})
+    merged = settings.merge(TINY, {"masks": {"own": str(own)}})
     run = Run(settings.load("smoke", merged), 0, root=tmp_path / "runs", progress=False)
     for split in ("train", "validation", "test"):
-        assert masking.of(run, "own", split).any()
+        assert object_masks.of(run, "own", split).any()
     assert run.model_inputs("resnet18-aligned")
     assert contents(own) == before
 

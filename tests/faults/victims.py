@@ -22,7 +22,7 @@ import pandas as pd
 import pytest
 from safetensors import safe_open
 
-from rslib import records
+from rslib.store import records
 
 CONTEXT = multiprocessing.get_context("forkserver")
 # What Python tells of changes to files, before they are made.

@@ -30,8 +30,8 @@ from pathlib import Path
 import cluster
 import yaml
 
-from rslib import fanout, settings
-from rslib.run import Run
+from rslib import settings
+from rslib.run import Run, trainings
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
@@ -56,7 +56,7 @@ def prepare(folder: Path, profile: str) -> None:
     for name in ("profiles", "notebooks", "params", "rslib", "book"):
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("published"))
     base = yaml.safe_load((folder / "params" / "smoke.yaml").read_text())["settings"]
-    merged = settings._merge(base, yaml.safe_load((HERE / "tiny.yaml").read_text()))
+    merged = settings.merge(base, yaml.safe_load((HERE / "tiny.yaml").read_text()))
     made = {"profile": "tiny", "settings": merged}
     (folder / "params" / "tiny.yaml").write_text(yaml.safe_dump(made))
     os.environ["RSLIB_PARAMS"] = str(folder / "params")
@@ -172,7 +172,7 @@ def different(one: object, other: object, at: str = "") -> Iterator[str]:
 def models(runs: Path, profile: str, seed: int) -> set[str]:
     """The trained models of a run, written as the keys of its jobs are."""
     found = (runs / profile / f"seed{seed}" / "models").glob("*/model.json")
-    return {fanout.slug(path.parent.name) for path in found}
+    return {trainings.slug(path.parent.name) for path in found}
 
 
 # --- the proof ---------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ def prove(folder: Path, profile: str, cpus: int, memory: int) -> None:
     """
     prepare(folder, profile)
     seeds = f"seeds={' '.join(map(str, SEEDS))}"
-    asked = {seed: fanout.jobs(Run(settings.load(profile), seed)) for seed in SEEDS}
+    asked = {seed: trainings.jobs(Run(settings.load(profile), seed)) for seed in SEEDS}
     daemons = Path(tempfile.mkdtemp(prefix="rslib-slurm-"))
     daemons.chmod(0o755)
     try:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
-from rslib import estimates
-from rslib.estimates import Estimate
+from rslib.metrics import estimates
+from rslib.metrics.estimates import Estimate
 from rslib.paper import PaperValue
 from rslib.paper.statement import (
     ALIGNED,

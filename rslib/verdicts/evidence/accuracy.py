@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rslib import estimates
-from rslib.estimates import Estimate
-from rslib.labels import architecture_label, short_label
+from rslib.metrics import estimates
+from rslib.metrics.estimates import Estimate
 from rslib.paper.statement import (
     BASELINES,
     RESNET,
@@ -17,6 +16,7 @@ from rslib.paper.statement import (
     TABLE2,
     VIT,
 )
+from rslib.report.labels import architecture_label, short_label
 from rslib.verdicts import measures
 from rslib.verdicts.evidence.parts import Measure, Part
 from rslib.verdicts.reader import Reader

@@ -6,10 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rslib import estimates
-from rslib.alignment_tables import baseline, control
-from rslib.estimates import Estimate
-from rslib.labels import architecture_label
+from rslib.metrics import estimates
+from rslib.metrics.estimates import Estimate
 from rslib.paper.statement import (
     ALIGNED,
     ALIGNED_RESNET,
@@ -17,6 +15,8 @@ from rslib.paper.statement import (
     COMBINED,
     ROBUST,
 )
+from rslib.report.labels import architecture_label
+from rslib.settings.names import baseline, control
 from rslib.verdicts import measures
 from rslib.verdicts.evidence.accuracy import paired
 from rslib.verdicts.evidence.parts import Measure, Part

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from rslib.estimates import Estimate
-from rslib.labels import mask_label
+from rslib.metrics.estimates import Estimate
+from rslib.report.labels import mask_label
 from rslib.verdicts.reader import Reader
 
 

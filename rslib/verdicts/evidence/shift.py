@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from rslib import estimates
-from rslib.estimates import Estimate
-from rslib.labels import architecture_label
+from rslib.metrics import estimates
+from rslib.metrics.estimates import Estimate
 from rslib.paper.statement import (
     BASELINES,
     RESNET,
     ROBUST,
     VIT,
 )
+from rslib.report.labels import architecture_label
 from rslib.verdicts import measures
 from rslib.verdicts.evidence.parts import Measure, Part
 from rslib.verdicts.reader import Reader

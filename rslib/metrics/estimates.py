@@ -1,0 +1,491 @@
+"""Numbers from per-image records, each with its interval: what tables and figures state.
+
+Intervals are over images. They speak of these weights, not of the training method: that takes
+several seeds (:mod:`rslib.report.seeds`). Accuracies are in percent, as the paper prints them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CLEAN_ACCURACY = "validation_accuracy"
+RAW_ACCURACY = "raw_validation_accuracy"
+ROBUST_ACCURACY = "validation_robust_accuracy"
+NOISY_ACCURACY = "validation_noisy_accuracy"
+"""What a training's history calls accuracy on validation images: clean, attacked, with noise."""
+
+_RESAMPLES = 1000
+# Radii may have been stored in single precision.
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval, in one unit.
+
+    Attributes:
+        value: the number.
+        low: lower end of its interval, or None where it has none.
+        high: upper end.
+        n: images it rests on, or None where it is not about images.
+        method: how the interval was made, such as ``"Wilson"`` or ``"bootstrap"``.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    method: str = ""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How a number varies over seeds, in its unit.
+
+    Attributes:
+        n: seeds under which it is known.
+        mean: over these; NaN for fewer than two.
+        std: standard deviation of the sample (n - 1 in the denominator); NaN for fewer than two.
+    """
+
+    n: int
+    mean: float
+    std: float
+
+
+FEWEST_SEEDS = 3
+"""From this many seeds on, methods are tested over seeds."""
+
+UNDEFINED = Estimate(math.nan)
+"""A number that the records cannot give, such as the mean of no images."""
+
+
+def robust_history(summary: Mapping[str, Any]) -> list[dict[str, float]]:
+    """The epochs of a training that was validated under attack.
+
+    Args:
+        summary: of the model, from :meth:`rslib.run.Run.summary`.
+
+    Raises:
+        ValueError: its training was validated on clean images only.
+    """
+    history = summary["history"]
+    if ROBUST_ACCURACY not in history[0]:
+        raise ValueError(
+            f"{summary['name']} was not validated under attack while it was trained: name models "
+            "of adversarial training or TRADES"
+        )
+    return history
+
+
+def on_images(record: pd.DataFrame, images: Iterable[int]) -> pd.DataFrame:
+    """The rows of a record that are about the given images, in their order.
+
+    Args:
+        record: with the column ``image``.
+        images: positions in the canonical test order.
+
+    Raises:
+        ValueError: the record lacks some of them.
+    """
+    wanted = np.asarray(list(images))
+    missing = int((~np.isin(wanted, record["image"])).sum())
+    if missing:
+        about = record.attrs
+        raise ValueError(
+            f"the {about.get('evaluation', '')} record of {about.get('model', 'a model')} holds "
+            f"{len(record)} images and lacks {missing} of the {len(wanted)} to compare on: set its "
+            "n in the settings as high as the other's, or leave it out"
+        )
+    return record.set_index("image").loc[wanted].reset_index()
+
+
+def accuracy(correct: Iterable[bool], *, confidence: float = 0.95) -> Estimate:
+    """The share of images that are right, in percent, with its Wilson interval.
+
+    Args:
+        correct: (n,) right or wrong, per image.
+        confidence: coverage of the interval.
+    """
+    correct = np.asarray(correct, dtype=bool)
+    return proportion(int(correct.sum()), len(correct), confidence)
+
+
+def attack_success(record: pd.DataFrame, *, confidence: float = 0.95) -> Estimate:
+    """The share of correctly classified images that an attack turns, in percent (paper 4.2).
+
+    It equals 1 - attacked accuracy / clean accuracy on the same images, which is how the paper's
+    Table 2 computes it. Given the images that are right when clean, it is a proportion, so its
+    interval is Wilson's; a bootstrap would give an attack that never failed no uncertainty at all.
+
+    Args:
+        record: of an attack, with ``clean_correct`` and ``correct``.
+        confidence: coverage of the interval.
+
+    Returns:
+        The estimate; its n counts the images that are right when clean.
+
+    Raises:
+        ValueError: no image is right when clean.
+    """
+    right = record["clean_correct"].to_numpy(bool)
+    if not right.any():
+        raise ValueError(
+            f"attack success is undefined: the model of this {len(record)}-image record is right "
+            "on none of them when clean. Train it longer, or attack more images"
+        )
+    held = int(record["correct"].to_numpy(bool)[right].sum())
+    return proportion(int(right.sum()) - held, int(right.sum()), confidence)
+
+
+def paired_difference(
+    first: Iterable[bool], second: Iterable[bool], *, confidence: float = 0.95
+) -> Estimate:
+    """Accuracy less accuracy on the same images, in percentage points.
+
+    The interval rests on the images on which the two differ, with half an image added to each cell
+    of the 2 x 2 table, so that two models that never differ still keep some uncertainty.
+
+    Source: Agresti and Min, Statistics in Medicine 24 (2005) 729-740.
+
+    Args:
+        first: (n,) right or wrong, per image.
+        second: the same images in the same order.
+        confidence: coverage of the interval.
+    """
+    from scipy.stats import norm
+
+    first, second = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+    n, more = len(first), len(first) + 2
+    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
+    gap = only_first - only_second
+    spread = math.sqrt(only_first + only_second + 1 - gap**2 / more) / more
+    reach = float(norm.ppf(0.5 + confidence / 2)) * spread
+    low, high = max(-1.0, gap / more - reach), min(1.0, gap / more + reach)
+    return Estimate(100 * gap / n, 100 * low, 100 * high, n, "Agresti-Min")
+
+
+def certified_accuracy(
+    record: pd.DataFrame, radius: float, *, confidence: float = 0.95
+) -> Estimate:
+    """The share of images certified right within an l2 radius, in percent (paper 3.2.2).
+
+    Args:
+        record: of smoothing, with ``correct`` (False where it abstains) and ``radius``.
+        radius: in [0, 1] pixel units; at 0 it is the accuracy of the smoothed classifier, with
+            abstentions counted as wrong.
+        confidence: coverage of the interval.
+    """
+    reached = record["radius"].to_numpy(float) >= radius * (1 - _TOLERANCE)
+    return accuracy(record["correct"].to_numpy(bool) & reached, confidence=confidence)
+
+
+def mean_radius(record: pd.DataFrame, *, confidence: float = 0.95) -> Estimate:
+    """The mean certified l2 radius, wrong answers and abstentions counted as 0 (paper 3.2.2).
+
+    It is the area under the curve of certified accuracy.
+
+    Args:
+        record: of smoothing, with ``correct`` and ``radius``.
+        confidence: coverage of the bootstrap interval; there is none where all images agree.
+    """
+    from rslib.metrics import bootstrap_interval
+
+    radii = np.where(record["correct"].to_numpy(bool), record["radius"].to_numpy(float), 0.0)
+    if np.ptp(radii) == 0:
+        return Estimate(float(radii[0]), n=len(radii))
+    low, high = bootstrap_interval(radii, confidence=confidence, resamples=_RESAMPLES)
+    return Estimate(float(radii.mean()), low, high, len(radii), "bootstrap")
+
+
+def calibration_error(
+    record: pd.DataFrame, *, bins: int = 15, binning: str = "width", confidence: float = 0.95
+) -> Estimate:
+    """Expected calibration error of a clean record (paper 4.1), with a bootstrap interval.
+
+    Args:
+        record: with the class probabilities p0, p1, ... and ``label``.
+        bins: number of bins of confidence.
+        binning: ``"width"`` (bins equally wide) or ``"mass"`` (bins with equally many images).
+        confidence: coverage of the interval.
+    """
+    from rslib.metrics import expected_calibration_error
+
+    probabilities, label = _probabilities(record), record["label"].to_numpy()
+    estimate = expected_calibration_error(probabilities, label, bins=bins, binning=binning)
+    certainty, right = probabilities.max(1), probabilities.argmax(1) == label
+    found = confidence_error(certainty, right, bins=bins, binning=binning, confidence=confidence)
+    return replace(found, value=estimate)
+
+
+def binned_gaps(record: pd.DataFrame, *, bins: int = 15) -> np.ndarray:
+    """Confidence less correctness of each image, in the column of its confidence bin, 0 elsewhere.
+
+    The calibration error is the sum over bins of the absolute column means, also of images that are
+    weighted or resampled.
+
+    Args:
+        record: a clean record, as in :func:`calibration_error`.
+        bins: number of bins, equally wide.
+
+    Returns:
+        (n, bins).
+    """
+    probabilities = _probabilities(record)
+    certainty = probabilities.max(1)
+    gaps = np.zeros((len(certainty), bins))
+    place = _bins(certainty, bins, "width").clip(max=bins - 1)
+    right = probabilities.argmax(1) == record["label"].to_numpy()
+    gaps[np.arange(len(gaps)), place] = certainty - right
+    return gaps
+
+
+def confidence_error(
+    certainty: np.ndarray,
+    right: np.ndarray,
+    *,
+    bins: int = 15,
+    binning: str = "width",
+    confidence: float = 0.95,
+) -> Estimate:
+    """Expected calibration error from confidences alone, with a bootstrap interval.
+
+    Resampled calibration errors lie above the estimate (bins get noisier), so their percentiles are
+    moved down by their mean excess; the interval then surrounds the estimate. It says how far the
+    estimate moves from one sample of images to another; the estimate itself leans high, by about
+    the same excess, so even a perfectly calibrated model does not measure 0.
+
+    Args:
+        certainty: (n,) largest probabilities.
+        right: (n,) bool, whether the prediction is right.
+        bins: number of bins of confidence.
+        binning: ``"width"`` (bins equally wide) or ``"mass"`` (bins with equally many images).
+        confidence: coverage of the interval.
+    """
+    from scipy.stats import bootstrap
+
+    # With each image's bin fixed, a resample costs one count: bins need not be cut again.
+    gap, place = certainty - right, _bins(certainty, bins, binning)
+
+    def error(drawn: np.ndarray) -> float:
+        return float(np.abs(np.bincount(place[drawn], weights=gap[drawn])).sum() / len(drawn))
+
+    estimate = error(np.arange(len(gap)))
+    result = bootstrap(
+        (np.arange(len(gap)),),
+        error,
+        vectorized=False,
+        batch=100,
+        n_resamples=_RESAMPLES,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    low, high = result.confidence_interval
+    excess = float(result.bootstrap_distribution.mean()) - estimate
+    return Estimate(
+        estimate,
+        max(0.0, min(estimate, float(low) - excess)),
+        min(1.0, max(estimate, float(high) - excess)),
+        len(gap),
+        "bootstrap",
+    )
+
+
+def difference_of_means(
+    first: np.ndarray, second: np.ndarray, *, confidence: float = 0.95
+) -> Estimate:
+    """Mean of one group of images less the mean of another, with Welch's interval.
+
+    Args:
+        first: (n,) values of the first group, at least two.
+        second: (m,) values of the second.
+        confidence: coverage of the interval.
+    """
+    from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
+
+    value, n = float(first.mean() - second.mean()), len(first) + len(second)
+    if np.ptp(first) == 0 and np.ptp(second) == 0:
+        return Estimate(value, n=n)
+    compared = CompareMeans(DescrStatsW(first), DescrStatsW(second))
+    low, high = compared.tconfint_diff(alpha=1 - confidence, usevar="unequal")
+    return Estimate(value, float(low), float(high), n, "Welch")
+
+
+def mean_difference(first: np.ndarray, second: np.ndarray, *, confidence: float = 0.95) -> Estimate:
+    """Mean difference between two values of the same images, with a bootstrap interval.
+
+    Args:
+        first: (n,) one value an image.
+        second: (n,) the other, of the same images in the same order.
+        confidence: coverage of the interval; there is none where the two never differ.
+    """
+    from rslib.metrics import bootstrap_interval
+
+    gap = np.asarray(first, float) - np.asarray(second, float)
+    if np.ptp(gap) == 0:
+        return Estimate(float(gap[0]), n=len(gap))
+    low, high = bootstrap_interval(gap, confidence=confidence, resamples=_RESAMPLES)
+    return Estimate(float(gap.mean()), low, high, len(gap), "bootstrap")
+
+
+def rank_correlation(
+    first: np.ndarray,
+    second: np.ndarray,
+    given: Sequence[np.ndarray] = (),
+    *,
+    confidence: float = 0.95,
+) -> tuple[Estimate, float | None]:
+    """Rank correlation of two values of the same images, others held fixed, and its p-value.
+
+    The interval is Fisher's, with Bonett and Wright's variance (Psychometrika 65 (2000) 23-28).
+
+    Args:
+        first: (n,) one value an image.
+        second: (n,) the other.
+        given: arrays (n,) that are held fixed; see :func:`rslib.metrics.rank_correlation`.
+        confidence: coverage of the interval.
+
+    Returns:
+        The estimate and the p-value; :data:`UNDEFINED` and None where one of the two does not vary
+        (given the others) or there are too few images.
+    """
+    from scipy.stats import norm
+
+    from rslib.metrics import rank_correlation as correlate
+
+    try:
+        value, p_value = correlate(first, second, given)
+    except ValueError:
+        return UNDEFINED, None
+    n, effective = len(first), len(first) - len(given)
+    if abs(value) == 1:
+        return Estimate(value, n=n), p_value
+    spread = math.sqrt((1 + value**2 / 2) / (effective - 3))
+    reach = float(norm.ppf(0.5 + confidence / 2)) * spread
+    low, high = (math.tanh(math.atanh(value) + end) for end in (-reach, reach))
+    return Estimate(value, low, high, n, "Fisher"), p_value
+
+
+def mean(values: Iterable[float], *, confidence: float = 0.95) -> Estimate:
+    """The mean over images, with a bootstrap interval; NaN stands for "not known" and is left out.
+
+    Args:
+        values: (n,) one value an image.
+        confidence: coverage of the interval; there is none where all values agree.
+
+    Returns:
+        The estimate; its n counts the values that are known. :data:`UNDEFINED` if none is.
+    """
+    known = np.asarray(list(values), float)
+    known = known[~np.isnan(known)]
+    if not len(known):
+        return UNDEFINED
+    return mean_difference(known, np.zeros_like(known), confidence=confidence)
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """Mean and standard deviation over seeds; NaN stands for "not known" and is left out.
+
+    Args:
+        values: (seeds,) a number under each seed.
+    """
+    known = np.asarray(list(values), float)
+    known = known[~np.isnan(known)]
+    if len(known) < 2:
+        return Spread(len(known), math.nan, math.nan)
+    return Spread(len(known), float(known.mean()), float(known.std(ddof=1)))
+
+
+def paired_p(differences: Iterable[float]) -> float | None:
+    """Whether two methods differ whatever the seed: the p-value of a paired t-test over seeds.
+
+    Unlike McNemar's test, which asks the images about one pair of trained models, it asks the seeds
+    about the way of training; with few of them it finds large differences only.
+
+    Args:
+        differences: (seeds,) one method less the other under each seed; NaN stands for "not known"
+            and is left out.
+
+    Returns:
+        None for fewer than :data:`FEWEST_SEEDS`, or where the difference does not vary.
+    """
+    from scipy.stats import ttest_1samp
+
+    known = np.asarray(list(differences), float)
+    known = known[~np.isnan(known)]
+    if len(known) < FEWEST_SEEDS or np.allclose(known, known[0]):
+        return None
+    return float(ttest_1samp(known, 0.0).pvalue)
+
+
+def reliability(
+    record: pd.DataFrame, *, bins: int = 15, binning: str = "width", confidence: float = 0.95
+) -> pd.DataFrame:
+    """What a reliability diagram shows: accuracy against confidence, bin by bin (paper 4.1).
+
+    Args:
+        record: a clean record.
+        bins: number of bins of confidence.
+        binning: ``"width"`` or ``"mass"``.
+        confidence: coverage of the intervals.
+
+    Returns:
+        One row per bin that holds an image: n, mean confidence, accuracy, and the ends low and high
+        of its Wilson interval; all but n as fractions. The calibration error is the mean of
+        ``|accuracy - confidence|`` weighted by n.
+    """
+    import pandas as pd
+
+    probabilities = _probabilities(record)
+    certainty = probabilities.max(1)
+    right = probabilities.argmax(1) == record["label"].to_numpy()
+    place = _bins(certainty, bins, binning)
+    rows = []
+    for number in np.unique(place):
+        inside = place == number
+        found = accuracy(right[inside], confidence=confidence)
+        rows.append(
+            {
+                "n": int(inside.sum()),
+                "confidence": float(certainty[inside].mean()),
+                "accuracy": found.value / 100,
+                "low": found.low / 100,
+                "high": found.high / 100,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def proportion(count: int, n: int, confidence: float) -> Estimate:
+    """A share of n images in percent, with Wilson's interval."""
+    from rslib.metrics import accuracy_interval
+
+    low, high = accuracy_interval(count, n, confidence=confidence)
+    return Estimate(100 * count / n, 100 * low, 100 * high, n, "Wilson")
+
+
+def _probabilities(record: pd.DataFrame) -> np.ndarray:
+    classes = [c for c in record.columns if c[:1] == "p" and c[1:].isdigit()]
+    return record[sorted(classes, key=lambda c: int(c[1:]))].to_numpy(float)
+
+
+def _bins(certainty: np.ndarray, bins: int, binning: str) -> np.ndarray:
+    """The bin of each image, (n,), cut as rslib.metrics cuts them."""
+    if binning == "width":
+        return np.searchsorted(np.linspace(0, 1, bins + 1), certainty, side="right") - 1
+    if binning == "mass":
+        order = np.argsort(certainty, kind="stable")
+        place = np.empty(len(order), dtype=int)
+        for number, part in enumerate(np.array_split(order, bins)):
+            place[part] = number
+        return place
+    raise ValueError(f"binning={binning!r} is unknown: use 'width' or 'mass'")

@@ -1,0 +1,1 @@
+"""What readers see: labels, tables, figures, and the sentences around them."""

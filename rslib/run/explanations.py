@@ -1,0 +1,298 @@
+"""What is measured of explanations: overlap, faithfulness, under attack, and what else tells them.
+
+Like :mod:`rslib.run.evaluation`, whose shards these fill: each takes a batch of images to one row
+an image. Masks are those of :mod:`rslib.run.object_masks`; an image whose mask a source refuses has
+NaN there, and is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from rslib import data, saliency
+from rslib.data import Batch, cifar10h
+from rslib.models import memory
+from rslib.run import evaluation, object_masks
+from rslib.run.evaluation import Evaluate, Outcome
+from rslib.run.object_masks import TOPS
+from rslib.saliency.methods import explain, methods
+from rslib.saliency.overlap import TOP
+from rslib.saliency.swap import composites, partners
+from rslib.store import records
+
+if TYPE_CHECKING:
+    from rslib.run import Run
+
+EVALUATIONS = ("saliency", "faithfulness", "attacked_saliency", "swapped", "human")
+
+
+def evaluator(run: Run, evaluated: str) -> Evaluate:
+    """One of :data:`EVALUATIONS`, with the run's settings and masks.
+
+    Where a GPU's memory runs out the batch size must be lowered: layers are looked at, and images
+    of a batch set against each other, so batches cannot be given to the model in pieces.
+    """
+    size = run.settings.evaluation.batch_size
+    return memory.refusing("evaluation.batch_size", size)(_evaluator(run, evaluated))
+
+
+def _evaluator(run: Run, evaluated: str) -> Evaluate:
+    chosen = run.settings
+    if evaluated == "human":
+        return agreement(cifar10h.load())
+    known = _masks(run, object_masks.available(run) if evaluated == "saliency" else (main(run),))
+    match evaluated:
+        case "saliency":
+            return overlap(known)
+        case "faithfulness":
+            return faithfulness(known[main(run)], steps=chosen.faithfulness.steps)
+        case "attacked_saliency":
+            return under_attack(run, known[main(run)])
+        case "swapped":
+            return swapped(known[main(run)])
+    raise ValueError(f"no evaluation {evaluated!r}; known: {', '.join(EVALUATIONS)}")
+
+
+def inputs(run: Run, evaluated: str) -> dict[str, Any]:
+    """What decides these evaluations beside their own settings, for the records' keys."""
+    if evaluated == "human":
+        return {}
+    sources = object_masks.available(run) if evaluated == "saliency" else (main(run),)
+    found: dict[str, Any] = {"masks": {each: object_masks.inputs(run, each) for each in sources}}
+    if evaluated == "attacked_saliency":
+        found["pgd"] = run.settings.pgd.model_dump(exclude_defaults=True)
+    return found
+
+
+def main(run: Run) -> str:
+    """The source of masks that is used where one must be chosen: what models are aligned to."""
+    return object_masks.default(run)
+
+
+class Known:
+    """Masks of test images, found by the images' ids."""
+
+    def __init__(self, images: data.Dataset, masks: Tensor) -> None:
+        self.masks = masks
+        self.place = {image: position for position, image in enumerate(images.ids.tolist())}
+
+    def of(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The masks (B, H, W) of some images on their device, and whether each has one (B,)."""
+        found = self.masks[[self.place[i] for i in ids.tolist()]].to(ids.device)
+        return found, found.flatten(1).any(1)
+
+
+def _masks(run: Run, sources: tuple[str, ...]) -> dict[str, Known]:
+    images = run.data("test")
+    return {source: Known(images, object_masks.of(run, source, "test")) for source in sources}
+
+
+def overlap(known: Mapping[str, Known]) -> Evaluate:
+    """Where the paper's method looks, against each source of masks (paper 3.3.3, equation 9).
+
+    Columns: prediction, correct, degenerate (the map is constant) and, for each source,
+    ``iou_<source>``, ``mass_<source>`` (share of the saliency inside), ``pointing_<source>``,
+    ``shuffled_<source>`` (IoU with another image's mask) and ``iou_<source>_<percent>`` at
+    :data:`rslib.run.object_masks.TOPS`. In steps of 2^-11, the curve of 2^-9.
+    """
+
+    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+        prediction = evaluation.logits(model, batch.x).argmax(1)
+        maps = explain(model, batch.x, prediction)
+        columns = {
+            "prediction": prediction,
+            "correct": prediction == batch.y,
+            "degenerate": saliency.degenerate(maps),
+        }
+        for source, masks in known.items():
+            inside, there = masks.of(batch.ids)
+            columns |= {
+                f"{name}_{source}" if not name.isdigit() else f"iou_{source}_{name}": values
+                for name, values in _overlap(maps, inside, there).items()
+            }
+        return Outcome(columns)
+
+    return evaluate
+
+
+def _overlap(maps: Tensor, masks: Tensor, there: Tensor) -> dict[str, Tensor]:
+    names = ["iou", "mass", "pointing", "shuffled", *(f"{100 * top:02.0f}" for top in TOPS)]
+    found = {name: torch.full((len(maps),), torch.nan) for name in names}
+    if there.any():
+        maps, masks = maps[there], masks[there]
+        curve = saliency.iou_curve(maps, masks, tops=TOPS)
+        values = [curve[:, TOPS.index(TOP)], saliency.mass_inside(maps, masks)]
+        values.append(saliency.pointing_game(maps, masks))
+        if len(maps) > 1:
+            values.append(saliency.shuffled_pairs(maps, masks))
+        else:
+            values.append(torch.full((1,), torch.nan))
+        for name, value in zip(names[:4], values, strict=True):
+            found[name][there.cpu()] = records.rounded(value.float().cpu(), 11)
+        for name, value in zip(names[4:], curve.T, strict=True):
+            found[name][there.cpu()] = records.rounded(value.float().cpu(), 9)
+    return found
+
+
+def faithfulness(known: Known, *, steps: int) -> Evaluate:
+    """Insertion, deletion, infidelity and IoU of every method that can explain the model.
+
+    Columns, for each method: ``<method>_insertion_<k>`` and ``<method>_deletion_<k>`` for k from 0
+    to ``steps`` (the class's probability), ``<method>_infidelity``, ``<method>_degenerate`` and
+    ``<method>_iou``. ``random`` is a map of noise, for comparison, without infidelity.
+    """
+
+    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+        target = evaluation.logits(model, batch.x).argmax(1)
+        masks, there = known.of(batch.ids)
+        columns: dict[str, Tensor] = {}
+        for method in (*methods(model), "random"):
+            if method == "random":
+                maps = torch.rand(masks.shape, generator=generator).to(batch.x)
+            else:
+                maps = explain(model, batch.x, target, method=method)
+                columns[f"{method}_infidelity"] = saliency.infidelity(
+                    model, batch.x, maps, target, seed=0
+                )
+            for name, curve in (
+                ("insertion", saliency.insertion_curve),
+                ("deletion", saliency.deletion_curve),
+            ):
+                points = curve(model, batch.x, maps, target, steps=steps)
+                columns |= {f"{method}_{name}_{k}": points[:, k] for k in range(steps + 1)}
+            columns[f"{method}_degenerate"] = saliency.degenerate(maps)
+            found = torch.full((len(maps),), torch.nan)
+            if there.any():
+                found[there.cpu()] = saliency.iou(maps[there], masks[there]).float().cpu()
+            columns[f"{method}_iou"] = found
+        return Outcome(columns)
+
+    return evaluate
+
+
+def under_attack(run: Run, known: Known) -> Evaluate:
+    """The paper's method on images before and after PGD, each explaining what is predicted there.
+
+    Columns: clean_correct, fooled, iou_clean, iou_attacked, rank_correlation (of the two maps; NaN
+    where one is constant), same_top (IoU of the two maps' top 30 %, see
+    :func:`rslib.saliency.same_top`).
+    """
+    chosen = run.settings.pgd
+
+    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+        x_adv = evaluation.pgd(model, batch, chosen, generator, early_stop=True).x_adv
+        clean, attacked = (explain(model, x) for x in (batch.x, x_adv))
+        right = evaluation.logits(model, batch.x).argmax(1) == batch.y
+        masks, there = known.of(batch.ids)
+        columns = {
+            "clean_correct": right,
+            "fooled": right & (evaluation.logits(model, x_adv).argmax(1) != batch.y),
+            "rank_correlation": saliency.rank_correlation(clean, attacked),
+            "same_top": saliency.same_top(clean, attacked),
+        }
+        for name, maps in (("iou_clean", clean), ("iou_attacked", attacked)):
+            found = torch.full((len(maps),), torch.nan)
+            if there.any():
+                found[there.cpu()] = saliency.iou(maps[there], masks[there]).float().cpu()
+            columns[name] = found
+        return Outcome(columns)
+
+    return evaluate
+
+
+def swapped(known: Known) -> Evaluate:
+    """Objects before the backgrounds of other images of their own class, and of other classes.
+
+    Columns, only of images with a mask and a partner (elsewhere NaN): clean_correct, same_correct
+    (before a background of the same class), other_correct (before one of another class), and
+    background (what is predicted then is the class of the background).
+    """
+
+    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+        masks, there = known.of(batch.ids)
+        names = ("clean_correct", "same_correct", "other_correct", "background")
+        found = {name: torch.full((len(batch.y),), torch.nan) for name in names}
+        if not there.any():
+            return Outcome(found)
+        x, y, masks = batch.x[there], batch.y[there], masks[there]
+        own, other = partners(y, generator)
+        paired = (own >= 0) & (other >= 0)
+        same = evaluation.logits(model, composites(x, masks, own.clamp(min=0))).argmax(1)
+        mixed = evaluation.logits(model, composites(x, masks, other.clamp(min=0))).argmax(1)
+        clean = evaluation.logits(model, x).argmax(1)
+        values = (clean == y, same == y, mixed == y, mixed == y[other.clamp(min=0)])
+        rows = there.nonzero().flatten()[paired].cpu()
+        for name, value in zip(names, values, strict=True):
+            found[name][rows] = value[paired].float().cpu()
+        return Outcome(found)
+
+    return evaluate
+
+
+def agreement(counts: Tensor) -> Evaluate:
+    """The model's probabilities against the people of CIFAR-10H.
+
+    Columns: cross_entropy (nats, people's distribution against the model's), people_entropy (nats;
+    no model can go below it), distance (total variation, in [0, 1]) and chosen (share of the people
+    who chose the class that the model predicts), in steps of 2^-13.
+
+    Args:
+        counts: int64 (10000, 10), by image and class.
+    """
+    shares = counts.double() / counts.sum(1, keepdim=True)
+
+    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+        people = shares[batch.ids.cpu()]
+        log = evaluation.logits(model, batch.x).double().log_softmax(1).cpu()
+        columns = {
+            "cross_entropy": -(people * log).sum(1),
+            "people_entropy": torch.special.entr(people).sum(1),
+            "distance": (people - log.exp()).abs().sum(1).div(2),
+            "chosen": people.gather(1, log.argmax(1, keepdim=True)).squeeze(1),
+        }
+        return Outcome({key: records.rounded(each.float(), 13) for key, each in columns.items()})
+
+    return evaluate
+
+
+def randomization_inputs(run: Run, name: str) -> dict[str, Any]:
+    """What decides the randomization check of a model, for its key."""
+    return {
+        "evaluation": "randomization",
+        "weights": run.summary(name)["weights"]["best"],
+        "data": run.settings.data.model_dump(exclude_defaults=True, exclude={"train_size"}),
+        "n": run.settings.faithfulness.randomized_n,
+        "seed": run.seed,
+    }
+
+
+def randomize(run: Run, name: str) -> dict[str, Any]:
+    """The randomization check of Adebayo et al. for each method that can explain a model.
+
+    Returns:
+        ``n`` and, by method, a list of ``{layers, correlation, degenerate}``: how many layers were
+        random, counted from the last, the mean rank correlation with the trained model's maps (None
+        where no map varied) and how many maps were constant.
+    """
+    model = run.trained(name)
+    test = run.data("test")
+    few = data.balanced_subset(test, min(run.settings.faithfulness.randomized_n, len(test)))
+    (batch,) = data.Batches(few, len(few), device=run.device)
+    found = {}
+    for method in methods(model):
+        steps = saliency.randomization_check(
+            model,
+            batch.x,
+            lambda m, x, target, method=method: explain(m, x, target, method=method),
+            seed=int(records.key(seed=run.seed, randomize=name), 16) % 2**31,
+            points=8,
+        )
+        found[method] = [
+            {"layers": k, "correlation": None if c != c else c, "degenerate": d}
+            for k, c, d in steps
+        ]
+    return {"n": len(few), "methods": found}

@@ -1,0 +1,167 @@
+"""Everything that is known of each test image under one model, in one table.
+
+No single table can say whether the images that corruptions break are those that attacks break, or
+whether a model that looks at the object is harder to fool. One row an image can::
+
+    joined.load(run, "resnet18-adversarial").groupby("label")["pgd_correct"].mean()
+
+Every evaluation covers a class-balanced, nested part of the test images, so a column is unknown (NA
+or NaN) on the images that its evaluation left out, and absent where the evaluation was not run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rslib.corruptions import CATEGORIES
+from rslib.run import object_masks
+from rslib.run.outcomes import Outcomes
+from rslib.store.records import RecordError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rslib.run import Run
+
+COLUMNS = {
+    "image": "position in the canonical order of the test images",
+    "label": "its class, from 0",
+    "prediction": "predicted class of the clean image",
+    "clean_correct": "whether that is right",
+    "confidence": "probability of the predicted class, in [0, 1]",
+    "loss": "cross-entropy of the clean image, in nats",
+    "fgsm_correct": "whether it is right clean and after one step of FGSM",
+    "pgd_correct": "whether it is right clean and at every iterate of PGD",
+    "autoattack_correct": "whether it is right clean and no stage of AutoAttack broke it",
+    "certified_correct": "whether the smoothed classifier is right (an abstention is not)",
+    "certified_radius": "l2 radius of its certificate, in [0, 1] pixel units; 0 if it abstains",
+    "corruption_error": "share of its corrupted versions that are wrong, in [0, 1]",
+    "corruption_error_<category>": "the same under noise, blur, weather or digital corruptions",
+    "corruption_confidence": "mean confidence over its corrupted versions, in [0, 1]",
+    "degenerate": "whether its saliency map is constant, so that no pixel is more salient",
+    "iou_<masks>": "IoU of the top 30 % of the saliency with the mask; NaN where there is none",
+    "mass_<masks>": "share of the saliency that lies inside the mask, in [0, 1]",
+    "coverage_<masks>": "share of the image that the mask covers, in [0, 1]",
+}
+"""What each column holds. Masks are ``exact``, ``cnn``, ``vit`` or ``own``
+(rslib.run.object_masks)."""
+
+
+def load(run: Run, name: str, *, needs: Sequence[str] = ()) -> pd.DataFrame:
+    """The joined per-image record of a model, from the records that there are.
+
+    Args:
+        run: whose records are read; nothing is computed. For a published run:
+            ``rslib.run.published.find("cpu")``.
+        name: of the model.
+        needs: columns that must be there.
+
+    Returns:
+        One row a test image that some evaluation covers, in canonical order, with the columns of
+        :data:`COLUMNS`. Its ``attrs`` hold the model's name and, as ``sources``, the metadata of
+        the records by evaluation.
+
+    Raises:
+        RecordError: there is no record of this model, a column that is needed is not there, or two
+            records disagree about a label.
+    """
+    import pandas as pd
+
+    found = {kind: (frame, columns) for kind, frame, columns in _parts(run, name)}
+    if not found:
+        raise RecordError(
+            f"there is no per-image record of {name} under these settings in {run.directory}: "
+            "run the notebooks, or Run.evaluate()"
+        )
+    frames = [frame.set_index("image") for frame, _ in found.values()]
+    labels = pd.concat([frame["label"] for frame in frames])
+    label = labels[~labels.index.duplicated()].sort_index()
+    if (labels != label.loc[labels.index]).any():
+        raise RecordError(
+            f"the records of {name} disagree about labels: they are not about the same images"
+        )
+    parts = [
+        frame[list(columns)].rename(columns=columns)
+        for frame, (_, columns) in zip(frames, found.values(), strict=True)
+    ]
+    joined = pd.concat([label, *parts], axis=1).sort_index().reset_index()
+    missing = [column for column in needs if column not in joined]
+    if missing:
+        raise RecordError(
+            f"the joined record of {name} lacks {', '.join(missing)}: it has {', '.join(joined)}. "
+            "Run the notebooks that evaluate it; coverage comes from notebook 03"
+        )
+    for column in joined:
+        if column == "degenerate" or column.endswith("_correct"):
+            joined[column] = joined[column].astype("boolean")
+        elif column == "prediction":
+            joined[column] = joined[column].astype("Int64")
+    joined.attrs = {
+        "model": name,
+        "sources": {kind: frame.attrs for kind, (frame, _) in found.items()},
+    }
+    return joined
+
+
+def _parts(run: Run, name: str) -> Iterator[tuple[str, pd.DataFrame, dict[str, str]]]:
+    """Each record there is, with the columns taken from it and what they are called."""
+    for kind, columns in _PLAIN.items():
+        if run.has_record(name, kind):
+            yield kind, run.record(name, kind), columns
+    for kind, prepare in (("corruptions", _corruptions), ("saliency", _saliency)):
+        if run.has_record(name, kind):
+            frame = prepare(run, name)
+            yield kind, frame, {c: c for c in frame if c not in ("image", "label")}
+
+
+_PLAIN = {
+    "clean": {
+        "prediction": "prediction",
+        "correct": "clean_correct",
+        "confidence": "confidence",
+        "loss": "loss",
+    },
+    "fgsm": {"correct": "fgsm_correct"},
+    "pgd": {"correct": "pgd_correct"},
+    "autoattack": {"correct": "autoattack_correct"},
+    "smoothing": {"correct": "certified_correct", "radius": "certified_radius"},
+}
+
+
+def _corruptions(run: Run, name: str) -> pd.DataFrame:
+    record = run.record(name, "corruptions")
+    found = Outcomes.from_records(record, run.record(name, "clean"))
+    share = {corruption: wrong.mean(0) for corruption, wrong in found.wrong.items()}
+    columns = {"corruption_error": found.share_wrong()}
+    for category, members in CATEGORIES.items():
+        columns[f"corruption_error_{category}"] = np.mean([share[c] for c in members], axis=0)
+    certainty = [values.mean(0) for values in found.confidence.values()]
+    columns["corruption_confidence"] = np.mean(certainty, axis=0)
+    return _beside(record, columns)
+
+
+def _saliency(run: Run, name: str) -> pd.DataFrame:
+    record = run.record(name, "saliency")
+    # Not those at other shares of the pixels, such as iou_cnn_05.
+    wanted = [c for c in record if c.startswith(("iou_", "mass_")) and not c[-2:].isdigit()]
+    columns = {column: record[column].to_numpy() for column in ("degenerate", *wanted)}
+    try:
+        priors = object_masks.read_priors(run).set_index("image")
+    except RecordError:
+        priors = None  # without them, masks' coverage is not known
+    if priors is not None:
+        for column in priors:
+            if column.startswith("coverage_"):
+                columns[column] = priors[column].reindex(record["image"]).to_numpy()
+    return _beside(record, columns)
+
+
+def _beside(record: pd.DataFrame, columns: dict[str, np.ndarray]) -> pd.DataFrame:
+    import pandas as pd
+
+    frame = pd.DataFrame({"image": record["image"], "label": record["label"], **columns})
+    frame.attrs = record.attrs
+    return frame

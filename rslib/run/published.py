@@ -1,0 +1,166 @@
+"""Published runs: open one with its own settings, and find a model's weights in it.
+
+They lie in ``book/published``, a folder for each profile, laid out as runs are. Only ``book`` makes
+them; here they are read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rslib.settings import PROJECT, Settings, SettingsError, load
+from rslib.store import records
+from rslib.store.records import RecordError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rslib.run import Run
+
+PUBLISHED = Path("book/published")
+
+PARAMS = "params.yaml"
+"""The file, in a published run's folder, of the profile that it was made with."""
+
+
+def settings_of(folder: Path) -> Settings:
+    """Read the settings of an edition: its own, or today's where it has no :data:`PARAMS`.
+
+    Args:
+        folder: of the edition, such as ``book/published/cpu``.
+
+    Raises:
+        SettingsError: there is neither, it is not valid, or it names another profile.
+    """
+    own = folder / PARAMS
+    found = load(str(own) if own.exists() else folder.name)
+    if found.profile != folder.name:
+        raise SettingsError(
+            f"{own} is of the profile {found.profile!r}: it belongs in a folder of that name"
+        )
+    return found
+
+
+def run_of(folder: Path, seed: int = 0) -> Run:
+    """Open an edition for reading, with its own settings and the other seeds that it has.
+
+    Args:
+        folder: of the edition, such as ``book/published/cpu``.
+        seed: of the run.
+
+    Raises:
+        SettingsError: see :func:`settings_of`.
+    """
+    from rslib.run import Run
+
+    seeds = [int(each.name.removeprefix("seed")) for each in folder.glob("seed*")]
+    return Run(settings_of(folder), seed, seeds=seeds, root=folder.parent, progress=False)
+
+
+def profiles() -> list[str]:
+    """The names of the published editions; a run that still goes on has no notebooks there."""
+    return sorted({path.parents[1].name for path in (PROJECT / PUBLISHED).glob("*/seed*/executed")})
+
+
+def find(profile: str, seed: int = 0, *, root: Path | None = None) -> Run:
+    """Open a published edition for reading, such as ``find("cpu")``: :func:`run_of` by its name.
+
+    Args:
+        profile: of the edition, a folder of ``book/published``.
+        seed: of the run.
+        root: folder holding ``book/``; the project's by default.
+
+    Raises:
+        RecordError: it is not published or cannot be read; says what there is.
+    """
+    folder = (root or PROJECT) / PUBLISHED / profile
+    if not (folder / f"seed{seed}").is_dir():
+        there = sorted(f"{path.parent.name} {path.name}" for path in folder.parent.glob("*/seed*"))
+        raise RecordError(
+            f"no edition {profile!r} with seed {seed} is published; there are: "
+            f"{', '.join(there) or 'none'}"
+        )
+    try:
+        return run_of(folder, seed)
+    except SettingsError as error:
+        raise RecordError(f"the edition {profile!r} cannot be read: {error}") from None
+
+
+def weights(run: Run, name: str) -> Path:
+    """Find the file of a published model's weights.
+
+    Models of the shortcut experiment on Shapes share their names with those on the edition's own
+    images; the latter are found.
+
+    Args:
+        run: an edition (:func:`find`).
+        name: of the model.
+
+    Raises:
+        RecordError: there is no such model, its weights are not published, or the file is not the
+            one that was evaluated; says which weights there are.
+    """
+    folder = model_folder(run, name)
+    known = folder is not None and (folder / "model.json").exists()
+    if not known or not (folder / "best.safetensors").exists():
+        which = f"the edition {run.settings.profile}, seed {run.seed}"
+        why = f"{which} has only its history and records" if known else f"{which} has no such model"
+        raise RecordError(
+            f"no weights of {name!r} are published: {why}. Weights there are of: "
+            f"{', '.join(_with_weights(run)) or 'no model'}"
+        )
+    path = folder / "best.safetensors"
+    if records.file_digest(path) != records.read_json(folder / "model.json")["weights"]["best"]:
+        raise RecordError(
+            f"{path} is not the file its model.json describes: bring it back from the repository"
+        )
+    return path
+
+
+def model_folder(run: Run, name: str) -> Path | None:
+    """The folder of a model on a run's own images; None where its settings know no such model."""
+    try:
+        return run.directory / "models" / f"{name}-{records.key(**run.model_inputs(name))}"
+    except ValueError:
+        return None
+
+
+def _with_weights(run: Run) -> list[str]:
+    """The models on the run's own images whose weights are there."""
+    folders = [path.parent for path in (run.directory / "models").glob("*/best.safetensors")]
+    names = sorted({folder.name.rpartition("-")[0] for folder in folders})
+    return [name for name in names if model_folder(run, name) in folders]
+
+
+def load_published(
+    profile: str, name: str, *, seed: int = 0, root: Path | None = None
+) -> nn.Module:
+    """Load a model of a published edition, such as ``load_published("cpu", "resnet18-standard")``.
+
+    Args:
+        profile: of the edition, a folder of ``book/published``.
+        name: ``<architecture>-<objective>``.
+        seed: that the model was trained under.
+        root: folder holding ``book/``; the project's by default.
+
+    Returns:
+        The model with the weights that the edition evaluated: on the CPU, in eval mode, in float32,
+        for images (B, 3, 32, 32) in [0, 1].
+
+    Raises:
+        rslib.store.records.RecordError: there is no such edition, seed or model, its
+            weights are not published, or the file is not the one that was evaluated; says what
+            there is.
+    """
+    from rslib.run.run import Run
+    from rslib.settings import derive
+    from rslib.training import checkpoint
+
+    edition = find(profile, seed, root=root)
+    path = weights(edition, name)
+    # Built where it is wanted, whatever device the edition's settings choose.
+    run = Run(derive(edition.settings, {"device": "cpu"}), seed, progress=False)
+    model = run.build(name)
+    checkpoint.load_weights(path, model)
+    return model.eval()

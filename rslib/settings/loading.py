@@ -1,0 +1,270 @@
+"""Typed, strict settings. The defaults are the paper's protocol; a profile lists what differs.
+
+``load("cpu")`` reads ``params/cpu.yaml`` and lays it over the defaults; ``overrides`` go on top.
+What can be set is in :mod:`rslib.settings.schema`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import reprlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from rslib.settings.schema import Settings as Settings
+
+PROJECT = Path(__file__).resolve().parents[2]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+class SettingsError(ValueError):
+    """A profile or an override that cannot be used; the message says which key and why."""
+
+
+def load(profile: str = "paper", overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read a profile and lay overrides over it.
+
+    Args:
+        profile: name of a file in ``params/`` without its ending, or the path of a YAML file of
+            the same form (``profile:`` and ``settings:``).
+        overrides: nested mapping with the layout of :class:`Settings`, such as
+            ``{"pgd": {"steps": 50}}``.
+
+    Returns:
+        The validated, immutable settings.
+
+    Raises:
+        SettingsError: unknown profile or key, wrong type, value out of range; the message names
+            the key, what was given, what is allowed, and the nearest valid name.
+    """
+    name, chosen = read_profile(profile)
+    merged = merge(Settings().model_dump(), chosen | {"profile": name})
+    return _validated(name, merged, {} if overrides is None else overrides)
+
+
+def derive(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
+    """Settings with others laid over them, as :func:`load` lays them over a profile.
+
+    Raises:
+        SettingsError: see :func:`load`.
+    """
+    return _validated(settings.profile, settings.model_dump(), overrides)
+
+
+def _validated(name: str, below: Mapping[str, Any], overrides: Mapping[str, Any]) -> Settings:
+    if not isinstance(overrides, Mapping):
+        raise SettingsError(
+            f"settings must be a mapping such as {{pgd: {{steps: 50}}}}, not {_shown(overrides)}"
+        )
+    merged = merge(below, overrides)
+    if merged["profile"] != name:
+        raise SettingsError(
+            f"settings.profile: {_shown(merged['profile'])} contradicts profile {name!r}; "
+            "give the profile outside settings"
+        )
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        problems = "\n".join(f"  {line}" for line in _explain(error))
+        raise SettingsError(f"profile {name!r} with the settings given:\n{problems}") from None
+
+
+def dump(settings: Settings) -> str:
+    """A profile's file with these settings: what differs from the defaults, for :func:`load`.
+
+    Args:
+        settings: of any origin, overrides included.
+
+    Returns:
+        YAML with ``profile:`` and ``settings:``.
+    """
+    chosen = _differing(settings, Settings(profile=settings.profile))
+    return yaml.safe_dump(
+        {"profile": settings.profile, "settings": chosen}, sort_keys=False, width=100
+    )
+
+
+def profiles() -> dict[str, Path]:
+    """The profiles on offer: name to file."""
+    return {path.stem: path for path in sorted(_params_folder().glob("*.yaml"))}
+
+
+def reference() -> Iterator[tuple[str, Any, str]]:
+    """Yield (dotted key, the paper's value, description) for every leaf of the settings."""
+    yield from _leaves(Settings(), "")
+
+
+def _params_folder() -> Path:
+    return Path(os.environ.get("RSLIB_PARAMS") or PROJECT / "params")
+
+
+def check_name(name: Any) -> str:
+    """A profile's name, which is also that of a folder.
+
+    Raises:
+        SettingsError: it could lead out of the folder that it is looked for in.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise SettingsError(
+            f"profile {_shown(name)} must be up to 100 letters, digits, '.', '_' or '-', a letter "
+            "or digit first: it names the run directory"
+        )
+    return name
+
+
+def read_yaml(text: str, what: str) -> Any:
+    """Plain data from YAML; nothing in it is run.
+
+    Args:
+        text: the YAML.
+        what: names it in the error.
+
+    Raises:
+        SettingsError: it is not valid, or asks for more than plain data.
+    """
+    try:
+        return yaml.safe_load(text)
+    # Beside its own errors the reader passes on those of dates, numbers, tags and deep nesting.
+    except Exception as error:
+        why = str(error) or type(error).__name__
+        raise SettingsError(
+            f"{what} is not valid YAML: {why}. Write it as in {{pgd: {{steps: 50}}}}"
+        ) from None
+
+
+def read_profile(profile: str) -> tuple[str, dict[str, Any]]:
+    """A profile's name and the settings it lists, which are not checked yet.
+
+    Args:
+        profile: see :func:`load`.
+
+    Raises:
+        SettingsError: there is none, or the file is not of a profile's form.
+    """
+    if not isinstance(profile, str) or not profile:
+        raise SettingsError(
+            f"profile must be a name such as 'smoke', not {_shown(profile)}; there are: "
+            f"{', '.join(profiles())}"
+        )
+    path = Path(profile)
+    if path.suffix not in {".yaml", ".yml"}:
+        known = profiles()
+        if profile not in known:
+            raise SettingsError(
+                f"no profile {profile!r} in {_params_folder()}{_nearest(profile, known)}"
+            )
+        path = known[profile]
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SettingsError(
+            f"no profile file {path}; give a path that is there, or one of {', '.join(profiles())}"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is not valid YAML: {error}. Save it as UTF-8") from None
+    # A folder of that name, a name too long, a zero byte in it.
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"profile {_shown(profile)} cannot be read ({error}); give the path of a YAML file"
+        ) from None
+    content = read_yaml(text, str(path))
+    only = (
+        "only 'profile:' and 'settings:' may stand at its top level; put what you set under the "
+        "latter"
+    )
+    if not isinstance(content, dict):
+        held = "nothing" if content is None else _shown(content)
+        raise SettingsError(f"{path} holds {held}; {only}")
+    if extra := [key for key in content if key not in ("profile", "settings")]:
+        raise SettingsError(f"{path} holds {', '.join(map(_shown, extra[:5]))}; {only}")
+    name, chosen = content.get("profile", path.stem), content.get("settings")
+    try:
+        check_name(name)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from None
+    if not isinstance(chosen, dict | None):
+        raise SettingsError(f"{path}: settings must be a mapping, not {_shown(chosen)}")
+    return name, chosen or {}
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one nested mapping over another; neither changes."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        nested = isinstance(below, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(below, value) if nested else value
+    return merged
+
+
+def _differing(section: BaseModel, default: BaseModel) -> dict[str, Any]:
+    """The fields of a section that differ from those of another, as plain data.
+
+    Fields are read one by one: a section's own dump leaves out what is the default of its class,
+    which the default of its place need not be.
+    """
+    found: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        value, usual = getattr(section, name), getattr(default, name)
+        if value == usual:
+            continue
+        if isinstance(value, BaseModel):
+            found[name] = _differing(value, usual)
+        else:
+            found[name] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors():
+        *parents, last = problem["loc"] or ("settings",)
+        key, given = ".".join(map(str, problem["loc"])) or "settings", problem["input"]
+        if problem["type"] == "extra_forbidden":
+            valid = list(_section_at(parents).model_fields)
+            yield f"{key}: no such setting (given {_shown(given)}){_nearest(str(last), valid)}"
+            continue
+        hint = ""
+        if isinstance(given, str) and re.fullmatch(r"[-+\d.]+([/eE][-+\d.]+)?", given):
+            hint = "; YAML reads 8/255 and 1e-3 as text: write budgets as 8 and numbers as 1.0e-3"
+        allowed = problem["msg"].removeprefix("Value error, ")
+        # A check on a whole section speaks for itself: what was given is the section.
+        told = "" if isinstance(given, Mapping) else f" (given {_shown(given)})"
+        yield f"{key}: {allowed[0].lower()}{allowed[1:]}{told}{hint}"
+
+
+def _section_at(parents: list[str | int]) -> type[BaseModel]:
+    section: type[BaseModel] = Settings
+    for name in parents:
+        section = type(section.model_fields[str(name)].default)
+    return section
+
+
+def _shown(value: Any) -> str:
+    """What was given, cut where it is long: YAML's references can make a few lines endless."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother = 2, 200, 200
+    try:
+        return short.repr(value)
+    except ValueError:  # Python writes out no whole number of thousands of digits
+        return "a number of too many digits"
+
+
+def _nearest(name: str, valid: Any) -> str:
+    valid = list(valid)
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    return (f"; did you mean {close[0]!r}?" if close else "") + f" Valid: {', '.join(valid)}"
+
+
+def _leaves(section: BaseModel, prefix: str) -> Iterator[tuple[str, Any, str]]:
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value, field.description or ""

@@ -1,0 +1,133 @@
+"""The cast: names of models, what a name consists of, and who appears in which table.
+
+A model's name is ``<architecture>-<objective>``, such as ``resnet18-adversarial``: two sections of
+the settings. What differs from the objective's section may follow: ``resnet18-aligned@beta=1.0`` is
+``resnet18-aligned`` trained with another weight, ``@reading=standardized,beta=1.0`` with two other
+settings. ``@start=`` comes last, since what follows it names another training with changes of its
+own: ``resnet18-adversarial@start=aligned@beta=1.0`` starts from ``resnet18-aligned@beta=1.0``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+BASELINES = ("resnet18-standard", "vit_small-standard")
+"""The models of 4.1, in the paper's order."""
+
+ROBUSTNESS = (
+    "resnet18-standard",
+    "resnet18-adversarial",
+    "vit_small-standard",
+    "vit_small-adversarial",
+)
+"""The models of 4.2 and 4.5, in the paper's order."""
+
+INTERPRETABILITY = (
+    "resnet18-standard",
+    "resnet18-adversarial",
+    "resnet18-aligned",
+    "vit_small-standard",
+    "vit_small-adversarial",
+    "vit_small-aligned",
+)
+"""The models of 4.3, in the paper's order."""
+
+ALIGNED = ("resnet18-aligned", "vit_small-aligned")
+"""The models of 4.4, in the paper's order."""
+
+REFERENCE = "alexnet-standard"
+"""The model whose corruption errors count as 1 (paper 3.5: "typically AlexNet")."""
+
+PURELY_ADVERSARIAL = "resnet18-purely_adversarial"
+"""The model that is attacked in every batch (paper 3.2.2: the claim about alternation)."""
+
+NOISE = ("resnet18-noise", "vit_small-noise")
+"""The models that randomized smoothing certifies (paper 3.2.2)."""
+
+TEACHERS = {"cnn": "resnet18-teacher", "vit": "vit_small-teacher"}
+"""The teacher behind each kind of proxy masks, in the order of the halves that they are taught."""
+
+MASK_SOURCES = ("exact", *TEACHERS, "own")
+"""All kinds of masks: the data set's own, each teacher's, and a user's."""
+
+DATASETS = {"cifar10": "CIFAR-10", "shapes": "Shapes"}
+"""The data sets, and their names in a line of text."""
+
+_NAME = re.compile(r"(?P<architecture>[^-]*)-?(?P<objective>[^@]*)(?:@(?P<changes>.*))?", re.DOTALL)
+_START = re.compile(r"(?:(?P<others>.*),)?start=(?P<start>.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a model's name.
+
+    Attributes:
+        architecture: such as ``"resnet18"``.
+        objective: such as ``"aligned"``.
+        changes: what differs from the objective's settings, by name; mostly empty.
+    """
+
+    architecture: str
+    objective: str
+    changes: dict[str, Any]
+
+
+def parts(name: str) -> Parts:
+    """Take a model's name apart.
+
+    Raises:
+        ValueError: what follows the ``@`` is not ``setting=value``, or more of them, with commas;
+            or the name, which is also that of a folder, could lead out of where it lies.
+    """
+    if set(name) & set("/\\\0"):
+        raise ValueError(
+            f"no model {name!r}: it names a folder, so it must do without slashes, backslashes and "
+            "zero bytes"
+        )
+    architecture, objective, written = _NAME.fullmatch(name).groups()
+    changes: dict[str, Any] = {}
+    start = None
+    if written is not None and (found := _START.fullmatch(written)):
+        written, start = found["others"], found["start"]
+    for each in [] if written is None else written.split(","):
+        setting, _, value = each.partition("=")
+        if not setting or not value:
+            raise ValueError(_unreadable(name, architecture, objective))
+        try:
+            changes[setting] = yaml.safe_load(value)
+        # Beside its own errors the reader passes on those of dates and numbers out of range.
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError):
+            raise ValueError(
+                f"no model {name!r}: {setting}={value} cannot be read; give a number or a word"
+            ) from None
+    if start is not None:
+        if not start:
+            raise ValueError(_unreadable(name, architecture, objective))
+        changes["start"] = start
+    return Parts(architecture, objective, changes)
+
+
+def _unreadable(name: str, architecture: str, objective: str) -> str:
+    return (
+        f"no model {name!r}: after the @ come settings of {objective} training, as in "
+        f"{architecture}-{objective}@beta=1.0,reading=standardized"
+    )
+
+
+def architecture(name: str) -> str:
+    """The architecture of a model, such as ``"resnet18"``."""
+    return parts(name).architecture
+
+
+def baseline(name: str) -> str:
+    """The standard model of a model's architecture, which an aligned one starts from."""
+    return f"{architecture(name)}-standard"
+
+
+def control(name: str) -> str:
+    """The model trained as an aligned one is, without the alignment term (β = 0)."""
+    return f"{architecture(name)}-aligned@beta=0.0"

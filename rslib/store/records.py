@@ -1,0 +1,374 @@
+"""What a run leaves on disk: keys, provenance, and files that are either whole or absent.
+
+A *key* is a hash of everything that decides a result: the settings that made it, the seed and the
+weights it was made from. It is part of the file's name, so a result made under other settings is
+never mistaken for this one, and never overwritten by it. What does not decide the result but
+explains it (device, versions, revision, date, seconds) is stored beside it as provenance.
+
+Records are Parquet, one row an image, with their metadata inside the same file; documents are JSON.
+Nothing is ever unpickled. Checksums tell a record that was damaged later, and one that lies under a
+name it was not written under is not taken for what that name says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    import torch
+
+# Raise when the same settings come to mean another computation: every older key then goes stale.
+KEY_VERSION = 1
+
+_Values = TypeVar("_Values", "torch.Tensor", np.ndarray)
+
+_METADATA, _NAME, _SEAL = b"rslib", b"rslib.name", b"rslib.seal"
+
+
+class RecordError(RuntimeError):
+    """A stored result that is missing, damaged, or was made from something else."""
+
+
+class NotSeeded(RecordError):
+    """A further seed is not to have this model, by the setting ``seeded``."""
+
+
+def key(**inputs: Any) -> str:
+    """Hash the inputs that decide a result.
+
+    Args:
+        **inputs: JSON-compatible values. Settings go in as ``model_dump(exclude_defaults=True)``,
+            so that a setting added later, at a default that changes nothing, keeps keys valid.
+
+    Returns:
+        Ten hexadecimal digits.
+    """
+    canonical = json.dumps({"version": KEY_VERSION, **inputs}, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on success it replaces ``path``, otherwise it goes.
+
+    A reader, or a run that follows a crash, sees the old file or the new one, never half of one.
+
+    Raises:
+        RecordError: the disk is full or the folder cannot be written; names the path and the cause.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+    except OSError as error:
+        raise RecordError(f"cannot write {path}: {error.strerror}. {way_out(error)}") from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise RecordError(f"cannot write {path}: {error.strerror}. {way_out(error)}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON document atomically (NaN and infinity are refused)."""
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    with atomic(path) as temporary:
+        temporary.write_text(text)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON document.
+
+    Raises:
+        RecordError: the file is missing or damaged.
+    """
+    try:
+        return _names_with_values(json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, error) from None
+
+
+def rounded(values: _Values, bits: int) -> _Values:
+    """Values as a record keeps them: to the nearest multiple of 2^-bits.
+
+    Such numbers end in zeros as the machine writes them, and take half the space of as many
+    decimals.
+
+    Args:
+        values: a tensor or an array of floating point numbers.
+        bits: after the binary point, such as 10 for steps of about 0.001.
+    """
+    return (values * 2**bits).round() / 2**bits
+
+
+def write_record(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
+    """Write a per-image record and its metadata as one Parquet file, atomically.
+
+    Columns lie as they compress best: integers (ids in order, classes) as differences, numbers
+    byte by byte. What only pandas would want, and statistics of columns, are left out: where there
+    are hundreds of columns they would outweigh the rows.
+    """
+    import pyarrow as pa
+
+    table = _plain(pa.Table.from_pandas(frame, preserve_index=False))
+    described = {_METADATA: json.dumps(dict(metadata), allow_nan=False).encode()}
+    described[_NAME] = _written_as(path).encode()
+    _store(path, table.replace_schema_metadata(described), compression="zstd", compression_level=9)
+
+
+def pack(path: Path, target: Path) -> None:
+    """Copy a record, as small as it gets: for what is published, since it takes a while.
+
+    Rows and metadata stay as they are. Numbers of single precision are stored in half precision
+    where that changes none of a column; :func:`read_record` gives them back as they were.
+
+    Args:
+        path: of the record.
+        target: where the copy goes, under the same name in a folder of the same name.
+
+    Raises:
+        RecordError: the file is missing, damaged, or not one of ours.
+    """
+    table = _load(path)
+    for place, column in enumerate(table.schema):
+        halved = _halved(table.column(place))
+        if halved is not None:
+            table = table.set_column(place, column.with_type(halved.type), halved)
+    described = {key: value for key, value in table.schema.metadata.items() if key != _SEAL}
+    table = table.replace_schema_metadata(described)
+    _store(target, table, compression="brotli", compression_level=11)
+
+
+def _halved(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """A column of single precision in half precision; None where any value would change."""
+    import pyarrow as pa
+
+    if column.type != pa.float32():
+        return None
+    # NumPy's casts, which round and overflow; Arrow's refuse some values.
+    values = column.to_numpy()
+    with np.errstate(over="ignore"):
+        halves = values.astype(np.float16)
+    if not np.array_equal(halves.astype(np.float32), values, equal_nan=True):
+        return None
+    return pa.chunked_array([pa.array(halves, from_pandas=True)])  # NaN is what gaps are stored as
+
+
+def _single(table: pa.Table) -> pa.Table:
+    """Columns of half precision, which only :func:`pack` makes, in single precision again."""
+    import pyarrow as pa
+
+    kinds = [
+        pa.float32() if column.type == pa.float16() else column.type for column in table.schema
+    ]
+    columns = [column.with_type(kind) for column, kind in zip(table.schema, kinds, strict=True)]
+    return table.cast(pa.schema(columns, table.schema.metadata))
+
+
+def _store(path: Path, table: pa.Table, **compression: Any) -> None:
+    """Write a table whose metadata are complete but for the seal, atomically."""
+    import pyarrow.parquet as pq
+
+    how = {
+        **compression,
+        "use_dictionary": False,
+        "column_encoding": _encodings(table.schema),
+        "store_schema": False,
+        "write_statistics": False,
+        "write_page_checksum": True,
+    }
+    sealed = {**table.schema.metadata, _SEAL: _seal(table.schema)}
+    with (
+        atomic(path) as temporary,
+        pq.ParquetWriter(temporary, table.schema, **how) as file,
+    ):
+        file.write_table(table)
+        file.add_key_value_metadata(sealed)
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """A table with the types that its columns are read back with: texts of one kind."""
+    import pyarrow as pa
+
+    text = [pa.types.is_large_string(column.type) for column in table.schema]
+    columns = [
+        column.with_type(pa.string()) if is_text else column
+        for column, is_text in zip(table.schema, text, strict=True)
+    ]
+    return table.cast(pa.schema(columns))
+
+
+def _encodings(schema: pa.Schema) -> dict[str, str]:
+    import pyarrow as pa
+
+    found = {}
+    for column in schema:
+        if pa.types.is_integer(column.type):
+            found[column.name] = "DELTA_BINARY_PACKED"
+        elif pa.types.is_floating(column.type):
+            found[column.name] = "BYTE_STREAM_SPLIT"
+        else:
+            found[column.name] = "PLAIN"
+    return found
+
+
+def read_record(path: Path) -> pd.DataFrame:
+    """Read a per-image record; its metadata is in ``frame.attrs``.
+
+    Raises:
+        RecordError: the file is missing, damaged, or not one of ours.
+    """
+    table = _load(path)
+    held = table.schema.metadata
+    name = held.get(_NAME, b"").decode()
+    if name and name != _written_as(path):
+        raise RecordError(
+            f"{path} was written as {name}, so it holds another result than its name says: give it "
+            "that name back, or delete it to have this one made"
+        )
+    frame = _single(table).to_pandas()
+    frame.attrs = _names_with_values(json.loads(held[_METADATA]))
+    return frame
+
+
+def _load(path: Path) -> pa.Table:
+    """A record as it is stored, if nothing of it was altered."""
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read()
+        held = table.schema.metadata
+        _names_with_values(json.loads(held[_METADATA]))
+        # Editions published before there were seals have none.
+        sealed = _seal(table.schema)
+        if held.get(_SEAL, sealed) != sealed:
+            raise ValueError("its columns or metadata were altered")
+        table.validate(full=True)
+    except FileNotFoundError:
+        raise _missing(path) from None
+    # A damaged file makes the reader raise nearly anything.
+    except Exception as error:
+        raise _damaged(path, error) from None
+    return table
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata of a per-image record alone, without reading its rows.
+
+    Raises:
+        RecordError: the file is missing, damaged, or not one of ours.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        return _names_with_values(json.loads(pq.read_schema(path).metadata[_METADATA]))
+    except FileNotFoundError:
+        raise _missing(path) from None
+    # As in read_record.
+    except Exception as error:
+        raise _damaged(path, error) from None
+
+
+def _names_with_values(document: Any) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        raise ValueError(f"it holds a {type(document).__name__}, not names with values")
+    return document
+
+
+def _missing(path: Path) -> RecordError:
+    return RecordError(f"{path} is missing: run the notebook that makes it")
+
+
+def _damaged(path: Path, error: Exception) -> RecordError:
+    why = " ".join(str(error).split()) or type(error).__name__
+    return RecordError(f"{path} is damaged ({why}); delete it to have it made again")
+
+
+def _written_as(path: Path) -> str:
+    """A record's name with that of its folder, which tells whose it is."""
+    whole = path.absolute()
+    return f"{whole.parent.name}/{whole.name}"
+
+
+def _seal(schema: pa.Schema) -> bytes:
+    """SHA-256 of the columns' names and types and of all metadata; rows have their own checksums.
+
+    Args:
+        schema: of a record; a seal in it does not count.
+    """
+    columns = [(column.name, str(column.type)) for column in schema]
+    held = sorted(pair for pair in schema.metadata.items() if pair[0] != _SEAL)
+    return hashlib.sha256(repr((columns, held)).encode()).hexdigest().encode()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def source_digest(function: Callable[..., Any]) -> str:
+    """SHA-256 of the text of the file, or notebook cell, that defines a function.
+
+    For code that a reader adds: with this in its key, a result is made again once the code changes.
+
+    Raises:
+        RecordError: the text is not to be had, as of what is typed at Python's prompt.
+    """
+    try:
+        lines, _ = inspect.findsource(function)
+    except (OSError, TypeError) as error:
+        raise RecordError(
+            f"the source of {function!r} cannot be read, so its results could not be told from "
+            f"those of another version ({error}): put it in a file or a notebook cell"
+        ) from None
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value
+
+
+def _sync_folder(folder: Path) -> None:
+    # Without this a power cut can undo the rename; not every file system lets a folder be synced.
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def way_out(error: OSError) -> str:
+    """What to do about an error of the file system, as a sentence."""
+    import errno
+
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "The disk is full: free some space and run again; finished stages are kept."
+    if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
+        return "The folder is not writable: set RSLIB_RUNS to one that is."
+    return "Finished stages are kept; run again once the cause is gone."

@@ -1,0 +1,206 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from rslib.store import records
+from rslib.store.records import RecordError
+
+
+def test_a_key_depends_on_every_input_and_not_on_their_order():
+    base = records.key(a=1, b={"x": 2, "y": 3})
+    assert base == records.key(b={"y": 3, "x": 2}, a=1)
+    assert len({base, records.key(a=2, b={"x": 2, "y": 3}), records.key(a=1, b={"x": 2})}) == 3
+
+
+def test_keys_do_not_drift():
+    # Published records are addressed by these: a change here makes every one of them stale.
+    assert records.key(kind="example", seed=0) == "e73602c1a4"
+
+
+def test_keys_refuse_nan():
+    with pytest.raises(ValueError, match="JSON"):
+        records.key(a=float("nan"))
+
+
+def test_a_record_comes_back_with_its_metadata(tmp_path):
+    frame = pd.DataFrame({"image": [3, 1], "correct": [True, False], "loss": [0.5, 2.0]})
+    path = tmp_path / "deep" / "clean.parquet"
+    records.write_record(path, frame, {"n": 2, "model": "m"})
+    back = records.read_record(path)
+    pd.testing.assert_frame_equal(back, frame)
+    assert back.attrs == {"n": 2, "model": "m"}
+    assert [p.name for p in path.parent.iterdir()] == ["clean.parquet"]
+
+
+def test_every_kind_of_column_comes_back_as_it_was(tmp_path):
+    frame = pd.DataFrame(
+        {
+            "image": np.array([9, -3, 2**40]),
+            "label": np.array([1, 2, 3], dtype=np.int32),
+            "correct": [True, False, True],
+            "p0": np.array([0.1, np.nan, 1e-30], dtype=np.float32),
+            "radius": [0.1, -0.0, np.inf],
+            "word": ["a", "", "c"],
+        }
+    )
+    path = tmp_path / "clean.parquet"
+    records.write_record(path, frame, {"n": 3})
+    pd.testing.assert_frame_equal(records.read_record(path), frame, check_exact=True)
+    assert records.read_metadata(path) == {"n": 3}
+
+
+def test_a_packed_record_is_smaller_and_comes_back_as_it_was(tmp_path):
+    numbers = np.random.default_rng(0).random(10_000, dtype=np.float32)
+    frame = pd.DataFrame(
+        {
+            "image": np.arange(10_000),
+            "half": records.rounded(numbers, 10),  # 11 bits of significand hold it
+            "single": records.rounded(numbers, 16),  # they do not hold this
+            "gaps": np.where(numbers < 0.5, np.nan, 1.0).astype(np.float32),
+            "large": np.where(numbers < 0.5, 1e6, 1.0).astype(np.float32),  # beyond half precision
+            "double": np.where(numbers < 0.5, 0.5, 1.0),
+            "correct": numbers < 0.5,
+            "word": np.where(numbers < 0.5, "a", "b"),
+        }
+    )
+    path = tmp_path / "clean.parquet"
+    records.write_record(path, frame, {"n": 3})
+    before = path.stat().st_size
+    for _ in range(2):
+        records.pack(path, path)
+        assert path.stat().st_size < 0.95 * before
+        back = records.read_record(path)
+        pd.testing.assert_frame_equal(back, frame, check_exact=True)
+        assert back.attrs == records.read_metadata(path) == {"n": 3}
+    stored = pq.read_schema(path)
+    kinds = {str(stored.field(name).type) for name in ("half", "gaps")}
+    assert kinds == {"halffloat"} and str(stored.field("single").type) == "float"
+    assert str(stored.field("large").type) == "float" != str(stored.field("double").type)
+
+
+def test_a_damaged_record_is_not_packed(tmp_path):
+    path = tmp_path / "clean.parquet"
+    records.write_record(path, pd.DataFrame({"a": range(1000)}), {})
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(RecordError, match="clean.parquet is damaged"):
+        records.pack(path, tmp_path / "copy" / path.name)
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_packed_record_under_another_name_is_refused(tmp_path):
+    path = tmp_path / "clean.parquet"
+    records.write_record(path, pd.DataFrame({"a": range(3)}), {})
+    other = tmp_path / "other.parquet"
+    records.pack(path, other)
+    with pytest.raises(RecordError, match="was written as"):
+        records.read_record(other)
+
+
+def test_metadata_of_what_is_no_record_is_refused(tmp_path):
+    with pytest.raises(RecordError, match="missing"):
+        records.read_metadata(tmp_path / "none.parquet")
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
+    with pytest.raises(RecordError, match="damaged"):
+        records.read_metadata(tmp_path / "other.parquet")
+
+
+@pytest.mark.parametrize("make", [np.array, torch.tensor])
+def test_rounding_goes_to_the_nearest_step(make):
+    # In steps of 1/8; halfway cases go to the even step.
+    found = records.rounded(make([0.0, 0.06, 0.0625, 0.07, 0.1875, 1.0]), 3)
+    assert [float(value) for value in found] == [0, 0, 0, 0.125, 0.25, 1]
+
+
+def test_rounded_numbers_take_less_room(tmp_path):
+    values = np.random.default_rng(0).random(10_000, dtype=np.float32)
+    sizes = []
+    for kept in (values, records.rounded(values, 10), values.round(3)):
+        records.write_record(tmp_path / "a.parquet", pd.DataFrame({"p": kept}), {})
+        sizes.append((tmp_path / "a.parquet").stat().st_size)
+    assert sizes[1] < 0.6 * sizes[0] and sizes[1] < 0.6 * sizes[2]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.json"
+    records.write_json(path, {"a": 1})
+    with pytest.raises(RuntimeError, match="in the middle"), records.atomic(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("in the middle")
+    assert records.read_json(path) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_json_with_nan_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        records.write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("keep", [0, 1, 50, 0.5, 0.99])
+def test_a_truncated_record_is_named(tmp_path, keep):
+    path = tmp_path / "clean.parquet"
+    records.write_record(path, pd.DataFrame({"a": range(1000)}), {})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: keep if isinstance(keep, int) else int(keep * len(whole))])
+    with pytest.raises(RecordError, match="clean.parquet is damaged"):
+        records.read_record(path)
+
+
+def test_somebody_elses_parquet_is_refused(tmp_path):
+    path = tmp_path / "other.parquet"
+    pd.DataFrame({"a": [1]}).to_parquet(path)
+    with pytest.raises(RecordError, match="damaged"):
+        records.read_record(path)
+
+
+def test_missing_and_damaged_json_are_named(tmp_path):
+    with pytest.raises(RecordError, match="is missing"):
+        records.read_json(tmp_path / "none.json")
+    path = tmp_path / "half.json"
+    path.write_text('{"a": ')
+    with pytest.raises(RecordError, match="half.json is damaged"):
+        records.read_json(path)
+
+
+def test_a_file_where_a_folder_should_be_is_explained(tmp_path):
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(RecordError, match="cannot write"):
+        records.write_json(tmp_path / "runs" / "a.json", {})
+
+
+def test_a_full_disk_is_explained_and_damages_nothing(tmp_path):
+    # A file-size limit in a process of its own stands in for the disk: the write itself fails.
+    script = """
+import errno, resource, signal, sys
+import numpy as np
+import pandas as pd
+from pathlib import Path
+from rslib import records
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+path = Path(sys.argv[1])
+records.write_record(path, pd.DataFrame({"a": [1]}), {"good": 1})
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+try:
+    records.write_record(path, pd.DataFrame({"a": np.random.default_rng(0).random(10000)}), {})
+except records.RecordError as error:
+    print("refused:", error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+"""
+    path = tmp_path / "clean.parquet"
+    out = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False
+    )
+    assert "refused: cannot write" in out.stdout, out.stderr
+    assert records.read_record(path).attrs == {"good": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["clean.parquet"]
+
+
+def test_out_of_space_names_the_way_out(tmp_path):
+    with pytest.raises(RecordError, match="free some space"), records.atomic(tmp_path / "a"):
+        raise OSError(28, os.strerror(28))
