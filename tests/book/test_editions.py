@@ -17,7 +17,7 @@ from rslib.run import Run
 from rslib.run.published import PARAMS, PUBLISHED, run_of, settings_of
 from rslib.settings import PROJECT
 from rslib.store import records
-from tests.book.test_build import mini_book, nothing_again, write_notebook
+from tests.helpers.books import mini_book, nothing_again, write_notebook
 from tests.helpers.known_run import OUTCOMES, RESNET, make_run, wilson
 
 REVISION = "abc"  # of the known run's records

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from book import readme
-from tests.book.test_build import write_notebook
+from tests.helpers.books import write_notebook
 from tests.helpers.known_run import make_run
 
 

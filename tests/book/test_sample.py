@@ -12,7 +12,7 @@ from rslib.report import frames, tables
 from rslib.run import Run
 from rslib.run.published import PARAMS, model_folder, run_of
 from rslib.store import records
-from tests.book.test_build import write_notebook
+from tests.helpers.books import write_notebook
 from tests.helpers.tiny import TINY
 
 NAME = "resnet18-standard"

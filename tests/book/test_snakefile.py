@@ -16,7 +16,7 @@ from book import build
 from rslib import settings
 from rslib.run import Run, trainings
 from rslib.settings import PROJECT
-from tests.book.test_build import write_notebook
+from tests.helpers.books import write_notebook
 
 NOTEBOOKS = [page for page in build.pages(PROJECT / "_toc.yml") if page[:2].isdigit()]
 

@@ -10,9 +10,9 @@ import pytest
 from book import BookError, execute
 from rslib.store import records
 from rslib.store.records import RecordError
-from tests.book.test_build import write_notebook
 from tests.faults import jobs
 from tests.faults.victims import Victim, differing, missing, torn, unfinished
+from tests.helpers.books import write_notebook
 
 NAME = jobs.NAME
 FREE = "free some space and run again"

@@ -15,9 +15,9 @@ from book import execute
 from rslib import settings
 from rslib.run import Run
 from rslib.settings import PROJECT
-from tests.book.test_build import write_notebook
 from tests.faults import jobs
 from tests.faults.victims import differing, missing, torn, unfinished
+from tests.helpers.books import write_notebook
 from tests.helpers.tiny import TINY
 
 FIRST, SECOND, THIRD = "01_experimental_setup", "05_distribution_shift", "06_baseline_performance"
