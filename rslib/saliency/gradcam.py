@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rslib.models import eval_mode
 from rslib.saliency.rollout import find_transformer
+from rslib.settings.nearest import nearest
 
 # Float32 sums in another order stay well within this.
 _SAME = {"rtol": 1e-4, "atol": 1e-4}
@@ -186,10 +187,7 @@ def named_layer(model: nn.Module, layer: str | nn.Module) -> nn.Module:
         return layer
     modules = dict(model.named_modules())
     if layer not in modules:
-        import difflib
-
-        close = difflib.get_close_matches(layer, modules, n=3, cutoff=0.3)
-        raise KeyError(f"no layer {layer!r} in the model; near it: {', '.join(close) or 'none'}")
+        raise KeyError(f"the model has no layer {layer!r}{nearest(layer, modules)}")
     return modules[layer]
 
 
