@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from rslib.corruptions import ADDED, CATEGORIES, SEVERITIES, TEST15, check_name
+from rslib.metrics.bootstrap import resampled_means
+from rslib.metrics.corruption import corruption_errors
 
 Errors = Mapping[str, Sequence[float]]
 
@@ -149,14 +151,16 @@ def score(table: ErrorTable, reference: ErrorTable, *, names: Sequence[str] = TE
         )
     names = _names(names, table.errors, reference.errors)
     ours, theirs = _matrix(table.errors, names), _matrix(reference.errors, names)
-    ratios = _ratios(ours, theirs)
+    ratios = corruption_errors(ours, theirs)
     return Score(
         ce={name: _number(ratio) for name, ratio in zip(names, ratios, strict=True)},
         mce=_number(ratios.mean()),
         categories={key: _number(value) for key, value in _by_category(ratios, names).items()},
         category_mean=_number(_category_mean(ratios, names)),
         error=float(ours.mean()),
-        relative_mce=_number(_ratios(ours - table.clean, theirs - reference.clean).mean()),
+        relative_mce=_number(
+            corruption_errors(ours - table.clean, theirs - reference.clean).mean()
+        ),
         reference=(reference.model, reference.digest),
         names=names,
     )
@@ -188,7 +192,7 @@ def interval(
     """Bootstrap intervals over images, drawing the same images for the model and the reference.
 
     An image is drawn with all its corrupted versions, for these are not independent. The intervals
-    speak of these two sets of weights. Source: Efron and Tibshirani, 1993, chapter 13.
+    speak of these two sets of weights.
 
     Args:
         wrong: for each corruption, whether each image is wrong at each severity: bool (5, N).
@@ -215,18 +219,16 @@ def interval(
             f"the model has {len(ours)} images and the reference {len(theirs)}: both must have "
             "seen the same ones."
         )
-    n, generator = len(ours), np.random.default_rng(seed)
     both = np.concatenate([ours, theirs], axis=1)
     categories = list(_by_category(np.zeros(len(names)), names))
-    values = np.empty((resamples, 4 + len(categories) + len(names)))
-    for k in range(resamples):
-        times = np.bincount(generator.integers(n, size=n), minlength=n)
-        mine, base = np.split((times.astype(np.float32) @ both).astype(float) / n, 2)
+    values = []
+    for means in resampled_means(both, resamples=resamples, seed=seed):
+        mine, base = np.split(means, 2)
         errors, base_errors = mine[1:].reshape(-1, 5), base[1:].reshape(-1, 5)
-        ratios = _ratios(errors, base_errors)
-        relative = _ratios(errors - mine[0], base_errors - base[0])
-        means = (ratios.mean(), _category_mean(ratios, names), errors.mean(), relative.mean())
-        values[k] = [*means, *_by_category(ratios, names).values(), *ratios]
+        ratios = corruption_errors(errors, base_errors)
+        relative = corruption_errors(errors - mine[0], base_errors - base[0])
+        scores = (ratios.mean(), _category_mean(ratios, names), errors.mean(), relative.mean())
+        values.append([*scores, *_by_category(ratios, names).values(), *ratios])
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     ends = np.quantile(values, tails, axis=0).T
     pairs = [None if np.isnan(pair).any() else (float(pair[0]), float(pair[1])) for pair in ends]
@@ -266,14 +268,6 @@ def _names(names: Sequence[str], *tables: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _matrix(errors: Errors, names: tuple[str, ...]) -> np.ndarray:
     return np.array([errors[name] for name in names], dtype=float)
-
-
-def _ratios(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Sums over severities divided, NaN where the reference's is not above zero."""
-    ours, theirs = ours.sum(1, dtype=float), theirs.sum(1, dtype=float)
-    # A difference of errors that should be zero may be a rounding error away from it.
-    defined = theirs > 1e-6
-    return np.where(defined, ours / np.where(defined, theirs, 1), math.nan)
 
 
 def _by_category(ratios: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
