@@ -22,8 +22,6 @@ from rslib.corruptions import ADDED, CATEGORIES, SEVERITIES, TEST15, check_name
 from rslib.metrics.bootstrap import resampled_means
 from rslib.metrics.corruption import corruption_errors
 
-Errors = Mapping[str, Sequence[float]]
-
 
 class ReferenceMismatch(ValueError):
     """Errors measured on one set of images were to be divided by errors measured on another."""
@@ -137,33 +135,22 @@ def score(table: ErrorTable, reference: ErrorTable, *, names: Sequence[str] = TE
         ValueError: if a corruption is missing from either.
     """
     if table.data != reference.data:
-        keys = sorted(
-            key
-            for key in set(table.data) | set(reference.data)
-            if table.data.get(key) != reference.data.get(key)
-        )
-        shown = "; ".join(
-            f"{key} {table.data.get(key)!r} against {reference.data.get(key)!r}" for key in keys
-        )
+        differ = []
+        for key in sorted(set(table.data) | set(reference.data)):
+            ours, theirs = table.data.get(key), reference.data.get(key)
+            if ours != theirs:
+                differ.append(f"{key} {ours!r} against {theirs!r}")
         raise ReferenceMismatch(
             f"{table.model} and the reference {reference.model} were measured on other images "
-            f"({shown}). Measure the reference on the same ones."
+            f"({'; '.join(differ)}). Measure the reference on the same ones."
         )
     names = _names(names, table.errors, reference.errors)
-    ours, theirs = _matrix(table.errors, names), _matrix(reference.errors, names)
-    ratios = corruption_errors(ours, theirs)
-    return Score(
-        ce={name: _number(ratio) for name, ratio in zip(names, ratios, strict=True)},
-        mce=_number(ratios.mean()),
-        categories={key: _number(value) for key, value in _by_category(ratios, names).items()},
-        category_mean=_number(_category_mean(ratios, names)),
-        error=float(ours.mean()),
-        relative_mce=_number(
-            corruption_errors(ours - table.clean, theirs - reference.clean).mean()
-        ),
-        reference=(reference.model, reference.digest),
-        names=names,
+    ours, theirs = (
+        np.array([each.errors[name] for name in names], dtype=float) for each in (table, reference)
     )
+    numbers = _numbers(ours, table.clean, theirs, reference.clean, names)
+    known = [None if math.isnan(number) else float(number) for number in numbers]
+    return Score(**_named(known, names), reference=(reference.model, reference.digest), names=names)
 
 
 @dataclass(frozen=True)
@@ -220,24 +207,15 @@ def interval(
             "seen the same ones."
         )
     both = np.concatenate([ours, theirs], axis=1)
-    categories = list(_by_category(np.zeros(len(names)), names))
     values = []
     for means in resampled_means(both, resamples=resamples, seed=seed):
         mine, base = np.split(means, 2)
         errors, base_errors = mine[1:].reshape(-1, 5), base[1:].reshape(-1, 5)
-        ratios = corruption_errors(errors, base_errors)
-        relative = corruption_errors(errors - mine[0], base_errors - base[0])
-        scores = (ratios.mean(), _category_mean(ratios, names), errors.mean(), relative.mean())
-        values.append([*scores, *_by_category(ratios, names).values(), *ratios])
+        values.append(_numbers(errors, mine[0], base_errors, base[0], names))
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     ends = np.quantile(values, tails, axis=0).T
     pairs = [None if np.isnan(pair).any() else (float(pair[0]), float(pair[1])) for pair in ends]
-    by_category, by_name = pairs[4 : 4 + len(categories)], pairs[4 + len(categories) :]
-    return Interval(
-        *pairs[:4],
-        categories=dict(zip(categories, by_category, strict=True)),
-        ce=dict(zip(names, by_name, strict=True)),
-    )
+    return Interval(**_named(pairs, names))
 
 
 def table_from_outcomes(
@@ -266,21 +244,46 @@ def _names(names: Sequence[str], *tables: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _matrix(errors: Errors, names: tuple[str, ...]) -> np.ndarray:
-    return np.array([errors[name] for name in names], dtype=float)
+def _numbers(
+    errors: np.ndarray,
+    clean: float,
+    base_errors: np.ndarray,
+    base_clean: float,
+    names: tuple[str, ...],
+) -> list[float]:
+    """The numbers of a score in the order of :func:`_named`, NaN where undefined."""
+    ratios = corruption_errors(errors, base_errors)
+    relative = corruption_errors(errors - clean, base_errors - base_clean)
+    categories = [float(ratios[which].mean()) for which in _categories(names).values()]
+    category_mean = math.fsum(categories) / len(categories)
+    return [
+        ratios.mean(),
+        category_mean,
+        errors.mean(),
+        relative.mean(),
+        *categories,
+        *ratios,
+    ]
 
 
-def _by_category(ratios: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
-    chosen = {
-        key: [k for k, name in enumerate(names) if name in members]
-        for key, members in (CATEGORIES | {"added": tuple(ADDED)}).items()
-    }
-    return {key: float(ratios[which].mean()) for key, which in chosen.items() if which}
+def _named(values: Sequence[Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Values in the order of :func:`_numbers` as the fields of a score."""
+    categories = _categories(names)
+    first = 4 + len(categories)
+    fields = dict(zip(("mce", "category_mean", "error", "relative_mce"), values[:4], strict=True))
+    fields["categories"] = dict(zip(categories, values[4:first], strict=True))
+    fields["ce"] = dict(zip(names, values[first:], strict=True))
+    return fields
 
 
-def _category_mean(ratios: np.ndarray, names: tuple[str, ...]) -> float:
-    means = _by_category(ratios, names)
-    return math.fsum(means.values()) / len(means)
+def _categories(names: tuple[str, ...]) -> dict[str, list[int]]:
+    """The categories that names belong to, with the positions of each one's names."""
+    found = {}
+    for key, members in (CATEGORIES | {"added": tuple(ADDED)}).items():
+        which = [k for k, name in enumerate(names) if name in members]
+        if which:
+            found[key] = which
+    return found
 
 
 def _outcomes(
@@ -297,7 +300,3 @@ def _outcomes(
             raise ValueError(f"{name}: outcomes must be (5, {len(clean)}), not {rows.shape}.")
         columns.append(rows.T)
     return np.concatenate(columns, axis=1).astype(np.float32)
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 RESAMPLES = 1000
-"""How often images are drawn anew, unless a caller says otherwise."""
+"""Resamples, unless a caller says otherwise."""
 
 # Resamples or signs that are held at once, to bound the memory.
 _CHUNK = 100
@@ -144,7 +144,7 @@ def resampled_means(
 
 @functools.lru_cache(maxsize=4)
 def _counts(n: int, resamples: int, seed: int) -> np.ndarray:
-    """How often each of n images is drawn in each resample, (resamples, n)."""
+    """Times that each of n images is drawn in each resample, (resamples, n)."""
     generator = np.random.default_rng(seed)
     counts = np.empty((resamples, n), np.uint8)
     for row in counts:

@@ -25,8 +25,9 @@ CLEAN_ACCURACY = "validation_accuracy"
 RAW_ACCURACY = "raw_validation_accuracy"
 ROBUST_ACCURACY = "validation_robust_accuracy"
 NOISY_ACCURACY = "validation_noisy_accuracy"
-"""What a training's history calls accuracy on validation images: clean, attacked, with noise."""
+"""Accuracy on validation images in a training's history: clean, raw, attacked, with noise."""
 
+_RESAMPLES = 1000
 # Radii may have been stored in single precision.
 _TOLERANCE = 1e-6
 
@@ -52,7 +53,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Spread:
-    """How a number varies over seeds, in its unit.
+    """A number's mean and variation over seeds, in its unit.
 
     Attributes:
         n: seeds under which it is known.
@@ -274,7 +275,7 @@ def confidence_error(
         return float(np.abs(np.bincount(place[drawn], weights=gap[drawn])).sum() / len(drawn))
 
     estimate = error(np.arange(len(gap)))
-    result = resampled(error, len(gap), confidence=confidence)
+    result = resampled(error, len(gap), confidence=confidence, resamples=_RESAMPLES)
     low, high = result.confidence_interval
     excess = float(result.bootstrap_distribution.mean()) - estimate
     return Estimate(
@@ -459,7 +460,7 @@ def _bootstrapped_mean(values: np.ndarray, confidence: float) -> Estimate:
     """A mean with its bootstrap interval, which values that are all equal do not have."""
     if np.ptp(values) == 0:
         return Estimate(float(values[0]), n=len(values))
-    low, high = bootstrap_interval(values, confidence=confidence)
+    low, high = bootstrap_interval(values, confidence=confidence, resamples=_RESAMPLES)
     return Estimate(float(values.mean()), low, high, len(values), "bootstrap")
 
 

@@ -202,17 +202,14 @@ def last_feature_layer(model: nn.Module, x: Tensor) -> nn.Module:
         ValueError: If there is none, or if tokens (B, n, K) come after it, as in a transformer.
     """
     seen: list[tuple[nn.Module, int]] = []
-    hooks = [
-        module.register_forward_hook(
-            lambda module, inputs, output: (
-                seen.append((module, output.ndim))
-                if isinstance(output, Tensor)
-                and (output.ndim == 3 or (output.ndim == 4 and output[0, 0].numel() > 1))
-                else None
-            )
-        )
-        for module in model.modules()
-    ]
+
+    def note(module: nn.Module, inputs: tuple, output: object) -> None:
+        if not isinstance(output, Tensor):
+            return
+        if output.ndim == 3 or (output.ndim == 4 and output[0, 0].numel() > 1):
+            seen.append((module, output.ndim))
+
+    hooks = [module.register_forward_hook(note) for module in model.modules()]
     try:
         with torch.no_grad():
             model(x[:1])
