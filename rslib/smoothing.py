@@ -15,12 +15,10 @@ ICML 2019, arXiv:1902.02918.
 
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from rslib.models.checks import attack_mode, check_inputs, checked_logits, whole
@@ -34,7 +32,7 @@ _BLOCK = 100
 
 @dataclass(frozen=True)
 class Certificates:
-    """What was found for each image, and under which settings.
+    """Votes, predictions and radii of a batch, with the settings behind them.
 
     Attributes:
         prediction: (B,) int64, the certified class, or ``ABSTAIN``.
@@ -104,8 +102,7 @@ def largest_radius(n: int, *, sigma: float, alpha: float) -> float:
         The radius, in the units of sigma; 0.0 where n votes can never certify anything.
 
     Raises:
-        TypeError: See ``radius``.
-        ValueError: See ``radius``.
+        TypeError, ValueError: as :func:`radius` does.
     """
     return radius(n, n, sigma=sigma, alpha=alpha)
 
@@ -172,25 +169,7 @@ def certificates(
     batch_size: int = 500,
     generator: torch.Generator | None = None,
 ) -> Certificates:
-    """``certify``, with the votes behind each certificate.
-
-    Args:
-        model: See ``certify``.
-        x: See ``certify``.
-        sigma: See ``certify``.
-        n0: See ``certify``.
-        n: See ``certify``.
-        alpha: See ``certify``.
-        batch_size: See ``certify``.
-        generator: See ``certify``.
-
-    Returns:
-        The certificates.
-
-    Raises:
-        TypeError: See ``certify``.
-        ValueError: See ``certify``.
-    """
+    """The votes behind each certificate too; arguments and errors are those of :func:`certify`."""
     sigma, alpha = _sigma(sigma), _alpha(alpha)
     n0, n = whole("n0", n0, 1), whole("n", n, 1)
     if largest_radius(n, sigma=sigma, alpha=alpha) == 0:
@@ -200,8 +179,13 @@ def certificates(
             f"bounds the probability only by {alpha ** (1 / n):.3f}, and more than 0.5 is needed; "
             f"use n >= {needed}"
         )
-    _check_images(model, x)
-    choice, bound = _seeds(x, 2, generator)
+    check_inputs(
+        model, x, torch.zeros(len(x), dtype=torch.int64, device=getattr(x, "device", None))
+    )
+    device = generator.device if generator is not None else "cpu"
+    # One seed per image and vote, so that an image's noise depends on no other image's.
+    seeds = torch.randint(2**62, (len(x), 2), generator=generator, device=device)
+    choice, bound = seeds.T.tolist()
     candidate = _count_votes(model, x, sigma, n0, choice, batch_size).argmax(1)
     votes = _count_votes(model, x, sigma, n, bound, batch_size)
     count = votes.gather(1, candidate.unsqueeze(1)).squeeze(1)
@@ -220,88 +204,6 @@ def certificates(
         n=n,
         alpha=alpha,
     )
-
-
-def predict(
-    model: nn.Module,
-    x: Tensor,
-    *,
-    sigma: float,
-    n: int = 1000,
-    alpha: float = 0.001,
-    batch_size: int = 500,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Predict with the smoothed classifier, without a radius (Cohen et al., PREDICT).
-
-    The two classes with most votes are compared by a two-sided binomial test of equal
-    probabilities; where it does not reject, the answer is ``ABSTAIN``. The probability of an answer
-    that is not the smoothed classifier's is at most alpha for each image.
-
-    Args:
-        model: See ``certify``.
-        x: See ``certify``.
-        sigma: See ``certify``.
-        n: Votes.
-        alpha: Probability of a wrong answer, for each image.
-        batch_size: See ``certify``.
-        generator: See ``certify``.
-
-    Returns:
-        prediction (B,) int64, or ``ABSTAIN``.
-
-    Raises:
-        TypeError: See ``certify``.
-        ValueError: See ``certify``.
-    """
-    from scipy.stats import binomtest
-
-    sigma, alpha, n = _sigma(sigma), _alpha(alpha), whole("n", n, 1)
-    if binomtest(n, n, 0.5).pvalue > alpha:
-        needed = math.ceil(1 + math.log(alpha) / math.log(0.5))
-        raise ValueError(
-            f"n={n} votes cannot settle any image at alpha={alpha:g}: even a unanimous vote has "
-            f"p = {2 * 0.5**n:.2g}; use n >= {needed}"
-        )
-    _check_images(model, x)
-    (seeds,) = _seeds(x, 1, generator)
-    top = _count_votes(model, x, sigma, n, seeds, batch_size).topk(2)
-    settled = [binomtest(a, a + b, 0.5).pvalue <= alpha for a, b in top.values.tolist()]
-    return torch.where(torch.tensor(settled, device=x.device), top.indices[:, 0], ABSTAIN)
-
-
-def certified_accuracy(
-    prediction: ArrayLike | Tensor,
-    radius: ArrayLike | Tensor,
-    labels: ArrayLike | Tensor,
-    radii: Sequence[float] | ArrayLike,
-) -> np.ndarray:
-    """Share of images that are certified right at each radius (Cohen et al., section 4).
-
-    Args:
-        prediction: Classes (B,), ``ABSTAIN`` included; an abstention is never right.
-        radius: Certified l2 radii (B,).
-        labels: True classes (B,).
-        radii: Radii (R,) at which to evaluate, in the same units.
-
-    Returns:
-        (R,) shares in [0, 1], falling with the radius.
-
-    Raises:
-        ValueError: If lengths differ, if there are no images, or if a radius is negative.
-    """
-    arrays = [_array(values) for values in (prediction, radius, labels)]
-    if {array.shape for array in arrays} != {(len(arrays[0]),)} or len(arrays[0]) == 0:
-        raise ValueError(
-            "prediction, radius and labels have shapes "
-            f"{', '.join(str(array.shape) for array in arrays)}; one value per image is needed"
-        )
-    prediction, radius, labels = arrays
-    radii = np.atleast_1d(_array(radii).astype(float))
-    if not (radii >= 0).all():
-        raise ValueError("radii must be 0 or more; at 0 the curve is the certified share itself")
-    right = (prediction == labels) & (prediction != ABSTAIN)
-    return (right[None, :] & (radius[None, :] >= radii[:, None])).mean(axis=1)
 
 
 def _count_votes(
@@ -352,23 +254,8 @@ def _batched(
         yield owners, copies
 
 
-def _seeds(x: Tensor, sets: int, generator: torch.Generator | None) -> list[list[int]]:
-    """One seed per image and set, so that an image's noise depends on no other image's."""
-    device = generator.device if generator is not None else "cpu"
-    drawn = torch.randint(2**62, (len(x), sets), generator=generator, device=device)
-    return drawn.T.tolist()
-
-
-def _check_images(model: nn.Module, x: Tensor) -> None:
-    labels = torch.zeros(len(x), dtype=torch.int64, device=getattr(x, "device", None))
-    check_inputs(model, x, labels)
-
-
 def _sigma(sigma: float) -> float:
-    try:
-        number = float(sigma)
-    except (TypeError, ValueError):
-        raise TypeError(f"sigma={sigma!r} is not a number") from None
+    number = _number("sigma", sigma)
     if not math.isfinite(number) or number <= 0:
         raise ValueError(
             f"sigma={sigma!r} must be positive and finite, in [0, 1] pixel units, e.g. 0.25"
@@ -377,14 +264,14 @@ def _sigma(sigma: float) -> float:
 
 
 def _alpha(alpha: float) -> float:
-    try:
-        number = float(alpha)
-    except (TypeError, ValueError):
-        raise TypeError(f"alpha={alpha!r} is not a number") from None
+    number = _number("alpha", alpha)
     if not 0 < number < 1:
         raise ValueError(f"alpha={alpha!r} must lie between 0 and 1, e.g. 0.001")
     return number
 
 
-def _array(values: ArrayLike | Tensor) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+def _number(name: str, value: float) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}={value!r} is not a number") from None

@@ -10,7 +10,7 @@ from statsmodels.stats.proportion import proportion_confint
 from torch import nn
 
 from rslib import smoothing
-from rslib.smoothing import ABSTAIN, certificates, certified_accuracy, certify, predict
+from rslib.smoothing import ABSTAIN, certificates, certify
 
 SIGMA = 0.25
 
@@ -204,15 +204,7 @@ def test_wrong_certificates_are_rarer_than_alpha():
     assert 0.05 < wrong < 0.2 + 3 * math.sqrt(0.2 * 0.8 / 300)
 
 
-# Prediction
-
-
-def test_predict_answers_where_the_vote_is_clear_and_abstains_where_not():
-    prediction = predict(HalfSpace(4), pixels(0.8, 0.2, 0.5), sigma=SIGMA, generator=seeded())
-    assert prediction.tolist() == [1, 0, ABSTAIN]
-
-
-def test_predict_compares_the_two_top_classes_only():
+def test_a_plurality_that_is_no_majority_is_not_certified():
     class Thirds(nn.Module):
         """Class 0 for four tenths of the noise, classes 1 and 2 for three tenths each."""
 
@@ -220,34 +212,8 @@ def test_predict_compares_the_two_top_classes_only():
             u = torch.special.ndtr((x[:, 0, 0, 0] - 0.5) / SIGMA)
             return torch.stack([u < 0.4, (u >= 0.4) & (u < 0.7), u >= 0.7], 1).float()
 
-    # Never a majority, so nothing can be certified, but the plurality is clear at n = 5000.
     x = pixels(0.5)
-    assert predict(Thirds(), x, sigma=SIGMA, n=5000, generator=seeded()).tolist() == [0]
     assert certify(Thirds(), x, sigma=SIGMA, n=5000, generator=seeded())[0].tolist() == [ABSTAIN]
-
-
-# The curve
-
-
-def test_certified_accuracy_by_hand():
-    curve = certified_accuracy(
-        torch.tensor([1, 2, ABSTAIN, 0]),
-        torch.tensor([0.5, 0.3, 0.0, 0.2]),
-        torch.tensor([1, 2, 0, 1]),
-        [0.0, 0.2, 0.3, 0.31, 0.5, 0.6],
-    )
-    np.testing.assert_allclose(curve, [0.5, 0.5, 0.5, 0.25, 0.25, 0.0])
-
-
-def test_an_abstention_is_never_right_even_against_a_label_of_minus_one():
-    assert certified_accuracy([ABSTAIN], [0.0], [-1], [0.0]).tolist() == [0.0]
-
-
-def test_the_curve_ends_at_the_ceiling():
-    prediction, radius = certify(HalfSpace(), pixels(1.0), sigma=0.05, generator=seeded())
-    ceiling = smoothing.largest_radius(1000, sigma=0.05, alpha=0.001)
-    curve = certified_accuracy(prediction, radius, [1], [ceiling, ceiling + 1e-9])
-    assert curve.tolist() == [1.0, 0.0]
 
 
 # Bad input
@@ -281,9 +247,6 @@ def test_fractional_counts(name):
 
 def test_the_smallest_n_that_is_named_works():
     certify(HalfSpace(), pixels(0.5), sigma=SIGMA, n=10)
-    with pytest.raises(ValueError, match="n=10 votes cannot settle.*use n >= 11"):
-        predict(HalfSpace(), pixels(0.5), sigma=SIGMA, n=10)
-    predict(HalfSpace(), pixels(0.5), sigma=SIGMA, n=11)
 
 
 @pytest.mark.parametrize(("count", "n"), [(-1, 10), (11, 10), (0, 0)])
@@ -292,8 +255,7 @@ def test_impossible_counts(count, n):
         smoothing.radius(count, n, sigma=SIGMA, alpha=0.001)
 
 
-@pytest.mark.parametrize("function", [certify, predict])
-def test_bad_images_and_models(function):
+def test_bad_images_and_models():
     class Constant(nn.Module):
         def __init__(self, *logits):
             super().__init__()
@@ -303,23 +265,14 @@ def test_bad_images_and_models(function):
             return self.logits.expand(len(x), -1)
 
     with pytest.raises(ValueError, match=r"x spans \[0, 255\]"):
-        function(HalfSpace(), pixels(0.0, 1.0) * 255, sigma=SIGMA)
+        certify(HalfSpace(), pixels(0.0, 1.0) * 255, sigma=SIGMA)
     with pytest.raises(ValueError, match="x holds NaN"):
-        function(HalfSpace(), pixels(float("nan")), sigma=SIGMA)
+        certify(HalfSpace(), pixels(float("nan")), sigma=SIGMA)
     with pytest.raises(TypeError, match="dtype torch.uint8"):
-        function(HalfSpace(), torch.zeros(1, 3, 4, 4, dtype=torch.uint8), sigma=SIGMA)
+        certify(HalfSpace(), torch.zeros(1, 3, 4, 4, dtype=torch.uint8), sigma=SIGMA)
     with pytest.raises(TypeError, match="must be tensors"):
-        function(HalfSpace(), np.zeros((1, 3, 4, 4)), sigma=SIGMA)
+        certify(HalfSpace(), np.zeros((1, 3, 4, 4)), sigma=SIGMA)
     with pytest.raises(ValueError, match="at least 2 classes"):
-        function(Constant(1.0), pixels(0.5), sigma=SIGMA)
+        certify(Constant(1.0), pixels(0.5), sigma=SIGMA)
     with pytest.raises(ValueError, match="NaN or infinite logits"):
-        function(Constant(1.0, float("nan")), pixels(0.5), sigma=SIGMA)
-
-
-def test_bad_curves():
-    with pytest.raises(ValueError, match="one value per image"):
-        certified_accuracy([1, 2], [0.1], [1, 2], [0.0])
-    with pytest.raises(ValueError, match="one value per image"):
-        certified_accuracy([], [], [], [0.0])
-    with pytest.raises(ValueError, match="radii must be 0 or more"):
-        certified_accuracy([1], [0.1], [1], [-0.1])
+        certify(Constant(1.0, float("nan")), pixels(0.5), sigma=SIGMA)

@@ -20,7 +20,6 @@ Perturbations", ICLR 2019, arXiv:1903.12261.
 
 from __future__ import annotations
 
-import difflib
 import operator
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +31,7 @@ from torch import Tensor
 from rslib.corruptions import blur, digital, noise, weather
 from rslib.corruptions._random import Draws, image_keys
 from rslib.corruptions.added import ADDED
+from rslib.settings.nearest import nearest
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -172,11 +172,10 @@ def _in_threads(make: Callable[[slice], None], chunks: list[slice]) -> None:
 def check_name(name: str) -> None:
     """Raise ValueError, naming the nearest corruption, unless this is one."""
     known = (*NAMES, *ADDED)
-    if name in known:
-        return
-    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"no corruption {name!r}{hint} There are: {', '.join(known)}.")
+    if name not in known:
+        raise ValueError(
+            f"no corruption {name!r}{nearest(name, known)} There are: {', '.join(known)}."
+        )
 
 
 def check_severity(severity: int) -> int:

@@ -84,11 +84,6 @@ class Archive:
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
-    def generated(self) -> bool:
-        """Whether :func:`export` made it."""
-        return (self.folder / MARKER).is_file()
-
     def images(self, name: str, severity: int, positions: Tensor) -> Tensor:
         """The corrupted versions of the images at these positions.
 
@@ -129,7 +124,7 @@ class Corrupted:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides every pixel, as JSON: results from different identities do not compare."""
+        """All that decides the pixels, as JSON: results of different identities do not compare."""
         made: dict[str, Any] = {}
         if self.archive is None:
             made = {"seed": self.seed, "generator": GENERATOR_VERSION}

@@ -135,7 +135,7 @@ def _warp(images: Tensor, moves: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=8)
 def _boxes(small: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which pixels each of 32 outputs averages after going through `small` pixels: two indices."""
+    """The two pixels that each of 32 outputs averages after going through `small` pixels."""
     scale = SIZE / small
     centre = (np.arange(small) + 0.5) * scale
     first = np.floor(centre - scale / 2 + 0.5).astype(np.int64)

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from rslib.corruptions import ADDED, CATEGORIES, SEVERITIES, TEST15, check_name
-
-Errors = Mapping[str, Sequence[float]]
+from rslib.metrics.bootstrap import resampled_means
+from rslib.metrics.corruption import corruption_errors
 
 
 class ReferenceMismatch(ValueError):
@@ -135,31 +135,22 @@ def score(table: ErrorTable, reference: ErrorTable, *, names: Sequence[str] = TE
         ValueError: if a corruption is missing from either.
     """
     if table.data != reference.data:
-        keys = sorted(
-            key
-            for key in set(table.data) | set(reference.data)
-            if table.data.get(key) != reference.data.get(key)
-        )
-        shown = "; ".join(
-            f"{key} {table.data.get(key)!r} against {reference.data.get(key)!r}" for key in keys
-        )
+        differ = []
+        for key in sorted(set(table.data) | set(reference.data)):
+            ours, theirs = table.data.get(key), reference.data.get(key)
+            if ours != theirs:
+                differ.append(f"{key} {ours!r} against {theirs!r}")
         raise ReferenceMismatch(
             f"{table.model} and the reference {reference.model} were measured on other images "
-            f"({shown}). Measure the reference on the same ones."
+            f"({'; '.join(differ)}). Measure the reference on the same ones."
         )
     names = _names(names, table.errors, reference.errors)
-    ours, theirs = _matrix(table.errors, names), _matrix(reference.errors, names)
-    ratios = _ratios(ours, theirs)
-    return Score(
-        ce={name: _number(ratio) for name, ratio in zip(names, ratios, strict=True)},
-        mce=_number(ratios.mean()),
-        categories={key: _number(value) for key, value in _by_category(ratios, names).items()},
-        category_mean=_number(_category_mean(ratios, names)),
-        error=float(ours.mean()),
-        relative_mce=_number(_ratios(ours - table.clean, theirs - reference.clean).mean()),
-        reference=(reference.model, reference.digest),
-        names=names,
+    ours, theirs = (
+        np.array([each.errors[name] for name in names], dtype=float) for each in (table, reference)
     )
+    numbers = _numbers(ours, table.clean, theirs, reference.clean, names)
+    known = [None if math.isnan(number) else float(number) for number in numbers]
+    return Score(**_named(known, names), reference=(reference.model, reference.digest), names=names)
 
 
 @dataclass(frozen=True)
@@ -188,7 +179,7 @@ def interval(
     """Bootstrap intervals over images, drawing the same images for the model and the reference.
 
     An image is drawn with all its corrupted versions, for these are not independent. The intervals
-    speak of these two sets of weights. Source: Efron and Tibshirani, 1993, chapter 13.
+    speak of these two sets of weights.
 
     Args:
         wrong: for each corruption, whether each image is wrong at each severity: bool (5, N).
@@ -215,27 +206,16 @@ def interval(
             f"the model has {len(ours)} images and the reference {len(theirs)}: both must have "
             "seen the same ones."
         )
-    n, generator = len(ours), np.random.default_rng(seed)
     both = np.concatenate([ours, theirs], axis=1)
-    categories = list(_by_category(np.zeros(len(names)), names))
-    values = np.empty((resamples, 4 + len(categories) + len(names)))
-    for k in range(resamples):
-        times = np.bincount(generator.integers(n, size=n), minlength=n)
-        mine, base = np.split((times.astype(np.float32) @ both).astype(float) / n, 2)
+    values = []
+    for means in resampled_means(both, resamples=resamples, seed=seed):
+        mine, base = np.split(means, 2)
         errors, base_errors = mine[1:].reshape(-1, 5), base[1:].reshape(-1, 5)
-        ratios = _ratios(errors, base_errors)
-        relative = _ratios(errors - mine[0], base_errors - base[0])
-        means = (ratios.mean(), _category_mean(ratios, names), errors.mean(), relative.mean())
-        values[k] = [*means, *_by_category(ratios, names).values(), *ratios]
+        values.append(_numbers(errors, mine[0], base_errors, base[0], names))
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     ends = np.quantile(values, tails, axis=0).T
     pairs = [None if np.isnan(pair).any() else (float(pair[0]), float(pair[1])) for pair in ends]
-    by_category, by_name = pairs[4 : 4 + len(categories)], pairs[4 + len(categories) :]
-    return Interval(
-        *pairs[:4],
-        categories=dict(zip(categories, by_category, strict=True)),
-        ce=dict(zip(names, by_name, strict=True)),
-    )
+    return Interval(**_named(pairs, names))
 
 
 def table_from_outcomes(
@@ -264,29 +244,46 @@ def _names(names: Sequence[str], *tables: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _matrix(errors: Errors, names: tuple[str, ...]) -> np.ndarray:
-    return np.array([errors[name] for name in names], dtype=float)
+def _numbers(
+    errors: np.ndarray,
+    clean: float,
+    base_errors: np.ndarray,
+    base_clean: float,
+    names: tuple[str, ...],
+) -> list[float]:
+    """The numbers of a score in the order of :func:`_named`, NaN where undefined."""
+    ratios = corruption_errors(errors, base_errors)
+    relative = corruption_errors(errors - clean, base_errors - base_clean)
+    categories = [float(ratios[which].mean()) for which in _categories(names).values()]
+    category_mean = math.fsum(categories) / len(categories)
+    return [
+        ratios.mean(),
+        category_mean,
+        errors.mean(),
+        relative.mean(),
+        *categories,
+        *ratios,
+    ]
 
 
-def _ratios(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Sums over severities divided, NaN where the reference's is not above zero."""
-    ours, theirs = ours.sum(1, dtype=float), theirs.sum(1, dtype=float)
-    # A difference of errors that should be zero may be a rounding error away from it.
-    defined = theirs > 1e-6
-    return np.where(defined, ours / np.where(defined, theirs, 1), math.nan)
+def _named(values: Sequence[Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Values in the order of :func:`_numbers` as the fields of a score."""
+    categories = _categories(names)
+    first = 4 + len(categories)
+    fields = dict(zip(("mce", "category_mean", "error", "relative_mce"), values[:4], strict=True))
+    fields["categories"] = dict(zip(categories, values[4:first], strict=True))
+    fields["ce"] = dict(zip(names, values[first:], strict=True))
+    return fields
 
 
-def _by_category(ratios: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
-    chosen = {
-        key: [k for k, name in enumerate(names) if name in members]
-        for key, members in (CATEGORIES | {"added": tuple(ADDED)}).items()
-    }
-    return {key: float(ratios[which].mean()) for key, which in chosen.items() if which}
-
-
-def _category_mean(ratios: np.ndarray, names: tuple[str, ...]) -> float:
-    means = _by_category(ratios, names)
-    return math.fsum(means.values()) / len(means)
+def _categories(names: tuple[str, ...]) -> dict[str, list[int]]:
+    """The categories that names belong to, with the positions of each one's names."""
+    found = {}
+    for key, members in (CATEGORIES | {"added": tuple(ADDED)}).items():
+        which = [k for k, name in enumerate(names) if name in members]
+        if which:
+            found[key] = which
+    return found
 
 
 def _outcomes(
@@ -303,7 +300,3 @@ def _outcomes(
             raise ValueError(f"{name}: outcomes must be (5, {len(clean)}), not {rows.shape}.")
         columns.append(rows.T)
     return np.concatenate(columns, axis=1).astype(np.float32)
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)

@@ -51,7 +51,7 @@ def impulse_noise(images: Tensor, severity: int, draws: Draws) -> Tensor:
 
 @functools.lru_cache(maxsize=5)
 def _shot_table(photons: int, device: str) -> Tensor:
-    """What each level becomes at each of 65,536 equally likely draws: uint8 (256 * 65536,).
+    """The result of each level at each of 65,536 equally likely draws: uint8 (256 * 65536,).
 
     Draw k of a level is the Poisson quantile of (k + 1/2) / 65,536, so that a row holds each count
     in proportion to its probability. There are only 256 levels, hence 256 rates: 16 MB a

@@ -134,7 +134,7 @@ def spatter(images: Tensor, severity: int, draws: Draws) -> Tensor:
 
 
 def water(drops: Tensor) -> Tensor:
-    """How strongly water shows at each pixel, its maximum in each image 1: (B, 32, 32).
+    """Strength of the water at each pixel, its maximum in each image 1: (B, 32, 32).
 
     Args:
         drops: float32 (B, 32, 32), 0 where it is dry.

@@ -13,6 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rslib.metrics.bootstrap import bootstrap_interval, resampled
+from rslib.metrics.calibration import confidence_bins, expected_calibration_error
+from rslib.metrics.correlation import rank_correlation as _rank_correlation
+from rslib.metrics.shares import accuracy_interval
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -20,7 +25,7 @@ CLEAN_ACCURACY = "validation_accuracy"
 RAW_ACCURACY = "raw_validation_accuracy"
 ROBUST_ACCURACY = "validation_robust_accuracy"
 NOISY_ACCURACY = "validation_noisy_accuracy"
-"""What a training's history calls accuracy on validation images: clean, attacked, with noise."""
+"""Accuracy on validation images in a training's history: clean, raw, attacked, with noise."""
 
 _RESAMPLES = 1000
 # Radii may have been stored in single precision.
@@ -48,7 +53,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Spread:
-    """How a number varies over seeds, in its unit.
+    """A number's mean and variation over seeds, in its unit.
 
     Attributes:
         n: seeds under which it is known.
@@ -197,13 +202,8 @@ def mean_radius(record: pd.DataFrame, *, confidence: float = 0.95) -> Estimate:
         record: of smoothing, with ``correct`` and ``radius``.
         confidence: coverage of the bootstrap interval; there is none where all images agree.
     """
-    from rslib.metrics import bootstrap_interval
-
     radii = np.where(record["correct"].to_numpy(bool), record["radius"].to_numpy(float), 0.0)
-    if np.ptp(radii) == 0:
-        return Estimate(float(radii[0]), n=len(radii))
-    low, high = bootstrap_interval(radii, confidence=confidence, resamples=_RESAMPLES)
-    return Estimate(float(radii.mean()), low, high, len(radii), "bootstrap")
+    return _bootstrapped_mean(radii, confidence)
 
 
 def calibration_error(
@@ -217,13 +217,13 @@ def calibration_error(
         binning: ``"width"`` (bins equally wide) or ``"mass"`` (bins with equally many images).
         confidence: coverage of the interval.
     """
-    from rslib.metrics import expected_calibration_error
-
-    probabilities, label = _probabilities(record), record["label"].to_numpy()
-    estimate = expected_calibration_error(probabilities, label, bins=bins, binning=binning)
-    certainty, right = probabilities.max(1), probabilities.argmax(1) == label
-    found = confidence_error(certainty, right, bins=bins, binning=binning, confidence=confidence)
-    return replace(found, value=estimate)
+    value = expected_calibration_error(
+        _probabilities(record), record["label"].to_numpy(), bins=bins, binning=binning
+    )
+    found = confidence_error(
+        *_confidence(record), bins=bins, binning=binning, confidence=confidence
+    )
+    return replace(found, value=value)
 
 
 def binned_gaps(record: pd.DataFrame, *, bins: int = 15) -> np.ndarray:
@@ -239,11 +239,9 @@ def binned_gaps(record: pd.DataFrame, *, bins: int = 15) -> np.ndarray:
     Returns:
         (n, bins).
     """
-    probabilities = _probabilities(record)
-    certainty = probabilities.max(1)
+    certainty, right = _confidence(record)
+    place = confidence_bins(certainty, bins, "width").clip(max=bins - 1)
     gaps = np.zeros((len(certainty), bins))
-    place = _bins(certainty, bins, "width").clip(max=bins - 1)
-    right = probabilities.argmax(1) == record["label"].to_numpy()
     gaps[np.arange(len(gaps)), place] = certainty - right
     return gaps
 
@@ -270,25 +268,14 @@ def confidence_error(
         binning: ``"width"`` (bins equally wide) or ``"mass"`` (bins with equally many images).
         confidence: coverage of the interval.
     """
-    from scipy.stats import bootstrap
-
     # With each image's bin fixed, a resample costs one count: bins need not be cut again.
-    gap, place = certainty - right, _bins(certainty, bins, binning)
+    gap, place = certainty - right, confidence_bins(certainty, bins, binning)
 
     def error(drawn: np.ndarray) -> float:
         return float(np.abs(np.bincount(place[drawn], weights=gap[drawn])).sum() / len(drawn))
 
     estimate = error(np.arange(len(gap)))
-    result = bootstrap(
-        (np.arange(len(gap)),),
-        error,
-        vectorized=False,
-        batch=100,
-        n_resamples=_RESAMPLES,
-        confidence_level=confidence,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
+    result = resampled(error, len(gap), confidence=confidence, resamples=_RESAMPLES)
     low, high = result.confidence_interval
     excess = float(result.bootstrap_distribution.mean()) - estimate
     return Estimate(
@@ -328,13 +315,7 @@ def mean_difference(first: np.ndarray, second: np.ndarray, *, confidence: float 
         second: (n,) the other, of the same images in the same order.
         confidence: coverage of the interval; there is none where the two never differ.
     """
-    from rslib.metrics import bootstrap_interval
-
-    gap = np.asarray(first, float) - np.asarray(second, float)
-    if np.ptp(gap) == 0:
-        return Estimate(float(gap[0]), n=len(gap))
-    low, high = bootstrap_interval(gap, confidence=confidence, resamples=_RESAMPLES)
-    return Estimate(float(gap.mean()), low, high, len(gap), "bootstrap")
+    return _bootstrapped_mean(np.asarray(first, float) - np.asarray(second, float), confidence)
 
 
 def rank_correlation(
@@ -360,10 +341,8 @@ def rank_correlation(
     """
     from scipy.stats import norm
 
-    from rslib.metrics import rank_correlation as correlate
-
     try:
-        value, p_value = correlate(first, second, given)
+        value, p_value = _rank_correlation(first, second, given)
     except ValueError:
         return UNDEFINED, None
     n, effective = len(first), len(first) - len(given)
@@ -385,11 +364,10 @@ def mean(values: Iterable[float], *, confidence: float = 0.95) -> Estimate:
     Returns:
         The estimate; its n counts the values that are known. :data:`UNDEFINED` if none is.
     """
-    known = np.asarray(list(values), float)
-    known = known[~np.isnan(known)]
+    known = _known(values)
     if not len(known):
         return UNDEFINED
-    return mean_difference(known, np.zeros_like(known), confidence=confidence)
+    return _bootstrapped_mean(known, confidence)
 
 
 def spread(values: Iterable[float]) -> Spread:
@@ -398,15 +376,14 @@ def spread(values: Iterable[float]) -> Spread:
     Args:
         values: (seeds,) a number under each seed.
     """
-    known = np.asarray(list(values), float)
-    known = known[~np.isnan(known)]
+    known = _known(values)
     if len(known) < 2:
         return Spread(len(known), math.nan, math.nan)
     return Spread(len(known), float(known.mean()), float(known.std(ddof=1)))
 
 
 def paired_p(differences: Iterable[float]) -> float | None:
-    """Whether two methods differ whatever the seed: the p-value of a paired t-test over seeds.
+    """The p-value of a paired t-test over seeds: that two methods do not differ.
 
     Unlike McNemar's test, which asks the images about one pair of trained models, it asks the seeds
     about the way of training; with few of them it finds large differences only.
@@ -420,8 +397,7 @@ def paired_p(differences: Iterable[float]) -> float | None:
     """
     from scipy.stats import ttest_1samp
 
-    known = np.asarray(list(differences), float)
-    known = known[~np.isnan(known)]
+    known = _known(differences)
     if len(known) < FEWEST_SEEDS or np.allclose(known, known[0]):
         return None
     return float(ttest_1samp(known, 0.0).pvalue)
@@ -430,7 +406,7 @@ def paired_p(differences: Iterable[float]) -> float | None:
 def reliability(
     record: pd.DataFrame, *, bins: int = 15, binning: str = "width", confidence: float = 0.95
 ) -> pd.DataFrame:
-    """What a reliability diagram shows: accuracy against confidence, bin by bin (paper 4.1).
+    """Accuracy against confidence, bin by bin, for a reliability diagram (paper 4.1).
 
     Args:
         record: a clean record.
@@ -445,10 +421,8 @@ def reliability(
     """
     import pandas as pd
 
-    probabilities = _probabilities(record)
-    certainty = probabilities.max(1)
-    right = probabilities.argmax(1) == record["label"].to_numpy()
-    place = _bins(certainty, bins, binning)
+    certainty, right = _confidence(record)
+    place = confidence_bins(certainty, bins, binning)
     rows = []
     for number in np.unique(place):
         inside = place == number
@@ -467,8 +441,6 @@ def reliability(
 
 def proportion(count: int, n: int, confidence: float) -> Estimate:
     """A share of n images in percent, with Wilson's interval."""
-    from rslib.metrics import accuracy_interval
-
     low, high = accuracy_interval(count, n, confidence=confidence)
     return Estimate(100 * count / n, 100 * low, 100 * high, n, "Wilson")
 
@@ -478,14 +450,20 @@ def _probabilities(record: pd.DataFrame) -> np.ndarray:
     return record[sorted(classes, key=lambda c: int(c[1:]))].to_numpy(float)
 
 
-def _bins(certainty: np.ndarray, bins: int, binning: str) -> np.ndarray:
-    """The bin of each image, (n,), cut as rslib.metrics cuts them."""
-    if binning == "width":
-        return np.searchsorted(np.linspace(0, 1, bins + 1), certainty, side="right") - 1
-    if binning == "mass":
-        order = np.argsort(certainty, kind="stable")
-        place = np.empty(len(order), dtype=int)
-        for number, part in enumerate(np.array_split(order, bins)):
-            place[part] = number
-        return place
-    raise ValueError(f"binning={binning!r} is unknown: use 'width' or 'mass'")
+def _confidence(record: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Largest probability (n,) of a clean record, and whether its class is right (n,)."""
+    probabilities = _probabilities(record)
+    return probabilities.max(1), probabilities.argmax(1) == record["label"].to_numpy()
+
+
+def _bootstrapped_mean(values: np.ndarray, confidence: float) -> Estimate:
+    """A mean with its bootstrap interval, which values that are all equal do not have."""
+    if np.ptp(values) == 0:
+        return Estimate(float(values[0]), n=len(values))
+    low, high = bootstrap_interval(values, confidence=confidence, resamples=_RESAMPLES)
+    return Estimate(float(values.mean()), low, high, len(values), "bootstrap")
+
+
+def _known(values: Iterable[float]) -> np.ndarray:
+    found = np.asarray(list(values), float)
+    return found[~np.isnan(found)]

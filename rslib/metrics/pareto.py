@@ -1,4 +1,4 @@
-"""Which models nothing else beats at everything: Pareto fronts, and how sure they are (paper 4.6).
+"""Pareto fronts of models, and their uncertainty (paper 4.6).
 
 A front drawn through estimates looks sharper than it is. The images are resampled, the same ones
 for all models and all axes, and a model's place on the front is counted over the resamples.

@@ -1,4 +1,4 @@
-"""What must hold around every attack: the state of the model, the inputs, and the outputs."""
+"""Checks around every attack: the state of the model, the inputs, and the outputs."""
 
 import operator
 import warnings

@@ -1,4 +1,4 @@
-"""Whether results can be had again bit for bit: what torch was told, and what it reported.
+"""Reproducibility bit for bit: torch's setting, and the operations that it reported.
 
 Torch runs some operations, mostly on GPUs, in an order of its own, so that sums differ in their
 last bits from one time to the next. It says so only where it was asked, by
@@ -21,7 +21,7 @@ _REPORT = re.compile(
 
 
 def stated() -> str:
-    """What torch was told of operations that are not deterministic.
+    """Torch's setting for operations that are not deterministic.
 
     Returns:
         ``"off"`` (it runs them and says nothing), ``"warn only"`` (it runs and reports them) or

@@ -1,4 +1,4 @@
-"""Where tensors live and how precisely they are computed."""
+"""The device of tensors, and the precision of computing with them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def describe(device: torch.device) -> str:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bf16 by itself (AVX512_BF16 or AMX), as torch finds it."""
+    """True if the processor multiplies bf16 by itself (AVX512_BF16 or AMX), as torch finds it."""
     found = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 

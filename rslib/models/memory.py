@@ -1,4 +1,4 @@
-"""When a GPU's memory runs out: the model is given fewer images at a time, and rows stay the same.
+"""Work goes on with fewer images at a time when a GPU's memory runs out, and rows stay the same.
 
 A shard is seeded as a whole: half of it would meet other random draws, and some evaluations set its
 images against each other. So the shard is made again as it was, and only the passes through the

@@ -6,12 +6,13 @@ and saliency work in pixel space.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+
+from rslib.settings.nearest import nearest
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2470, 0.2435, 0.2616)
@@ -183,9 +184,9 @@ def build(name: str, *, num_classes: int = 10, **size: float | str) -> Classifie
         ValueError: unknown name, or a size argument the architecture does not have.
     """
     if name not in BUILDERS:
-        close = difflib.get_close_matches(name, BUILDERS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"no architecture {name!r}{hint} Known: {', '.join(BUILDERS)}")
+        raise ValueError(
+            f"no architecture {name!r}{nearest(name, BUILDERS)} There are: {', '.join(BUILDERS)}"
+        )
     try:
         return BUILDERS[name](num_classes, **size)
     except TypeError as error:

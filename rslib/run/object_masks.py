@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from rslib import data
-from rslib.metrics.temperature import fit_temperature, scaled
+from rslib.metrics.calibration import fit_temperature, scaled
 from rslib.run.provenance import provenance
 from rslib.saliency import MaskError, gradcam, proxy_masks, read_masks, resize
 from rslib.saliency.rollout import find_transformer

@@ -1,4 +1,4 @@
-"""Where a model looks, and whether that means anything (paper 3.3, 3.4).
+"""Saliency maps, their overlap with objects, and tests of their faithfulness (paper 3.3, 3.4).
 
 Images are float tensors (B, C, H, W) in [0, 1], models map images to logits, and a saliency map is
 a float tensor (B, h, w) whose larger values mean more attention. Nothing here knows of attacks.

@@ -37,13 +37,7 @@ def integrated_gradients(
 def input_gradient(model: nn.Module, x: Tensor, target: Tensor | None = None) -> Tensor:
     """The gradient of the class's logit, summed over channels in absolute value.
 
-    Args:
-        model: See :func:`integrated_gradients`.
-        x: See :func:`integrated_gradients`.
-        target: See :func:`integrated_gradients`.
-
-    Returns:
-        Maps (B, H, W), 0 or more.
+    Takes and returns what :func:`integrated_gradients` does.
     """
     from captum.attr import Saliency
 

@@ -50,21 +50,11 @@ def insertion_curve(
 ) -> Tensor:
     """The class's probability as the most salient pixels are put into the image's mean color.
 
-    A faithful map makes it rise at once: a larger mean over the curve is better.
-
-    Args:
-        model: See :func:`deletion_curve`.
-        x: See :func:`deletion_curve`.
-        saliency: See :func:`deletion_curve`.
-        target: See :func:`deletion_curve`.
-        steps: See :func:`deletion_curve`.
+    A faithful map makes it rise at once: a larger mean over the curve is better. Arguments and
+    errors are those of :func:`deletion_curve`.
 
     Returns:
         float (B, steps + 1), from the mean color to the image.
-
-    Raises:
-        NotSaliency: See :func:`deletion_curve`.
-        ValueError: See :func:`deletion_curve`.
     """
     return _curve(model, x, saliency, target, steps, start=_mean_color(x), end=x)
 
@@ -79,14 +69,14 @@ def infidelity(
     draws: int = 16,
     seed: int = 0,
 ) -> Tensor:
-    """How far a map mispredicts what small noise does to the logit, through captum; less is better.
+    """The error of a map's prediction of what small noise does to the logit; less is better.
 
-    The map stands for all channels alike. It is rescaled as captum's ``normalize`` does, so that
-    maps in other units compare.
+    Computed by captum. The map stands for all channels alike. It is rescaled as captum's
+    ``normalize`` does, so that maps in other units compare.
 
     Args:
-        model: See :func:`deletion_curve`.
-        x: See :func:`deletion_curve`.
+        model: Images to logits; it runs in eval mode and is given back as it was.
+        x: Images (B, C, H, W) in [0, 1].
         saliency: float (B, H, W).
         target: (B,) int64.
         sigma: Standard deviation of the noise, in [0, 1] units.
@@ -97,7 +87,7 @@ def infidelity(
         float (B,), 0 or more.
 
     Raises:
-        NotSaliency: See :func:`deletion_curve`.
+        NotSaliency: If the maps are not finite or of another form.
     """
     from captum.metrics import infidelity as captum_infidelity
 
@@ -146,7 +136,7 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
 def randomization_check(
     model: nn.Module, x: Tensor, method: Method, *, seed: int = 0, points: int | None = None
 ) -> list[tuple[int, float, int]]:
-    """How a map changes as the model's layers are re-initialized from the last to the first.
+    """Compare maps as the model's layers are re-initialized from the last to the first.
 
     A method that explains the model must change with it; one whose maps stay correlated with the
     trained model's after all layers are random shows the image instead (Adebayo et al., section 3).
@@ -222,11 +212,10 @@ def _curve(
             "image's size with resize(saliency, (H, W))"
         )
     order = _order(saliency)
-    pixels = order.shape[1]
     shares = []
     with eval_mode(model), torch.no_grad():
         for step in range(steps + 1):
-            changed = order < round(step / steps * pixels)
+            changed = order < round(step / steps * order.shape[1])
             mask = changed.view(len(x), 1, *x.shape[2:])
             probabilities = model(torch.where(mask, end, start)).softmax(1)
             shares.append(probabilities.gather(1, target.unsqueeze(1)).squeeze(1))

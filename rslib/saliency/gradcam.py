@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rslib.models import eval_mode
 from rslib.saliency.rollout import find_transformer
+from rslib.settings.nearest import nearest
 
 # Float32 sums in another order stay well within this.
 _SAME = {"rtol": 1e-4, "atol": 1e-4}
@@ -186,10 +187,7 @@ def named_layer(model: nn.Module, layer: str | nn.Module) -> nn.Module:
         return layer
     modules = dict(model.named_modules())
     if layer not in modules:
-        import difflib
-
-        close = difflib.get_close_matches(layer, modules, n=3, cutoff=0.3)
-        raise KeyError(f"no layer {layer!r} in the model; near it: {', '.join(close) or 'none'}")
+        raise KeyError(f"the model has no layer {layer!r}{nearest(layer, modules)}")
     return modules[layer]
 
 
@@ -204,17 +202,14 @@ def last_feature_layer(model: nn.Module, x: Tensor) -> nn.Module:
         ValueError: If there is none, or if tokens (B, n, K) come after it, as in a transformer.
     """
     seen: list[tuple[nn.Module, int]] = []
-    hooks = [
-        module.register_forward_hook(
-            lambda module, inputs, output: (
-                seen.append((module, output.ndim))
-                if isinstance(output, Tensor)
-                and (output.ndim == 3 or (output.ndim == 4 and output[0, 0].numel() > 1))
-                else None
-            )
-        )
-        for module in model.modules()
-    ]
+
+    def note(module: nn.Module, inputs: tuple, output: object) -> None:
+        if not isinstance(output, Tensor):
+            return
+        if output.ndim == 3 or (output.ndim == 4 and output[0, 0].numel() > 1):
+            seen.append((module, output.ndim))
+
+    hooks = [module.register_forward_hook(note) for module in model.modules()]
     try:
         with torch.no_grad():
             model(x[:1])

@@ -1,4 +1,4 @@
-"""What all saliency maps share: their form, their size, and the maps that say nothing."""
+"""The form and size of saliency maps, and the maps that say nothing."""
 
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -32,7 +32,7 @@ def check_maps(saliency: Tensor) -> Tensor:
 
 
 def degenerate(saliency: Tensor) -> Tensor:
-    """Which maps are constant, so that they point nowhere.
+    """Find the maps that are constant, so that they point nowhere.
 
     They are to be counted, never dropped: their overlap with any mask is that of chance.
 
@@ -43,7 +43,7 @@ def degenerate(saliency: Tensor) -> Tensor:
         bool (B,).
 
     Raises:
-        NotSaliency: See :func:`check_maps`.
+        NotSaliency: As in :func:`check_maps`.
     """
     flat = check_maps(saliency).flatten(1)
     return flat.amax(1) == flat.amin(1)
@@ -60,7 +60,7 @@ def resize(saliency: Tensor, size: tuple[int, int]) -> Tensor:
         float (B, H, W), differentiable.
 
     Raises:
-        NotSaliency: See :func:`check_maps`.
+        NotSaliency: As in :func:`check_maps`.
     """
     maps = check_maps(saliency).unsqueeze(1)
     return interpolate(maps, size=size, mode="bilinear", align_corners=False).squeeze(1)
@@ -80,7 +80,7 @@ def standardize(saliency: Tensor, *, eps: float = 1e-6) -> Tensor:
         float (B, h, w), differentiable.
 
     Raises:
-        NotSaliency: See :func:`check_maps`.
+        NotSaliency: As in :func:`check_maps`.
     """
     flat = check_maps(saliency).flatten(1)
     centered = flat - flat.mean(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Where the object is: proxy masks from activation maps (paper 3.4.1), and masks of one's own.
+"""Object masks: proxies from activation maps (paper 3.4.1), and masks of one's own.
 
 The paper makes "simplified object masks using thresholding and morphological operations on class
 activation maps from a well-calibrated baseline model" and gives no numbers. Read here: Otsu's
@@ -90,13 +90,12 @@ def proxy_masks(
     covered = masks.mean((1, 2))
     refused = (covered < smallest) | (covered > largest)
     masks[refused] = False
-    return torch.from_numpy(masks).to(saliency.device), torch.from_numpy(refused).to(
-        saliency.device
-    )
+    device = saliency.device
+    return torch.from_numpy(masks).to(device), torch.from_numpy(refused).to(device)
 
 
 def coverage(masks: Tensor) -> dict[str, float]:
-    """What share of the image masks cover: mean, std, and the quartiles, over non-empty ones.
+    """Share of the image that masks cover: mean, std, and the quartiles, over non-empty ones.
 
     Args:
         masks: bool (B, H, W); empty ones are counted and left out.
@@ -114,12 +113,10 @@ def coverage(masks: Tensor) -> dict[str, float]:
     found = {"n": float(len(masks)), "empty": float((share == 0).sum())}
     if not len(some):
         return found | dict.fromkeys(("mean", "std", "q25", "q50", "q75"), float("nan"))
-    quartiles = np.quantile(some, [0.25, 0.5, 0.75])
-    return found | {
-        "mean": float(some.mean()),
-        "std": float(some.std()),
-        **{f"q{q}": float(value) for q, value in zip((25, 50, 75), quartiles, strict=True)},
-    }
+    found |= {"mean": float(some.mean()), "std": float(some.std())}
+    for percent in (25, 50, 75):
+        found[f"q{percent}"] = float(np.quantile(some, percent / 100))
+    return found
 
 
 def read_masks(
@@ -143,7 +140,8 @@ def read_masks(
     """
     source = Path(source).expanduser()
     if source.is_dir():
-        found = {i: _read_png(source / f"{i}.png", size) for i in ids if _has(source, i)}
+        files = {i: source / f"{i}.png" for i in ids}
+        found = {i: _read_png(path, size) for i, path in files.items() if path.is_file()}
     elif source.suffix == ".npy" and source.is_file():
         rows = _open_rows(source, size)
         found = {i: rows[i] > 0 for i in ids if i < len(rows) and (rows[i] > 0).any()}
@@ -171,10 +169,6 @@ def read_masks(
     return torch.from_numpy(masks), known
 
 
-def _has(folder: Path, image: int) -> bool:
-    return (folder / f"{image}.png").is_file()
-
-
 def _read_png(path: Path, size: tuple[int, int]) -> np.ndarray:
     from PIL import Image
 
@@ -187,8 +181,8 @@ def _read_png(path: Path, size: tuple[int, int]) -> np.ndarray:
             f"{path} cannot be read as an image ({error}): save it again as a PNG file"
         ) from None
     if values.shape != size:
-        raise MaskError(f"{path} is {values.shape[0]} x {values.shape[1]}; {size[0]} x {size[1]} "
-                        "is needed")  # fmt: skip
+        found = " x ".join(map(str, values.shape))
+        raise MaskError(f"{path} is {found}; {size[0]} x {size[1]} is needed")
     return values > 127
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rslib.models import eval_mode
 from rslib.saliency.attribution import input_gradient, integrated_gradients
 from rslib.saliency.gradcam import gradcam
 from rslib.saliency.maps import resize
@@ -31,7 +30,7 @@ def methods(model: nn.Module) -> tuple[str, ...]:
 
 
 def is_transformer(model: nn.Module) -> bool:
-    """Whether a model holds a vision transformer whose attention can be rolled out."""
+    """True if a model holds a vision transformer whose attention can be rolled out."""
     try:
         find_transformer(model)
     except ValueError:
@@ -63,9 +62,6 @@ def explain(
     if name == "rollout":
         with torch.no_grad():
             return resize(attention_rollout(model, x), size)
-    if target is None:
-        with eval_mode(model), torch.no_grad():
-            target = model(x).argmax(1)
     if name == "gradcam":
         layer = find_transformer(model).blocks[-1].norm1 if is_transformer(model) else None
         return resize(gradcam(model, x, target, layer=layer), size)

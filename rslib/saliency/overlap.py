@@ -1,4 +1,4 @@
-"""How far a saliency map and an object's mask overlap, and what overlap means (paper 3.3.3, eq. 9).
+"""Overlap of saliency maps with objects' masks, beside its reference levels (paper 3.3.3, eq. 9).
 
 An IoU says little by itself: a map drawn at random scores above 0, a map of the image's center
 scores well wherever objects are centered, and a perfect map cannot reach 1 unless the object fills
@@ -41,21 +41,7 @@ def iou(saliency: Tensor, mask: Tensor, *, top: float = TOP) -> Tensor:
 
 
 def iou_curve(saliency: Tensor, mask: Tensor, *, tops: Sequence[float]) -> Tensor:
-    """:func:`iou` at several shares.
-
-    Args:
-        saliency: See :func:`iou`.
-        mask: See :func:`iou`.
-        tops: Shares, each in (0, 1).
-
-    Returns:
-        float64 (B, shares).
-
-    Raises:
-        NotSaliency: See :func:`iou`.
-        MaskError: See :func:`iou`.
-        ValueError: See :func:`iou`.
-    """
+    """:func:`iou` at several shares ``tops``, each in (0, 1): float64 (B, shares)."""
     values, inside = _flat(saliency, mask)
     order = values.sort(1, descending=True).values
     area = inside.sum(1)
@@ -118,8 +104,7 @@ def chance(mask: Tensor, *, top: float = TOP) -> Tensor:
         float64 (B,).
 
     Raises:
-        MaskError: See :func:`iou`.
-        ValueError: See :func:`iou`.
+        MaskError, ValueError: As in :func:`iou`.
     """
     return iou(torch.zeros(mask.shape, device=mask.device), mask, top=top)
 
@@ -135,8 +120,7 @@ def ceiling(mask: Tensor, *, top: float = TOP) -> Tensor:
         float64 (B,).
 
     Raises:
-        MaskError: See :func:`iou`.
-        ValueError: See :func:`iou`.
+        MaskError, ValueError: As in :func:`iou`.
     """
     area = check_masks(mask).flatten(1).sum(1).double()
     kept = torch.full_like(area, _kept(top, mask[0].numel()))
@@ -187,9 +171,7 @@ def shuffled_pairs(saliency: Tensor, mask: Tensor, *, top: float = TOP, seed: in
         float64 (B,).
 
     Raises:
-        NotSaliency: See :func:`iou`.
-        MaskError: See :func:`iou`, or if there is only one.
-        ValueError: See :func:`iou`.
+        MaskError: If there is only one mask; other errors as in :func:`iou`.
     """
     check_masks(mask, least=2)
     order = torch.randperm(len(mask), generator=torch.Generator().manual_seed(seed))
@@ -211,8 +193,7 @@ def mass_inside(saliency: Tensor, mask: Tensor) -> Tensor:
         what a constant map scores.
 
     Raises:
-        NotSaliency: See :func:`iou`.
-        MaskError: See :func:`iou`.
+        NotSaliency, MaskError: As in :func:`iou`.
     """
     values, inside = _flat(saliency, mask)
     positive = values.double().clamp(min=0)
@@ -222,7 +203,7 @@ def mass_inside(saliency: Tensor, mask: Tensor) -> Tensor:
 
 
 def pointing_game(saliency: Tensor, mask: Tensor) -> Tensor:
-    """Whether the most salient pixel lies on the object (Zhang et al., 2018, arXiv:1608.00507).
+    """The pointing game of Zhang et al. (2018, arXiv:1608.00507): is the brightest pixel inside?
 
     Args:
         saliency: float (B, H, W).
@@ -232,8 +213,7 @@ def pointing_game(saliency: Tensor, mask: Tensor) -> Tensor:
         float64 (B,): 1 or 0, or the share of the tied maxima that lie on the object.
 
     Raises:
-        NotSaliency: See :func:`iou`.
-        MaskError: See :func:`iou`.
+        NotSaliency, MaskError: As in :func:`iou`.
     """
     values, inside = _flat(saliency, mask)
     highest = values == values.amax(1, keepdim=True)
@@ -252,7 +232,7 @@ def _kept(top: float, pixels: int) -> int:
 
 
 def _shares(values: Tensor, top: float) -> Tensor:
-    """How surely each pixel of flat maps is among the most salient: float64 (B, pixels)."""
+    """Chance of each pixel of flat maps to be among the most salient: float64 (B, pixels)."""
     kept = _kept(top, values.shape[1])
     threshold = values.topk(kept, dim=1).values[:, -1:]
     above, tied = values > threshold, values == threshold

@@ -6,20 +6,14 @@ images are drawn for every model, so that whatever is compared is compared in pa
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from rslib.corruptions import ALL19, CATEGORIES, SEVERITIES
+from rslib.metrics.bootstrap import resampled_means
 from rslib.metrics.estimates import UNDEFINED, Estimate
 from rslib.run.outcomes import Outcomes
-
-RESAMPLES = 1000
-"""How often images are drawn anew."""
-
-# Images are drawn for so many resamples at a time, to bound the memory.
-_CHUNK = 100
 
 
 def resampled(
@@ -30,8 +24,6 @@ def resampled(
     centered: bool = False,
 ) -> Estimate:
     """A function of means over images, with a percentile bootstrap interval.
-
-    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
 
     Args:
         columns: (n, k) values of the images; rows with a NaN are left out.
@@ -50,12 +42,13 @@ def resampled(
         return UNDEFINED
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(function(columns.mean(0)))
-        found = function(_means(columns))
+        found = function(resampled_means(columns))
     found = found[np.isfinite(found)]
     if not np.isfinite(value) or not len(found):
         return UNDEFINED
     low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
-    low, high = (end - centered * (found.mean() - value) for end in (low, high))
+    if centered:
+        low, high = np.array([low, high]) - (found.mean() - value)
     if low == high:
         return Estimate(value, n=len(columns))
     return Estimate(value, float(low), float(high), len(columns), "bootstrap")
@@ -123,9 +116,8 @@ class Shift:
         errors = self.errors(means, model)
         if column == "mce":
             return errors.mean(-1)
-        return errors[..., [k for k, name in enumerate(ALL19) if name in CATEGORIES[column]]].mean(
-            -1
-        )
+        chosen = [k for k, name in enumerate(ALL19) if name in CATEGORIES[column]]
+        return errors[..., chosen].mean(-1)
 
     def single(self, means: np.ndarray, model: str, corruption: str) -> np.ndarray:
         """The corruption error of one corruption, (...)."""
@@ -136,21 +128,3 @@ def degradation(outcomes: Outcomes, *, confidence: float = 0.95) -> Estimate:
     """Error under corruptions less error on the same clean images, in points."""
     wrong = np.mean([outcomes.wrong[name].sum(0) for name in ALL19], axis=0) / len(SEVERITIES)
     return difference(100 * np.stack([wrong, outcomes.clean_wrong], axis=1), confidence=confidence)
-
-
-def _means(columns: np.ndarray) -> np.ndarray:
-    """Means of columns (n, k) over images drawn anew, (RESAMPLES, k)."""
-    drawn = _counts(len(columns))
-    values = columns.astype(np.float32)
-    chunks = range(0, RESAMPLES, _CHUNK)
-    found = [drawn[start : start + _CHUNK].astype(np.float32) @ values for start in chunks]
-    return np.concatenate(found).astype(float) / len(columns)
-
-
-@functools.lru_cache(maxsize=4)
-def _counts(n: int) -> np.ndarray:
-    """How often each of n images is drawn in each resample, (RESAMPLES, n); always the same."""
-    generator = np.random.default_rng(0)
-    return np.stack(
-        [np.bincount(generator.integers(n, size=n), minlength=n) for _ in range(RESAMPLES)]
-    ).astype(np.uint8)

@@ -207,7 +207,7 @@ def test_what_cannot_be_explained(resnet, batch):
     flat = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
     with pytest.raises(ValueError, match="no convolution"):
         gradcam(flat, batch)
-    with pytest.raises(KeyError, match="no layer 'network.layer5'.*network.layer"):
+    with pytest.raises(KeyError, match="no layer 'network.layer5'; did you mean 'network.layer.'"):
         gradcam(resnet, batch, layer="network.layer5")
     with pytest.raises(ValueError, match="target holds 10; classes run from 0 to 9"):
         gradcam(resnet, batch, 10)

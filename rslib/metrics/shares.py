@@ -1,0 +1,122 @@
+"""Shares of images: the interval of one, the paired test of two, and many tests at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rslib.metrics._checks import array, check_confidence, whole
+
+if TYPE_CHECKING:
+    import torch
+
+
+class McNemar(NamedTuple):
+    """Result of McNemar's exact test on two models judged on the same images.
+
+    Attributes:
+        b: images that only the first model gets right.
+        c: images that only the second model gets right.
+        statistic: the smaller of b and c.
+        p_value: two-sided exact binomial p-value of b against c; 1.0 where the models never differ.
+    """
+
+    b: int
+    c: int
+    statistic: float
+    p_value: float
+
+
+def accuracy_interval(correct: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval of an accuracy.
+
+    It keeps its coverage near 0 and 1, where the textbook interval collapses. It speaks of these
+    weights on images like these; it says nothing about other training seeds.
+
+    Source: Wilson, JASA 22 (1927) 209-212; Brown, Cai and DasGupta, Statistical Science 16 (2001)
+    101-133.
+
+    Args:
+        correct: number of images that are right.
+        n: number of images.
+        confidence: coverage, between 0 and 1.
+
+    Returns:
+        (low, high), both in [0, 1].
+
+    Raises:
+        TypeError: if a count is not a whole number.
+        ValueError: if n is not positive, correct is not in 0..n, or confidence not between 0 and 1.
+    """
+    from statsmodels.stats.proportion import proportion_confint
+
+    correct, n = whole("correct", correct), whole("n", n)
+    if n < 1:
+        raise ValueError(f"n={n}: an accuracy needs at least one image")
+    if not 0 <= correct <= n:
+        raise ValueError(f"correct={correct} must be between 0 and n={n}")
+    check_confidence(confidence)
+    low, high = proportion_confint(correct, n, alpha=1 - confidence, method="wilson")
+    # Rounding can leave the ends of the range by a few 1e-17.
+    return max(0.0, float(low)), min(1.0, float(high))
+
+
+def mcnemar(correct_a: ArrayLike | torch.Tensor, correct_b: ArrayLike | torch.Tensor) -> McNemar:
+    """Compare two models on the same images by the images on which they differ.
+
+    Source: McNemar, Psychometrika 12 (1947) 153-157; exact binomial form. It speaks of these two
+    sets of weights; a claim about methods needs several seeds.
+
+    Args:
+        correct_a: (n,) bool, the first model is right.
+        correct_b: (n,) bool, the second model is right, in the same order of images.
+
+    Returns:
+        The discordant counts, the statistic and the p-value.
+
+    Raises:
+        ValueError: if shapes differ, are empty or not (n,), or if values are not true or false.
+    """
+    from statsmodels.stats.contingency_tables import mcnemar as exact_test
+
+    a, b = _outcomes("correct_a", correct_a), _outcomes("correct_b", correct_b)
+    if a.shape != b.shape:
+        raise ValueError(
+            f"correct_a has {len(a)} images, correct_b {len(b)}: a paired test needs the same ones"
+        )
+    only_a, only_b = int((a & ~b).sum()), int((~a & b).sum())
+    table = [[int((a & b).sum()), only_a], [only_b, int((~a & ~b).sum())]]
+    result = exact_test(table, exact=True)
+    return McNemar(only_a, only_b, float(result.statistic), min(1.0, float(result.pvalue)))
+
+
+def holm(p_values: ArrayLike) -> list[float]:
+    """Adjust p-values for having tested several hypotheses at once, by Holm's step-down method.
+
+    Source: Holm, Scandinavian Journal of Statistics 6 (1979) 65-70.
+
+    Args:
+        p_values: the p-values of one family of tests.
+
+    Returns:
+        The adjusted p-values in the same order: reject where one is below the level wanted.
+
+    Raises:
+        ValueError: if there are none, or one is not in [0, 1].
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    values = array("p_values", p_values).astype(float)
+    if values.ndim != 1 or len(values) == 0 or not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(f"p_values={p_values!r} must be one or more numbers in [0, 1]")
+    return [float(value) for value in multipletests(values, method="holm")[1]]
+
+
+def _outcomes(name: str, values: ArrayLike | torch.Tensor) -> np.ndarray:
+    """Right or wrong per image, as bool (n,)."""
+    found = array(name, values)
+    if found.ndim != 1 or len(found) == 0 or not np.isin(found, (0, 1)).all():
+        raise ValueError(f"{name} must be (n,) true or false values, at least one")
+    return found.astype(bool)
