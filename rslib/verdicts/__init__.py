@@ -13,7 +13,6 @@ from rslib.report.protocol import departures as departures
 from rslib.report.protocol import limits as limits
 from rslib.verdicts.judging import counts as counts
 from rslib.verdicts.judging import counts_by_group as counts_by_group
-from rslib.verdicts.judging import judge_all as judge_all
 from rslib.verdicts.judging import load as load
 from rslib.verdicts.judging import table as table
 from rslib.verdicts.judging import values as values

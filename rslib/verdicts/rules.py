@@ -40,7 +40,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rslib.metrics.estimates import Estimate
-from rslib.paper.statement import Relation, Scale
+from rslib.paper import Asserted
 from rslib.report import numbers
 from rslib.report.protocol import Protocol
 
@@ -80,34 +80,6 @@ UNPUBLISHED = {
     "hardware": "the paper's hardware is unstated",
 }
 """Why a number has no scale to compare on."""
-
-
-@dataclass(frozen=True)
-class Asserted:
-    """What is claimed, as far as the rule is concerned.
-
-    Attributes:
-        relation: how our number must stand to ``value``; see
-            :data:`rslib.paper.statement.Relation`.
-        value: the number claimed, None where there is none.
-        unit: of ``value`` and of our estimates.
-        rounding: half a unit of the printed number's last digit.
-        scale: what the number's size depends on and the paper does not publish.
-        sized: whether it speaks of networks of the paper's size alone.
-        better: 1 if a higher number is better, -1 if a lower one is, 0 if neither.
-        why: of an untestable claim, why it is.
-        neutral: the value that would mean no difference: 0, or 1 for a quotient.
-    """
-
-    relation: Relation
-    value: float | None
-    unit: str
-    rounding: float = 0.0
-    scale: Scale = ""
-    sized: bool = False
-    better: int = 0
-    why: str = ""
-    neutral: float = 0.0
 
 
 @dataclass(frozen=True)
