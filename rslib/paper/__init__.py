@@ -1,4 +1,4 @@
-"""What the paper reports: Tables 1 to 5, the claims of its text, and whether they agree.
+"""The paper's numbers and claims: Tables 1 to 5, the claims of its text, and its arithmetic.
 
 Values are kept in the units the paper prints: accuracies and attack success in percent, training
 times in hours, parameters as counts, calibration error, IoU, losses and mCE as plain ratios. Each

@@ -15,7 +15,7 @@ from rslib.paper.tables import FOLDER, TABLES, Data, UnknownValue, nearest, read
 Relation = Literal[
     "about", "nearly", "below", "above", "differs", "compares", "alike", "untestable"
 ]
-"""How the measured number must stand to the claimed one.
+"""The relation that a claim states between the measured number and the claimed one.
 
 ``about``: equal to it. ``nearly``: at the end of the scale that it names (0 or 100 %), which any
 network can be. ``below``, ``above``: on that side of it. ``differs``: a difference with its sign
@@ -25,13 +25,13 @@ nothing that could be measured is said.
 """
 
 Scale = Literal["", "masks", "reference", "hardware"]
-"""What the claimed size depends on and the paper does not publish; empty if on nothing."""
+"""The unpublished thing that a claimed size depends on; empty if there is none."""
 
 Unit = Literal["%", "points", "count", "ratio", "h", ""]
 """Of a number: points are percentage points, a ratio is a quotient, the last is a plain number."""
 
 Kind = Literal["value", "difference", "quotient", "percent", "most", "least"]
-"""How the numbers of an :class:`Evidence` become one.
+"""The ways in which the numbers of an :class:`Evidence` become one.
 
 ``value``: the only one. ``difference``: the first less the second. ``quotient``: the first over the
 second. ``percent``: by how many percent the first exceeds the second. ``most``: the first less the
@@ -64,7 +64,7 @@ class Evidence(Data):
 
 @dataclass(frozen=True, config=_STRICT)
 class Asserted:
-    """What is claimed, as far as a rule is concerned.
+    """The part of a claim that a rule of verdicts needs.
 
     Attributes:
         relation: how our number must stand to ``value``.

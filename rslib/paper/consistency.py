@@ -55,19 +55,19 @@ class Check:
 
 @dataclass(frozen=True)
 class Range:
-    """What follows from rounded numbers: the value from them as printed, and how far it may lie."""
+    """A result of rounded numbers: its value from the printed ones, and how far it may lie."""
 
     value: float
     low: float
     high: float
 
     def meets(self, printed: float, rounding: float = 0.0) -> bool:
-        """Whether a printed number may be the rounded one."""
+        """True if a printed number may be the rounded one."""
         low, high = printed - rounding - _TINY, printed + rounding + _TINY
         return low <= self.high and high >= self.low
 
     def satisfies(self, printed: str) -> bool:
-        """Whether it may be the printed number, or lie on the side that ``<`` or ``>`` names."""
+        """True if it may be the printed number, or lie on the side that ``<`` or ``>`` names."""
         sign, _, limit = printed.rpartition(" ")
         if sign == "<":
             return self.low < float(limit)
@@ -128,19 +128,14 @@ def most_coverage(iou: float, share: float) -> float:
 
 
 @functools.cache
-def parameter_count(architecture: str, patch: int | None = None) -> int:
-    """Parameters of a network as 3.1.2 describes it, for 10 classes; counted, not allocated.
-
-    Args:
-        architecture: ``"resnet18"`` or ``"vit_small"``.
-        patch: side of the patches, where it is not the default.
-    """
+def parameter_count(architecture: str, **size: int) -> int:
+    """Parameters of a network as 3.1.2 describes it, for 10 classes; counted, not allocated."""
     import torch
 
     from rslib import models
 
     with torch.device("meta"):
-        built = models.build(architecture, **({} if patch is None else {"patch": patch}))
+        built = models.build(architecture, **size)
     return sum(each.numel() for each in built.parameters())
 
 
@@ -174,10 +169,15 @@ def _check(each: _Printed) -> Check:
         agrees = all(found.satisfies(each.printed) for found in ranges)
     else:
         told, agrees = _OTHERS[each.formula](groups)
-    printed = f"{each.printed}{suffix}"
     return Check(
-        each.name, each.statement, each.section, printed, told, agrees, each.consequence
-    )  # fmt: skip
+        name=each.name,
+        statement=each.statement,
+        section=each.section,
+        printed=f"{each.printed}{suffix}",
+        follows=told,
+        agrees=agrees,
+        consequence=each.consequence,
+    )
 
 
 def _trade_off(better: float, worse: float, before: float, after: float) -> float:

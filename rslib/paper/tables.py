@@ -24,7 +24,7 @@ SALIENCY_METHODS = MappingProxyType({"resnet18": "Grad-CAM", "vit_small": "Atten
 """The column "Method" of Table 3, which depends on the architecture alone."""
 
 FOLDER = Path(__file__).parent
-"""Where the YAML files are."""
+"""The folder of the YAML files."""
 
 _SCALE = {"M": Decimal(1_000_000), "h": Decimal(1)}
 _T = TypeVar("_T")
@@ -70,7 +70,7 @@ class PaperValue:
 
     @property
     def source(self) -> str:
-        """Where to find it, such as ``Table 2, PGD Acc (%)``."""
+        """Its table and column, such as ``Table 2, PGD Acc (%)``."""
         table = TABLES[self.table]
         return f"{table.label}, {table.columns[self.column].header}"
 

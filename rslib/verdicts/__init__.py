@@ -1,4 +1,4 @@
-"""What a run says of the paper: every number and claim, ours beside it, and a verdict by a rule.
+"""Verdicts of a run on the paper: every number and claim, ours beside it, judged by one rule.
 
 ``rules`` is the rule with its tolerances, ``protocol`` what a run did otherwise than the paper,
 ``evidence`` our number for each claim from stored records, and ``table`` puts them together::

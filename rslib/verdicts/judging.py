@@ -75,7 +75,7 @@ def load(run: Run) -> pd.DataFrame:
 
 
 def counts(frame: pd.DataFrame) -> dict[str, int]:
-    """How many claims have which verdict, in the order of :class:`Verdict`; all six are there.
+    """Count the claims of each verdict, in the order of :class:`Verdict`; all six are there.
 
     Args:
         frame: from :func:`table` or :func:`load`.

@@ -53,7 +53,7 @@ class Reader:
         self.used = {}
 
     def trained(self, name: str) -> bool:
-        """Whether there is such a model in this run: one may be asked for that no run has."""
+        """True if there is such a model in this run: one may be asked for that no run has."""
         try:
             plan(self.run.settings, name)
             self.run.summary(name)
@@ -62,7 +62,7 @@ class Reader:
         return True
 
     def summary(self, name: str) -> dict[str, Any]:
-        """What is known of a trained model.
+        """The summary of a trained model.
 
         Raises:
             Unmeasured: it was not trained.
@@ -74,7 +74,7 @@ class Reader:
         return found
 
     def has(self, name: str, evaluated: str) -> bool:
-        """Whether a record is there."""
+        """True if a record is there."""
         if not self.trained(name):
             return False
         try:
@@ -124,7 +124,7 @@ class Reader:
 
     @property
     def generated(self) -> bool:
-        """Whether corrupted images that were used are not the official ones."""
+        """True if corrupted images that were used are not the official ones."""
         used = (self.sources[key].get("corrupted", {}) for key in self.used)
         return any(about.get("origin", "official") != "official" for about in used)
 
@@ -139,7 +139,7 @@ class Reader:
         return object_masks.available(self.run)
 
     def priors(self) -> pd.DataFrame:
-        """What is known of the masks of the test images.
+        """The masks' coverage of the test images.
 
         Raises:
             Unmeasured: it was not made.

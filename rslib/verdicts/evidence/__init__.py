@@ -19,7 +19,7 @@ from rslib.verdicts.evidence.particular import FUNCTIONS as FUNCTIONS
 from rslib.verdicts.reader import Reader
 
 Source = tuple[Evidence, ...] | Callable[[Reader], Iterator[Part]]
-"""Where numbers come from: data, or a function. The same source gives the same numbers."""
+"""Data or a function that numbers come from. The same source gives the same numbers."""
 
 
 def of_claim(claim: Claim) -> Source:

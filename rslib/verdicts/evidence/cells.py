@@ -49,7 +49,7 @@ class Part:
 
     @property
     def label(self) -> str:
-        """What it is about, with its masks."""
+        """Its subject, with its masks."""
         masks = f"{mask_label(self.masks)} masks" if self.masks else ""
         return ", ".join(filter(None, (self.about, masks)))
 
@@ -170,7 +170,7 @@ def _of_errors(reader: Reader, kind: str, cells: list[tuple[str, ...]]) -> Estim
 
 
 def _turned(record: pd.DataFrame) -> tuple[int, int]:
-    """How many of the images that are right when clean an attack turns, and how many these are."""
+    """The number of images that an attack turns, and of those that are right when clean."""
     right = record["clean_correct"].to_numpy(bool)
     return int((right & ~record["correct"].to_numpy(bool)).sum()), int(right.sum())
 

@@ -22,7 +22,7 @@ _RESNETS, _VITS = ROBUSTNESS[:2], ROBUSTNESS[2:]
 
 
 def corruption_count(reader: Reader) -> Iterator[Part]:
-    """How many corruptions the models were evaluated under."""
+    """Number of corruptions that the models were evaluated under."""
     columns = reader.record(BASELINES[0], "corruptions").columns
     yield Part("", Estimate(int(columns.str.fullmatch(r"\w+_5").sum())))
 
