@@ -181,7 +181,7 @@ for notebook, needs in NEEDS.items():
         input:
             notebook=f"notebooks/{notebook}.ipynb",
             settings=str(PARAMS / f"{PROFILE}.yaml"),
-            code=sorted(map(str, Path("rslib").rglob("*.py"))),
+            code=sorted(map(str, (*Path("rslib").rglob("*.py"), *Path("rslib").rglob("*.yaml")))),
             needs=[f"{EXECUTED}/{needed}.ipynb" for needed in needs],
             models=trained(notebook),
             siblings=siblings(notebook),

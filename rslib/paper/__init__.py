@@ -1,8 +1,9 @@
-"""What the paper reports: Tables 1 to 5, the claims of its text, and whether they agree.
+"""The paper's numbers and claims: Tables 1 to 5, the claims of its text, and its arithmetic.
 
 Values are kept in the units the paper prints: accuracies and attack success in percent, training
 times in hours, parameters as counts, calibration error, IoU, losses and mCE as plain ratios. Each
-remembers how it was printed, so that rounding can be told from disagreement.
+remembers how it was printed, so that rounding can be told from disagreement. The numbers and words
+are in this package's YAML files.
 
 Rows are named as models are named everywhere in rslib, ``<architecture>-<training>``::
 
@@ -13,12 +14,14 @@ Rows are named as models are named everywhere in rslib, ``<architecture>-<traini
 
 from rslib.paper.claims import CLAIMS as CLAIMS
 from rslib.paper.claims import SECTIONS as SECTIONS
+from rslib.paper.claims import Asserted as Asserted
+from rslib.paper.claims import Claim as Claim
+from rslib.paper.claims import Evidence as Evidence
 from rslib.paper.claims import claim as claim
 from rslib.paper.claims import section_of as section_of
 from rslib.paper.consistency import Check as Check
+from rslib.paper.consistency import arithmetic as arithmetic
 from rslib.paper.consistency import attack_success as attack_success
-from rslib.paper.recomputed import arithmetic as arithmetic
-from rslib.paper.statement import Claim as Claim
 from rslib.paper.tables import ARCHITECTURES as ARCHITECTURES
 from rslib.paper.tables import SALIENCY_METHODS as SALIENCY_METHODS
 from rslib.paper.tables import TABLES as TABLES

@@ -1,29 +1,127 @@
-"""All claims of the paper, by name, and how to look one up."""
+"""The claims of the paper, from ``claims.yaml``, and how to look one up."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from types import MappingProxyType
+from typing import Annotated, Literal
 
-from rslib.paper import in_results, in_summary
-from rslib.paper.statement import Claim
-from rslib.paper.tables import UnknownValue, nearest
+from pydantic import ConfigDict, StringConstraints
+from pydantic.dataclasses import dataclass
 
-SECTIONS = MappingProxyType(
-    {
-        "abstract": "Abstract",
-        "3.2": "Methods",
-        "4.1": "Baseline performance",
-        "4.2": "Adversarial robustness",
-        "4.3": "Interpretability",
-        "4.4": "Human-guided alignment",
-        "4.5": "Distribution shift",
-        "4.6": "Trade-offs",
-        "5": "Discussion",
-        "6": "Conclusion",
-    }
-)
-"""Sections that make claims, in order, with what they are about."""
+from rslib.paper.tables import FOLDER, TABLES, Data, UnknownValue, nearest, read
+
+Relation = Literal[
+    "about", "nearly", "below", "above", "differs", "compares", "alike", "untestable"
+]
+"""The relation that a claim states between the measured number and the claimed one.
+
+``about``: equal to it. ``nearly``: at the end of the scale that it names (0 or 100 %), which any
+network can be. ``below``, ``above``: on that side of it. ``differs``: a difference with its sign
+and about its size, or a quotient on its side of 1. ``compares``: a difference in the direction
+stated, whose size is not claimed. ``alike``: no difference worth speaking of. ``untestable``:
+nothing that could be measured is said.
+"""
+
+Scale = Literal["", "masks", "reference", "hardware"]
+"""The unpublished thing that a claimed size depends on; empty if there is none."""
+
+Unit = Literal["%", "points", "count", "ratio", "h", ""]
+"""Of a number: points are percentage points, a ratio is a quotient, the last is a plain number."""
+
+Kind = Literal["value", "difference", "quotient", "percent", "most", "least"]
+"""The ways in which the numbers of an :class:`Evidence` become one.
+
+``value``: the only one. ``difference``: the first less the second. ``quotient``: the first over the
+second. ``percent``: by how many percent the first exceeds the second. ``most``: the first less the
+largest of the others. ``least``: the smallest of the others less the first.
+"""
+
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Evidence(Data):
+    """A number of a run that settles a claim, or one of several.
+
+    Attributes:
+        about: what it is about; empty where the claim says it.
+        kind: how ``cells`` become one number.
+        cells: numbers of models, each ``<model>/<quantity>``. Quantities are the columns of the
+            paper's tables, and also ``fgsm_success`` and ``attention_share`` (the share of the
+            saliency inside the masks, in percent).
+        every_mask: whether it is measured with every source of masks, instead of the one that
+            models are aligned to.
+        optional: whether it is left out where it was not measured.
+    """
+
+    about: str = ""
+    kind: Kind
+    cells: tuple[Annotated[str, StringConstraints(pattern=r"^[^/]+/\w+$")], ...]
+    every_mask: bool = False
+    optional: bool = False
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Asserted:
+    """The part of a claim that a rule of verdicts needs.
+
+    Attributes:
+        relation: how our number must stand to ``value``.
+        value: the number claimed, None where there is none.
+        unit: of ``value`` and of our estimates.
+        rounding: half a unit of the printed number's last digit.
+        scale: what the number's size depends on and the paper does not publish.
+        sized: whether it speaks of networks of the paper's size alone.
+        better: 1 if a higher number is better, -1 if a lower one is, 0 if neither.
+        why: of an untestable claim, why it is.
+        neutral: the value that would mean no difference: 0, or 1 for a quotient.
+    """
+
+    relation: Relation
+    value: float | None = None
+    unit: Unit = ""
+    rounding: float = 0.0
+    scale: Scale = ""
+    sized: bool = False
+    better: int = 0
+    why: str = ""
+    neutral: float = 0.0
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class Claim(Asserted):
+    """A statement of the paper's text.
+
+    Attributes:
+        name: short and unique.
+        statement: what is said, in our words; how it is read, where it must be read somehow.
+        section: where: ``"abstract"``, ``"4.2"``, ``"6"``.
+        also: other sections that say the same.
+        models: what it speaks of.
+        tables: columns of the paper's own tables that bear on it, by table.
+        evidence: the numbers that settle it; none where a function of
+            :mod:`rslib.verdicts.evidence` does, and for an untestable claim.
+    """
+
+    name: str
+    statement: str
+    section: str
+    also: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    tables: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    evidence: tuple[Evidence, ...] = ()
+
+    @property
+    def cells(self) -> tuple[tuple[str, str, str], ...]:
+        """The numbers of the paper's tables that bear on it, (table, row, column)."""
+        return tuple(
+            (table, row, column)
+            for table, columns in self.tables.items()
+            for row in self.models
+            if row in TABLES[table].rows
+            for column in columns
+        )
 
 
 def section_of(section: str) -> str:
@@ -42,21 +140,15 @@ def claim(name: str) -> Claim:
     return CLAIMS[name]
 
 
-CLAIMS: Mapping[str, Claim] = MappingProxyType(
-    {
-        entry.name: entry
-        for entry in (
-            *in_summary.ABSTRACT,
-            *in_results.METHODS,
-            *in_results.BASELINE,
-            *in_results.ROBUSTNESS,
-            *in_results.INTERPRETABILITY,
-            *in_results.ALIGNMENT,
-            *in_results.SHIFT,
-            *in_results.TRADE_OFFS,
-            *in_summary.DISCUSSION,
-            *in_summary.CONCLUSION,
-        )
-    }
-)
+class _File(Data):
+    sections: dict[str, str]
+    claims: list[Claim]
+
+
+_FILE = read(FOLDER / "claims.yaml", _File)
+
+SECTIONS: Mapping[str, str] = MappingProxyType(_FILE.sections)
+"""Sections that make claims, in order, with what they are about."""
+
+CLAIMS: Mapping[str, Claim] = MappingProxyType({each.name: each for each in _FILE.claims})
 """Claims of the abstract, of sections 4 to 6, and two of 3.2, in the paper's order."""

@@ -1,19 +1,27 @@
-"""What follows from printed numbers: the tools that the paper's arithmetic is recomputed with.
+"""The paper's internal arithmetic: what it prints against what its own numbers give.
 
 Nothing here is measured. Printed numbers are rounded, so what follows from them is a range: each
-input is taken at both ends of its rounding. A check agrees if the printed number, with its own
-rounding, meets that range.
+input is taken at both ends of its rounding. A check of ``arithmetic.yaml`` agrees if the printed
+number, with its own rounding, meets that range.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from rslib.paper.tables import PaperValue, rounding
+from rslib.paper.tables import FOLDER, Data, PaperValue, read, rounding, value
+
+CATEGORIES = {
+    "noise": ("Gaussian noise", "shot noise", "impulse noise"),
+    "blur": ("defocus blur", "motion blur", "zoom blur", "glass blur"),
+    "weather": ("snow", "frost", "fog", "brightness"),
+    "digital": ("contrast", "elastic transform", "pixelate", "JPEG compression", "saturate"),
+}
+"""The corruptions that the paper names (3.1.1)."""
 
 TOP = 0.30
 """The share of an image's pixels that IoU is of (3.3.3)."""
@@ -47,16 +55,42 @@ class Check:
 
 @dataclass(frozen=True)
 class Range:
-    """What follows from rounded numbers: the value from them as printed, and how far it may lie."""
+    """A result of rounded numbers: its value from the printed ones, and how far it may lie."""
 
     value: float
     low: float
     high: float
 
     def meets(self, printed: float, rounding: float = 0.0) -> bool:
-        """Whether a printed number may be the rounded one."""
+        """True if a printed number may be the rounded one."""
         low, high = printed - rounding - _TINY, printed + rounding + _TINY
         return low <= self.high and high >= self.low
+
+    def satisfies(self, printed: str) -> bool:
+        """True if it may be the printed number, or lie on the side that ``<`` or ``>`` names."""
+        sign, _, limit = printed.rpartition(" ")
+        if sign == "<":
+            return self.low < float(limit)
+        if sign == ">":
+            return self.high > float(limit)
+        return self.meets(float(limit), rounding(Decimal(limit)))
+
+
+def arithmetic() -> tuple[Check, ...]:
+    """Recompute what the paper prints; all checks, in its order."""
+    return tuple(map(_check, read(FOLDER / "arithmetic.yaml", list[_Printed])))
+
+
+def follows(function: Callable[..., float], *inputs: PaperValue) -> Range:
+    """The range of a function of printed numbers, each at either end of its rounding.
+
+    Args:
+        function: of as many numbers, monotone in each.
+        inputs: the printed numbers.
+    """
+    ends = [(each.value - each.rounding, each.value + each.rounding) for each in inputs]
+    found = [function(*corner) for corner in itertools.product(*ends)]
+    return Range(function(*(each.value for each in inputs)), min(found), max(found))
 
 
 def attack_success(clean: float, attacked: float) -> float:
@@ -69,18 +103,6 @@ def attack_success(clean: float, attacked: float) -> float:
         attacked: accuracy under the attack, in percent.
     """
     return 100 * (1 - attacked / clean)
-
-
-def follows(function: Callable[..., float], *inputs: PaperValue) -> Range:
-    """What a function of printed numbers may be, each input at either end of its rounding.
-
-    Args:
-        function: of as many numbers, monotone in each.
-        inputs: the printed numbers.
-    """
-    ends = [(each.value - each.rounding, each.value + each.rounding) for each in inputs]
-    found = [function(*corner) for corner in itertools.product(*ends)]
-    return Range(function(*(each.value for each in inputs)), min(found), max(found))
 
 
 def random_iou(covered: float) -> float:
@@ -105,40 +127,144 @@ def most_coverage(iou: float, share: float) -> float:
     return share * TOP * (1 + iou) / iou - TOP
 
 
+@functools.cache
 def parameter_count(architecture: str, **size: int) -> int:
     """Parameters of a network as 3.1.2 describes it, for 10 classes; counted, not allocated."""
-    return _parameter_count(architecture, tuple(sorted(size.items())))
-
-
-@functools.cache
-def _parameter_count(architecture: str, size: tuple[tuple[str, int], ...]) -> int:
     import torch
 
     from rslib import models
 
     with torch.device("meta"):
-        built = models.build(architecture, **dict(size))
+        built = models.build(architecture, **size)
     return sum(each.numel() for each in built.parameters())
 
 
-def against(
-    name: str,
-    statement: str,
-    section: str,
-    printed: str,
-    found: Range,
-    unit: str,
-    consequence: str = "",
-) -> Check:
-    """A check of one printed number, rounded to its last digit, against what follows."""
-    digits = {"%": 1, "points": 1, "ratio": 3, "times": 2, "": 3}[unit]
-    suffix = f" {unit}" if unit in {"%", "points"} else ""
+class _Printed(Data):
+    """A check as its file has it.
+
+    ``formula`` is a key of ``_FORMULAS``, a function of the numbers of each group of ``cells``, or
+    else of ``_OTHERS``, a function of all groups. ``digits`` are shown of the former's result.
+    """
+
+    name: str
+    statement: str
+    section: str
+    printed: str
+    unit: str = ""
+    formula: str
+    digits: int = 0
+    cells: tuple[tuple[str, ...], ...] = ()
+    consequence: str = ""
+
+
+_Groups = Sequence[Sequence[PaperValue]]
+
+
+def _check(each: _Printed) -> Check:
+    groups = [[value(*cell.split("/")) for cell in group] for group in each.cells]
+    suffix = f" {each.unit}" if each.unit else ""
+    if each.formula in _FORMULAS:
+        ranges = [follows(_FORMULAS[each.formula], *group) for group in groups]
+        told = " and ".join(f"{found.value:.{each.digits}f}{suffix}" for found in ranges)
+        agrees = all(found.satisfies(each.printed) for found in ranges)
+    else:
+        told, agrees = _OTHERS[each.formula](groups)
     return Check(
-        name,
-        statement,
-        section,
-        f"{printed}{suffix}",
-        f"{found.value:.{digits}f}{suffix}",
-        found.meets(float(printed), rounding(Decimal(printed))),
-        consequence,
+        name=each.name,
+        statement=each.statement,
+        section=each.section,
+        printed=f"{each.printed}{suffix}",
+        follows=told,
+        agrees=agrees,
+        consequence=each.consequence,
     )
+
+
+def _trade_off(better: float, worse: float, before: float, after: float) -> float:
+    return (better - worse) / (before - after)
+
+
+def _mean_over_corruptions(*categories: float) -> float:
+    """Mean of four categories, each as often as the paper names corruptions in it."""
+    weights = [len(names) for names in CATEGORIES.values()]
+    weighted = (w * v for w, v in zip(weights, categories, strict=True))
+    return sum(weighted) / sum(weights)
+
+
+_FORMULAS: dict[str, Callable[..., float]] = {
+    "value": lambda number: number,
+    "hundredfold": lambda number: 100 * number,
+    "difference": lambda first, second: first - second,
+    "quotient": lambda first, second: first / second,
+    "percent": lambda first, second: 100 * (first / second - 1),
+    "success": attack_success,
+    "mean": lambda *numbers: sum(numbers) / len(numbers),
+    "mean_over_corruptions": _mean_over_corruptions,
+    "trade_off": _trade_off,
+    "hundredfold_trade_off": lambda *numbers: 100 * _trade_off(*numbers),
+}
+
+
+def _corruption_count(groups: _Groups) -> tuple[str, bool]:
+    named = sum(map(len, CATEGORIES.values()))
+    return f"{named}", named == 19
+
+
+def _patch_count(groups: _Groups) -> tuple[str, bool]:
+    patches = (32 // 2) ** 2
+    return f"{patches}", patches == 16
+
+
+def _budget(groups: _Groups) -> tuple[str, bool]:
+    budget = 100 * 8 / 255
+    return f"{budget:.2f} %", Range(budget, budget, budget).satisfies("3.1")
+
+
+def _parameters(groups: _Groups) -> tuple[str, bool]:
+    ((printed,),) = groups
+    count = parameter_count(printed.row.partition("-")[0])
+    return f"{count:,}", abs(count - printed.value) <= printed.rounding
+
+
+def _iou_is_no_share(groups: _Groups) -> tuple[str, bool]:
+    ((iou,),) = groups
+    return f"masks of under {100 * most_coverage(iou.value, 0.15):.1f} % of the image", False
+
+
+def _first_higher(groups: _Groups) -> tuple[str, bool]:
+    higher = [first.value > second.value for first, second in groups]
+    return f"{sum(higher)} of {len(higher)}", all(higher)
+
+
+def _category_order(groups: _Groups) -> tuple[str, bool]:
+    ordered = []
+    for group in groups:
+        noise, blur, weather, digital = (each.value for each in group)
+        ordered.append(noise > max(blur, weather) and digital < min(blur, weather))
+    return f"{sum(ordered)} of {len(ordered)}", all(ordered)
+
+
+def _masks(groups: _Groups) -> tuple[str, bool]:
+    ((loss, iou),) = groups
+    covered = follows(least_coverage, loss)
+    # A mean of random_iou over masks of any sizes lies between these: it is concave, 0 at 0.
+    least, most = TOP * covered.low, random_iou(covered.value)
+    return f"{least:.3f} to {most:.3f} for a random map", iou.value >= least
+
+
+def _same(groups: _Groups) -> tuple[str, bool]:
+    told = " and ".join(second.printed for _, second in groups)
+    return told, all(first.printed == second.printed for first, second in groups)
+
+
+_OTHERS: dict[str, Callable[[_Groups], tuple[str, bool]]] = {
+    "corruption_count": _corruption_count,
+    "patch_count": _patch_count,
+    "budget": _budget,
+    "parameters": _parameters,
+    "iou_is_no_share": _iou_is_no_share,
+    "first_higher": _first_higher,
+    "category_order": _category_order,
+    "masks": _masks,
+    "same": _same,
+}

@@ -1,4 +1,4 @@
-"""Tables 1 to 5 of the paper, as data.
+"""Tables 1 to 5 of the paper, from ``tables.yaml``.
 
 Each number remembers how it was printed, so that rounding can be told from disagreement.
 """
@@ -6,10 +6,16 @@ Each number remembers how it was printed, so that rounding can be told from disa
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 ARCHITECTURES = MappingProxyType({"resnet18": "ResNet-18", "vit_small": "ViT-Small"})
 """The paper's names of the architectures."""
@@ -17,7 +23,17 @@ ARCHITECTURES = MappingProxyType({"resnet18": "ResNet-18", "vit_small": "ViT-Sma
 SALIENCY_METHODS = MappingProxyType({"resnet18": "Grad-CAM", "vit_small": "Attention Rollout"})
 """The column "Method" of Table 3, which depends on the architecture alone."""
 
+FOLDER = Path(__file__).parent
+"""The folder of the YAML files."""
+
 _SCALE = {"M": Decimal(1_000_000), "h": Decimal(1)}
+_T = TypeVar("_T")
+
+
+class Data(BaseModel):
+    """Something that a YAML file of this package holds: nothing unknown, nothing converted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -54,7 +70,7 @@ class PaperValue:
 
     @property
     def source(self) -> str:
-        """Where to find it, such as ``Table 2, PGD Acc (%)``."""
+        """Its table and column, such as ``Table 2, PGD Acc (%)``."""
         table = TABLES[self.table]
         return f"{table.label}, {table.columns[self.column].header}"
 
@@ -131,11 +147,6 @@ def rounding(printed: Decimal) -> float:
     return float(Decimal(5).scaleb(int(printed.as_tuple().exponent) - 1))
 
 
-def _parse(printed: str) -> tuple[Decimal, Decimal]:
-    scale = _SCALE.get(printed[-1], Decimal(1))
-    return Decimal(printed.rstrip("".join(_SCALE))), scale
-
-
 def nearest(name: str, valid: Iterable[str]) -> str:
     """For an error: the nearest of the valid names, and all of them."""
     valid = list(valid)
@@ -143,108 +154,57 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     return (f"; did you mean {close[0]!r}?" if close else ";") + f" There are: {', '.join(valid)}"
 
 
-def _table(
-    name: str,
-    section: str,
-    title: str,
-    columns: dict[str, tuple[str, str]],
-    rows: dict[str, str],
-) -> PaperTable:
-    described = {key: Column(*column) for key, column in columns.items()}
+def read(path: Path, kind: type[_T]) -> _T:
+    """Read a YAML file.
+
+    Args:
+        path: of the file.
+        kind: the type of what it holds.
+
+    Raises:
+        pydantic.ValidationError: it holds something else.
+    """
+    text = path.read_text("utf-8")
+    # libyaml's loader, where PyYAML was built with it, is seven times as fast.
+    found = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    # As JSON, in which a list may become a tuple and nothing else is converted.
+    return TypeAdapter(kind).validate_json(json.dumps(found))
+
+
+def _parse(printed: str) -> tuple[Decimal, Decimal]:
+    scale = _SCALE.get(printed[-1], Decimal(1))
+    return Decimal(printed.rstrip("".join(_SCALE))), scale
+
+
+class _Written(Data):
+    """A table as its file has it: each row in one line of text."""
+
+    title: str
+    section: str
+    columns: dict[str, Column]
+    rows: dict[str, str]
+
+
+def _table(name: str, written: _Written) -> PaperTable:
     values = {
-        (row, column): PaperValue(printed, described[column].unit, section, name, row, column)
-        for row, line in rows.items()
-        for column, printed in zip(columns, line.split(), strict=True)
+        (row, key): PaperValue(printed, column.unit, written.section, name, row, key)
+        for row, line in written.rows.items()
+        for (key, column), printed in zip(written.columns.items(), line.split(), strict=True)
     }
     return PaperTable(
-        name, title, section, MappingProxyType(described), tuple(rows), MappingProxyType(values)
+        name,
+        written.title,
+        written.section,
+        MappingProxyType(written.columns),
+        tuple(written.rows),
+        MappingProxyType(values),
     )
 
 
 TABLES: Mapping[str, PaperTable] = MappingProxyType(
     {
-        table.name: table
-        for table in (
-            _table(
-                "table1",
-                "4.1",
-                "Baseline Model Performance on CIFAR-10",
-                {
-                    "clean_accuracy": ("Clean Acc (%)", "%"),
-                    "ece": ("ECE", ""),
-                    "training_hours": ("Training Time", "h"),
-                    "parameters": ("Parameters", "count"),
-                },
-                {
-                    "resnet18-standard": "94.8 0.032 2.5h 11.2M",
-                    "vit_small-standard": "91.2 0.047 3.1h 22.1M",
-                },
-            ),
-            _table(
-                "table2",
-                "4.2",
-                "Adversarial Robustness Results",
-                {
-                    "clean_accuracy": ("Clean Acc (%)", "%"),
-                    "fgsm_accuracy": ("FGSM Acc (%)", "%"),
-                    "pgd_accuracy": ("PGD Acc (%)", "%"),
-                    "attack_success": ("Attack Success (%)", "%"),
-                },
-                {
-                    "resnet18-standard": "94.8 31.2 0.1 99.9",
-                    "resnet18-adversarial": "86.9 72.4 45.2 48.0",
-                    "vit_small-standard": "91.2 28.7 0.0 100.0",
-                    "vit_small-adversarial": "83.1 68.9 38.7 53.4",
-                },
-            ),
-            _table(
-                "table3",
-                "4.3",
-                "Interpretability Analysis Results",
-                {"iou_mean": ("IoU Mean", ""), "iou_std": ("IoU Std", "")},
-                {
-                    "resnet18-standard": "0.152 0.089",
-                    "resnet18-adversarial": "0.181 0.095",
-                    "resnet18-aligned": "0.423 0.112",
-                    "vit_small-standard": "0.118 0.076",
-                    "vit_small-adversarial": "0.142 0.081",
-                    "vit_small-aligned": "0.387 0.098",
-                },
-            ),
-            _table(
-                "table4",
-                "4.4",
-                "Human-Guided Alignment Results",
-                {
-                    "clean_accuracy": ("Clean Acc (%)", "%"),
-                    "final_iou": ("Final IoU", ""),
-                    "alignment_loss": ("Alignment Loss", ""),
-                    "training_hours": ("Training Time", "h"),
-                },
-                {
-                    "resnet18-aligned": "92.1 0.423 0.089 1.8h",
-                    "vit_small-aligned": "88.7 0.387 0.095 2.1h",
-                },
-            ),
-            _table(
-                "table5",
-                "4.5",
-                "Corruption Robustness Results (mCE Scores)",
-                {
-                    "noise": ("Noise", "ratio"),
-                    "blur": ("Blur", "ratio"),
-                    "weather": ("Weather", "ratio"),
-                    "digital": ("Digital", "ratio"),
-                    "mce": ("mCE", "ratio"),
-                },
-                {
-                    "resnet18-standard": "1.68 1.52 1.41 1.33 1.49",
-                    "resnet18-adversarial": "1.45 1.38 1.35 1.29 1.37",
-                    "vit_small-standard": "1.89 1.71 1.63 1.58 1.70",
-                    "vit_small-adversarial": "1.76 1.62 1.59 1.54 1.63",
-                },
-            ),
-        )
+        name: _table(name, written)
+        for name, written in read(FOLDER / "tables.yaml", dict[str, _Written]).items()
     }
 )
 """The paper's tables, by name."""

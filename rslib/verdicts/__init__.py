@@ -1,4 +1,4 @@
-"""What a run says of the paper: every number and claim, ours beside it, and a verdict by a rule.
+"""Verdicts of a run on the paper: every number and claim, ours beside it, judged by one rule.
 
 ``rules`` is the rule with its tolerances, ``protocol`` what a run did otherwise than the paper,
 ``evidence`` our number for each claim from stored records, and ``table`` puts them together::
@@ -13,7 +13,6 @@ from rslib.report.protocol import departures as departures
 from rslib.report.protocol import limits as limits
 from rslib.verdicts.judging import counts as counts
 from rslib.verdicts.judging import counts_by_group as counts_by_group
-from rslib.verdicts.judging import judge_all as judge_all
 from rslib.verdicts.judging import load as load
 from rslib.verdicts.judging import table as table
 from rslib.verdicts.judging import values as values

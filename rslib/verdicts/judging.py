@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rslib import paper
-from rslib.paper import Claim, PaperValue
+from rslib.metrics.estimates import UNDEFINED
+from rslib.paper import Asserted, PaperValue
 from rslib.report import frames, numbers, protocol
 from rslib.report.labels import short_label
 from rslib.verdicts import evidence
-from rslib.verdicts.evidence import Measure, Part
+from rslib.verdicts.evidence import Part
 from rslib.verdicts.reader import Reader, Unmeasured
-from rslib.verdicts.rules import Asserted, Judgment, Verdict, combine, judge
+from rslib.verdicts.rules import Verdict, combine, judge
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,36 +37,6 @@ _BETTER = {"clean_accuracy": 1, "ece": -1}
 _BETTER_IF_DEFENDED = {"fgsm_accuracy": 1, "pgd_accuracy": 1, "attack_success": -1}
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A number or a claim of the paper with its verdict.
-
-    Attributes:
-        name: of the claim, or ``<table>/<model>/<column>``.
-        group: the section it stands in, or ``"table1"`` to ``"table5"``.
-        statement: what is claimed.
-        claimed: the same for the rule.
-        parts: our numbers, each with its judgment; none where nothing was measured.
-        judgment: of the whole.
-    """
-
-    name: str
-    group: str
-    statement: str
-    claimed: Asserted
-    parts: tuple[tuple[Part, Judgment], ...]
-    judgment: Judgment
-
-
-def judge_all(run: Run) -> tuple[Judged, ...]:
-    """Judge every number of Tables 1 to 5 and every claim, in that order.
-
-    Args:
-        run: whose records are read; nothing is computed. What is missing is not comparable.
-    """
-    return tuple(_judge_all(run, Reader(run)))
-
-
 def table(run: Run) -> pd.DataFrame:
     """The verdicts as a frame, to be stored with :func:`rslib.report.frames.save`.
 
@@ -79,7 +50,7 @@ def table(run: Run) -> pd.DataFrame:
         ``why`` of the whole claim, and ``part_verdict``.
     """
     reader = Reader(run)
-    rows = [row for each in _judge_all(run, reader) for row in _rows(run, each)]
+    rows = [*_cells(reader), *_claims(reader)]
     return frames.build(
         run,
         rows,
@@ -104,7 +75,7 @@ def load(run: Run) -> pd.DataFrame:
 
 
 def counts(frame: pd.DataFrame) -> dict[str, int]:
-    """How many claims have which verdict, in the order of :class:`Verdict`; all six are there.
+    """Count the claims of each verdict, in the order of :class:`Verdict`; all six are there.
 
     Args:
         frame: from :func:`table` or :func:`load`.
@@ -155,7 +126,7 @@ def ours_text(cell: Mapping[str, Any]) -> str:
     """Our number of one row, with what it is about, its unit and its interval."""
     if numbers.missing(cell["ours"]):
         return "not measured"
-    label = f"{cell['label']}: " * bool(cell["label"])
+    label = f"{cell['label']}: " if cell["label"] else ""
     return f"{label}{number_text(cell)}"
 
 
@@ -165,19 +136,6 @@ def number_text(cell: Mapping[str, Any]) -> str:
     # A number that rounds to zero has no sign.
     text = re.sub(r"-(0\.0+)(?!\d)", r"\1", f"{number} {interval}".strip())
     return text.replace("-", numbers.MINUS)
-
-
-def asserted(claim: Claim) -> Asserted:
-    """A claim of the text, for the rule."""
-    return Asserted(
-        claim.relation,
-        claim.value,
-        claim.unit,
-        scale=claim.scale,
-        sized=claim.sized,
-        why=claim.why,
-        neutral=claim.neutral,
-    )
 
 
 def asserted_cell(value: PaperValue) -> Asserted:
@@ -195,28 +153,9 @@ def asserted_cell(value: PaperValue) -> Asserted:
     )
 
 
-def _judge_all(run: Run, reader: Reader) -> Iterator[Judged]:
-    for each in paper.TABLES.values():
-        for value in each.values.values():
-            name = f"{value.table}/{value.row}/{value.column}"
-            said = f"{short_label(value.row)}: {each.columns[value.column].header}"
-            found = _measured(reader, evidence.cell(value))
-            yield _judged(name, each.name, said, asserted_cell(value), found, run)
-    known: dict[Measure | None, _Measured] = {None: _Measured()}
-    for claim in paper.CLAIMS.values():
-        measure = evidence.MEASURES.get(claim.name)
-        if measure not in known:
-            known[measure] = _measured(reader, measure)
-        found = known[measure]
-        if not claim.models:
-            found = replace(found, models=())
-        group = paper.section_of(claim.section)
-        yield _judged(claim.name, group, _statement(claim), asserted(claim), found, run)
-
-
 @dataclass(frozen=True)
 class _Measured:
-    """What a measure gave, and what it was read from."""
+    """Our numbers for a claim, none where one is missing, and what they were read from."""
 
     parts: tuple[Part, ...] = ()
     models: tuple[str, ...] = ()
@@ -224,10 +163,10 @@ class _Measured:
     generated: bool = False
 
 
-def _measured(reader: Reader, measure: Measure) -> _Measured:
+def _measured(reader: Reader, source: evidence.Source) -> _Measured:
     reader.start()
     try:
-        parts = tuple(measure(reader))
+        parts = tuple(evidence.parts(reader, source))
     except Unmeasured:
         return _Measured()
     models = tuple(dict.fromkeys(model for model, _ in reader.used))
@@ -235,44 +174,54 @@ def _measured(reader: Reader, measure: Measure) -> _Measured:
     return _Measured(parts, models, evaluations, reader.generated)
 
 
-def _judged(
-    name: str,
-    group: str,
-    statement: str,
-    claimed: Asserted,
-    found: _Measured,
-    run: Run,
-) -> Judged:
-    differs = protocol.of(run, found.models, found.evaluations, generated=found.generated)
-    judged = tuple((part, judge(claimed, part.estimate, differs)) for part in found.parts)
-    if judged:
+def _cells(reader: Reader) -> Iterator[dict[str, Any]]:
+    for table in paper.TABLES.values():
+        for value in table.values.values():
+            name = f"{value.table}/{value.row}/{value.column}"
+            statement = f"{short_label(value.row)}: {table.columns[value.column].header}"
+            found = _measured(reader, evidence.of_cell(value))
+            yield from _rows(reader, name, table.name, statement, asserted_cell(value), found)
+
+
+def _claims(reader: Reader) -> Iterator[dict[str, Any]]:
+    known: dict[evidence.Source, _Measured] = {}
+    for claim in paper.CLAIMS.values():
+        source = evidence.of_claim(claim)
+        if source not in known:
+            known[source] = _measured(reader, source)
+        found = known[source]
+        if not claim.models:
+            found = replace(found, models=())
+        also = f" [also {', '.join(claim.also)}]" if claim.also else ""
+        group = paper.section_of(claim.section)
+        yield from _rows(reader, claim.name, group, f"{claim.statement}{also}", claim, found)
+
+
+def _rows(
+    reader: Reader, name: str, group: str, statement: str, claimed: Asserted, found: _Measured
+) -> Iterator[dict[str, Any]]:
+    """The rows of one number or claim: one a part, or one without a number."""
+    differs = protocol.of(reader.run, found.models, found.evaluations, generated=found.generated)
+    if found.parts:
+        judged = [(part, judge(claimed, part.estimate, differs)) for part in found.parts]
         whole = combine((part.about, judgment) for part, judgment in judged)
     else:
         whole = judge(claimed, None, differs)
-    return Judged(name, group, statement, claimed, judged, whole)
-
-
-def _statement(claim: Claim) -> str:
-    also = f" [also {', '.join(claim.also)}]" if claim.also else ""
-    return f"{claim.statement}{also}"
-
-
-def _rows(run: Run, each: Judged) -> Iterator[dict[str, Any]]:
-    column = paper.Column("", each.claimed.unit)
-    nothing = [(Part("", evidence.estimates.UNDEFINED), each.judgment)]
-    for number, (part, judgment) in enumerate(each.parts or nothing):
+        judged = [(Part("", UNDEFINED), whole)]
+    column = paper.Column("", claimed.unit)
+    for number, (part, judgment) in enumerate(judged):
         made = frames.row(
-            run, TABLE, each.name, str(number), part.estimate, column, labeled=part.label
+            reader.run, TABLE, name, str(number), part.estimate, column, labeled=part.label
         )
         yield made | {
-            "paper": each.claimed.value,
-            "group": each.group,
-            "statement": each.statement,
-            "relation": each.claimed.relation,
-            "claimed": claimed_text(each.claimed),
+            "paper": claimed.value,
+            "group": group,
+            "statement": statement,
+            "relation": claimed.relation,
+            "claimed": claimed_text(claimed),
             "part_verdict": judgment.verdict.value,
-            "verdict": each.judgment.verdict.value,
-            "why": each.judgment.why,
+            "verdict": whole.verdict.value,
+            "why": whole.why,
         }
 
 

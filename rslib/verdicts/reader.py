@@ -32,6 +32,8 @@ class Reader:
         run: whose records and models' summaries are read.
 
     Attributes:
+        confidence: coverage of intervals.
+        bins: of confidence, for calibration errors.
         used: the (model, evaluation) pairs read since :meth:`start`, in order; a model's own
             summary counts as its ``"training"``.
         sources: metadata of everything read so far, by the same pairs.
@@ -40,6 +42,7 @@ class Reader:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.confidence = run.settings.evaluation.confidence
+        self.bins = run.settings.evaluation.ece_bins
         self.used: dict[tuple[str, str], None] = {}
         self.sources: dict[tuple[str, str], dict[str, Any]] = {}
         self._records: dict[tuple[str, str], pd.DataFrame] = {}
@@ -50,7 +53,7 @@ class Reader:
         self.used = {}
 
     def trained(self, name: str) -> bool:
-        """Whether there is such a model in this run: one may be asked for that no run has."""
+        """True if there is such a model in this run: one may be asked for that no run has."""
         try:
             plan(self.run.settings, name)
             self.run.summary(name)
@@ -59,7 +62,7 @@ class Reader:
         return True
 
     def summary(self, name: str) -> dict[str, Any]:
-        """What is known of a trained model.
+        """The summary of a trained model.
 
         Raises:
             Unmeasured: it was not trained.
@@ -71,7 +74,7 @@ class Reader:
         return found
 
     def has(self, name: str, evaluated: str) -> bool:
-        """Whether a record is there."""
+        """True if a record is there."""
         if not self.trained(name):
             return False
         try:
@@ -93,32 +96,35 @@ class Reader:
         self._note(name, evaluated, self._records[key].attrs)
         return self._records[key]
 
-    def clean(self, name: str) -> pd.DataFrame:
-        """Right or wrong on all clean test images, which the saliency record holds as well.
+    def answers(self, name: str, evaluated: str) -> pd.DataFrame:
+        """Right or wrong by image; on clean images the saliency record says it as well.
 
         Raises:
-            Unmeasured: neither record was made.
+            Unmeasured: no such record was made.
         """
-        return self.record(name, "clean" if self.has(name, "clean") else "saliency")
+        if evaluated == "clean" and not self.has(name, "clean"):
+            evaluated = "saliency"
+        return self.record(name, evaluated)
 
     def together(
-        self, names: Sequence[str], evaluated: str, column: str = "correct"
+        self, wanted: Sequence[tuple[str, str]], column: str = "correct"
     ) -> list[np.ndarray]:
-        """A column of several models' records, on the images of the first, (n,) each.
+        """A column of several records, on the images of the shortest, (n,) each.
+
+        Args:
+            wanted: the models and evaluations.
+            column: of the records.
 
         Raises:
             Unmeasured: a record was not made.
         """
-        first, *others = (
-            self.clean(name) if evaluated == "clean" else self.record(name, evaluated)
-            for name in names
-        )
-        joined = [first, *(on_images(each, first["image"]) for each in others)]
-        return [each[column].to_numpy() for each in joined]
+        found = [self.answers(name, evaluated) for name, evaluated in wanted]
+        images = min(found, key=len)["image"]
+        return [on_images(each, images)[column].to_numpy() for each in found]
 
     @property
     def generated(self) -> bool:
-        """Whether corrupted images that were used are not the official ones."""
+        """True if corrupted images that were used are not the official ones."""
         used = (self.sources[key].get("corrupted", {}) for key in self.used)
         return any(about.get("origin", "official") != "official" for about in used)
 
@@ -133,7 +139,7 @@ class Reader:
         return object_masks.available(self.run)
 
     def priors(self) -> pd.DataFrame:
-        """What is known of the masks of the test images.
+        """The masks' coverage of the test images.
 
         Raises:
             Unmeasured: it was not made.
@@ -151,7 +157,7 @@ class Reader:
         Raises:
             Unmeasured: a record was not made.
         """
-        found = self.record(name, "corruptions"), self.clean(name)
+        found = self.record(name, "corruptions"), self.answers(name, "clean")
         if name not in self._outcomes:
             self._outcomes[name] = Outcomes.from_records(*found)
         return self._outcomes[name]

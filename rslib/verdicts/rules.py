@@ -40,13 +40,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rslib.metrics.estimates import Estimate
-from rslib.paper.statement import Relation, Scale
+from rslib.paper import Asserted
 from rslib.report import numbers
 from rslib.report.protocol import Protocol
 
 
 class Verdict(StrEnum):
-    """What a claim comes to; from the best to the least that can be said."""
+    """The outcome for a claim; from the best to the least that can be said."""
 
     REPRODUCED = "reproduced"
     REACHED = "reached with another recipe"
@@ -57,7 +57,7 @@ class Verdict(StrEnum):
 
 
 TOLERANCE = {"%": 1.0, "points": 1.0, "": 0.01, "count": 0.0}
-"""How far two numbers may lie apart and agree, beyond the rounding of the printed one.
+"""The distance at which two numbers agree, by unit, beyond the rounding of the printed one.
 
 A point of accuracy: the interval of an accuracy near 50 % on the 10,000 test images reaches one
 point either way, and another seed moves clean accuracy by some tenths and accuracy under PGD by
@@ -79,35 +79,7 @@ UNPUBLISHED = {
     "reference": "the paper's reference errors are unpublished",
     "hardware": "the paper's hardware is unstated",
 }
-"""Why a number has no scale to compare on."""
-
-
-@dataclass(frozen=True)
-class Asserted:
-    """What is claimed, as far as the rule is concerned.
-
-    Attributes:
-        relation: how our number must stand to ``value``; see
-            :data:`rslib.paper.statement.Relation`.
-        value: the number claimed, None where there is none.
-        unit: of ``value`` and of our estimates.
-        rounding: half a unit of the printed number's last digit.
-        scale: what the number's size depends on and the paper does not publish.
-        sized: whether it speaks of networks of the paper's size alone.
-        better: 1 if a higher number is better, -1 if a lower one is, 0 if neither.
-        why: of an untestable claim, why it is.
-        neutral: the value that would mean no difference: 0, or 1 for a quotient.
-    """
-
-    relation: Relation
-    value: float | None
-    unit: str
-    rounding: float = 0.0
-    scale: Scale = ""
-    sized: bool = False
-    better: int = 0
-    why: str = ""
-    neutral: float = 0.0
+"""Reasons why a number has no scale to compare on."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +164,7 @@ def judge(claimed: Asserted, ours: Estimate | None, protocol: Protocol) -> Judgm
 
 
 def agree(claimed: Asserted, ours: Estimate) -> bool:
-    """Whether our number is the paper's, within the tolerance of the unit.
+    """True if our number is the paper's, within the tolerance of the unit.
 
     It is, if the two lie no further apart than the tolerance and the rounding of the printed one,
     or if our interval contains the paper's and is not too wide to exclude anything
@@ -252,14 +224,14 @@ def _alike(claimed: Asserted, ours: Estimate, protocol: Protocol) -> Judgment:
 
 @dataclass(frozen=True)
 class _Held:
-    """Whether a statement holds, and if not, why."""
+    """True or false of a statement, and if false, the reason."""
 
     yes: bool
     why: str = ""
 
 
 def _beyond(ours: Estimate, value: float, side: int) -> _Held:
-    """Whether the whole interval lies above (side 1) or below (-1) a value."""
+    """True if the whole interval lies above (side 1) or below (-1) a value."""
     low, high = _ends(ours)
     if (low > value) if side > 0 else (high < value):
         return _Held(True)

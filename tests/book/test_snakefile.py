@@ -155,17 +155,22 @@ def test_only_what_is_missing_or_stale_runs(project):
 
 
 def test_what_makes_pages_makes_no_notebook_stale_and_what_makes_results_does(project):
-    makers = [project / "book" / "build.py", project / "rslib" / "attacks" / "pgd.py"]
+    makers = [
+        project / "book" / "build.py",
+        project / "rslib" / "attacks" / "pgd.py",
+        project / "rslib" / "paper" / "claims.yaml",
+    ]
     for maker in makers:
         maker.parent.mkdir(parents=True)
         maker.write_text("")
     every = planned(snakemake(project, "-n"))
     finish(project, *every)
-    for maker, stale in zip(makers, ([], every), strict=True):
+    for maker, stale in zip(makers, ([], every, every), strict=True):
         maker.write_text("# a comment\n")
-        later = (project / every[0]).stat().st_mtime + 60
+        later, before = ((project / every[0]).stat().st_mtime + away for away in (60, -60))
         os.utime(maker, (later, later))
         assert sorted(planned(snakemake(project, "-n"))) == sorted(stale)
+        os.utime(maker, (before, before))
 
 
 def test_an_unknown_profile_is_named_with_those_there_are(project):

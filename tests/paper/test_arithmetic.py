@@ -69,6 +69,39 @@ def test_what_follows_is_what_a_pocket_calculator_says(name, printed, found):
     assert (CHECKS[name].printed, CHECKS[name].follows) == (printed, found)
 
 
+def test_numbers_in_the_consequences_follow_as_well():
+    hours = [
+        paper.value("table1", f"{a}-standard", "training_hours") for a in ("vit_small", "resnet18")
+    ]
+    longer = consistency.follows(lambda vit, resnet: 100 * (vit / resnet - 1), *hours)
+    told = {name: check.consequence for name, check in CHECKS.items()}
+    assert f"{longer.low:.0f} to {longer.high:.0f} %" in told["training_time"]
+    assert f"{consistency.parameter_count('vit_small', patch=8):,}" in told["parameters_vit_small"]
+    assert told["iou_gain_resnet18-aligned"].endswith(f"{100 * (0.42 / 0.15 - 1):.0f} %")
+    assert told["iou_gain_vit_small-aligned"].endswith(f"{100 * (0.39 / 0.12 - 1):.0f} %")
+    table2 = (45.2 - 0.1) / (94.8 - 86.9)
+    assert f"it is {table2:.1f}, from the text's 45 and 8 {45 / 8:.1f}" in told["tradeoff_ratio"]
+    for model, loss in (("resnet18-aligned", 0.089), ("vit_small-aligned", 0.095)):
+        assert (
+            f"{100 * consistency.least_coverage(loss):.0f} % of the image" in told[f"masks_{model}"]
+        )
+
+
+@pytest.mark.parametrize("name", paper.TABLES["table2"].rows)
+def test_numbers_of_tables_are_cited_as_they_are_printed(name):
+    printed = paper.value("table2", name, "attack_success").printed
+    assert CHECKS[f"attack_success_{name}"].printed == f"{printed} %"
+    mce = paper.value("table5", name, "mce").printed
+    assert CHECKS[f"category_mean_{name}"].printed == CHECKS[f"equation_14_{name}"].printed == mce
+
+
+@pytest.mark.parametrize(
+    ("printed", "holds"), [("6.2", False), ("6.5", True), ("< 6.4", False), ("> 6.5", True)]
+)
+def test_a_range_satisfies_a_number_or_a_bound(printed, holds):
+    assert consistency.Range(6.5, 6.4, 6.6).satisfies(printed) is holds
+
+
 def test_a_range_comes_from_the_corners_of_rounding():
     a = paper.value("table2", "resnet18-adversarial", "clean_accuracy")  # 86.9
     b = paper.value("table2", "resnet18-adversarial", "pgd_accuracy")  # 45.2

@@ -1,8 +1,12 @@
 """The paper's numbers: looked up, in the right unit, and consistent with one another."""
 
+from pathlib import Path
+
+import pydantic
 import pytest
 
 from rslib import paper
+from rslib.paper.tables import read
 
 
 def number(table, row, column):
@@ -90,7 +94,8 @@ def test_claims_against_the_tables():
 def test_claims_point_at_numbers_that_exist():
     for name, claim in paper.CLAIMS.items():
         assert claim.name == name
-        for table, row, column in claim.tables:
+        assert bool(claim.tables) == bool(claim.cells)
+        for table, row, column in claim.cells:
             assert paper.value(table, row, column).row in claim.models
         numbered = claim.relation not in ("compares", "alike", "untestable")
         assert (claim.value is not None) == numbered
@@ -114,7 +119,7 @@ def test_the_conclusions_findings_all_have_claims():
 def test_claimed_differences_have_the_sign_of_the_tables(name):
     """A claim that two columns differ is not typed with the wrong sign."""
     claim = paper.CLAIMS[name]
-    numbers = [number(*cell) for cell in claim.tables]
+    numbers = [number(*cell) for cell in claim.cells]
     if len(numbers) != 2:
         return
     if claim.neutral:
@@ -145,3 +150,39 @@ def test_data_cannot_be_changed():
         paper.TABLES["table1"].values["resnet18-standard", "ece"] = None
     with pytest.raises(AttributeError):
         paper.value("table1", "resnet18-standard", "ece").printed = "0.001"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "told"),
+    [
+        (paper.Claim, "{name: a, statement: b, section: c, relation: above, vale: 1}", "vale"),
+        (paper.Claim, "{name: a, statement: b, section: c, relation: abvoe}", "relation"),
+        (paper.Claim, "{name: a, statement: b, section: 4.1, relation: alike}", "section"),
+        (paper.Claim, "{name: a, statement: b, section: c, relation: above, value: '1'}", "value"),
+        (paper.Claim, "{name: a, section: c, relation: alike}", "statement"),
+        (paper.Evidence, "{kind: product, cells: [a/b, a/c]}", "kind"),
+        (paper.Evidence, "{kind: value, cells: [a]}", "cells"),
+    ],
+)
+def test_a_file_that_is_not_what_it_should_be_is_refused(tmp_path, kind, text, told):
+    path = tmp_path / "one.yaml"
+    path.write_text(text)
+    with pytest.raises(pydantic.ValidationError, match=told):
+        read(path, kind)
+
+
+def test_no_entry_hides_another_of_its_name():
+    folder = Path(paper.__file__).parent
+    text = (folder / "claims.yaml").read_text("utf-8")
+    assert len(paper.CLAIMS) == text.count("- name:") == 109
+
+
+def test_evidence_is_about_what_the_claim_is_about():
+    """Each claim's models appear in its evidence, where only controls may stand beside them."""
+    for name, claim in paper.CLAIMS.items():
+        models = {cell.partition("/")[0] for each in claim.evidence for cell in each.cells}
+        if not models or name == "tradeoff_consistent":
+            continue
+        plain = {model for model in models if "@" not in model}
+        baselines = {f"{model.partition('-')[0]}-standard" for model in plain}
+        assert {*claim.models} - baselines <= plain <= {*claim.models} | baselines, name

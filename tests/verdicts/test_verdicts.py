@@ -82,7 +82,8 @@ def of(frame, name):
 
 
 def parts(run, name):
-    return {part.label: part.estimate for part in evidence.MEASURES[name](Reader(run))}
+    found = evidence.parts(Reader(run), evidence.of_claim(paper.claim(name)))
+    return {part.label: part.estimate for part in found}
 
 
 def test_every_number_and_claim_has_one_verdict(frame):
@@ -95,8 +96,32 @@ def test_every_number_and_claim_has_one_verdict(frame):
 
 
 def test_what_can_be_tested_has_a_measure_and_nothing_else_has():
-    testable = {name for name, claim in paper.CLAIMS.items() if claim.relation != "untestable"}
-    assert set(evidence.MEASURES) == testable
+    assert set(evidence.FUNCTIONS) <= set(paper.CLAIMS)
+    for name, claim in paper.CLAIMS.items():
+        ways = bool(claim.evidence) + (name in evidence.FUNCTIONS)
+        assert ways == (claim.relation != "untestable"), name
+
+
+def test_what_nothing_measures_is_an_error(run):
+    for kind, cells in (
+        ("value", ("resnet18-standard/beauty",)),
+        ("percent", ("resnet18-standard/ece", "vit_small-standard/ece")),
+    ):
+        with pytest.raises(ValueError, match=f"nothing measures .*{cells[0].rpartition('/')[2]}"):
+            list(evidence.parts(Reader(run), (paper.Evidence(kind=kind, cells=cells),)))
+
+
+def test_optional_evidence_is_left_out_where_it_was_not_measured(run):
+    missing = f"{ALIGNED}@beta=0.5/iou_mean"
+    known, unknown = f"{ALIGNED}/iou_mean", {"kind": "difference", "cells": (missing, missing)}
+    wanted = (
+        paper.Evidence(kind="value", cells=(known,)),
+        paper.Evidence(**unknown, optional=True),
+    )
+    (part,) = evidence.parts(Reader(run), wanted)
+    assert part.estimate.value == pytest.approx(0.44)
+    with pytest.raises(Unmeasured):
+        list(evidence.parts(Reader(run), (paper.Evidence(**unknown),)))
 
 
 def test_counts_add_up(frame):
@@ -335,9 +360,8 @@ def test_a_biased_function_is_centered():
 
 
 def test_calibration_difference_is_that_of_the_two_errors(run):
-    errors = {
-        name: evidence.accuracy.calibration_error(Reader(run), name) for name in (RESNET, VIT)
-    }
+    reader = Reader(run)
+    errors = {name: evidence.cells.value(reader, name, "ece") for name in (RESNET, VIT)}
     found = parts(run, "calibration_order")[""]
     assert found.value == pytest.approx(errors[VIT].value - errors[RESNET].value, abs=1e-6)
 
