@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rslib.data.dataset import DataError, Dataset
+from rslib.data.datasets import DataError, Dataset
 
 CLASSES = (
     "airplane",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rslib.data import cifar10
-from rslib.data.dataset import DataError
+from rslib.data.datasets import DataError
 from rslib.store.arrays import ArrayError, open_array
 
 NAMES = ("cifar10h-counts.npy", "cifar10h-counts.npz")

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rslib.data.dataset import Dataset
+from rslib.data.datasets import Dataset
 from rslib.data.strong import Mix, Transform
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from rslib.data.dataset import SPLITS, Dataset
+from rslib.data.datasets import SPLITS, Dataset
 
 SIZE = 32
 # Coverage is counted on a grid of 4 x 4 points in each pixel: it comes in steps of 1/16.

@@ -62,10 +62,20 @@ class Data(_Section):
     @field_validator("name")
     @classmethod
     def _is_there(cls, name: str) -> str:
-        known = (*DATASETS, *extensions.ADDED["dataset"])
+        known = [*DATASETS, *extensions.ADDED["dataset"]]
         if name not in known:
             raise ValueError(f"should be {' or '.join(map(repr, known))}")
         return name
+
+    @model_serializer(mode="wrap")
+    def _added_as_in_keys(
+        self, whole: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        told = whole(self)
+        added = extensions.ADDED["dataset"].get(self.name)
+        if info.exclude_defaults and added is not None:
+            told["added"] = added.digest
+        return told
 
 
 class ResNet18(_Section):
@@ -424,9 +434,7 @@ class Training(_Section):
     pretraining: Pretraining = Field(
         Pretraining(), description="ours: a first stage; unused unless standard starts from it"
     )
-    added: FineTuning = Field(
-        FineTuning(), description="ours: the objectives of rslib.training.added"
-    )
+    added: FineTuning = Field(FineTuning(), description="ours: the objectives that extensions add")
 
     @model_validator(mode="after")
     def _starts_lead_to_a_beginning(self) -> Training:
@@ -672,6 +680,11 @@ class Settings(_Section):
         "paper",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$",
         description="ours: name of the profile, and of its run directory",
+    )
+    extensions: list[str] = Field(
+        [],
+        description="ours: modules of your own that add corruptions, attacks, objectives, data "
+        "sets or saliency methods; names, or paths of .py files, from the working directory",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="ours: where to run")
     data: Data = Field(Data(), description="3.1.1")
