@@ -68,7 +68,7 @@ say("distance", [float(record.distance.max()), run.settings.pgd.eps_unit])
 
 run.evaluate(MODELS[0], "faithfulness")
 frame = tables.faithfulness_table(run, MODELS[:1], "deletion")
-say("methods", dict(zip(frame.header, frame.n.tolist())))
+say("methods", list(frame.header))
 drawn = figures.faithfulness_curves(run, MODELS[:1])
 say("curves", [text.get_text() for text in drawn.legends[0].get_texts()])
 drawn = figures.randomization_curves(run, MODELS[:1])
@@ -208,8 +208,7 @@ def test_a_data_set_is_a_setting(seen):
 
 
 def test_a_saliency_method_stands_among_the_others(seen):
-    rows = seen["methods"]
-    assert [name for name in rows if "added" in name] == ["Occlusion (added)"]
+    assert [name for name in seen["methods"] if "added" in name] == ["Occlusion (added)"]
     assert "Occlusion (added)" in seen["curves"] and "Occlusion (added)" in seen["randomization"]
 
 
