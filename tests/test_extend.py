@@ -318,15 +318,16 @@ DECORATORS = {
     "corruption": (corruptions.corruption, set(corruptions.NAMES)),
     "dataset": (lambda name: data.dataset(name, classes=["a", "b"]), {"cifar10", "shapes"}),
     "objective": (training.objective, set(Training.model_fields)),
-    "saliency method": (methods.saliency_method, {*methods.LABELS, "random"}),
+    "saliency_method": (methods.saliency_method, {*methods.LABELS, "random"}),
 }
 
 
 @pytest.mark.parametrize("kind", DECORATORS)
 def test_a_name_that_is_taken_is_refused_and_one_function_may_come_again(kind, register):
     decorator, taken = DECORATORS[kind]
+    called = kind.replace("_", " ")
     for name in taken:
-        with pytest.raises(ExtensionError, match=f"{kind} {name!r} already: give yours another"):
+        with pytest.raises(ExtensionError, match=f"{called} {name!r} already: give yours another"):
             decorator(name)
     for name in ("two words", "resnet18-own", "../own", "Own", ""):
         with pytest.raises(ExtensionError, match="must be lower case letters, digits and"):

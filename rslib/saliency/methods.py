@@ -25,7 +25,7 @@ LABELS = {
 
 Method = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
-ADDED: dict[str, Method] = extensions.ADDED["saliency method"]
+ADDED: dict[str, Method] = extensions.ADDED["saliency_method"]
 """The user's own, name to function (:func:`saliency_method`)."""
 
 _TAKEN = (*LABELS, "random")
@@ -56,7 +56,7 @@ def saliency_method(name: str) -> Callable[[Method], Method]:
         LABELS[name] = f"{name.replace('_', ' ').capitalize()} (added)"
         return function
 
-    return extensions.adding("saliency method", name, _TAKEN, made)
+    return extensions.adding("saliency_method", name, _TAKEN, made)
 
 
 def methods(model: nn.Module) -> tuple[str, ...]:

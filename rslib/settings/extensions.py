@@ -25,7 +25,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "corruption": {},
     "dataset": {},
     "objective": {},
-    "saliency method": {},
+    "saliency_method": {},
 }
 """What was added: kind to name to function, or to what the room makes of it."""
 
@@ -56,21 +56,21 @@ def adding(
     Raises:
         ExtensionError: the name is of another form, or taken; or what is decorated is no function.
     """
+    called = kind.replace("_", " ")
     if not isinstance(name, str):
-        decorator = kind.replace(" ", "_")
-        raise ExtensionError(f'the {kind} needs a name: write @{decorator}("name") above it')
+        raise ExtensionError(f'the {called} needs a name: write @{kind}("name") above it')
     if not _NAME.fullmatch(name):
         raise ExtensionError(
-            f"the name {name!r} of an added {kind} must be lower case letters, digits and "
+            f"the name {name!r} of an added {called} must be lower case letters, digits and "
             "underscores, a letter first: it becomes part of file names"
         )
     if name in ours:
-        raise ExtensionError(f"there is a {kind} {name!r} already: give yours another name")
+        raise ExtensionError(f"there is a {called} {name!r} already: give yours another name")
 
     def decorate(function: Function) -> Function:
         if not callable(function):
             raise ExtensionError(
-                f"the {kind} {name!r} is a {type(function).__name__}: decorate a function"
+                f"the {called} {name!r} is a {type(function).__name__}: decorate a function"
             )
         qualified = getattr(function, "__qualname__", type(function).__qualname__)
         source = (function.__module__, qualified)
@@ -78,7 +78,8 @@ def adding(
         if name in ADDED[kind] and before != source:
             whose = ".".join(before) if before else "another extension"
             raise ExtensionError(
-                f"there is a {kind} {name!r} already, of {whose}: give one of the two another name"
+                f"there is a {called} {name!r} already, of {whose}: give one of the two another "
+                "name"
             )
         ADDED[kind][name] = made(function)
         _SOURCES[kind, name] = source
