@@ -21,6 +21,12 @@ SPLITS = ("train", "test")
 Arrays = Callable[[str], tuple[Tensor | np.ndarray, Tensor | np.ndarray]]
 
 
+def check_split(split: str) -> None:
+    """Raise ValueError unless this is one of :data:`SPLITS`."""
+    if split not in SPLITS:
+        raise ValueError(f"split: expected one of {SPLITS}, got {split!r}.")
+
+
 class DataError(RuntimeError):
     """Data that is missing, damaged, or not what it should be; the message says what to do."""
 
@@ -62,8 +68,7 @@ class Dataset:
             )
         if len(images) == 0:
             raise ValueError("images: a Dataset needs at least one image, got none.")
-        if self.split not in SPLITS:
-            raise ValueError(f"split: expected one of {SPLITS}, got {self.split!r}.")
+        check_split(self.split)
         n, _, height, width = images.shape
         self._check("labels", self.labels, torch.int64, (n,))
         self._check("ids", self.ids, torch.int64, (n,))
@@ -111,13 +116,8 @@ class Dataset:
         once per object. Class names and attributes do not count.
         """
         digest = hashlib.sha256(f"{self.name}\n{self.split}\n".encode())
-        fields = {
-            "images": self.images,
-            "labels": self.labels,
-            "masks": self.masks,
-            "ids": self.ids,
-        }
-        for name, value in fields.items():
+        for name in ("images", "labels", "masks", "ids"):
+            value = getattr(self, name)
             shape = None if value is None else tuple(value.shape)
             # The headers keep the fields apart: without them bytes could move from one to the next.
             digest.update(f"{name} {shape}\n".encode())
@@ -150,26 +150,22 @@ class Dataset:
         if low < 0 or high >= len(self):
             raise IndexError(f"indices: expected 0..{len(self) - 1}, got {low}..{high}.")
         indices = indices.to(self.device)
-        return replace(
-            self,
-            images=self.images[indices],
-            labels=self.labels[indices],
-            ids=self.ids[indices],
-            masks=None if self.masks is None else self.masks[indices],
-            attributes={key: values[indices] for key, values in self.attributes.items()},
-        )
+        return self._with_each(lambda values: values[indices])
 
     def to(self, device: torch.device | str) -> Dataset:
         """The same set with every tensor on `device`; itself if it is there already."""
         if self.labels.to(device) is self.labels:
             return self
+        return self._with_each(lambda values: values.to(device))
+
+    def _with_each(self, change: Callable[[Tensor], Tensor]) -> Dataset:
         return replace(
             self,
-            images=self.images.to(device),
-            labels=self.labels.to(device),
-            ids=self.ids.to(device),
-            masks=None if self.masks is None else self.masks.to(device),
-            attributes={key: values.to(device) for key, values in self.attributes.items()},
+            images=change(self.images),
+            labels=change(self.labels),
+            ids=change(self.ids),
+            masks=None if self.masks is None else change(self.masks),
+            attributes={key: change(values) for key, values in self.attributes.items()},
         )
 
 
