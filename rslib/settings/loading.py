@@ -45,8 +45,8 @@ def load(profile: str = "paper", overrides: Mapping[str, Any] | None = None) -> 
             the key, what was given, what is allowed, and the nearest valid name.
     """
     name, chosen = read_profile(profile)
-    merged = merge(Settings().model_dump(), chosen | {"profile": name})
-    return _validated(name, merged, {} if overrides is None else overrides)
+    below = merge(Settings().model_dump(), chosen | {"profile": name})
+    return _validated(name, below, {} if overrides is None else overrides)
 
 
 def derive(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
@@ -79,7 +79,7 @@ def _validated(name: str, below: Mapping[str, Any], overrides: Mapping[str, Any]
 
 def _import_extensions(names: Any) -> None:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        return  # which validation refuses
+        return  # validation refuses it
     try:
         extensions.load(names)
     except extensions.ExtensionError as error:
@@ -158,25 +158,23 @@ def read_profile(profile: str) -> tuple[str, dict[str, Any]]:
     Raises:
         SettingsError: there is none, or the file is not of a profile's form.
     """
+    known = profiles()
     if not isinstance(profile, str) or not profile:
         raise SettingsError(
             f"profile must be a name such as 'smoke', not {_shown(profile)}; there are: "
-            f"{', '.join(profiles())}"
+            f"{', '.join(known)}"
         )
-    path = Path(profile)
+    path = known.get(profile, Path(profile))
     if path.suffix not in {".yaml", ".yml"}:
-        known = profiles()
-        if profile not in known:
-            raise SettingsError(
-                f"no profile {profile!r} in {_params_folder()}{nearest(profile, known)} "
-                f"Valid: {', '.join(known)}"
-            )
-        path = known[profile]
+        raise SettingsError(
+            f"no profile {profile!r} in {_params_folder()}{nearest(profile, known)} "
+            f"Valid: {', '.join(known)}"
+        )
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise SettingsError(
-            f"no profile file {path}; give a path that is there, or one of {', '.join(profiles())}"
+            f"no profile file {path}; give a path that is there, or one of {', '.join(known)}"
         ) from None
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path} is not valid YAML: {error}. Save it as UTF-8") from None

@@ -277,7 +277,7 @@ class TeacherTraining(FromScratch):
     """
 
 
-class Pretraining(_Recipes):
+class Pretraining(FromScratch):
     """A first stage of standard training, kept by itself: a long training in several sittings.
 
     ViT-Small may have larger patches meanwhile, which cost less.
@@ -289,8 +289,6 @@ class Pretraining(_Recipes):
     architectures: list[Literal["resnet18", "vit_small"]] = Field(
         ["vit_small"], description="ours: the architectures that have a first stage"
     )
-    resnet18: Recipe = Field(Recipe(), description="ours: ResNet-18")
-    vit_small: Recipe = Field(Recipe(learning_rate=0.001), description="ours: ViT-Small")
 
 
 class StandardTraining(FromScratch):
@@ -438,19 +436,19 @@ class Training(_Section):
 
     @model_validator(mode="after")
     def _starts_lead_to_a_beginning(self) -> Training:
-        for name in type(self).model_fields:
+        known = type(self).model_fields
+        for name in known:
             lineage = [name]
-            while (section := getattr(self, lineage[-1], None)) is not None:
-                start = getattr(section, "start", None)
-                if start is None:
-                    break
+            while (start := getattr(getattr(self, lineage[-1]), "start", None)) is not None:
                 # Of start=a@start=b, b's own beginning is what counts.
-                lineage.append(start.rpartition("start=")[2].partition("@")[0])
-                if lineage[-1] in lineage[:-1]:
+                before = start.rpartition("start=")[2].partition("@")[0]
+                if before not in known:
+                    raise ValueError(
+                        f"{lineage[-1]}.start: no training {before!r}: {', '.join(known)}"
+                    )
+                lineage.append(before)
+                if before in lineage[:-1]:
                     raise ValueError(f"start goes in a circle: {' from '.join(lineage)}")
-            else:
-                known = ", ".join(type(self).model_fields)
-                raise ValueError(f"{lineage[-2]}.start: no training {lineage[-1]!r}: {known}")
         return self
 
 
