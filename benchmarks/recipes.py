@@ -202,7 +202,7 @@ class Averaging:
 
     def __init__(self, objective: Objective, model: nn.Module, average: Mapping[str, Any]) -> None:
         self.objective, self.model = objective, model
-        self.average = loop._average(model, Recipe(**average))
+        self.average = loop.average_of(model, Recipe(**average))
         self.started = False
 
     def __call__(self, forward: nn.Module, *given: Any) -> Step:

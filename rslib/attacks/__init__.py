@@ -5,7 +5,6 @@ logits; normalization belongs inside the model. Budgets are in [0, 1] units, for
 255``.
 """
 
-from rslib.attacks.added import ADDED
 from rslib.attacks.autoattack import (
     AutoAttackResult,
     ReducedAutoAttackWarning,
@@ -14,6 +13,7 @@ from rslib.attacks.autoattack import (
 )
 from rslib.attacks.fgsm import fgsm
 from rslib.attacks.pgd import PGDResult, pgd, run_pgd
+from rslib.attacks.registry import ADDED, attack
 from rslib.attacks.reliability import reliability
 from rslib.attacks.report import Check, Report
 from rslib.attacks.rounded import RoundedInput
@@ -32,6 +32,7 @@ __all__ = [
     "RoundedInput",
     "Threat",
     "Twins",
+    "attack",
     "attack_mode",
     "autoattack",
     "fgsm",

@@ -22,7 +22,7 @@ from torch import Tensor
 from rslib.corruptions import ADDED, NAMES, SEVERITIES, check_name, check_severity, corrupt
 from rslib.corruptions.weather import photographs_digest
 from rslib.data.cifar10 import default_root
-from rslib.data.dataset import DataError, Dataset
+from rslib.data.datasets import DataError, Dataset
 from rslib.store.arrays import ArrayError, open_array
 from rslib.store.records import atomic, write_json
 

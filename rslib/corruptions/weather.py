@@ -19,7 +19,7 @@ from torch import Tensor
 from rslib.corruptions import _filters as filters
 from rslib.corruptions import _liquid as liquid
 from rslib.corruptions._random import Draws
-from rslib.data.dataset import DataError
+from rslib.data.datasets import DataError
 
 SIZE = filters.SIZE
 

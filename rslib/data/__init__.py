@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from pathlib import Path
 from typing import Any
 
 from rslib.data import cifar10, shapes
-from rslib.data.added import ADDED
-from rslib.data.dataset import DataError, Dataset, Source
+from rslib.data.datasets import ADDED, DataError, Dataset, Source, dataset
 from rslib.data.loader import Augment, Batch, Batches
 from rslib.data.splits import balanced_subset, halves, split_validation
+from rslib.settings.nearest import nearest
 
 __all__ = [
-    "CLASSES",
-    "NAMES",
-    "SOURCES",
     "Augment",
     "Batch",
     "Batches",
@@ -24,22 +20,32 @@ __all__ = [
     "Dataset",
     "Source",
     "balanced_subset",
+    "classes",
+    "dataset",
     "halves",
     "load",
+    "names",
     "split_validation",
 ]
 
-SOURCES = {
+_OURS = {
     "cifar10": Source(cifar10.CLASSES, cifar10.load),
     "shapes": Source(shapes.CLASSES, shapes.load),
-    **ADDED,
 }
-"""The data sets, ours and added ones, by name."""
 
-NAMES = tuple(SOURCES)
 
-CLASSES = {name: source.classes for name, source in SOURCES.items()}
-"""The names of each set's classes; a label is a position in them."""
+def names() -> tuple[str, ...]:
+    """The data sets, ours and added ones."""
+    return (*_OURS, *ADDED)
+
+
+def classes(name: str) -> tuple[str, ...]:
+    """The names of a data set's classes; a label is a position in them.
+
+    Raises:
+        ValueError: there is no such data set.
+    """
+    return _source(name).classes
 
 
 def load(
@@ -53,7 +59,7 @@ def load(
     """Load a split of a dataset.
 
     Args:
-        name: one of :data:`SOURCES`, such as ``"cifar10"`` (:func:`rslib.data.cifar10.load`) or
+        name: one of :func:`names`, such as ``"cifar10"`` (:func:`rslib.data.cifar10.load`) or
             ``"shapes"`` (:func:`rslib.data.shapes.load`).
         split: ``"train"`` or ``"test"``.
         root: where the files are; by default ``$RSLIB_DATA``, else ``data/`` in the project's
@@ -66,29 +72,22 @@ def load(
         ValueError: if the name, the split or an option's value is not one of those allowed.
         TypeError: if the dataset has no such option.
     """
-    if name not in NAMES:
-        raise ValueError(f"dataset: expected one of {NAMES}, got {name!r}.{_nearest(name, NAMES)}")
-    source = SOURCES[name].load
+    function = _source(name).load
+    parameters = inspect.signature(function).parameters.values()
+    takes = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
     files = {"root": root, "download": download}  # for those that have files
-    takes = _options(source)
-    known = tuple(option for option in takes if option not in files)
+    known = [option for option in takes if option not in files]
     for option in options:
         if option not in known:
-            allowed = f"has {', '.join(known)}" if known else "has none"
-            raise TypeError(
-                f"{name} has no option {option!r} ({allowed}).{_nearest(option, known)}"
-            )
+            there = f"There are: {', '.join(known)}" if known else "It has none"
+            raise TypeError(f"{name} has no option {option!r}{nearest(option, known)} {there}.")
     where = {option: value for option, value in files.items() if option in takes}
-    return source(split, **where, **options)
+    return function(split, **where, **options)
 
 
-def _options(function: Any) -> tuple[str, ...]:
-    """The names of a function's keyword-only parameters."""
-    parameters = inspect.signature(function).parameters.values()
-    return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-
-
-def _nearest(given: str, allowed: tuple[str, ...]) -> str:
-    """A suggestion for a mistyped name, or nothing."""
-    close = difflib.get_close_matches(given, allowed, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+def _source(name: str) -> Source:
+    source = _OURS.get(name) or ADDED.get(name)
+    if source is None:
+        there = ", ".join(names())
+        raise ValueError(f"no data set {name!r}{nearest(name, names())} There are: {there}.")
+    return source

@@ -30,20 +30,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rslib.data.dataset import DataError, Dataset
+from rslib.data.datasets import DataError, Dataset, check_split
 
 CLASSES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"
+)  # fmt: skip
 PIXELS = 3 * 32 * 32
 ENVIRONMENT = "RSLIB_DATA"
 
@@ -84,8 +75,7 @@ def load(split: str, *, root: str | Path | None = None, download: bool = False) 
             that were there are left as they were.
         ValueError: if the split is unknown.
     """
-    if split not in ("train", "test"):
-        raise ValueError(f"split: expected 'train' or 'test', got {split!r}.")
+    check_split(split)
     root = default_root() if root is None else Path(root).expanduser()
     try:
         images, labels = _read(root, split)
@@ -94,14 +84,8 @@ def load(split: str, *, root: str | Path | None = None, download: bool = False) 
             raise
         _download(root, split)
         images, labels = _read(root, split)
-    return Dataset(
-        images=torch.from_numpy(images),
-        labels=torch.from_numpy(labels),
-        classes=CLASSES,
-        name="cifar10",
-        split=split,
-        ids=torch.arange(len(labels)),
-    )
+    images, labels = torch.from_numpy(images), torch.from_numpy(labels)
+    return Dataset(images, labels, CLASSES, "cifar10", split, ids=torch.arange(len(labels)))
 
 
 def default_root() -> Path:
@@ -178,7 +162,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _checked(pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Raise DataError unless these are uint8 (n, 3072) with n labels 0 to 9; then reshape them."""
+    """Images and labels, if these are uint8 (n, 3072) with n labels 0 to 9."""
     if pixels.dtype != np.uint8 or pixels.shape != (len(labels), PIXELS) or labels.ndim != 1:
         raise DataError(
             f"expected uint8 pixels (n, {PIXELS}) and n labels, got {pixels.dtype} {pixels.shape} "

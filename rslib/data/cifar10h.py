@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rslib.data import cifar10
-from rslib.data.dataset import DataError
+from rslib.data.datasets import DataError
 from rslib.store.arrays import ArrayError, open_array
 
 NAMES = ("cifar10h-counts.npy", "cifar10h-counts.npz")
@@ -55,7 +55,9 @@ def load(root: str | Path | None = None) -> Tensor:
         counts = open_array(path, "counts" if path.suffix == ".npz" else None)
     except ArrayError as error:
         raise DataError(f"{path} cannot be read ({error}): fetch it again") from None
-    if not _are_counts(counts):
+    whole = counts.shape == (IMAGES, CLASSES) and counts.dtype.kind in "iuf"
+    # NaN is in no range.
+    if not whole or not ((counts >= 0) & (counts <= MOST) & (counts == np.floor(counts))).all():
         raise DataError(
             f"{path} holds {counts.dtype} {counts.shape}; whole numbers from 0 (10000, 10), how "
             "many people chose each class, are needed: fetch it again"
@@ -63,13 +65,6 @@ def load(root: str | Path | None = None) -> Tensor:
     if (counts.sum(1) == 0).any():
         raise DataError(f"{path}: for some images nobody chose a class; fetch it again")
     return torch.from_numpy(counts.astype(np.int64))
-
-
-def _are_counts(found: np.ndarray) -> bool:
-    if found.shape != (IMAGES, CLASSES) or found.dtype.kind not in "iuf":
-        return False
-    within = np.isfinite(found) & (found >= 0) & (found <= MOST)
-    return bool(within.all() and (found == np.floor(found)).all())
 
 
 def _folder(root: str | Path | None) -> Path:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rslib.data.dataset import Dataset
+from rslib.data.datasets import Dataset
 from rslib.data.strong import Mix, Transform
 
 
@@ -70,25 +70,9 @@ class Augment:
         if self.padding < 0:
             raise ValueError(f"padding: expected 0 or more pixels, got {self.padding}.")
 
-    def __call__(
-        self, images: Tensor, masks: Tensor | None = None, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Augment a batch, moving masks along with their images.
-
-        Args:
-            images: (B, C, H, W), of any type.
-            masks: (B, H, W), or None.
-            generator: where the draws come from; it may be on another device than the images.
-
-        Returns:
-            Images and masks of the same shapes and types, on the same device.
-        """
-        draws = self.draw(len(images), generator)
-        return self.apply(images, masks, Draws(*(draw.to(images.device) for draw in draws)))
-
-    def draw(self, n: int, generator: torch.Generator | None = None) -> Draws:
+    def draw(self, n: int, generator: torch.Generator) -> Draws:
         """Draw flips and crop positions for `n` images, on the generator's device."""
-        device = "cpu" if generator is None else generator.device
+        device = generator.device
         flip = torch.rand(n, generator=generator, device=device) < self.flip
         shifts = torch.randint(0, 2 * self.padding + 1, (2, n), generator=generator, device=device)
         return Draws(flip, shifts[0], shifts[1])
@@ -96,7 +80,16 @@ class Augment:
     def apply(
         self, images: Tensor, masks: Tensor | None, draws: Draws
     ) -> tuple[Tensor, Tensor | None]:
-        """Crop and flip as drawn; arguments as in the call, draws on the device of the images."""
+        """Crop and flip a batch as drawn, moving masks along with their images.
+
+        Args:
+            images: (B, C, H, W), of any type.
+            masks: (B, H, W), or None.
+            draws: of B images, on their device.
+
+        Returns:
+            Images and masks of the same shapes and types.
+        """
         images = self._move(images, draws)
         if masks is not None:
             masks = self._move(masks.unsqueeze(1), draws).squeeze(1)
@@ -186,54 +179,37 @@ class Batches:
         n, device = len(self.dataset), self.dataset.device
         light = self.light_from is not None and k >= self.light_from
         generator = torch.Generator(device).manual_seed(_stream(self.seed, k))
-        order = None
+        order = draws = mixing = None
         if self.shuffle:
             order = torch.randperm(n, generator=generator, device=device)
-        draws = None
         if self.augment is not None:
             draws = self.augment.draw(n, generator)
         images, masks = self.dataset.images, self.dataset.masks
-        mixing = None
         if not light:
             for transform in self.strong:
                 images, masks = transform(images, masks, generator)
-            mixing = self._mixing(generator, k)
+            if self.mix is not None:
+                mixing = self._mixing(generator, k)
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
         for number, start in enumerate(range(0, n, self.batch_size)):
             places = slice(start, min(start + self.batch_size, n))
             chosen = places if order is None else order[places]
-            batch = self._batch(
-                images[chosen],
-                None if masks is None else masks[chosen],
-                chosen,
-                None if draws is None else Draws(*(d[places] for d in draws)),
-            )
-            yield batch if mixing is None else self._mixed(batch, mixing[number])
+            x, moved = images[chosen], None if masks is None else masks[chosen]
+            if draws is not None:
+                x, moved = self.augment.apply(x, moved, Draws(*(each[places] for each in draws)))
+            x = x.to(torch.float32, memory_format=layout).div_(255)
+            y = self.dataset.labels[chosen]
+            if mixing is not None:
+                x, y = self.mix(x, y, mixing[number])
+                x, moved = x.contiguous(memory_format=layout), None
+            yield Batch(x, y, self.dataset.ids[chosen], moved)
 
-    def _batch(
-        self, images: Tensor, masks: Tensor | None, chosen: slice | Tensor, draws: Draws | None
-    ) -> Batch:
-        """Augment and scale the chosen images, and add what is known of them."""
-        if draws is not None:
-            images, masks = self.augment.apply(images, masks, draws)
-        x = images.to(torch.float32, memory_format=self._layout).div_(255)
-        return Batch(x, self.dataset.labels[chosen], self.dataset.ids[chosen], masks)
-
-    def _mixing(self, generator: torch.Generator, k: int) -> list[int] | None:
-        """A seed for the mixing of each batch; None where nothing is mixed."""
-        if self.mix is None:
-            return None
+    def _mixing(self, generator: torch.Generator, k: int) -> list[int]:
+        """A seed for the mixing of each batch."""
         # Python must know these: to read them from a GPU would wait for it.
         if generator.device.type != "cpu":
             generator = torch.Generator().manual_seed(_stream(self.seed, k))
         return torch.randint(2**62, (len(self),), generator=generator).tolist()
-
-    def _mixed(self, batch: Batch, seed: int) -> Batch:
-        x, y = self.mix(batch.x, batch.y, seed)
-        return Batch(x.contiguous(memory_format=self._layout), y, batch.ids, None)
-
-    @property
-    def _layout(self) -> torch.memory_format:
-        return torch.channels_last if self.channels_last else torch.contiguous_format
 
 
 def _stream(seed: int, epoch: int) -> int:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from rslib.data.dataset import SPLITS, Dataset
+from rslib.data.datasets import SPLITS, Dataset, check_split
 
 SIZE = 32
 # Coverage is counted on a grid of 4 x 4 points in each pixel: it comes in steps of 1/16.
@@ -76,14 +76,9 @@ def load(
     Raises:
         ValueError: if an argument is out of range.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split: expected one of {SPLITS}, got {split!r}.")
-    scene = render(
-        split,
-        n=DEFAULT_SIZES[split] if n is None else n,
-        seed=seed,
-        background_correlation=background_correlation,
-    )
+    check_split(split)
+    n = DEFAULT_SIZES[split] if n is None else n
+    scene = render(split, n=n, seed=seed, background_correlation=background_correlation)
     return Dataset(
         images=torch.from_numpy(scene.images),
         labels=torch.from_numpy(scene.labels),
@@ -110,8 +105,7 @@ def render(split: str, *, n: int, seed: int = 0, background_correlation: float =
     # One stream for each thing drawn. Each image takes a fixed count of numbers from each stream,
     # in order, so that the first images do not depend on how many follow.
     entropy = np.random.SeedSequence([seed, SPLITS.index(split)])
-    streams = [np.random.default_rng(child) for child in entropy.spawn(4)]
-    order, scalars, clouds, grain = streams
+    order, scalars, clouds, grain = map(np.random.default_rng, entropy.spawn(4))
     # Labels come in shuffled rounds of one image of each class.
     rounds = order.random((-(-n // len(CLASSES)), len(CLASSES))).argsort(axis=1)
     labels = rounds.reshape(-1)[:n].astype(np.int64)
@@ -354,18 +348,6 @@ def _bricks(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
     return np.clip(1.25 - gap, 0, 1)
 
 
-BACKGROUNDS = (
-    "grain",
-    "rows",
-    "columns",
-    "diagonals",
-    "checks",
-    "dots",
-    "ripples",
-    "rays",
-    "bricks",
-    "clouds",
-)
 _PAINTED = {
     "rows": _rows,
     "columns": _columns,
@@ -376,6 +358,7 @@ _PAINTED = {
     "rays": _rays,
     "bricks": _bricks,
 }
+BACKGROUNDS = ("grain", *_PAINTED, "clouds")
 
 
 def _patterns(

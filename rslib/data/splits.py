@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rslib.data.dataset import DataError, Dataset
+from rslib.data.datasets import DataError, Dataset
 
 # One number for the whole project, so that no run's seed can move an image between the splits.
 _VALIDATION_SEED = 20_090_408

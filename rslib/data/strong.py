@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rslib.data.dataset import DataError
+from rslib.data.datasets import DataError
 
 Transform = Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, Tensor | None]]
 """Done to all images of an epoch: images, masks and a generator to new images and masks."""

@@ -19,7 +19,7 @@ from rslib.models import memory
 from rslib.run import evaluation, object_masks
 from rslib.run.evaluation import Evaluate, Outcome
 from rslib.run.object_masks import TOPS
-from rslib.saliency.methods import explain, methods
+from rslib.saliency.methods import ADDED, explain, methods
 from rslib.saliency.overlap import TOP
 from rslib.saliency.swap import composites, partners
 from rslib.store import records
@@ -65,7 +65,16 @@ def inputs(run: Run, evaluated: str) -> dict[str, Any]:
     found: dict[str, Any] = {"masks": {each: object_masks.inputs(run, each) for each in sources}}
     if evaluated == "attacked_saliency":
         found["pgd"] = run.settings.pgd.model_dump(exclude_defaults=True)
+    if evaluated == "faithfulness":
+        found |= _added_methods()
     return found
+
+
+def _added_methods() -> dict[str, Any]:
+    """What keys hold of added saliency methods; nothing where there is none."""
+    if not ADDED:
+        return {}
+    return {"added": {name: records.source_digest(method) for name, method in ADDED.items()}}
 
 
 def main(run: Run) -> str:
@@ -267,7 +276,7 @@ def randomization_inputs(run: Run, name: str) -> dict[str, Any]:
         "data": run.settings.data.model_dump(exclude_defaults=True, exclude={"train_size"}),
         "n": run.settings.faithfulness.randomized_n,
         "seed": run.seed,
-    }
+    } | _added_methods()
 
 
 def randomize(run: Run, name: str) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def added(run: Run, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def added_outcomes(run: Run, name: str) -> Outcomes:
-    """A model's record of :data:`rslib.corruptions.added.ADDED` as arrays.
+    """A model's record of :data:`rslib.corruptions.ADDED` as arrays.
 
     Raises:
         RecordError: it has not been made; says how to make it.

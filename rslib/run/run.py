@@ -151,7 +151,7 @@ class Run:
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, known without any file."""
-        return data.CLASSES[self.settings.data.name]
+        return data.classes(self.settings.data.name)
 
     def data(self, split: str) -> data.Dataset:
         """The images of ``"train"``, ``"validation"`` or ``"test"``, cut to the settings' sizes."""

@@ -15,6 +15,7 @@ from rslib.saliency.faithfulness import (
 from rslib.saliency.gradcam import gradcam
 from rslib.saliency.maps import NotSaliency, degenerate, resize, standardize
 from rslib.saliency.masks import MaskError, coverage, proxy_masks, read_masks
+from rslib.saliency.methods import saliency_method
 from rslib.saliency.overlap import (
     ceiling,
     center_prior,
@@ -55,6 +56,7 @@ __all__ = [
     "read_masks",
     "resize",
     "rollout",
+    "saliency_method",
     "same_top",
     "shuffled_pairs",
     "standardize",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,8 @@ from rslib.saliency.attribution import input_gradient, integrated_gradients
 from rslib.saliency.gradcam import gradcam
 from rslib.saliency.maps import resize
 from rslib.saliency.rollout import attention_rollout, find_transformer
+from rslib.settings import extensions
+from rslib.settings.nearest import nearest
 
 LABELS = {
     "gradcam": "Grad-CAM",
@@ -16,7 +20,42 @@ LABELS = {
     "integrated_gradients": "Integrated Gradients",
     "input_gradient": "Input gradient",
 }
-"""The methods' names as the book writes them."""
+"""The methods' names as the book writes them; added ones follow."""
+
+Method = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+ADDED: dict[str, Method] = extensions.ADDED["saliency_method"]
+"""The user's own, name to function (:func:`saliency_method`)."""
+
+_TAKEN = (*LABELS, "random")
+
+
+def saliency_method(name: str) -> Callable[[Method], Method]:
+    """Add a saliency method: ``@saliency_method("occlusion")`` above a function.
+
+    The function takes the model in eval mode, images (B, C, H, W) in [0, 1] and the class to
+    explain, (B,) int64. It returns a map of any size for each image, float (B, h, w), whose larger
+    values mean more attention::
+
+        @saliency_method("gradient_times_input")
+        def gradient_times_input(model, x, target):
+            return (x * input_gradient(model, x, target).unsqueeze(1)).mean(1)
+
+    It is measured on every model beside the methods of :data:`LABELS`, in the figures and tables of
+    notebooks 03 and 08 that compare methods, marked as added.
+
+    Args:
+        name: of the method; ``"gradient_times_input"`` is written "Gradient times input (added)".
+
+    Raises:
+        rslib.settings.extensions.ExtensionError: the name cannot be used.
+    """
+
+    def made(function: Method) -> Method:
+        LABELS[name] = f"{name.replace('_', ' ').capitalize()} (added)"
+        return function
+
+    return extensions.adding("saliency_method", name, _TAKEN, made)
 
 
 def methods(model: nn.Module) -> tuple[str, ...]:
@@ -25,7 +64,7 @@ def methods(model: nn.Module) -> tuple[str, ...]:
     Args:
         model: images to logits.
     """
-    others = ("integrated_gradients", "input_gradient")
+    others = ("integrated_gradients", "input_gradient", *ADDED)
     return ("rollout", "gradcam", *others) if is_transformer(model) else ("gradcam", *others)
 
 
@@ -69,4 +108,9 @@ def explain(
         return integrated_gradients(model, x, target)
     if name == "input_gradient":
         return input_gradient(model, x, target)
-    raise ValueError(f"no saliency method {method!r}; there are: {', '.join(LABELS)}")
+    if name in ADDED:
+        with eval_mode(model):
+            return resize(ADDED[name](model, x, target).detach(), size)
+    raise ValueError(
+        f"no saliency method {method!r}{nearest(method, LABELS)} There are: {', '.join(LABELS)}"
+    )

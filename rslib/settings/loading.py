@@ -6,7 +6,6 @@ What can be set is in :mod:`rslib.settings.schema`.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import reprlib
@@ -17,6 +16,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from rslib.settings import extensions
+from rslib.settings.nearest import nearest
 from rslib.settings.schema import Settings as Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -44,8 +45,8 @@ def load(profile: str = "paper", overrides: Mapping[str, Any] | None = None) -> 
             the key, what was given, what is allowed, and the nearest valid name.
     """
     name, chosen = read_profile(profile)
-    merged = merge(Settings().model_dump(), chosen | {"profile": name})
-    return _validated(name, merged, {} if overrides is None else overrides)
+    below = merge(Settings().model_dump(), chosen | {"profile": name})
+    return _validated(name, below, {} if overrides is None else overrides)
 
 
 def derive(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
@@ -68,11 +69,21 @@ def _validated(name: str, below: Mapping[str, Any], overrides: Mapping[str, Any]
             f"settings.profile: {_shown(merged['profile'])} contradicts profile {name!r}; "
             "give the profile outside settings"
         )
+    _import_extensions(merged["extensions"])  # first: a data set may be one that they add
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
         problems = "\n".join(f"  {line}" for line in _explain(error))
         raise SettingsError(f"profile {name!r} with the settings given:\n{problems}") from None
+
+
+def _import_extensions(names: Any) -> None:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return  # validation refuses it
+    try:
+        extensions.load(names)
+    except extensions.ExtensionError as error:
+        raise SettingsError(f"settings.extensions: {error}") from error
 
 
 def dump(settings: Settings) -> str:
@@ -147,24 +158,23 @@ def read_profile(profile: str) -> tuple[str, dict[str, Any]]:
     Raises:
         SettingsError: there is none, or the file is not of a profile's form.
     """
+    known = profiles()
     if not isinstance(profile, str) or not profile:
         raise SettingsError(
             f"profile must be a name such as 'smoke', not {_shown(profile)}; there are: "
-            f"{', '.join(profiles())}"
+            f"{', '.join(known)}"
         )
-    path = Path(profile)
+    path = known.get(profile, Path(profile))
     if path.suffix not in {".yaml", ".yml"}:
-        known = profiles()
-        if profile not in known:
-            raise SettingsError(
-                f"no profile {profile!r} in {_params_folder()}{_nearest(profile, known)}"
-            )
-        path = known[profile]
+        raise SettingsError(
+            f"no profile {profile!r} in {_params_folder()}{nearest(profile, known)} "
+            f"Valid: {', '.join(known)}"
+        )
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise SettingsError(
-            f"no profile file {path}; give a path that is there, or one of {', '.join(profiles())}"
+            f"no profile file {path}; give a path that is there, or one of {', '.join(known)}"
         ) from None
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path} is not valid YAML: {error}. Save it as UTF-8") from None
@@ -227,7 +237,8 @@ def _explain(error: ValidationError) -> Iterator[str]:
         key, given = ".".join(map(str, problem["loc"])) or "settings", problem["input"]
         if problem["type"] == "extra_forbidden":
             valid = list(_section_at(parents).model_fields)
-            yield f"{key}: no such setting (given {_shown(given)}){_nearest(str(last), valid)}"
+            hint = f"{nearest(last, valid)} Valid: {', '.join(valid)}"
+            yield f"{key}: no such setting (given {_shown(given)}){hint}"
             continue
         hint = ""
         if isinstance(given, str) and re.fullmatch(r"[-+\d.]+([/eE][-+\d.]+)?", given):
@@ -253,12 +264,6 @@ def _shown(value: Any) -> str:
         return short.repr(value)
     except ValueError:  # Python writes out no whole number of thousands of digits
         return "a number of too many digits"
-
-
-def _nearest(name: str, valid: Any) -> str:
-    valid = list(valid)
-    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
-    return (f"; did you mean {close[0]!r}?" if close else "") + f" Valid: {', '.join(valid)}"
 
 
 def _leaves(section: BaseModel, prefix: str) -> Iterator[tuple[str, Any, str]]:

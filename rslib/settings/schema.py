@@ -62,10 +62,20 @@ class Data(_Section):
     @field_validator("name")
     @classmethod
     def _is_there(cls, name: str) -> str:
-        known = (*DATASETS, *extensions.ADDED["dataset"])
+        known = [*DATASETS, *extensions.ADDED["dataset"]]
         if name not in known:
             raise ValueError(f"should be {' or '.join(map(repr, known))}")
         return name
+
+    @model_serializer(mode="wrap")
+    def _added_as_in_keys(
+        self, whole: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        told = whole(self)
+        added = extensions.ADDED["dataset"].get(self.name)
+        if info.exclude_defaults and added is not None:
+            told["added"] = added.digest
+        return told
 
 
 class ResNet18(_Section):
@@ -267,7 +277,7 @@ class TeacherTraining(FromScratch):
     """
 
 
-class Pretraining(_Recipes):
+class Pretraining(FromScratch):
     """A first stage of standard training, kept by itself: a long training in several sittings.
 
     ViT-Small may have larger patches meanwhile, which cost less.
@@ -279,8 +289,6 @@ class Pretraining(_Recipes):
     architectures: list[Literal["resnet18", "vit_small"]] = Field(
         ["vit_small"], description="ours: the architectures that have a first stage"
     )
-    resnet18: Recipe = Field(Recipe(), description="ours: ResNet-18")
-    vit_small: Recipe = Field(Recipe(learning_rate=0.001), description="ours: ViT-Small")
 
 
 class StandardTraining(FromScratch):
@@ -424,25 +432,23 @@ class Training(_Section):
     pretraining: Pretraining = Field(
         Pretraining(), description="ours: a first stage; unused unless standard starts from it"
     )
-    added: FineTuning = Field(
-        FineTuning(), description="ours: the objectives of rslib.training.added"
-    )
+    added: FineTuning = Field(FineTuning(), description="ours: the objectives that extensions add")
 
     @model_validator(mode="after")
     def _starts_lead_to_a_beginning(self) -> Training:
-        for name in type(self).model_fields:
+        known = type(self).model_fields
+        for name in known:
             lineage = [name]
-            while (section := getattr(self, lineage[-1], None)) is not None:
-                start = getattr(section, "start", None)
-                if start is None:
-                    break
+            while (start := getattr(getattr(self, lineage[-1]), "start", None)) is not None:
                 # Of start=a@start=b, b's own beginning is what counts.
-                lineage.append(start.rpartition("start=")[2].partition("@")[0])
-                if lineage[-1] in lineage[:-1]:
+                before = start.rpartition("start=")[2].partition("@")[0]
+                if before not in known:
+                    raise ValueError(
+                        f"{lineage[-1]}.start: no training {before!r}: {', '.join(known)}"
+                    )
+                lineage.append(before)
+                if before in lineage[:-1]:
                     raise ValueError(f"start goes in a circle: {' from '.join(lineage)}")
-            else:
-                known = ", ".join(type(self).model_fields)
-                raise ValueError(f"{lineage[-2]}.start: no training {lineage[-1]!r}: {known}")
         return self
 
 
@@ -672,6 +678,11 @@ class Settings(_Section):
         "paper",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$",
         description="ours: name of the profile, and of its run directory",
+    )
+    extensions: list[str] = Field(
+        [],
+        description="ours: modules of your own that add corruptions, attacks, objectives, data "
+        "sets or saliency methods; names, or paths of .py files, from the working directory",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="ours: where to run")
     data: Data = Field(Data(), description="3.1.1")

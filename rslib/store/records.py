@@ -13,11 +13,17 @@ name it was not written under is not taken for what that name says.
 from __future__ import annotations
 
 import contextlib
+import copyreg
+import dis
+import functools
 import hashlib
 import inspect
 import json
 import os
+import sys
+import sysconfig
 import tempfile
+import types
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -330,21 +336,163 @@ def file_digest(path: Path) -> str:
 
 
 def source_digest(function: Callable[..., Any]) -> str:
-    """SHA-256 of the text of the file, or notebook cell, that defines a function.
+    """SHA-256 of all that decides what a function of a user's own does.
 
-    For code that a reader adds: with this in its key, a result is made again once the code changes.
+    With this in its key, a result is made again once that code changes. What counts are the source,
+    qualified name, defaults and closure of the function and the globals that it reads. Functions,
+    classes and modules among these count in the same way if they are the user's own; of Python,
+    installed packages and this one, their names count.
+
+    Args:
+        function: a function, or an object that is called like one.
 
     Raises:
-        RecordError: the text is not to be had, as of what is typed at Python's prompt.
+        RecordError: a source is not to be had, as of what is typed at Python's prompt, or a value
+            cannot be told from another.
     """
+    return hashlib.sha256(repr(_Description().of(function)).encode()).hexdigest()
+
+
+class _Description:
+    """Describes code and values in plain values, the same in each process."""
+
+    def __init__(self) -> None:
+        # What was described already, by id; held here, so that no other object gets its id.
+        self._seen: dict[int, tuple[int, Any]] = {}
+
+    def of(self, value: Any) -> Any:
+        if value is None or value is ... or isinstance(value, str | bytes | int | float | complex):
+            return type(value).__name__, repr(value)
+        if type(value) is tuple:
+            return "tuple", [self.of(each) for each in value]
+        if isinstance(value, set | frozenset):
+            return "set", sorted(repr(self.of(each)) for each in value)
+        if id(value) in self._seen:
+            return "again", self._seen[id(value)][0]
+        self._seen[id(value)] = len(self._seen), value
+        if isinstance(value, types.ModuleType):
+            return "module", value.__name__, _module_text(value)
+        if isinstance(value, types.FunctionType):
+            return self._function(value)
+        if isinstance(value, type):
+            return self._class(value)
+        if type(value) is list:
+            return "list", [self.of(each) for each in value]
+        if type(value) in (dict, types.MappingProxyType):
+            return "dict", [(self.of(key), self.of(each)) for key, each in value.items()]
+        if hasattr(value, "detach"):  # a tensor
+            return "tensor", str(value.dtype), repr(value.detach().cpu().tolist())
+        # functools.cache and the like hide what they wrap.
+        return "object", self.of(getattr(value, "__wrapped__", None)), self._pickled(value)
+
+    def _function(self, function: types.FunctionType) -> Any:
+        code, names = function.__code__, function.__globals__
+        if not _is_own(code.co_filename):
+            wrapped = self.of(getattr(function, "__wrapped__", None))
+            return "function", names.get("__name__"), code.co_qualname, wrapped
+        cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+        return (
+            "function",
+            function.__qualname__,
+            _source(code),
+            self.of(function.__defaults__),
+            self.of(function.__kwdefaults__),
+            [(name, self.of(cell.cell_contents)) for name, cell in cells],
+            [(name, self.of(names[name])) for name in _globals_read(code) if name in names],
+        )
+
+    def _class(self, kind: type) -> Any:
+        module = sys.modules.get(kind.__module__)
+        if kind.__module__ != "__main__" and not _is_own(getattr(module, "__file__", None)):
+            return "class", kind.__module__, kind.__qualname__
+        members = []
+        for name, value in sorted(vars(kind).items()):
+            code = getattr(inspect.unwrap(value), "__code__", None)
+            # What dataclasses generate follows from their fields, which are members, too.
+            generated = code is not None and code.co_filename == "<string>"
+            if name not in _OF_ANY_CLASS and not generated:
+                members.append((name, self._member(value)))
+        return "class", kind.__qualname__, [self.of(base) for base in kind.__bases__], members
+
+    def _member(self, value: Any) -> Any:
+        if isinstance(value, classmethod | staticmethod):
+            return type(value).__name__, self.of(value.__func__)
+        if isinstance(value, property):
+            return "property", [self.of(each) for each in (value.fget, value.fset, value.fdel)]
+        if isinstance(value, types.MemberDescriptorType | types.GetSetDescriptorType):
+            return "slot", value.__name__
+        return self.of(value)
+
+    def _pickled(self, value: Any) -> Any:
+        """What :mod:`pickle` would make a value from."""
+        registered = copyreg.dispatch_table.get(type(value))
+        try:
+            reduced = registered(value) if registered else value.__reduce_ex__(4)
+        except Exception as error:
+            raise RecordError(
+                f"added code reads a {type(value).__name__}, which cannot be told from another "
+                f"({error}): make it within the function"
+            ) from None
+        if isinstance(reduced, str):
+            return reduced
+        made = list(reduced[:3])
+        for items in reduced[3:5]:  # of lists and dictionaries, as iterators
+            made.append(list(items or ()))
+        return [self.of(each) for each in made]
+
+
+_OF_ANY_CLASS = {
+    "__annotate_func__", "__annotations__", "__annotations_cache__", "__dict__", "__doc__",
+    "__firstlineno__", "__module__", "__slotnames__", "__static_attributes__", "__weakref__",
+    "_abc_impl",
+}  # fmt: skip
+
+
+@functools.cache
+def _is_own(file: str | None) -> bool:
+    """Whether a file of Python is a user's: not of Python, an installed package or this one."""
+    paths = sysconfig.get_paths()
+    others = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    others.append(str(Path(__file__).resolve().parents[1]))
+    return file is not None and not file.startswith(("<frozen", *(f"{p}{os.sep}" for p in others)))
+
+
+def _globals_read(code: types.CodeType) -> list[str]:
+    """The global names that code reads, functions within it included."""
+    names = {
+        each.argval
+        for each in dis.get_instructions(code)
+        if each.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+    }
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names.update(_globals_read(constant))
+    return sorted(names)
+
+
+# By id, since code that differs in its defaults alone is equal; held, so that ids stay its own.
+_SOURCES: dict[int, tuple[types.CodeType, str]] = {}
+
+
+def _source(code: types.CodeType) -> str:
+    """The text of a function as it was at first: its file may change while old code still runs."""
+    if id(code) in _SOURCES:
+        return _SOURCES[id(code)][1]
     try:
-        lines, _ = inspect.findsource(function)
+        text = inspect.getsource(code)
     except (OSError, TypeError) as error:
         raise RecordError(
-            f"the source of {function!r} cannot be read, so its results could not be told from "
-            f"those of another version ({error}): put it in a file or a notebook cell"
+            f"the source of {code.co_qualname!r} cannot be read, so its results could not be told "
+            f"from those of another version ({error}): put it in a file or a notebook cell"
         ) from None
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    _SOURCES[id(code)] = code, text
+    return text
+
+
+@functools.cache
+def _module_text(module: types.ModuleType) -> str | None:
+    file = getattr(module, "__file__", None)
+    return file_digest(Path(file)) if _is_own(file) else None
 
 
 def _umask() -> int:

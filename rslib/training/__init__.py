@@ -2,7 +2,16 @@
 
 from rslib.training.alignment import Aligned, NoMasks
 from rslib.training.loop import TrainingError, fit, score, validating
-from rslib.training.objectives import Adversarial, Attacker, Noise, Objective, Standard, Trades
+from rslib.training.objectives import (
+    Adversarial,
+    Attacker,
+    Noise,
+    Objective,
+    Standard,
+    Step,
+    Trades,
+    objective,
+)
 
 __all__ = [
     "Adversarial",
@@ -12,9 +21,11 @@ __all__ = [
     "Noise",
     "Objective",
     "Standard",
+    "Step",
     "Trades",
     "TrainingError",
     "fit",
+    "objective",
     "score",
     "validating",
 ]

@@ -6,8 +6,9 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,9 @@ NO_BF16 = (
 )
 
 
+Validate = Callable[[nn.Module], dict[str, float]]
+
+
 class TrainingError(RuntimeError):
     """Training cannot go on; the last good epoch is kept."""
 
@@ -43,10 +47,10 @@ def fit(
     model: nn.Module,
     objective: Objective,
     train: Batches,
-    validate: Callable[[nn.Module], dict[str, float]],
+    validate: Validate,
     recipe: Recipe,
     *,
-    validate_raw: Callable[[nn.Module], dict[str, float]] | None = None,
+    validate_raw: Validate | None = None,
     select: str = "validation_accuracy",
     seed: int,
     checkpoint_path: Path,
@@ -92,103 +96,172 @@ def fit(
             memory.
         rslib.store.records.RecordError: a damaged or foreign checkpoint, a full disk.
     """
-    steps = len(train)
-    _refuse_long_average(name, recipe, recipe.epochs * steps)
-    optimizers = optimizer.build(model, recipe)
-    average = _average(model, recipe)
-    state = State()
-    if checkpoint_path.exists():
-        state = checkpoint.load(checkpoint_path, model, optimizers, key, average=average)
-    compiled = torch.compile(model, dynamic=False) if recipe.compile else model
-    reading, pause = _pace(train.dataset.device)
-    kept, written = state.epoch, time.monotonic()
+    _refuse_long_average(name, recipe, recipe.epochs * len(train))
     forecast = _Forecast(name, recipe, train, tell) if tell else None
-    for epoch in range(state.epoch, recipe.epochs):
+    trainer = _Trainer(
+        model, objective, train, recipe, seed, checkpoint_path, key, name, progress, forecast
+    )
+    while trainer.state.epoch < recipe.epochs:
         started = time.perf_counter()
-        tally = _Tally(reading)
+        row = trainer.epoch() | trainer.judge(validate, validate_raw)
+        row["seconds"] = time.perf_counter() - started
+        if trainer.keep(row, select) and after_epoch:
+            after_epoch(trainer.state)
+        if tell:
+            tell(_line(name, recipe, trainer.state))
+    return trainer.finished()
+
+
+@dataclass
+class _Trainer:
+    """A training under way; the arguments are those of :func:`fit`."""
+
+    model: nn.Module
+    objective: Objective
+    train: Batches
+    recipe: Recipe
+    seed: int
+    path: Path
+    key: str
+    name: str
+    progress: bool
+    forecast: _Forecast | None
+
+    def __post_init__(self) -> None:
+        self.optimizers = optimizer.build(self.model, self.recipe)
+        self.average = average_of(self.model, self.recipe)
+        self.state = State()
+        if self.path.exists():
+            self.state = checkpoint.load(
+                self.path, self.model, self.optimizers, self.key, average=self.average
+            )
+        self.forward = self.model
+        if self.recipe.compile:
+            self.forward = torch.compile(self.model, dynamic=False)
+        self.reading, self.pause = pace(self.train.dataset.device)
+        self.kept, self.written = self.state.epoch, time.monotonic()
+
+    @property
+    def judged(self) -> nn.Module:
+        """What is validated: the average, where the recipe keeps one, or the model."""
+        return self.model if self.average is None else self.average.module
+
+    def epoch(self) -> dict[str, float]:
+        """Train for an epoch; the start of its row in the history."""
+        epoch, steps, recipe = self.state.epoch, len(self.train), self.recipe
+        tally = Tally()
         bar = tqdm(
-            train.epoch(epoch),
+            self.train.epoch(epoch),
             total=steps,
-            desc=f"{name} epoch {epoch + 1}/{recipe.epochs}",
-            disable=not progress,
+            desc=f"{self.name} epoch {epoch + 1}/{recipe.epochs}",
+            disable=not self.progress,
             mininterval=1.0,
             leave=epoch + 1 == recipe.epochs,
         )
-        model.train()
-        so_far = f"Epoch {kept} is kept in {checkpoint_path}" if kept else "So far no epoch is kept"
+        self.model.train()
         with (
-            _randomness(seed, epoch) as generator,
-            _roomy(name, train.batch_size, so_far),
+            _randomness(self.seed, epoch) as generator,
+            self._roomy(),
             # Products stay as they are: whether Grad-CAM has a closed form is seen by one of them.
             tf32(recipe.precision == "tf32", products=False),
         ):
-            for step, batch in enumerate(bar):
-                done = epoch + step / steps
-                reached = epoch + (step + 1) / steps
-                for group in optimizer.groups(optimizers):
+            for step, batch in enumerate(bar, start=1):
+                for group in optimizer.groups(self.optimizers):
+                    reached = epoch + step / steps
                     group["lr"] = optimizer.learning_rate(recipe, reached, group["peak"])
                 # A smaller last batch would be compiled by itself, for a minute; it is one step.
-                forward = compiled if len(batch.y) == train.batch_size else model
+                whole = len(batch.y) == self.train.batch_size
+                forward = self.forward if whole else self.model
                 with _autocast(recipe, batch.x.device):
-                    result = objective(forward, batch, generator, done)
+                    done = epoch + (step - 1) / steps
+                    result = self.objective(forward, batch, generator, done)
                 tally.add(result, batch.y)
                 # All are read before the epoch is judged, so none that went wrong is kept.
-                if tally.due or step + 1 == steps:
-                    wrong = tally.read()
-                    if wrong is not None:
-                        raise TrainingError(
-                            f"{name}: the loss is {wrong.value} at epoch {epoch + 1}, step "
-                            f"{wrong.step} of {steps}. {so_far}. {_steadier(recipe)}"
-                        )
+                if len(tally.waiting) >= self.reading or step == steps:
+                    tally.read()
+                    if not math.isfinite(tally.last):
+                        self._refuse("the loss", tally.last, f"at epoch {epoch + 1}, step "
+                                     f"{tally.steps} of {steps}")  # fmt: skip
                     bar.set_postfix(
                         loss=f"{tally.loss:.3f}", accuracy=f"{tally.accuracy:.3f}", refresh=False
                     )
-                model.zero_grad(set_to_none=True)
-                result.loss.backward()
-                if recipe.clip_norm is not None:
-                    nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-                for each in optimizers:
-                    each.step()
-                if average is not None:
-                    average.update_parameters(model)
-                if forecast:
-                    forecast.step(recipe.epochs - epoch)
-        judged = model if average is None else average.module
-        scores = validate(judged.eval())
-        if average is not None and validate_raw is not None:
-            raw = validate_raw(model.eval())
-            scores |= {f"raw_{score_name}": value for score_name, value in raw.items()}
-        for score_name, value in scores.items():
+                self._step(result.loss)
+        return {
+            "epoch": epoch + 1,
+            "learning_rate": optimizer.learning_rate(recipe, epoch + 1),
+            "train_loss": tally.loss,
+            "train_accuracy": tally.accuracy,
+        }
+
+    def _step(self, loss: Tensor) -> None:
+        self.model.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        for each in self.optimizers:
+            each.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        if self.forecast:
+            self.forecast.step(self.recipe.epochs - self.state.epoch)
+
+    def judge(self, validate: Validate, validate_raw: Validate | None) -> dict[str, float]:
+        """The scores of validation images after an epoch."""
+        scores = validate(self.judged.eval())
+        if self.average is not None and validate_raw is not None:
+            raw = validate_raw(self.model.eval())
+            scores |= {f"raw_{name}": value for name, value in raw.items()}
+        for name, value in scores.items():
             if not math.isfinite(value):
-                raise TrainingError(
-                    f"{name}: {score_name} is {value} after epoch {epoch + 1}. {so_far}. "
-                    f"{_steadier(recipe)}"
-                )
-        better = scores[select] > max((row[select] for row in state.history), default=-math.inf)
-        state.history.append(
-            {
-                "epoch": epoch + 1,
-                "learning_rate": optimizer.learning_rate(recipe, epoch + 1),
-                "train_loss": tally.loss,
-                "train_accuracy": tally.accuracy,
-                **scores,
-                "seconds": time.perf_counter() - started,
-            }
-        )
-        state.epoch = epoch + 1
+                self._refuse(name, value, f"after epoch {self.state.epoch + 1}")
+        return scores
+
+    def keep(self, row: dict[str, float], select: str) -> bool:
+        """Add an epoch to the state; whether that was written."""
+        state = self.state
+        better = row[select] > max((each[select] for each in state.history), default=-math.inf)
+        state.history.append(row)
+        state.epoch += 1
         if better:
-            state.best, state.best_epoch = checkpoint.weights_of(judged), epoch + 1
-        if time.monotonic() - written >= pause or state.epoch == recipe.epochs:
-            checkpoint.save(checkpoint_path, model, optimizers, state, key, average=average)
-            kept, written = state.epoch, time.monotonic()
-            if after_epoch:
-                after_epoch(state)
-        if tell:
-            tell(_line(name, recipe, state))
-    if average is not None:
-        model.load_state_dict(average.module.state_dict())
-    model.eval()
-    return state
+            state.best, state.best_epoch = checkpoint.weights_of(self.judged), state.epoch
+        if time.monotonic() - self.written < self.pause and state.epoch < self.recipe.epochs:
+            return False
+        checkpoint.save(
+            self.path, self.model, self.optimizers, state, self.key, average=self.average
+        )
+        self.kept, self.written = state.epoch, time.monotonic()
+        return True
+
+    def finished(self) -> State:
+        """The state, once the model has its last weights and is in eval mode."""
+        if self.average is not None:
+            self.model.load_state_dict(self.average.module.state_dict())
+        self.model.eval()
+        return self.state
+
+    def _so_far(self) -> str:
+        return (
+            f"Epoch {self.kept} is kept in {self.path}" if self.kept else "So far no epoch is kept"
+        )
+
+    def _refuse(self, what: str, value: float, when: str) -> NoReturn:
+        raise TrainingError(
+            f"{self.name}: {what} is {value} {when}. {self._so_far()}. Lower the learning rate "
+            f"({self.recipe.learning_rate}) or clip the gradient (clip_norm), and run again"
+        )
+
+    @contextlib.contextmanager
+    def _roomy(self) -> Iterator[None]:
+        """Turn running out of memory into an error that names the setting."""
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"{self.name}: the device's memory ran out with batches of "
+                f"{self.train.batch_size}. {self._so_far()}. Lower batch_size in this training's "
+                "recipe (it is part of the result, so training starts anew), or free the device "
+                "of other programs and run again"
+            ) from error
 
 
 @torch.inference_mode()
@@ -226,11 +299,11 @@ def _line(name: str, recipe: Recipe, state: State) -> str:
         f"{name}: epoch {state.epoch}/{recipe.epochs}, loss {row['train_loss']:.3f}, accuracy "
         f"{100 * row['train_accuracy']:.1f} %, "
         + ", ".join(f"{told} {100 * value:.1f} %" for told, value in shares.items())
-        + f", {row['seconds']:.0f} s, {_duration(left)} left"
+        + f", {row['seconds']:.0f} s, {duration(left)} left"
     )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """A time in a line, such as ``40 s``, ``12 min`` or ``3.5 h``."""
     if seconds < 120:
         return f"{seconds:.0f} s"
@@ -246,27 +319,25 @@ class _Forecast:
         self, name: str, recipe: Recipe, train: Batches, tell: Callable[[str], None]
     ) -> None:
         self.name, self.train, self.tell = name, train, tell
-        self.seen = 0
-        self.wanted = recipe.precision == "bf16" and train.dataset.device.type == "cpu"
-        self.wanted = self.wanted and len(train) > self.STEPS
+        on_cpu = train.dataset.device.type == "cpu"
+        self.wanted = recipe.precision == "bf16" and on_cpu and len(train) > self.STEPS
+        self.seen, self.started = 0, 0.0
         if self.wanted:
             tell(f"{name}: {BF16 if cpu_has_bf16() else NO_BF16}")
 
     def step(self, epochs: int) -> None:
         """Note a step; the first one, which prepares kernels, is not measured."""
-        if not self.wanted or self.seen > self.STEPS:
-            return
-        if self.seen == 0:
+        self.seen += 1
+        if self.seen == 1:
             self.started = time.perf_counter()
-        if self.seen == self.STEPS:
+        if self.wanted and self.seen == self.STEPS + 1:
             each = (time.perf_counter() - self.started) / self.STEPS
             epoch = each * len(self.train)
-            image = 1000 * each / self.train.batch_size
             self.tell(
-                f"{self.name}: {image:.1f} ms an image, {_duration(epoch)} an epoch and "
-                f"{_duration(epochs * epoch)} in all, validation left out"
+                f"{self.name}: {1000 * each / self.train.batch_size:.1f} ms an image, "
+                f"{duration(epoch)} an epoch and {duration(epochs * epoch)} in all, validation "
+                "left out"
             )
-        self.seen += 1
 
 
 def _refuse_long_average(name: str, recipe: Recipe, steps: int) -> None:
@@ -283,91 +354,53 @@ def _refuse_long_average(name: str, recipe: Recipe, steps: int) -> None:
         )
 
 
-def _pace(device: torch.device) -> tuple[int, float]:
+def pace(device: torch.device) -> tuple[int, float]:
     """Steps between readings of the loss, and seconds between checkpoints."""
     if device.type == "cpu":
         return 1, 0.0
     return STEPS_BETWEEN_READINGS, SECONDS_BETWEEN_CHECKPOINTS
 
 
-@dataclass(frozen=True)
-class _Wrong:
-    """A loss that is NaN or infinite, and the step it came from."""
-
-    value: float
-    step: int
-
-
-@dataclass
-class _Tally:
+class Tally:
     """Mean loss and accuracy of an epoch so far, kept on the device until they are read.
 
     Of mixed images, the label with the largest share counts.
+
+    Attributes:
+        waiting: what was noted and not read: loss, hits and images of each step.
+        steps: steps read.
+        last: the loss of the last step read; reading ends at the first that is not finite.
+        loss: the mean of what was read.
+        accuracy: likewise.
     """
 
-    reading: int
-    steps: int = 0
-    seen: int = 0
-    _loss: float = 0.0
-    _correct: int = 0
-    _waiting: list[tuple[Tensor, Tensor, int]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Tensor, Tensor, int]] = []
+        self.steps, self.last, self.loss, self.accuracy = 0, 0.0, 0.0, 0.0
+        self._loss, self._correct, self._seen = 0.0, 0, 0
 
     def add(self, result: Step, y: Tensor) -> None:
         """Note one step."""
         labels = y if y.ndim == 1 else y.argmax(1)
         hits = (result.logits.argmax(1) == labels).sum()
-        self._waiting.append((result.loss.detach(), hits, len(y)))
+        self.waiting.append((result.loss.detach(), hits, len(y)))
 
-    @property
-    def due(self) -> bool:
-        """Whether it is time to read."""
-        return len(self._waiting) >= self.reading
-
-    def read(self) -> _Wrong | None:
-        """Take in what was noted; the first loss that is not finite, if there is one, ends it."""
-        losses, hits, sizes = zip(*self._waiting, strict=True)
-        self._waiting.clear()
+    def read(self) -> None:
+        """Take in what was noted."""
+        losses, hits, sizes = zip(*self.waiting, strict=True)
+        self.waiting.clear()
         values, right = torch.stack(losses).tolist(), torch.stack(hits).tolist()
         for value, correct, size in zip(values, right, sizes, strict=True):
-            self.steps += 1
+            self.steps, self.last = self.steps + 1, value
             if not math.isfinite(value):
-                return _Wrong(value, self.steps)
+                return
             self._loss += value * size
             self._correct += correct
-            self.seen += size
-        return None
-
-    @property
-    def loss(self) -> float:
-        return self._loss / self.seen
-
-    @property
-    def accuracy(self) -> float:
-        return self._correct / self.seen
+            self._seen += size
+        self.loss, self.accuracy = self._loss / self._seen, self._correct / self._seen
 
 
-def _steadier(recipe: Recipe) -> str:
-    """What helps against a training that diverges."""
-    return (
-        f"Lower the learning rate ({recipe.learning_rate}) or clip the gradient (clip_norm), and "
-        "run again"
-    )
-
-
-@contextlib.contextmanager
-def _roomy(name: str, batch_size: int, so_far: str) -> Iterator[None]:
-    """Turn running out of memory into an error that names the setting."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            f"{name}: the device's memory ran out with batches of {batch_size}. {so_far}. Lower "
-            "batch_size in this training's recipe (it is part of the result, so training starts "
-            "anew), or free the device of other programs and run again"
-        ) from error
-
-
-def _average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
+def average_of(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
     """An exponential moving average of the weights, started at the weights as they are.
 
     With a warm-up the decay after t steps is min(decay, (1 + t) / (10 + t)), as in TensorFlow's

@@ -13,6 +13,8 @@ from torch.nn import functional
 
 from rslib.attacks import Threat
 from rslib.data import Batch
+from rslib.settings import extensions
+from rslib.settings.schema import Training
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,33 @@ class Objective(Protocol):
             epoch: epochs done so far, fractional; for what changes along the training.
         """
         ...
+
+
+ADDED: dict[str, Objective] = extensions.ADDED["objective"]
+"""The user's own, name to function (:func:`objective`)."""
+
+
+def objective(name: str) -> Callable[[Objective], Objective]:
+    """Add a training objective: ``@objective("flooding")`` above a function.
+
+    The function takes what :class:`Objective` takes and returns a :class:`Step`::
+
+        @objective("flooding")
+        def flooding(model, batch, generator, epoch):
+            step = Standard().on(model, batch.x, batch.y)
+            return Step((step.loss - LEVEL).abs() + LEVEL, step.logits)
+
+    ``resnet18-flooding`` is then a model like the others, fine-tuned from the standard one with the
+    recipes of ``training.added``. Named in the setting ``extra_models``, it stands in the tables of
+    notebooks 07 and 10.
+
+    Args:
+        name: of the objective, the second part of a model's name.
+
+    Raises:
+        rslib.settings.extensions.ExtensionError: the name cannot be used.
+    """
+    return extensions.adding("objective", name, Training.model_fields)
 
 
 def beside(images: Tensor, generator: torch.Generator) -> torch.Generator:

@@ -28,9 +28,8 @@ from rslib.settings.schema import (
 )
 from rslib.store import records
 from rslib.training import objectives
-from rslib.training.added import ADDED
 from rslib.training.alignment import Aligned
-from rslib.training.objectives import Attacker, Objective, Standard
+from rslib.training.objectives import ADDED, Attacker, Objective, Standard
 
 OBJECTIVES = tuple(name for name in Training.model_fields if name != "added")
 

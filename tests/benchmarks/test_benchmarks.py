@@ -65,7 +65,7 @@ def shapes(split):
     made = data.load("shapes", split, n=40)
     labels = small("resnet18-standard")(made.images / 255).argmax(1)
     return data.Dataset(
-        made.images, labels, data.CLASSES["cifar10"], "cifar10", split, torch.arange(40)
+        made.images, labels, data.classes("cifar10"), "cifar10", split, torch.arange(40)
     )
 
 

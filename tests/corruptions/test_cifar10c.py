@@ -9,7 +9,7 @@ import torch
 
 from rslib.corruptions import NAMES, cifar10c, corrupt
 from rslib.data import DataError
-from rslib.data.dataset import Dataset
+from rslib.data.datasets import Dataset
 from tests.helpers.corruption_samples import channels_last, photographs, pictures
 
 N = 12

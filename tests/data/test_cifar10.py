@@ -331,9 +331,9 @@ def test_what_is_already_there_is_not_downloaded(layout, tmp_path, monkeypatch):
 
 
 def test_unknown_names_suggest_the_nearest():
-    with pytest.raises(ValueError, match="Did you mean 'cifar10'"):
+    with pytest.raises(ValueError, match="did you mean 'cifar10'"):
         load("cifar-10", "train")
-    with pytest.raises(TypeError, match="Did you mean 'background_correlation'"):
+    with pytest.raises(TypeError, match="did you mean 'background_correlation'"):
         load("shapes", "train", background_corelation=1.0)
     with pytest.raises(TypeError, match="cifar10 has no option 'n'"):
         load("cifar10", "train", n=10)

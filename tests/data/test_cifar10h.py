@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rslib.data import DataError, cifar10h
-from rslib.data.dataset import DataError as Same
+from rslib.data.datasets import DataError as Same
 
 
 def counts():

@@ -8,6 +8,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from rslib.data import Augment, Batches, DataError, Dataset, strong
+from rslib.data.loader import Draws
 
 
 def make(n=50, masks=True, size=8) -> Dataset:
@@ -41,9 +42,10 @@ def one_by_one(image, flip, top, left, padding):
 def test_augmentation_equals_a_loop_over_images(padding):
     data = make(12)
     augment = Augment(flip=0.5, padding=padding)
-    flip, top, left = augment.draw(12, torch.Generator().manual_seed(1))
+    draws = augment.draw(12, torch.Generator().manual_seed(1))
+    flip, top, left = draws
     assert flip.any() and not flip.all()
-    images, masks = augment(data.images, data.masks, torch.Generator().manual_seed(1))
+    images, masks = augment.apply(data.images, data.masks, draws)
     for i in range(12):
         drawn = (flip[i], int(top[i]), int(left[i]), padding)
         assert torch.equal(images[i], one_by_one(data.images[i], *drawn))
@@ -55,9 +57,9 @@ def test_a_hand_computed_shift_and_flip():
     image = torch.arange(1, 10, dtype=torch.uint8).view(1, 1, 3, 3)
     augment = Augment(padding=1)
     shift = torch.tensor([0]), torch.tensor([2])
-    moved, _ = augment.apply(image, None, type(augment.draw(1))(torch.tensor([False]), *shift))
+    moved, _ = augment.apply(image, None, Draws(torch.tensor([False]), *shift))
     assert moved[0, 0].tolist() == [[0, 0, 0], [2, 3, 0], [5, 6, 0]]
-    mirrored, _ = augment.apply(image, None, type(augment.draw(1))(torch.tensor([True]), *shift))
+    mirrored, _ = augment.apply(image, None, Draws(torch.tensor([True]), *shift))
     assert mirrored[0, 0].tolist() == [[0, 0, 0], [0, 3, 2], [0, 6, 5]]
 
 
@@ -71,9 +73,13 @@ def test_draws_cover_their_range_evenly():
 
 def test_no_flip_and_no_padding_change_nothing():
     data = make()
-    images, masks = Augment(flip=0.0, padding=0)(data.images, data.masks)
+    generator = torch.Generator().manual_seed(0)
+    unchanged = Augment(flip=0.0, padding=0)
+    drawn = unchanged.draw(len(data), generator)
+    images, masks = unchanged.apply(data.images, data.masks, drawn)
     assert torch.equal(images, data.images) and torch.equal(masks, data.masks)
-    flipped, _ = Augment(flip=1.0, padding=0)(data.images)
+    mirroring = Augment(flip=1.0, padding=0)
+    flipped, _ = mirroring.apply(data.images, None, mirroring.draw(len(data), generator))
     assert torch.equal(flipped, data.images.flip(3))
 
 

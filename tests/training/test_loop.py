@@ -248,7 +248,7 @@ def test_an_average_without_a_warm_up_keeps_its_beginning(tmp_path):
     kept = {}
     for warm in (False, True):
         recipe = Recipe(epochs=10, batch_size=8, ema_decay=0.9, ema_warmup=warm)
-        average = training.loop._average(holder := nn.Linear(1, 1, bias=False), recipe)
+        average = training.loop.average_of(holder := nn.Linear(1, 1, bias=False), recipe)
         for step in range(10):
             nn.init.constant_(holder.weight, float(step == 0))
             average.update_parameters(holder)
@@ -309,7 +309,7 @@ def test_a_line_an_epoch_says_where_a_training_is(tmp_path):
     ("seconds", "told"), [(40, "40 s"), (119, "119 s"), (720, "12 min"), (12_600, "3.5 h")]
 )
 def test_durations(seconds, told):
-    assert training.loop._duration(seconds) == told
+    assert training.loop.duration(seconds) == told
 
 
 def test_a_nan_loss_stops_with_the_last_good_epoch_kept(tmp_path):
