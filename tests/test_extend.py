@@ -14,7 +14,7 @@ import torch
 
 from rslib import corruptions
 from rslib.data import Batch
-from rslib.run import evaluation
+from rslib.run import predictions, shards
 from rslib.settings import PROJECT
 from rslib.settings.schema import PGD
 from rslib.store import records
@@ -46,7 +46,7 @@ MODELS = ["resnet18-standard", "alexnet-standard"]
 for name in MODELS:
     run.evaluate(name, "clean")
 run.evaluate_together(MODELS, "corruptions")
-before = run._record_path(MODELS[0], "corruptions").name
+before = run.record_path(MODELS[0], "corruptions").name
 say("record of the nineteen", before)
 frame = tables.table5(run, MODELS[:1])
 say("table5", dict(zip(frame.header, frame.ours)))
@@ -155,7 +155,7 @@ def test_records_of_the_nineteen_stay_and_those_of_the_added_follow_their_code(p
         "import json; from pathlib import Path; from rslib import settings; "
         "from rslib.run import Run; "
         "run = Run(settings.load('smoke', json.loads(Path('tiny.json').read_text()))); "
-        "[print(run._record_path('resnet18-standard', e).name, "
+        "[print(run.record_path('resnet18-standard', e).name, "
         "run.has_record('resnet18-standard', e)) "
         "for e in ('corruptions', 'added_corruptions', 'momentum')]"
     )
@@ -231,10 +231,10 @@ def test_an_attack_outside_its_budget_is_refused():
     def shift(by):
         return lambda model, x, y, *, eps, generator: x + by * eps
 
-    judged = evaluation.under_attack(shift(1), PGD(eps=8))(model, batch, None)
+    judged = predictions.under_attack(shift(1), PGD(eps=8))(model, batch, None)
     assert judged.columns["distance"].tolist() == pytest.approx([8 / 255] * 2)
-    with pytest.raises(evaluation.EvaluationError, match="left its threat model"):
-        evaluation.under_attack(shift(1.1), PGD(eps=8))(model, batch, None)
+    with pytest.raises(shards.EvaluationError, match="left its threat model"):
+        predictions.under_attack(shift(1.1), PGD(eps=8))(model, batch, None)
 
 
 def test_a_source_that_cannot_be_read_is_refused():

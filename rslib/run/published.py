@@ -121,7 +121,7 @@ def weights(run: Run, name: str) -> Path:
 def model_folder(run: Run, name: str) -> Path | None:
     """The folder of a model on a run's own images; None where its settings know no such model."""
     try:
-        return run.directory / "models" / f"{name}-{records.key(**run.model_inputs(name))}"
+        return run.model_folder(name)
     except ValueError:
         return None
 

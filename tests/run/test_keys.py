@@ -2,9 +2,9 @@
 
 import pytest
 
-from rslib.run import Run, object_masks, trainings
+from rslib.run import Run
 from rslib.run.shortcut import shortcut_runs
-from rslib.settings import load
+from rslib.settings import cast, load
 from rslib.store import records
 
 KINDS = (
@@ -45,16 +45,16 @@ PINNED = {
 def paths(run):
     """The places of all models of a run, of their records and of the masks."""
     tied = shortcut_runs(run)
-    names = [*trainings.needed(run), *OTHERS]
-    for one, models in ((run, names), *((each, trainings.shortcut(run)) for each in tied)):
+    names = [*cast.needed(run.settings), *OTHERS]
+    for one, models in ((run, names), *((each, cast.shortcut(run.settings)) for each in tied)):
         for name in models:
-            folder = one._model_folder(name)
+            folder = one.model_folder(name)
             yield folder
             records.write_json(folder / "model.json", {"weights": {"best": f"weights of {name}"}})
-            yield from (one._record_path(name, kind) for kind in KINDS)
-        yield object_masks._priors_path(one)
-        for source in object_masks.available(one):
-            yield records.key(**object_masks.inputs(one, source))
+            yield from (one.record_path(name, kind) for kind in KINDS)
+        yield one.priors_path
+        for source in one.mask_sources:
+            yield records.key(**one.mask_inputs(source))
 
 
 @pytest.mark.parametrize("seed", [0, 1])
