@@ -38,6 +38,14 @@ class Known:
         found = self.masks[[self.place[i] for i in ids.tolist()]].to(ids.device)
         return found, found.flatten(1).any(1)
 
+    def iou(self, maps: Tensor, ids: Tensor) -> Tensor:
+        """IoU (B,) of saliency maps (B, H, W) with some images' masks; NaN where there is none."""
+        masks, there = self.of(ids)
+        found = torch.full((len(maps),), torch.nan)
+        if there.any():
+            found[there.cpu()] = saliency.iou(maps[there], masks[there]).float().cpu()
+        return found
+
 
 def known(run: Maker, source: str) -> Known:
     """A run's masks of its test images; made first where they are a teacher's and not there yet."""
@@ -101,11 +109,10 @@ def faithfulness(known: Known, *, steps: int) -> Evaluate:
 
     def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
         target = predictions.logits(model, batch.x).argmax(1)
-        masks, there = known.of(batch.ids)
         columns: dict[str, Tensor] = {}
         for method in (*methods(model), "random"):
             if method == "random":
-                maps = torch.rand(masks.shape, generator=generator).to(batch.x)
+                maps = torch.rand(batch.x[:, 0].shape, generator=generator).to(batch.x)
             else:
                 maps = explain(model, batch.x, target, method=method)
                 columns[f"{method}_infidelity"] = saliency.infidelity(
@@ -118,10 +125,7 @@ def faithfulness(known: Known, *, steps: int) -> Evaluate:
                 points = curve(model, batch.x, maps, target, steps=steps)
                 columns |= {f"{method}_{name}_{k}": points[:, k] for k in range(steps + 1)}
             columns[f"{method}_degenerate"] = saliency.degenerate(maps)
-            found = torch.full((len(maps),), torch.nan)
-            if there.any():
-                found[there.cpu()] = saliency.iou(maps[there], masks[there]).float().cpu()
-            columns[f"{method}_iou"] = found
+            columns[f"{method}_iou"] = known.iou(maps, batch.ids)
         return Outcome(columns)
 
     return evaluate
@@ -139,18 +143,14 @@ def under_attack(settings: PGD, known: Known) -> Evaluate:
         x_adv = predictions.pgd(model, batch, settings, generator, early_stop=True).x_adv
         clean, attacked = (explain(model, x) for x in (batch.x, x_adv))
         right = predictions.logits(model, batch.x).argmax(1) == batch.y
-        masks, there = known.of(batch.ids)
         columns = {
             "clean_correct": right,
             "fooled": right & (predictions.logits(model, x_adv).argmax(1) != batch.y),
             "rank_correlation": saliency.rank_correlation(clean, attacked),
             "same_top": saliency.same_top(clean, attacked),
+            "iou_clean": known.iou(clean, batch.ids),
+            "iou_attacked": known.iou(attacked, batch.ids),
         }
-        for name, maps in (("iou_clean", clean), ("iou_attacked", attacked)):
-            found = torch.full((len(maps),), torch.nan)
-            if there.any():
-                found[there.cpu()] = saliency.iou(maps[there], masks[there]).float().cpu()
-            columns[name] = found
         return Outcome(columns)
 
     return evaluate

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from rslib.run.maker import Maker
 from rslib.run.provenance import provenance
 from rslib.settings.cast import mask_source
 from rslib.settings.plan import Plan
-from rslib.settings.schema import Recipe
+from rslib.settings.schema import Recipe, TrainingAttack
 from rslib.store import records
 from rslib.training import checkpoint
 from rslib.training.checkpoint import State
@@ -179,37 +178,26 @@ def validation(run: Maker, planned: Plan) -> Callable[[nn.Module], dict[str, flo
     size = run.settings.evaluation.batch_size
     images = run.data("validation")
     if planned.masks is not None:
-        images = object_masks.attach(
-            run, images, "validation", mask_source(run.settings, planned.masks), 1.0
-        )
+        source = mask_source(run.settings, planned.masks)
+        images = object_masks.attach(run, images, "validation", source, 1.0)
     clean = data.Batches(images, size, device=run.device, channels_last=True)
     attack, aligned, recipe = planned.attack, alignment(planned), planned.recipe
-
-    def scored(model: nn.Module) -> dict[str, float]:
-        scores = training.score(model, clean, recipe)
-        return scores if aligned is None else scores | aligned.validate(model, clean)
-
-    if planned.sigma is not None:
-        noisy = partial(noisy_accuracy, batches=clean, sigma=planned.sigma, seed=run.seed)
-        return memory.refusing("evaluation.batch_size", size)(
-            lambda model: scored(model) | {NOISY_ACCURACY: noisy(model)}
-        )
-    if attack is None:
-        return memory.refusing("evaluation.batch_size", size)(scored)
-    few = data.balanced_subset(images, min(attack.validation_images, len(images)))
-    attacked = data.Batches(few, size, device=run.device, channels_last=True)
+    if attack is not None:
+        few = data.balanced_subset(images, min(attack.validation_images, len(images)))
+        attacked = data.Batches(few, size, device=run.device, channels_last=True)
 
     def validate(model: nn.Module) -> dict[str, float]:
-        generator = torch.Generator().manual_seed(run.seed)
-        with training.validating(recipe, run.device):
-            robust = sum(
-                (~run_pgd(
-                    model, batch.x, batch.y, eps=attack.eps_unit, step_size=attack.step_size,
-                    num_steps=attack.steps, generator=generator,
-                ).fooled).sum().item()
-                for batch in attacked
-            )  # fmt: skip
-        return scored(model) | {ROBUST_ACCURACY: robust / len(few)}
+        scores = training.score(model, clean, recipe)
+        if aligned is not None:
+            scores |= aligned.validate(model, clean)
+        if planned.sigma is not None:
+            scores[NOISY_ACCURACY] = noisy_accuracy(
+                model, clean, sigma=planned.sigma, seed=run.seed
+            )
+        if attack is not None:
+            with training.validating(recipe, run.device):
+                scores[ROBUST_ACCURACY] = robust_accuracy(model, attacked, attack, seed=run.seed)
+        return scores
 
     return memory.refusing("evaluation.batch_size", size)(validate)
 
@@ -221,6 +209,32 @@ def raw_validation(run: Maker, planned: Plan) -> Callable[[nn.Module], dict[str,
     size = run.settings.evaluation.batch_size
     clean = data.Batches(run.data("validation"), size, device=run.device, channels_last=True)
     return lambda model: training.score(model, clean, planned.recipe)
+
+
+def robust_accuracy(
+    model: nn.Module, batches: data.Batches, attack: TrainingAttack, *, seed: int
+) -> float:
+    """Accuracy on images at every iterate of PGD, with the same random starts at every call.
+
+    Args:
+        model: in eval mode.
+        batches: images (B, 3, H, W) in [0, 1], always in the same order.
+        attack: its budget and steps.
+        seed: of the starts.
+    """
+    generator, right = torch.Generator().manual_seed(seed), 0
+    for batch in batches:
+        found = run_pgd(
+            model,
+            batch.x,
+            batch.y,
+            eps=attack.eps_unit,
+            step_size=attack.step_size,
+            num_steps=attack.steps,
+            generator=generator,
+        )
+        right += (~found.fooled).sum().item()
+    return right / len(batches.dataset)
 
 
 @torch.inference_mode()
