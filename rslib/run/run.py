@@ -38,11 +38,11 @@ class Run(Results):
 
     Args:
         settings: from :func:`rslib.settings.load`.
-        seed: as of :class:`Results`, as are ``seeds``, ``further`` and ``root``.
+        seed: see :class:`Results`.
         progress: whether long work shows progress bars.
         tell: given a line after each epoch of a training; by default what
             :func:`rslib.run.progress.from_environment` gives.
-        **options: see :class:`Results`.
+        **options: ``seeds``, ``further`` and ``root`` of :class:`Results`.
     """
 
     def __init__(
