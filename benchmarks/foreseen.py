@@ -31,8 +31,8 @@ from rslib.report import labels, style
 from rslib.run import Run, trainings
 from rslib.settings import Settings
 from rslib.settings.names import parts
+from rslib.settings.plan import plan
 from rslib.store import records
-from rslib.training.plan import plan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

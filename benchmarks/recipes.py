@@ -31,11 +31,12 @@ from rslib.metrics import estimates
 from rslib.metrics.estimates import Estimate
 from rslib.report import style
 from rslib.run import Run, trainer
+from rslib.settings.plan import plan
 from rslib.settings.schema import Recipe
 from rslib.store import records
 from rslib.training import Objective, loop
 from rslib.training.objectives import Step
-from rslib.training.plan import plan
+from rslib.training.plan import objective as objective_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -229,7 +230,7 @@ def measure(variant: Variant) -> dict[str, Any]:
     planned, model = plan(run.settings, name), run.build(name)
     train = trainer.batches(run.data("train"), planned.recipe, device=run.device, seed=run.seed)
     withheld = data.Batches(run.data("validation"), 250, channels_last=True)
-    average, objective = described(variant)["average"], planned.objective
+    average, objective = described(variant)["average"], objective_of(planned)
     if average:
         objective = Averaging(objective, model, average)
     with tempfile.TemporaryDirectory(prefix="rslib-") as folder:

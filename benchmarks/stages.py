@@ -25,8 +25,8 @@ from rslib.report import labels, style
 from rslib.run import Run
 from rslib.run.published import find, profiles
 from rslib.settings.names import parts
+from rslib.settings.plan import plan
 from rslib.store import records
-from rslib.training.plan import plan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

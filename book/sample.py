@@ -21,12 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from book import BookError
-from rslib.attacks import ADDED
 from rslib.data import DataError
-from rslib.run import evaluation, trainer
+from rslib.run import Run, evaluations, shards, trainer
 from rslib.run.provenance import provenance
 from rslib.run.published import model_folder
-from rslib.run.run import EVALUATIONS, Run
 from rslib.saliency import MaskError
 from rslib.store import records
 from rslib.store.records import RecordError
@@ -189,7 +187,7 @@ def make(edition: Edition, *, training: bool = True, progress: bool = True) -> S
     # Alone: of further seeds nothing is made again, and nothing is trained.
     run = Run(edition.settings, seed, root=edition.folder.parents[1], progress=progress)
     found, left_out = [], {}
-    for evaluated in (*EVALUATIONS, *ADDED):
+    for evaluated in evaluations.known():
         names = list(_with_record(run, edition, evaluated))
         if not names:
             continue
@@ -199,7 +197,7 @@ def make(edition: Edition, *, training: bool = True, progress: bool = True) -> S
             left_out[evaluated] = _reason(error)
             print(f"{evaluated}: left out, {left_out[evaluated]}: {error}", flush=True)
             continue
-        except evaluation.EvaluationError as error:
+        except shards.EvaluationError as error:
             raise SampleError(f"{evaluated} of {names[0]} can no longer be made: {error}") from None
         print(agreement, flush=True)
         found.append(agreement)
@@ -230,14 +228,14 @@ def _evaluated(run: Run, evaluated: str, names: Sequence[str]) -> Agreement:
     """One evaluation made again, of the first model whose weights are there."""
     name, model = _first_trained(run, names)
     stored = run.record(name, evaluated)
-    size, dataset = run.settings.evaluation.batch_size, run._evaluation_data(evaluated)
+    size, dataset = run.settings.evaluation.batch_size, run.evaluated_images(evaluated)
     # Whole shards: what an image gets depends on its batch and on the shard's random numbers.
     few = dataset.subset(range(min(len(dataset), math.ceil(IMAGES / size) * size)))
     with tempfile.TemporaryDirectory(prefix="rslib-") as folder:
-        made = evaluation.in_shards(
+        made = shards.in_shards(
             {name: model},
             few,
-            run._evaluator(evaluated),
+            evaluations.find(evaluated).evaluator(run),
             batch_size=size,
             device=run.device,
             seed=run.seed,

@@ -15,7 +15,7 @@ import torch
 
 from rslib import attacks, corruptions, data, settings, training
 from rslib.data import Batch
-from rslib.run import evaluation, run
+from rslib.run import evaluations, predictions, shards
 from rslib.saliency import methods
 from rslib.settings import PROJECT, SettingsError, extensions
 from rslib.settings.extensions import ExtensionError
@@ -49,7 +49,7 @@ MODELS = ["resnet18-standard", "alexnet-standard"]
 for name in MODELS:
     run.evaluate(name, "clean")
 run.evaluate_together(MODELS, "corruptions")
-before = run._record_path(MODELS[0], "corruptions").name
+before = run.record_path(MODELS[0], "corruptions").name
 say("record of the nineteen", before)
 frame = tables.table5(run, MODELS[:1])
 say("table5", dict(zip(frame.header, frame.ours)))
@@ -170,7 +170,7 @@ from rslib.run import Run
 tiny = json.loads(Path("tiny.json").read_text())
 run = Run(settings.load("smoke", tiny | {"extensions": ["mine.py"]}))
 for evaluated in ("corruptions", "added_corruptions", "momentum", "faithfulness"):
-    path = run._record_path("resnet18-standard", evaluated)
+    path = run.record_path("resnet18-standard", evaluated)
     print(path.name, run.has_record("resnet18-standard", evaluated))
 """
 
@@ -214,7 +214,7 @@ def test_a_saliency_method_stands_among_the_others(seen):
 
 def test_cells_of_a_notebook_add_and_change_what_they_add(project, seen):
     blocks = dict(zip(KINDS, OWN.findall(PAGE), strict=True))
-    key = "print(run._record_path(NAME, 'momentum').name, len(run.evaluate(NAME, 'momentum')))"
+    key = "print(run.record_path(NAME, 'momentum').name, len(run.evaluate(NAME, 'momentum')))"
     cells = [
         "import json\nfrom pathlib import Path\nfrom rslib import settings\n"
         "from rslib.run import Run\n"
@@ -292,10 +292,10 @@ def test_an_attack_outside_its_budget_is_refused():
     def shift(by):
         return lambda model, x, y, *, eps, generator: x + by * eps
 
-    judged = evaluation.under_attack(shift(1), PGD(eps=8))(model, batch, None)
+    judged = predictions.under_attack(shift(1), PGD(eps=8))(model, batch, None)
     assert judged.columns["distance"].tolist() == pytest.approx([8 / 255] * 2)
-    with pytest.raises(evaluation.EvaluationError, match="left its threat model"):
-        evaluation.under_attack(shift(1.1), PGD(eps=8))(model, batch, None)
+    with pytest.raises(shards.EvaluationError, match="left its threat model"):
+        predictions.under_attack(shift(1.1), PGD(eps=8))(model, batch, None)
 
 
 @pytest.fixture
@@ -314,7 +314,7 @@ def own(**arguments):
 
 
 DECORATORS = {
-    "attack": (attacks.attack, {*run.EVALUATIONS, "reliability", "randomization"}),
+    "attack": (attacks.attack, {*evaluations.EVALUATIONS, "reliability", "randomization"}),
     "corruption": (corruptions.corruption, set(corruptions.NAMES)),
     "dataset": (lambda name: data.dataset(name, classes=["a", "b"]), {"cifar10", "shapes"}),
     "objective": (training.objective, set(Training.model_fields)),

@@ -1,4 +1,4 @@
-"""The floors of the house: imports only go down (the contract in pyproject.toml)."""
+"""The floors of the house: imports only go down, in no circle (contracts in pyproject.toml)."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ LINT = Path(sys.executable).with_name("lint-imports")
 
 
 def lint(folder):
-    """Check the contract on a copy of the project's packages."""
+    """Check the contracts on a copy of the project's packages."""
     return subprocess.run(
         [LINT, "--no-cache"], cwd=folder, capture_output=True, text=True, check=False
     )
@@ -41,15 +41,19 @@ def house(tmp_path):
         ("run/outcomes.py", "from rslib.report import labels"),
         ("store/records.py", "if TYPE_CHECKING:\n    from rslib.run.run import Run"),
         ("report/labels.py", "import book.build"),
+        ("run/results.py", "if TYPE_CHECKING:\n    from rslib.run.run import Run"),
+        ("run/maker.py", "def run():\n    from rslib.run import trainer"),
+        ("report/labels.py", "from rslib.run.run import Run"),
     ],
 )
-def test_an_import_that_goes_up_is_found(house, module, line):
+def test_an_import_that_goes_up_or_in_a_circle_is_found(house, module, line):
     assert lint(house).returncode == 0
     path = house / "rslib" / module
     path.write_text(f"{path.read_text()}\n{line}\n")
     found = lint(house)
     assert found.returncode == 1
-    assert "rslib." + module.removesuffix(".py").replace("/", ".") in found.stdout
+    module = module.removesuffix(".py").replace("/", ".")
+    assert f"rslib.{module}" in found.stdout or "made acyclic" in found.stdout
 
 
 def test_labels_are_read_without_torch():

@@ -26,8 +26,8 @@ from rslib.attacks.pgd import input_gradient
 from rslib.corruptions.cifar10c import Corrupted
 from rslib.data import Batch, Batches, Dataset
 from rslib.models.device import pick, place
-from rslib.run import evaluation, explanations
-from rslib.run.evaluation import Evaluate, Outcome
+from rslib.run import explanations, predictions, shards
+from rslib.run.shards import Evaluate, Outcome
 from rslib.settings.schema import PGD, AutoAttack, Smoothing
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def _perform(
             for batch in Batches(images, work.batch, device=device, channels_last=True):
                 _PASSES[work.kind](net, batch, twins)
         return []
-    made = evaluation.in_shards(
+    made = shards.in_shards(
         nets,
         images,
         _evaluate(work, images, twins),
@@ -231,9 +231,9 @@ def _perform(
 def _evaluate(work: Work, images: Dataset, twins: Twins) -> Evaluate:
     match work.kind:
         case "clean":
-            return evaluation.clean
+            return predictions.clean
         case "pgd":
-            return evaluation.under_pgd(PGD(steps=STEPS), twins)
+            return predictions.under_pgd(PGD(steps=STEPS), twins)
         case "autoattack":
             chosen = AutoAttack(
                 steps=ATTACK_STEPS,
@@ -241,16 +241,16 @@ def _evaluate(work: Work, images: Dataset, twins: Twins) -> Evaluate:
                 batch_size=work.batch,
                 skip_broken_by_pgd=False,
             )
-            return evaluation.under_autoattack(chosen, PGD(steps=STEPS), twins, seed=0)
+            return predictions.under_autoattack(chosen, PGD(steps=STEPS), twins, seed=0)
         case "smoothing":
             settings = Smoothing(
                 sigma=_SIGMA, alpha=_ALPHA, samples=work.samples, selection_samples=SELECTION
             )
-            return evaluation.certified(settings)
+            return predictions.certified(settings)
         case "votes":
             return _votes(work)
         case "corruptions":
-            return evaluation.UnderCorruptions(Corrupted(images, None), CORRUPTIONS)
+            return predictions.UnderCorruptions(Corrupted(images, None), CORRUPTIONS)
         case "saliency":
             return explanations.overlap({"exact": explanations.Known(images, images.masks)})
     raise ValueError(f"no workload {work.kind!r}")
@@ -274,7 +274,7 @@ def _votes(work: Work) -> Evaluate:
 
 
 def _forward(net: nn.Module, batch: Batch, twins: Twins) -> None:
-    evaluation.logits(net, batch.x)
+    predictions.logits(net, batch.x)
 
 
 def _gradient(net: nn.Module, batch: Batch, twins: Twins) -> None:

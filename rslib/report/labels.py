@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rslib import paper
+from rslib.run.evaluations import EVALUATIONS
 from rslib.settings import extensions
 from rslib.settings.names import DATASETS, parts
 
@@ -21,12 +22,6 @@ _TRAININGS = {
     "robust_aligned": "Adversarial and aligned",
 }
 _PROPER = ("TRADES", "Gaussian")
-_EVALUATIONS = {
-    "fgsm": "FGSM",
-    "pgd": "PGD",
-    "autoattack": "AutoAttack",
-    "attacked_saliency": "saliency under attack",
-}
 _NORMS = {"linf": "l-infinity", "l2": "l2"}
 
 
@@ -142,7 +137,8 @@ def short_label(name: str) -> str:
 
 def evaluation_label(evaluated: str) -> str:
     """An evaluation's name in a line of text, such as ``PGD`` or ``clean``."""
-    return _EVALUATIONS.get(evaluated, evaluated)
+    known = EVALUATIONS.get(evaluated)
+    return evaluated if known is None else known.label
 
 
 def budget(chosen: Budget) -> str:

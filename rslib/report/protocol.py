@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from rslib.report import labels
 from rslib.settings.names import ROBUSTNESS
+from rslib.settings.plan import plan
 from rslib.settings.schema import Settings
-from rslib.training.plan import plan
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -70,7 +70,7 @@ def of(
     Args:
         run: the run.
         models: that a number is about; what they were trained from counts, too.
-        evaluations: that it was read from (:data:`rslib.run.EVALUATIONS`).
+        evaluations: that it was read from (:data:`rslib.run.evaluations.EVALUATIONS`).
         generated: whether corrupted images were generated anew instead of the official files read.
     """
     models, chosen = list(models), run.settings

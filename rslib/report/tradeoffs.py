@@ -17,7 +17,6 @@ from rslib.corruptions import ALL19, mce
 from rslib.metrics import estimates
 from rslib.metrics.estimates import Estimate
 from rslib.paper import Column
-from rslib.run import explanations
 from rslib.run.outcomes import outcomes
 from rslib.settings.names import REFERENCE
 
@@ -74,7 +73,7 @@ def measured(run: Run, name: str, axis: str) -> Estimate:
         case "pgd_accuracy":
             return estimates.accuracy(run.record(name, "pgd")["correct"], confidence=confidence)
         case "iou_mean":
-            found = run.record(name, "saliency")[f"iou_{explanations.main(run)}"]
+            found = run.record(name, "saliency")[f"iou_{run.mask_source}"]
             return estimates.mean(found, confidence=confidence)
         case "ece":
             return estimates.calibration_error(
@@ -158,7 +157,7 @@ def _terms(run: Run, name: str, axis: str) -> _Terms:
             return _Terms(record["image"].to_numpy(), right[:, None], _only)
         case "iou_mean":
             record = run.record(name, "saliency")
-            overlap = record[f"iou_{explanations.main(run)}"].to_numpy(float)
+            overlap = record[f"iou_{run.mask_source}"].to_numpy(float)
             known = ~np.isnan(overlap)
             return _Terms(record["image"].to_numpy()[known], overlap[known, None], _only)
         case "ece":

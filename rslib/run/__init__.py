@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rslib.run.results import Results as Results
     from rslib.run.run import Run as Run
 
-__all__ = ["Run"]
+__all__ = ["Results", "Run"]
 
 
 def __getattr__(name: str) -> Any:
     # Whoever reads records must not load what makes them.
-    if name == "Run":
-        from rslib.run.run import Run
-
-        return Run
+    if name in __all__:
+        return getattr(importlib.import_module(f"rslib.run.{name.lower()}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

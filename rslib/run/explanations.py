@@ -1,85 +1,29 @@
 """What is measured of explanations: overlap, faithfulness, under attack, and what else tells them.
 
-Like :mod:`rslib.run.evaluation`, whose shards these fill: each takes a batch of images to one row
-an image. Masks are those of :mod:`rslib.run.object_masks`; an image whose mask a source refuses has
-NaN there, and is counted.
+As in :mod:`rslib.run.predictions`, each takes a batch of images to one row an image. Masks are
+those of :mod:`rslib.run.object_masks`; an image whose mask a source refuses has NaN there, and is
+counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rslib import data, saliency
-from rslib.data import Batch, cifar10h
-from rslib.models import memory
-from rslib.run import evaluation, object_masks
-from rslib.run.evaluation import Evaluate, Outcome
-from rslib.run.object_masks import TOPS
-from rslib.saliency.methods import ADDED, explain, methods
+from rslib.data import Batch
+from rslib.run import object_masks, predictions
+from rslib.run.maker import Maker
+from rslib.run.shards import Evaluate, Outcome
+from rslib.saliency.methods import explain, methods
 from rslib.saliency.overlap import TOP
 from rslib.saliency.swap import composites, partners
+from rslib.settings.names import TOPS
+from rslib.settings.schema import PGD
 from rslib.store import records
-
-if TYPE_CHECKING:
-    from rslib.run import Run
-
-EVALUATIONS = ("saliency", "faithfulness", "attacked_saliency", "swapped", "human")
-
-
-def evaluator(run: Run, evaluated: str) -> Evaluate:
-    """One of :data:`EVALUATIONS`, with the run's settings and masks.
-
-    Where a GPU's memory runs out the batch size must be lowered: layers are looked at, and images
-    of a batch set against each other, so batches cannot be given to the model in pieces.
-    """
-    size = run.settings.evaluation.batch_size
-    return memory.refusing("evaluation.batch_size", size)(_evaluator(run, evaluated))
-
-
-def _evaluator(run: Run, evaluated: str) -> Evaluate:
-    chosen = run.settings
-    if evaluated == "human":
-        return agreement(cifar10h.load())
-    known = _masks(run, object_masks.available(run) if evaluated == "saliency" else (main(run),))
-    match evaluated:
-        case "saliency":
-            return overlap(known)
-        case "faithfulness":
-            return faithfulness(known[main(run)], steps=chosen.faithfulness.steps)
-        case "attacked_saliency":
-            return under_attack(run, known[main(run)])
-        case "swapped":
-            return swapped(known[main(run)])
-    raise ValueError(f"no evaluation {evaluated!r}; known: {', '.join(EVALUATIONS)}")
-
-
-def inputs(run: Run, evaluated: str) -> dict[str, Any]:
-    """What decides these evaluations beside their own settings, for the records' keys."""
-    if evaluated == "human":
-        return {}
-    sources = object_masks.available(run) if evaluated == "saliency" else (main(run),)
-    found: dict[str, Any] = {"masks": {each: object_masks.inputs(run, each) for each in sources}}
-    if evaluated == "attacked_saliency":
-        found["pgd"] = run.settings.pgd.model_dump(exclude_defaults=True)
-    if evaluated == "faithfulness":
-        found |= _added_methods()
-    return found
-
-
-def _added_methods() -> dict[str, Any]:
-    """What keys hold of added saliency methods; nothing where there is none."""
-    if not ADDED:
-        return {}
-    return {"added": {name: records.source_digest(method) for name, method in ADDED.items()}}
-
-
-def main(run: Run) -> str:
-    """The source of masks that is used where one must be chosen: what models are aligned to."""
-    return object_masks.default(run)
 
 
 class Known:
@@ -94,10 +38,18 @@ class Known:
         found = self.masks[[self.place[i] for i in ids.tolist()]].to(ids.device)
         return found, found.flatten(1).any(1)
 
+    def iou(self, maps: Tensor, ids: Tensor) -> Tensor:
+        """IoU (B,) of saliency maps (B, H, W) with some images' masks; NaN where there is none."""
+        masks, there = self.of(ids)
+        found = torch.full((len(maps),), torch.nan)
+        if there.any():
+            found[there.cpu()] = saliency.iou(maps[there], masks[there]).float().cpu()
+        return found
 
-def _masks(run: Run, sources: tuple[str, ...]) -> dict[str, Known]:
-    images = run.data("test")
-    return {source: Known(images, object_masks.of(run, source, "test")) for source in sources}
+
+def known(run: Maker, source: str) -> Known:
+    """A run's masks of its test images; made first where they are a teacher's and not there yet."""
+    return Known(run.data("test"), object_masks.of(run, source, "test"))
 
 
 def overlap(known: Mapping[str, Known]) -> Evaluate:
@@ -106,11 +58,11 @@ def overlap(known: Mapping[str, Known]) -> Evaluate:
     Columns: prediction, correct, degenerate (the map is constant) and, for each source,
     ``iou_<source>``, ``mass_<source>`` (share of the saliency inside), ``pointing_<source>``,
     ``shuffled_<source>`` (IoU with another image's mask) and ``iou_<source>_<percent>`` at
-    :data:`rslib.run.object_masks.TOPS`. In steps of 2^-11, the curve of 2^-9.
+    :data:`rslib.settings.names.TOPS`. In steps of 2^-11, the curve of 2^-9.
     """
 
     def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
-        prediction = evaluation.logits(model, batch.x).argmax(1)
+        prediction = predictions.logits(model, batch.x).argmax(1)
         maps = explain(model, batch.x, prediction)
         columns = {
             "prediction": prediction,
@@ -156,12 +108,11 @@ def faithfulness(known: Known, *, steps: int) -> Evaluate:
     """
 
     def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
-        target = evaluation.logits(model, batch.x).argmax(1)
-        masks, there = known.of(batch.ids)
+        target = predictions.logits(model, batch.x).argmax(1)
         columns: dict[str, Tensor] = {}
         for method in (*methods(model), "random"):
             if method == "random":
-                maps = torch.rand(masks.shape, generator=generator).to(batch.x)
+                maps = torch.rand(batch.x[:, 0].shape, generator=generator).to(batch.x)
             else:
                 maps = explain(model, batch.x, target, method=method)
                 columns[f"{method}_infidelity"] = saliency.infidelity(
@@ -174,40 +125,32 @@ def faithfulness(known: Known, *, steps: int) -> Evaluate:
                 points = curve(model, batch.x, maps, target, steps=steps)
                 columns |= {f"{method}_{name}_{k}": points[:, k] for k in range(steps + 1)}
             columns[f"{method}_degenerate"] = saliency.degenerate(maps)
-            found = torch.full((len(maps),), torch.nan)
-            if there.any():
-                found[there.cpu()] = saliency.iou(maps[there], masks[there]).float().cpu()
-            columns[f"{method}_iou"] = found
+            columns[f"{method}_iou"] = known.iou(maps, batch.ids)
         return Outcome(columns)
 
     return evaluate
 
 
-def under_attack(run: Run, known: Known) -> Evaluate:
+def under_attack(settings: PGD, known: Known) -> Evaluate:
     """The paper's method on images before and after PGD, each explaining what is predicted there.
 
     Columns: clean_correct, fooled, iou_clean, iou_attacked, rank_correlation (of the two maps; NaN
     where one is constant), same_top (IoU of the two maps' top 30 %, see
     :func:`rslib.saliency.same_top`).
     """
-    chosen = run.settings.pgd
 
     def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
-        x_adv = evaluation.pgd(model, batch, chosen, generator, early_stop=True).x_adv
+        x_adv = predictions.pgd(model, batch, settings, generator, early_stop=True).x_adv
         clean, attacked = (explain(model, x) for x in (batch.x, x_adv))
-        right = evaluation.logits(model, batch.x).argmax(1) == batch.y
-        masks, there = known.of(batch.ids)
+        right = predictions.logits(model, batch.x).argmax(1) == batch.y
         columns = {
             "clean_correct": right,
-            "fooled": right & (evaluation.logits(model, x_adv).argmax(1) != batch.y),
+            "fooled": right & (predictions.logits(model, x_adv).argmax(1) != batch.y),
             "rank_correlation": saliency.rank_correlation(clean, attacked),
             "same_top": saliency.same_top(clean, attacked),
+            "iou_clean": known.iou(clean, batch.ids),
+            "iou_attacked": known.iou(attacked, batch.ids),
         }
-        for name, maps in (("iou_clean", clean), ("iou_attacked", attacked)):
-            found = torch.full((len(maps),), torch.nan)
-            if there.any():
-                found[there.cpu()] = saliency.iou(maps[there], masks[there]).float().cpu()
-            columns[name] = found
         return Outcome(columns)
 
     return evaluate
@@ -230,9 +173,9 @@ def swapped(known: Known) -> Evaluate:
         x, y, masks = batch.x[there], batch.y[there], masks[there]
         own, other = partners(y, generator)
         paired = (own >= 0) & (other >= 0)
-        same = evaluation.logits(model, composites(x, masks, own.clamp(min=0))).argmax(1)
-        mixed = evaluation.logits(model, composites(x, masks, other.clamp(min=0))).argmax(1)
-        clean = evaluation.logits(model, x).argmax(1)
+        same = predictions.logits(model, composites(x, masks, own.clamp(min=0))).argmax(1)
+        mixed = predictions.logits(model, composites(x, masks, other.clamp(min=0))).argmax(1)
+        clean = predictions.logits(model, x).argmax(1)
         values = (clean == y, same == y, mixed == y, mixed == y[other.clamp(min=0)])
         rows = there.nonzero().flatten()[paired].cpu()
         for name, value in zip(names, values, strict=True):
@@ -256,7 +199,7 @@ def agreement(counts: Tensor) -> Evaluate:
 
     def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
         people = shares[batch.ids.cpu()]
-        log = evaluation.logits(model, batch.x).double().log_softmax(1).cpu()
+        log = predictions.logits(model, batch.x).double().log_softmax(1).cpu()
         columns = {
             "cross_entropy": -(people * log).sum(1),
             "people_entropy": torch.special.entr(people).sum(1),
@@ -268,18 +211,7 @@ def agreement(counts: Tensor) -> Evaluate:
     return evaluate
 
 
-def randomization_inputs(run: Run, name: str) -> dict[str, Any]:
-    """What decides the randomization check of a model, for its key."""
-    return {
-        "evaluation": "randomization",
-        "weights": run.summary(name)["weights"]["best"],
-        "data": run.settings.data.model_dump(exclude_defaults=True, exclude={"train_size"}),
-        "n": run.settings.faithfulness.randomized_n,
-        "seed": run.seed,
-    } | _added_methods()
-
-
-def randomize(run: Run, name: str) -> dict[str, Any]:
+def randomize(run: Maker, name: str) -> dict[str, Any]:
     """The randomization check of Adebayo et al. for each method that can explain a model.
 
     Returns:

@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rslib.corruptions import CATEGORIES
-from rslib.run import object_masks
 from rslib.run.outcomes import Outcomes
 from rslib.store.records import RecordError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rslib.run import Run
+    from rslib.run.results import Results
 
 COLUMNS = {
     "image": "position in the canonical order of the test images",
@@ -50,7 +49,7 @@ COLUMNS = {
 (rslib.run.object_masks)."""
 
 
-def load(run: Run, name: str, *, needs: Sequence[str] = ()) -> pd.DataFrame:
+def load(run: Results, name: str, *, needs: Sequence[str] = ()) -> pd.DataFrame:
     """The joined per-image record of a model, from the records that there are.
 
     Args:
@@ -106,7 +105,7 @@ def load(run: Run, name: str, *, needs: Sequence[str] = ()) -> pd.DataFrame:
     return joined
 
 
-def _parts(run: Run, name: str) -> Iterator[tuple[str, pd.DataFrame, dict[str, str]]]:
+def _parts(run: Results, name: str) -> Iterator[tuple[str, pd.DataFrame, dict[str, str]]]:
     """Each record there is, with the columns taken from it and what they are called."""
     for kind, columns in _PLAIN.items():
         if run.has_record(name, kind):
@@ -131,7 +130,7 @@ _PLAIN = {
 }
 
 
-def _corruptions(run: Run, name: str) -> pd.DataFrame:
+def _corruptions(run: Results, name: str) -> pd.DataFrame:
     record = run.record(name, "corruptions")
     found = Outcomes.from_records(record, run.record(name, "clean"))
     share = {corruption: wrong.mean(0) for corruption, wrong in found.wrong.items()}
@@ -143,13 +142,13 @@ def _corruptions(run: Run, name: str) -> pd.DataFrame:
     return _beside(record, columns)
 
 
-def _saliency(run: Run, name: str) -> pd.DataFrame:
+def _saliency(run: Results, name: str) -> pd.DataFrame:
     record = run.record(name, "saliency")
     # Not those at other shares of the pixels, such as iou_cnn_05.
     wanted = [c for c in record if c.startswith(("iou_", "mass_")) and not c[-2:].isdigit()]
     columns = {column: record[column].to_numpy() for column in ("degenerate", *wanted)}
     try:
-        priors = object_masks.read_priors(run).set_index("image")
+        priors = run.priors().set_index("image")
     except RecordError:
         priors = None  # without them, masks' coverage is not known
     if priors is not None:

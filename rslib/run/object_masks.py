@@ -1,6 +1,6 @@
 """The object masks of a run, by where they come from: exact, a teacher's activation maps, or own.
 
-A teacher is trained on one half of the training images (``rslib.training.plan``). Its activation
+A teacher is trained on one half of the training images (``rslib.settings.plan``). Its activation
 maps for the labeled class become masks (paper 3.4.1) of the training, validation and test images,
 kept as one record each, refusals included. Aligning to one teacher's masks and scoring against the
 other's keeps the two apart; agreement with one's own teacher is distillation, not insight.
@@ -8,6 +8,8 @@ other's keeps the two apart; agreement with one's own teacher is distillation, n
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,58 +20,23 @@ from tqdm import tqdm
 
 from rslib import data
 from rslib.metrics.calibration import fit_temperature, scaled
+from rslib.run import own_masks
+from rslib.run.maker import Maker
 from rslib.run.provenance import provenance
-from rslib.saliency import MaskError, gradcam, proxy_masks, read_masks, resize
+from rslib.saliency import MaskError, gradcam, overlap, proxy_masks, read_masks, resize
 from rslib.saliency.rollout import find_transformer
-from rslib.settings.names import MASK_SOURCES, TEACHERS
+from rslib.settings.names import MASK_SOURCES, TEACHERS, TOPS
 from rslib.store import records
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rslib.run import Run
-
 # Another than that of the teachers' halves: a share must not lie within the images of one teacher,
 # whose maps of images that it was taught are better than of others.
 _SHARE_SEED = 1
 
-TOPS = (0.05, 0.10, 0.20, 0.30, 0.40, 0.50)
-"""Shares of the pixels at which overlap is measured; the paper's is 0.30."""
 
-
-def available(run: Run) -> tuple[str, ...]:
-    """The kinds of masks that a run's images have or can be given, the most trustworthy first."""
-    exact = run.settings.data.name == "shapes"
-    own = run.settings.masks.own is not None
-    if run.settings.masks.sources is not None:
-        return tuple(run.settings.masks.sources)
-    return ("exact",) * exact + ("own",) * own + tuple(TEACHERS)
-
-
-def default(run: Run) -> str:
-    """What ``training.aligned.masks: null`` stands for: your own, exact, or the CNN teacher's."""
-    if run.settings.masks.own is not None:
-        return "own"
-    return "exact" if run.settings.data.name == "shapes" else "cnn"
-
-
-def inputs(run: Run, source: str) -> dict[str, Any]:
-    """What decides the masks of a source, for the keys of what is made with them."""
-    chosen = run.settings.masks
-    if source not in MASK_SOURCES:
-        raise MaskError(f"no masks {source!r}; there are: {', '.join(MASK_SOURCES)}")
-    if source in TEACHERS:
-        return {
-            "source": source,
-            "teacher": run.model_inputs(TEACHERS[source]),
-            "masks": chosen.model_dump(exclude_defaults=True, exclude={"own", "sources"}),
-        }
-    if source == "own":
-        return {"source": source, "digest": _own_digest(_own_folder(run))}
-    return {"source": source}
-
-
-def of(run: Run, source: str, split: str) -> Tensor:
+def of(run: Maker, source: str, split: str) -> Tensor:
     """The masks of a split's images; made first where they are a teacher's and not there yet.
 
     Args:
@@ -92,7 +59,7 @@ def of(run: Run, source: str, split: str) -> Tensor:
         return images.masks
     if source == "own":
         file = "test" if split == "test" else "train"
-        return read_masks(_own_path(run, file), images.ids.tolist())[0]
+        return read_masks(own_masks.path(run.settings, file), images.ids.tolist())[0]
     if source not in TEACHERS:
         raise MaskError(f"no masks {source!r}; there are: {', '.join(MASK_SOURCES)}")
     frame = record(run, source, split)
@@ -102,7 +69,7 @@ def of(run: Run, source: str, split: str) -> Tensor:
     return torch.from_numpy(unpacked.reshape(-1, *images.images.shape[2:]))
 
 
-def record(run: Run, source: str, split: str) -> pd.DataFrame:
+def record(run: Maker, source: str, split: str) -> pd.DataFrame:
     """A teacher's masks as a record, one row an image, made first where it is not there.
 
     Returns:
@@ -112,7 +79,7 @@ def record(run: Run, source: str, split: str) -> pd.DataFrame:
     Raises:
         MaskError: the source is no teacher's.
     """
-    made = inputs(run, source) | {"split": split}
+    made = run.mask_inputs(source) | {"split": split}
     if source not in TEACHERS:
         raise MaskError(f"{source} masks are not made here; a record is kept of cnn and vit masks")
     images = run.data(split)
@@ -149,10 +116,10 @@ def record(run: Run, source: str, split: str) -> pd.DataFrame:
     return frame
 
 
-def priors(run: Run) -> pd.DataFrame:
+def priors(run: Maker) -> pd.DataFrame:
     """What overlap with the test images' masks means, whatever the model; made where missing.
 
-    Made as well for the further seeds that follow (:attr:`rslib.run.Run.followers`), whose
+    Made as well for the further seeds that follow (:attr:`rslib.run.Results.followers`), whose
     teachers' masks are others.
 
     Returns:
@@ -162,54 +129,22 @@ def priors(run: Run) -> pd.DataFrame:
         ``chance_<source>_<percent>`` (IoU of a random map at the shares of
         :data:`TOPS`); NaN where there is no mask.
     """
-    path = _priors_path(run)
+    path = run.priors_path
     with run.lock(path):
         if not path.exists():
             _make_priors(run, path)
     for each in run.followers:
         priors(each)
-    return read_priors(run)
+    return run.priors()
 
 
-def read_priors(run: Run) -> pd.DataFrame:
-    """The record of :func:`priors`, where it is there; needs neither masks nor images.
-
-    Raises:
-        RecordError: it has not been made with these settings.
-    """
-    path = _priors_path(run)
-    if not path.exists():
-        raise records.RecordError(
-            f"no record of the masks' priors under these settings ({path}): run notebook 03 first"
-        )
-    return records.read_record(path)
-
-
-def _priors_path(run: Run) -> Path:
-    return (
-        run.directory / "records" / "masks" / f"priors-{records.key(**_priors_inputs(run))}.parquet"
-    )
-
-
-def _priors_inputs(run: Run) -> dict[str, Any]:
-    return {
-        "evaluation": "priors",
-        "data": run.settings.data.model_dump(exclude_defaults=True, exclude={"train_size"}),
-        "masks": {source: inputs(run, source) for source in available(run)},
-    }
-
-
-def _make_priors(run: Run, path: Path) -> None:
-    import time
-
+def _make_priors(run: Maker, path: Path) -> None:
     import pandas as pd
-
-    from rslib.saliency import overlap
 
     started, images = time.perf_counter(), run.data("test")
     columns: dict[str, Any] = {"image": images.ids.numpy(), "label": images.labels.numpy()}
     about = {}
-    for source in available(run):
+    for source in run.mask_sources:
         masks = of(run, source, "test")
         there = masks.flatten(1).any(1)
         known = masks[there]
@@ -235,7 +170,7 @@ def _make_priors(run: Run, path: Path) -> None:
     metadata = {
         "model": "masks",
         "evaluation": "priors",
-        "inputs": _priors_inputs(run),
+        "inputs": run.priors_inputs,
         "n": len(images),
         "sources": about,
         "seconds": time.perf_counter() - started,
@@ -244,7 +179,7 @@ def _make_priors(run: Run, path: Path) -> None:
     records.write_record(path, pd.DataFrame(columns), metadata)
 
 
-def attach(run: Run, images: data.Dataset, split: str, source: str, share: float) -> data.Dataset:
+def attach(run: Maker, images: data.Dataset, split: str, source: str, share: float) -> data.Dataset:
     """The images with their masks, for a share of them chosen class by class; others have none.
 
     Args:
@@ -254,8 +189,6 @@ def attach(run: Run, images: data.Dataset, split: str, source: str, share: float
         source: see :func:`of`.
         share: of the images, in (0, 1]; smaller shares are contained in larger ones.
     """
-    from dataclasses import replace
-
     masks = of(run, source, split).clone().to(images.device)
     if share < 1:
         wanted = max(1, round(share * len(images)))
@@ -280,9 +213,7 @@ def activation_maps(model: nn.Module, x: Tensor, target: Tensor, layer: str | No
     return resize(gradcam(model, x, target, layer=where), x.shape[2:])
 
 
-def _make(run: Run, source: str, split: str) -> tuple[pd.DataFrame, dict[str, Any]]:
-    import time
-
+def _make(run: Maker, source: str, split: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     import pandas as pd
 
     chosen = run.settings.masks
@@ -320,7 +251,7 @@ def _make(run: Run, source: str, split: str) -> tuple[pd.DataFrame, dict[str, An
 
 
 @torch.inference_mode()
-def _calibration(run: Run, teacher: nn.Module) -> dict[str, float]:
+def _calibration(run: Maker, teacher: nn.Module) -> dict[str, float]:
     """The teacher's temperature, fitted on half of the validation images and judged on the rest."""
     from rslib.metrics import expected_calibration_error
 
@@ -341,34 +272,3 @@ def _calibration(run: Run, teacher: nn.Module) -> dict[str, float]:
             for name, t in (("ece_before", 1.0), ("ece_after", temperature))
         },
     }
-
-
-def _own_folder(run: Run) -> Path:
-    if not run.settings.masks.own:
-        raise MaskError(
-            "masks of your own are asked for, but settings.masks.own names no folder: give one "
-            "that holds train and test, each a folder of PNG files or train.npy and test.npy"
-        )
-    return Path(run.settings.masks.own).expanduser()
-
-
-def _own_path(run: Run, file: str) -> Path:
-    folder = _own_folder(run)
-    for path in (folder / file, folder / f"{file}.npy"):
-        if path.exists():
-            return path
-    raise MaskError(f"{folder} holds neither a folder {file} nor {file}.npy; one is needed")
-
-
-def _own_digest(folder: Path) -> str:
-    """A digest of every mask file, by name and content."""
-    files = sorted(
-        path for path in folder.rglob("*") if path.suffix in {".png", ".npy"} and path.is_file()
-    )
-    if not files:
-        raise MaskError(
-            f"{folder} holds no mask, neither PNG files nor NumPy arrays: set masks.own to a "
-            "folder that holds train and test"
-        )
-    found = {str(path.relative_to(folder)): records.file_digest(path) for path in files}
-    return records.key(files=found)

@@ -15,7 +15,7 @@ from rslib.metrics.estimates import on_images
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rslib.run.run import Run
+    from rslib.run.results import Results
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Outcomes:
         return certainty, ~np.concatenate([rows[row] for rows in self.wrong.values()])
 
 
-def outcomes(run: Run, name: str) -> Outcomes:
+def outcomes(run: Results, name: str) -> Outcomes:
     """A model's corruption record as arrays.
 
     Raises:
@@ -86,13 +86,13 @@ def outcomes(run: Run, name: str) -> Outcomes:
     return Outcomes.from_records(run.record(name, "corruptions"), run.record(name, "clean"))
 
 
-def added(run: Run, names: Sequence[str]) -> tuple[str, ...]:
+def added(run: Results, names: Sequence[str]) -> tuple[str, ...]:
     """The corruptions added to the nineteen, where all these models were evaluated under them."""
     there = all(run.has_record(name, "added_corruptions") for name in names)
     return tuple(ADDED) if ADDED and there else ()
 
 
-def added_outcomes(run: Run, name: str) -> Outcomes:
+def added_outcomes(run: Results, name: str) -> Outcomes:
     """A model's record of :data:`rslib.corruptions.ADDED` as arrays.
 
     Raises:

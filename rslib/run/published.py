@@ -121,7 +121,7 @@ def weights(run: Run, name: str) -> Path:
 def model_folder(run: Run, name: str) -> Path | None:
     """The folder of a model on a run's own images; None where its settings know no such model."""
     try:
-        return run.directory / "models" / f"{name}-{records.key(**run.model_inputs(name))}"
+        return run.model_folder(name)
     except ValueError:
         return None
 
@@ -153,14 +153,11 @@ def load_published(
             weights are not published, or the file is not the one that was evaluated; says what
             there is.
     """
-    from rslib.run.run import Run
-    from rslib.settings import derive
     from rslib.training import checkpoint
 
     edition = find(profile, seed, root=root)
     path = weights(edition, name)
     # Built where it is wanted, whatever device the edition's settings choose.
-    run = Run(derive(edition.settings, {"device": "cpu"}), seed, progress=False)
-    model = run.build(name)
+    model = edition.under({"device": "cpu"}).build(name)
     checkpoint.load_weights(path, model)
     return model.eval()

@@ -19,7 +19,7 @@ from rslib.store import records
 from rslib.store.records import RecordError
 
 if TYPE_CHECKING:
-    from rslib.run import Run
+    from rslib.run.results import Results
 
 FOLDER = Path(__file__).parents[1] / "corruptions" / "references"
 
@@ -46,7 +46,7 @@ def load(profile: str) -> ErrorTable:
         raise RecordError(f"{path}: {error}") from None
 
 
-def write(run: Run) -> Path:
+def write(run: Results) -> Path:
     """Write the file of a run's profile from its record of the reference model.
 
     Raises:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from rslib.run.run import Run
+from rslib.run.results import Results
+
+AnyRun = TypeVar("AnyRun", bound=Results)
 
 
-def shortcut_runs(run: Run) -> tuple[Run, Run]:
+def shortcut_runs(run: AnyRun) -> tuple[AnyRun, AnyRun]:
     """Shapes with backgrounds that give the class away, and the same with test images that do not.
 
     The models of both are the same: those that were trained with the correlation.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,18 +16,25 @@ from rslib.metrics.estimates import CLEAN_ACCURACY, NOISY_ACCURACY, ROBUST_ACCUR
 from rslib.models import determinism, memory
 from rslib.models.resampling import resampled
 from rslib.run import object_masks
+from rslib.run.maker import Maker
 from rslib.run.provenance import provenance
-from rslib.settings.names import parts
-from rslib.settings.schema import Recipe
+from rslib.settings.cast import mask_source
+from rslib.settings.plan import Plan
+from rslib.settings.schema import Recipe, TrainingAttack
 from rslib.store import records
 from rslib.training import checkpoint
-from rslib.training.plan import Plan, plan
-
-if TYPE_CHECKING:
-    from rslib.run import Run
+from rslib.training.checkpoint import State
+from rslib.training.plan import alignment, objective
 
 
-def train(run: Run, name: str, folder: Path, inputs: Mapping[str, Any]) -> None:
+def train(
+    run: Maker,
+    name: str,
+    folder: Path,
+    inputs: Mapping[str, Any],
+    *,
+    after_epoch: Callable[[State], None] | None = None,
+) -> None:
     """Train a model, or go on with its training, and write its weights and ``model.json``.
 
     Args:
@@ -36,12 +42,13 @@ def train(run: Run, name: str, folder: Path, inputs: Mapping[str, Any]) -> None:
         name: ``<architecture>-<objective>``.
         folder: where the checkpoint is kept meanwhile and the results go; its name ends in the key.
         inputs: what decides the result, kept in ``model.json``.
+        after_epoch: see :func:`rslib.training.fit`.
 
     Raises:
         rslib.training.TrainingError: the loss became NaN or infinite.
         rslib.store.records.RecordError: a damaged or foreign checkpoint, a full disk.
     """
-    planned = plan(run.settings, name)
+    planned = run.plan(name)
     recipe = planned.recipe
     model = run.build(name)
     parent_weights = None
@@ -56,7 +63,7 @@ def train(run: Run, name: str, folder: Path, inputs: Mapping[str, Any]) -> None:
     with determinism.reported() as reported:
         state = training.fit(
             model,
-            planned.objective,
+            objective(planned),
             batches(images, recipe, device=run.device, seed=run.seed),
             validation(run, planned),
             recipe,
@@ -68,6 +75,7 @@ def train(run: Run, name: str, folder: Path, inputs: Mapping[str, Any]) -> None:
             name=name,
             progress=run.progress,
             tell=run.tell,
+            after_epoch=after_epoch,
         )
     weights = {"best": state.best, "last": checkpoint.weights_of(model)}
     if run.settings.weights == "fp16":
@@ -83,7 +91,7 @@ def train(run: Run, name: str, folder: Path, inputs: Mapping[str, Any]) -> None:
         {
             "name": name,
             "architecture": planned.architecture,
-            "objective": parts(name).objective,
+            "objective": planned.objective,
             "parent": planned.parent,
             "parent_weights": parent_weights,
             "inputs": dict(inputs),
@@ -138,13 +146,13 @@ def batches(
     )
 
 
-def training_images(run: Run, planned: Plan) -> data.Dataset:
+def training_images(run: Maker, planned: Plan) -> data.Dataset:
     """The images that a model is trained on, with their masks where it is aligned to them."""
     images = run.data("train")
     if planned.half is not None:
         return data.halves(images)[planned.half]
     if planned.masks is not None:
-        source = run.masks_of(planned.masks)
+        source = mask_source(run.settings, planned.masks)
         return object_masks.attach(run, images, "train", source, planned.masks.share)
     return images
 
@@ -161,7 +169,7 @@ def selected_by(planned: Plan) -> str:
     return CLEAN_ACCURACY if planned.sigma is None else NOISY_ACCURACY
 
 
-def validation(run: Run, planned: Plan) -> Callable[[nn.Module], dict[str, float]]:
+def validation(run: Maker, planned: Plan) -> Callable[[nn.Module], dict[str, float]]:
     """What is measured on validation images after each epoch.
 
     Accuracy always; accuracy under attack where the training attacks, and with noise where it adds
@@ -170,46 +178,63 @@ def validation(run: Run, planned: Plan) -> Callable[[nn.Module], dict[str, float
     size = run.settings.evaluation.batch_size
     images = run.data("validation")
     if planned.masks is not None:
-        images = object_masks.attach(run, images, "validation", run.masks_of(planned.masks), 1.0)
+        source = mask_source(run.settings, planned.masks)
+        images = object_masks.attach(run, images, "validation", source, 1.0)
     clean = data.Batches(images, size, device=run.device, channels_last=True)
-    attack, aligned, recipe = planned.attack, planned.aligned, planned.recipe
-
-    def scored(model: nn.Module) -> dict[str, float]:
-        scores = training.score(model, clean, recipe)
-        return scores if aligned is None else scores | aligned.validate(model, clean)
-
-    if planned.sigma is not None:
-        noisy = partial(noisy_accuracy, batches=clean, sigma=planned.sigma, seed=run.seed)
-        return memory.refusing("evaluation.batch_size", size)(
-            lambda model: scored(model) | {NOISY_ACCURACY: noisy(model)}
-        )
-    if attack is None:
-        return memory.refusing("evaluation.batch_size", size)(scored)
-    few = data.balanced_subset(images, min(attack.validation_images, len(images)))
-    attacked = data.Batches(few, size, device=run.device, channels_last=True)
+    attack, aligned, recipe = planned.attack, alignment(planned), planned.recipe
+    if attack is not None:
+        few = data.balanced_subset(images, min(attack.validation_images, len(images)))
+        attacked = data.Batches(few, size, device=run.device, channels_last=True)
 
     def validate(model: nn.Module) -> dict[str, float]:
-        generator = torch.Generator().manual_seed(run.seed)
-        with training.validating(recipe, run.device):
-            robust = sum(
-                (~run_pgd(
-                    model, batch.x, batch.y, eps=attack.eps_unit, step_size=attack.step_size,
-                    num_steps=attack.steps, generator=generator,
-                ).fooled).sum().item()
-                for batch in attacked
-            )  # fmt: skip
-        return scored(model) | {ROBUST_ACCURACY: robust / len(few)}
+        scores = training.score(model, clean, recipe)
+        if aligned is not None:
+            scores |= aligned.validate(model, clean)
+        if planned.sigma is not None:
+            scores[NOISY_ACCURACY] = noisy_accuracy(
+                model, clean, sigma=planned.sigma, seed=run.seed
+            )
+        if attack is not None:
+            with training.validating(recipe, run.device):
+                scores[ROBUST_ACCURACY] = robust_accuracy(model, attacked, attack, seed=run.seed)
+        return scores
 
     return memory.refusing("evaluation.batch_size", size)(validate)
 
 
-def raw_validation(run: Run, planned: Plan) -> Callable[[nn.Module], dict[str, float]] | None:
+def raw_validation(run: Maker, planned: Plan) -> Callable[[nn.Module], dict[str, float]] | None:
     """What is measured of the weights themselves where their average is kept; None elsewhere."""
     if planned.recipe.ema_decay is None:
         return None
     size = run.settings.evaluation.batch_size
     clean = data.Batches(run.data("validation"), size, device=run.device, channels_last=True)
     return lambda model: training.score(model, clean, planned.recipe)
+
+
+def robust_accuracy(
+    model: nn.Module, batches: data.Batches, attack: TrainingAttack, *, seed: int
+) -> float:
+    """Accuracy on images at every iterate of PGD, with the same random starts at every call.
+
+    Args:
+        model: in eval mode.
+        batches: images (B, 3, H, W) in [0, 1], always in the same order.
+        attack: its budget and steps.
+        seed: of the starts.
+    """
+    generator, right = torch.Generator().manual_seed(seed), 0
+    for batch in batches:
+        found = run_pgd(
+            model,
+            batch.x,
+            batch.y,
+            eps=attack.eps_unit,
+            step_size=attack.step_size,
+            num_steps=attack.steps,
+            generator=generator,
+        )
+        right += (~found.fooled).sum().item()
+    return right / len(batches.dataset)
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rslib import data
 from rslib.metrics.estimates import Estimate
 from rslib.report import labels
-from rslib.run import Run, examination, published
+from rslib.run import Run, published, reliability
 from rslib.scorecard.card import Compared, Measure, PeerVerdict
 from rslib.settings import PROJECT, SettingsError
 from rslib.settings.names import INTERPRETABILITY
@@ -70,7 +70,7 @@ class Shelf:
     def verdict(self, name: str) -> dict[str, Any] | None:
         """The stored reliability report on a model, if there is one."""
         try:
-            made = records.key(**examination.inputs(self.run, name))
+            made = records.key(**reliability.inputs(self.run, name))
             return records.read_json(
                 self.run.directory / "records" / name / f"reliability-{made}.json"
             )

@@ -22,7 +22,7 @@ class Masks:
     """Masks of the images of a data set.
 
     Attributes:
-        source: one of :data:`rslib.run.object_masks.SOURCES`.
+        source: one of :data:`rslib.settings.names.MASK_SOURCES`.
         masks: bool (N, H, W), in the order of the images; empty where there is none.
         identity: what decides them, as records of the book's models keep it.
     """
@@ -44,7 +44,7 @@ def find(run: Run, images: Dataset) -> Masks | str:
     """
     if images.masks is not None:
         return Masks("exact", images.masks, {"source": "exact"})
-    source = object_masks.default(run)
+    source = run.mask_source
     if run.data("test").fingerprint != images.fingerprint:
         return f"{images.name} comes without masks, and the run's are of other images"
     if source in TEACHERS and not _made(run, source, images):
@@ -54,12 +54,12 @@ def find(run: Run, images: Dataset) -> Masks | str:
             "in settings masks.own"
         )
     try:
-        return Masks(source, object_masks.of(run, source, "test"), object_masks.inputs(run, source))
+        return Masks(source, object_masks.of(run, source, "test"), run.mask_inputs(source))
     except MaskError as error:
         return str(error)
 
 
 def _made(run: Run, source: str, images: Dataset) -> bool:
     """Whether the run keeps a record of a teacher's masks of its test images."""
-    made = object_masks.inputs(run, source) | {"split": "test", "n": len(images)}
+    made = run.mask_inputs(source) | {"split": "test", "n": len(images)}
     return (run.directory / "masks" / f"{source}-test-{records.key(**made)}.parquet").exists()

@@ -18,8 +18,8 @@ from torch import nn
 from rslib import data
 from rslib.attacks import Report, Twins, reliability
 from rslib.corruptions import cifar10c
-from rslib.run import evaluation, explanations
-from rslib.run.evaluation import Evaluate
+from rslib.run import explanations, predictions, shards
+from rslib.run.shards import Evaluate
 from rslib.saliency.gradcam import captured, last_feature_layer
 from rslib.saliency.methods import LABELS, is_transformer, methods
 from rslib.scorecard.masks import Masks
@@ -145,12 +145,12 @@ def _record(bench: Bench, axis: str, images: data.Dataset) -> Outcome:
         chosen = bench.settings.corruptions
         corrupted = cifar10c.load(images, official=chosen.official, seed=chosen.seed)
         facts["corrupted"] = corrupted.identity
-        evaluated = evaluation.UnderCorruptions(corrupted)
+        evaluated = predictions.UnderCorruptions(corrupted)
     else:
         evaluated = _evaluation(bench, axis)
     # Shards are of no use after a failure: another model may have the same name.
     with tempfile.TemporaryDirectory(prefix="rslib-") as parts:
-        made = evaluation.in_shards(
+        made = shards.in_shards(
             {bench.name: bench.model},
             images,
             evaluated,
@@ -167,10 +167,12 @@ def _record(bench: Bench, axis: str, images: data.Dataset) -> Outcome:
 def _evaluation(bench: Bench, axis: str) -> Evaluate:
     chosen = bench.settings
     makers: dict[str, Callable[[], Evaluate]] = {
-        "clean": lambda: evaluation.clean,
-        "fgsm": lambda: evaluation.under_fgsm(chosen.fgsm),
-        "pgd": lambda: evaluation.under_pgd(chosen.pgd, Twins(), allow_tf32=chosen.evaluation.tf32),
-        "autoattack": lambda: evaluation.under_autoattack(
+        "clean": lambda: predictions.clean,
+        "fgsm": lambda: predictions.under_fgsm(chosen.fgsm),
+        "pgd": lambda: predictions.under_pgd(
+            chosen.pgd, Twins(), allow_tf32=chosen.evaluation.tf32
+        ),
+        "autoattack": lambda: predictions.under_autoattack(
             chosen.autoattack, chosen.pgd, Twins(), seed=bench.seed
         ),
         "saliency": lambda: saliency_evaluation(bench),

@@ -15,6 +15,9 @@ from typing import Any
 
 import yaml
 
+ARCHITECTURES = ("resnet18", "vit_small", "alexnet")
+"""The paper's two, and the reference model's (3.5)."""
+
 BASELINES = ("resnet18-standard", "vit_small-standard")
 """The models of 4.1, in the paper's order."""
 
@@ -53,6 +56,9 @@ TEACHERS = {"cnn": "resnet18-teacher", "vit": "vit_small-teacher"}
 
 MASK_SOURCES = ("exact", *TEACHERS, "own")
 """All kinds of masks: the data set's own, each teacher's, and a user's."""
+
+TOPS = (0.05, 0.10, 0.20, 0.30, 0.40, 0.50)
+"""Shares of the pixels at which overlap is measured; the paper's is 0.30."""
 
 DATASETS = {"cifar10": "CIFAR-10", "shapes": "Shapes"}
 """The data sets, and their names in a line of text."""

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rslib.metrics.estimates import on_images
-from rslib.run import explanations, object_masks
 from rslib.run.outcomes import Outcomes
 from rslib.settings.names import REFERENCE
+from rslib.settings.plan import plan
 from rslib.store.records import RecordError
-from rslib.training.plan import plan
 from rslib.verdicts.measures import Shift
 
 if TYPE_CHECKING:
@@ -131,12 +130,12 @@ class Reader:
     @property
     def masks(self) -> str:
         """The source of the masks that models are aligned to."""
-        return explanations.main(self.run)
+        return self.run.mask_source
 
     @property
     def sources_of_masks(self) -> tuple[str, ...]:
         """All sources of masks that overlap is measured with."""
-        return object_masks.available(self.run)
+        return self.run.mask_sources
 
     def priors(self) -> pd.DataFrame:
         """The masks' coverage of the test images.
@@ -145,7 +144,7 @@ class Reader:
             Unmeasured: it was not made.
         """
         try:
-            found = object_masks.read_priors(self.run)
+            found = self.run.priors()
         except RecordError:
             raise Unmeasured("masks") from None
         self.sources["masks", "priors"] = found.attrs

@@ -207,7 +207,7 @@ def test_a_notebook_that_cites_another_table_than_the_one_stored_is_refused(run)
 
 
 def test_a_record_that_a_table_was_made_from_and_is_gone_is_refused(run):
-    path = run._record_path(RESNET, "pgd")
+    path = run.record_path(RESNET, "pgd")
     path.unlink()
     key = path.stem.rpartition("-")[2]
     gone = f"was made from the pgd record of {RESNET}, key {key}, seed 0, which is not there"
@@ -216,7 +216,7 @@ def test_a_record_that_a_table_was_made_from_and_is_gone_is_refused(run):
 
 
 def test_a_record_made_again_by_other_code_is_refused(run):
-    path = run._record_path(RESNET, "pgd")
+    path = run.record_path(RESNET, "pgd")
     frame = records.read_record(path)
     made = frame.attrs["provenance"] | {"revision": "def"}
     records.write_record(path, frame, frame.attrs | {"provenance": made})
@@ -238,9 +238,9 @@ def test_models_and_records_of_earlier_code_stand_and_are_counted(run):
 
 def test_models_and_records_that_are_not_what_their_names_say_are_told(run):
     assert edition(run).misnamed() == []
-    record = run._record_path(RESNET, "pgd")
+    record = run.record_path(RESNET, "pgd")
     record.rename(record.with_name("pgd-0123456789.parquet"))
-    folder = run._model_folder(RESNET)
+    folder = run.model_folder(RESNET)
     folder.rename(folder.with_name(folder.name.replace("standard", "other")))
     assert [line.partition(" has the name ")[2].partition(" by ")[0] for line in (
         edition(run).misnamed()
@@ -263,7 +263,7 @@ def test_a_run_of_unknown_settings_or_with_a_misnamed_record_is_not_published(
     (run.directory.parent / PARAMS).unlink()
     monkeypatch.setenv("RSLIB_PARAMS", str(tmp_path))
     (tmp_path / "cpu.yaml").write_text("profile: cpu\nsettings: {}\n")
-    record = run._record_path(RESNET, "pgd")
+    record = run.record_path(RESNET, "pgd")
     shutil.copy(record, record.with_name("pgd-0123456789.parquet"))
     with pytest.raises(BookError) as refusal:
         publish.publish("cpu", root=tmp_path)
@@ -301,7 +301,7 @@ def test_a_mixed_edition_is_neither_published_nor_built(run, tmp_path, monkeypat
 
 def test_damaged_tables_records_and_marks_are_named(run, tmp_path):
     mini_book(tmp_path)
-    path = run._record_path(RESNET, "pgd")
+    path = run.record_path(RESNET, "pgd")
     path.write_bytes(path.read_bytes()[:-9])
     assert all(f"{path} is damaged" in line for line in said(run))
     for path, text in (
@@ -403,7 +403,7 @@ def test_an_edition_whose_further_seeds_have_some_models_is_published_with_those
     assert [path.name for path in (target / "seed1" / "records").iterdir()] == [RESNET]
     assert Edition(target / "seed0" / "executed").disagreements(revisions=True) == []
 
-    other._record_path(RESNET, "pgd").unlink()
+    other.record_path(RESNET, "pgd").unlink()
     with pytest.raises(BookError, match=f"pgd record of {RESNET}, key .*, seed 1, which is"):
         publish.publish("cpu", root=tmp_path)
 

@@ -52,7 +52,7 @@ def altered(run):
     kept = {}
 
     def alter(kind, change):
-        path = run._record_path(NAME, kind)
+        path = run.record_path(NAME, kind)
         kept[path] = path.read_bytes()
         frame = records.read_record(path)
         about = frame.attrs

@@ -730,7 +730,7 @@ class TestCheckpoints:
     )
     def test_a_trained_model_that_was_spoiled(self, spoil, names, run, tmp_path):
         name = "resnet18-standard"
-        folder = run._model_folder(name)
+        folder = run.model_folder(name)
         weights_path = folder / "best.safetensors"
         checkpoint.save_weights(weights_path, checkpoint.weights_of(run.build(name)), {})
         splits = {split: run.data(split).fingerprint for split in ("train", "validation")}
@@ -856,7 +856,7 @@ class TestMasks:
         chosen = settings.load("smoke").model_copy()
         masks = chosen.masks.model_copy(update={"own": own.format(tmp_path)})
         run = Run(chosen.model_copy(update={"masks": masks}), 0, root=tmp_path / "runs")
-        refused(lambda: object_masks.inputs(run, "own"), names=names, wrote=tmp_path)
+        refused(lambda: run.mask_inputs("own"), names=names, wrote=tmp_path)
 
 
 class TestCorruptions:

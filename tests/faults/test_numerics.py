@@ -12,9 +12,9 @@ from rslib import data, training
 from rslib.attacks import Twins, attack_mode
 from rslib.models import determinism, memory
 from rslib.models.memory import Halving, OutOfMemory, Pieces, PiecesWarning
-from rslib.run import evaluation
-from rslib.run.evaluation import EvaluationError
+from rslib.run import predictions, shards
 from rslib.run.provenance import provenance
+from rslib.run.shards import EvaluationError
 from rslib.settings.schema import PGD, AutoAttack, Recipe, Smoothing
 from rslib.training import TrainingError, checkpoint, optimizer
 from tests.training.test_loop import fit, net
@@ -106,7 +106,7 @@ def test_logits_that_are_no_numbers_give_no_row():
     x = torch.full((4, 3, 8, 8), 0.25)
     x[2] = 0.75
     with pytest.raises(EvaluationError, match="NaN or infinite logits for 1 of 4 images"):
-        evaluation.logits(Sometimes(), x)
+        predictions.logits(Sometimes(), x)
 
 
 # Memory
@@ -133,9 +133,9 @@ def shard(n=12):
 
 
 EVALUATIONS = {
-    "clean": evaluation.clean,
-    "pgd": evaluation.under_pgd(PGD(steps=3, restarts=2), Twins()),
-    "smoothing": evaluation.certified(Smoothing(samples=20, selection_samples=5)),
+    "clean": predictions.clean,
+    "pgd": predictions.under_pgd(PGD(steps=3, restarts=2), Twins()),
+    "smoothing": predictions.certified(Smoothing(samples=20, selection_samples=5)),
 }
 
 
@@ -256,8 +256,8 @@ def test_an_evaluation_goes_on_and_its_record_is_the_same(dataset, tmp_path):
         model.weight = weight
         with warnings.catch_warnings(record=True):
             warnings.simplefilter("always")
-            made = evaluation.in_shards(
-                {name: model}, dataset, evaluation.under_pgd(PGD(steps=2), Twins()), batch_size=8,
+            made = shards.in_shards(
+                {name: model}, dataset, predictions.under_pgd(PGD(steps=2), Twins()), batch_size=8,
                 device=torch.device("cpu"), seed=0, parts={name: tmp_path / name}, progress=False,
             )  # fmt: skip
         records_of[name] = made[name][0]
@@ -267,9 +267,9 @@ def test_an_evaluation_goes_on_and_its_record_is_the_same(dataset, tmp_path):
 def test_autoattack_names_its_own_setting(dataset, tmp_path):
     chosen = AutoAttack(steps=2, queries=2, batch_size=8)
     with pytest.raises(OutOfMemory, match="autoattack.batch_size at 8"):
-        evaluation.in_shards(
+        shards.in_shards(
             {"m": Hungry(4)}, dataset,
-            evaluation.under_autoattack(chosen, PGD(), Twins(), seed=0), batch_size=12,
+            predictions.under_autoattack(chosen, PGD(), Twins(), seed=0), batch_size=12,
             device=torch.device("cpu"), seed=0, parts={"m": tmp_path / "m"}, progress=False,
         )  # fmt: skip
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from rslib.run import evaluation, trainer
+from rslib.run import shards, trainer
 from rslib.store import records
 from rslib.store.records import RecordError
 from tests.faults import jobs
@@ -34,7 +34,7 @@ def idle(monkeypatch):
         raise AssertionError("made again")
 
     monkeypatch.setattr(trainer, "train", refuse)
-    monkeypatch.setattr(evaluation, "in_shards", refuse)
+    monkeypatch.setattr(shards, "in_shards", refuse)
 
 
 def read(root):
@@ -150,7 +150,7 @@ def test_a_run_moved_half_way_goes_on(whole, tmp_path, tally, monkeypatch):
     seen = {}
     with monkeypatch.context() as patch:
         patch.setattr(
-            evaluation,
+            shards,
             "discard_parts",
             lambda parts: (
                 seen.update({path.name: path.stat().st_mtime_ns for path in parts.iterdir()}),

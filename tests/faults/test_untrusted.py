@@ -372,7 +372,7 @@ def test_settings_made_without_a_profile_stay_there_too(tmp_path, text):
 def test_a_models_name_stays_in_the_run(tmp_path, before, text):
     run = Run(settings.load("smoke"), 0, root=tmp_path / "runs")
     try:
-        folder = run._model_folder(before + text)
+        folder = run.model_folder(before + text)
     except ValueError:
         return
     assert folder.parent == run.directory / "models"

@@ -7,8 +7,8 @@ import pandas as pd
 
 from rslib import settings
 from rslib.run import Run
+from rslib.settings.plan import plan
 from rslib.store import records
-from rslib.training.plan import plan
 
 DEVICE = "CPU, 2 threads"
 RESNET, VIT = "resnet18-standard", "vit_small-standard"
@@ -86,7 +86,7 @@ def make_run(root, *, profile="smoke", models=OUTCOMES, seed=0, seeds=(), **over
             "history": history,
             "provenance": made,
         }
-        records.write_json(run._model_folder(name) / "model.json", summary)
+        records.write_json(run.model_folder(name) / "model.json", summary)
         for kind, frame, notes in (
             ("clean", clean_record(clean), {}),
             ("fgsm", attack_record(fgsm), {}),
@@ -97,7 +97,7 @@ def make_run(root, *, profile="smoke", models=OUTCOMES, seed=0, seeds=(), **over
             about = {
                 "model": name,
                 "evaluation": kind,
-                "inputs": run._record_inputs(name, kind),
+                "inputs": run.record_inputs(name, kind),
                 "profile": profile,
                 "seed": seed,
                 "n": len(frame),
@@ -105,7 +105,7 @@ def make_run(root, *, profile="smoke", models=OUTCOMES, seed=0, seeds=(), **over
                 "notes": notes,
                 "provenance": made,
             }
-            records.write_record(run._record_path(name, kind), frame, about)
+            records.write_record(run.record_path(name, kind), frame, about)
     return run
 
 

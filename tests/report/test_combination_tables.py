@@ -52,7 +52,7 @@ def test_differences_are_paired_and_on_the_same_images(run):
 
 
 def test_images_that_one_model_does_not_know_are_left_out_of_all(run):
-    path = run._record_path(ROBUST_VIT, "saliency")
+    path = run.record_path(ROBUST_VIT, "saliency")
     kept = records.read_record(path)
     fewer = kept[kept["image"] < 12]
     fewer.attrs = kept.attrs

@@ -61,7 +61,7 @@ def add_corruptions(run, name, data=DATA, *, wrong=None):
         "corrupted": data,
         "provenance": {"device": DEVICE, "revision": "abc", "date": "2025-07-01T00:00:00+00:00"},
     }
-    records.write_record(run._record_path(name, "corruptions"), frame, about)
+    records.write_record(run.record_path(name, "corruptions"), frame, about)
 
 
 @pytest.fixture(scope="module")

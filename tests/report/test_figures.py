@@ -146,7 +146,7 @@ def test_learning_rates_are_relative_to_the_recipe(run):
 
 
 def test_missing_records_are_named(run):
-    run._record_path(VIT, "fgsm").unlink()
+    run.record_path(VIT, "fgsm").unlink()
     with pytest.raises(RecordError, match="no fgsm record of vit_small-standard"):
         figures.figure2(run)
 

@@ -50,7 +50,7 @@ def test_certified_curves_step_down_where_images_drop_out(run):
 
 
 def test_certified_curves_count_every_image_up_to_its_own_radius(run):
-    path = run._record_path(VIT, "smoothing")
+    path = run.record_path(VIT, "smoothing")
     frame = records.read_record(path)
     radius = np.array([0.1234567, 0.1234563, 0.2222222, 0.3141593, 0.4999916, 0.5, 0.51, 0.52])
     records.write_record(path, frame.assign(correct=True, radius=radius), frame.attrs)
@@ -81,7 +81,7 @@ def test_certified_curves_say_l2(run):
 
 
 def test_a_model_that_certifies_nothing_has_a_flat_curve(run):
-    path = run._record_path(VIT, "smoothing")
+    path = run.record_path(VIT, "smoothing")
     frame = records.read_record(path)
     about = frame.attrs
     records.write_record(path, frame.assign(correct=False, radius=0.0, prediction=-1), about)
@@ -188,7 +188,7 @@ def test_autoattack_stages_name_only_what_broke_images(run):
     [(figures.certified_curves, "smoothing"), (figures.autoattack_stages, "autoattack")],
 )
 def test_missing_records_are_named(run, draw, kind):
-    run._record_path(ROBUST_VIT, kind).unlink()
+    run.record_path(ROBUST_VIT, kind).unlink()
     with pytest.raises(RecordError, match=f"no {kind} record of {ROBUST_VIT}"):
         draw(run)
 

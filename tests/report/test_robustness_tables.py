@@ -35,7 +35,7 @@ def shapes_run(tmp_path):
 
 def rewrite(run, name, kind, change, about=None):
     """Change a record on disk, and its metadata."""
-    path = run._record_path(name, kind)
+    path = run.record_path(name, kind)
     frame = records.read_record(path)
     metadata = frame.attrs | (about or {})
     records.write_record(path, change(frame), metadata)
@@ -97,7 +97,7 @@ def test_attacks_by_themselves_have_columns_of_their_own(tmp_path):
     record["alone_apgd-ce"] = [False, True, True, False, False, False, False, False]
     about = record.attrs
     record.attrs = {}
-    records.write_record(run._record_path(VIT, "autoattack"), record, about)
+    records.write_record(run.record_path(VIT, "autoattack"), record, about)
     frame = tables.autoattack_table(run, [VIT])
     row = pick(frame, VIT, "alone_apgd_ce")
     assert row["ours"] == pytest.approx(25) and row["header"] == "APGD-CE, Individual (%)"
@@ -166,7 +166,7 @@ def test_pgd_on_too_few_images_is_named(run):
     ],
 )
 def test_missing_records_are_named(run, table, kind):
-    run._record_path(ROBUST_VIT, kind).unlink()
+    run.record_path(ROBUST_VIT, kind).unlink()
     with pytest.raises(RecordError, match=f"no {kind} record of {ROBUST_VIT}"):
         table(run)
 
@@ -292,7 +292,7 @@ def test_mcnemar_refuses_what_it_cannot_compare(run):
         tables.mcnemar_table(run, [(VIT, VIT)])
     with pytest.raises(ValueError, match="at least one pair"):
         tables.mcnemar_table(run, [])
-    run._record_path(VIT, "fgsm").unlink()
+    run.record_path(VIT, "fgsm").unlink()
     with pytest.raises(RecordError, match="no fgsm record of vit_small-standard"):
         tables.mcnemar_table(run, [(RESNET, VIT)], "fgsm")
 

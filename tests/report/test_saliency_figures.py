@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from rslib.report import figures, tables
-from rslib.run import explanations, object_masks
-from rslib.settings.names import baseline, control
+from rslib.run import object_masks
+from rslib.settings.names import TOPS, baseline, control
 
 STANDARD = ["resnet18-standard", "vit_small-standard"]
 ALIGNED = "resnet18-aligned"
@@ -37,7 +37,7 @@ def test_the_curve_goes_through_the_table(run):
     figure = figures.overlap_curve(run, STANDARD)
     for axis, name in zip(figure.axes, STANDARD, strict=True):
         line = next(each for each in axis.lines if each.get_label() == "standard")
-        assert list(line.get_xdata()) == [100 * top for top in object_masks.TOPS]
+        assert list(line.get_xdata()) == [100 * top for top in TOPS]
         record = run.record(name, "saliency")
         assert line.get_ydata()[3] == pytest.approx(record["iou_exact_30"].mean())
 
@@ -46,7 +46,7 @@ def test_chance_is_drawn_where_the_masks_are(run):
     figure = figures.chance_curve(run)
     (axis,) = figure.axes
     marks = {line.get_label(): line for line in axis.lines}
-    priors = object_masks.read_priors(run)
+    priors = run.priors()
     exact = marks["exact masks"]
     assert exact.get_xdata()[0] == pytest.approx(priors["coverage_exact"].mean(), abs=1e-6)
     curve = marks["random map"]
@@ -123,4 +123,4 @@ def test_variants_tell_the_heads_overlap_beside_the_explanations(run):
     assert np.isnan(frame.loc[(ALIGNED, "head_iou"), "ours"])
     record = run.record(headed, "saliency")
     assert frame.loc[(headed, "iou_exact"), "ours"] == pytest.approx(record["iou_exact"].mean())
-    assert explanations.main(run) == "exact"
+    assert run.mask_source == "exact"

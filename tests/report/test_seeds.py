@@ -127,7 +127,7 @@ def test_the_seed_that_asks_does_not_change_the_means(run, tmp_path):
 def test_counts_of_the_protocol_and_p_values_have_no_mean(run):
     sibling = run.siblings[0]
     slower = sibling.summary(RESNET) | {"seconds": 9000.0}
-    records.write_json(sibling._model_folder(RESNET) / "model.json", slower)
+    records.write_json(sibling.model_folder(RESNET) / "model.json", slower)
     frame = tables.table1(run, [RESNET, VIT])
     row = pick(frame, RESNET, "parameters")
     assert numbers.missing(row["seeds"])
@@ -205,7 +205,7 @@ def test_devices_of_other_seeds_are_named(run):
     for kind in ("clean", "fgsm", "pgd"):
         record = sibling.record(VIT, kind)
         about = record.attrs | {"provenance": record.attrs["provenance"] | {"device": "a GPU"}}
-        records.write_record(sibling._record_path(VIT, kind), record, about)
+        records.write_record(sibling.record_path(VIT, kind), record, about)
     assert "Seed 2 ran on CPU, 2 threads and a GPU." in tables.table2(run, MODELS).attrs["notes"]
 
 
@@ -242,7 +242,7 @@ def test_one_seed_changes_nothing(tmp_path):
 
 
 def test_a_sibling_that_was_not_run_is_named(run):
-    run.siblings[1]._record_path(VIT, "pgd").unlink()
+    run.siblings[1].record_path(VIT, "pgd").unlink()
     said = (
         "seed 2 is to stand beside seed 0.*no pgd record of vit_small-standard"
         '.*notebook with seed 2 first.*SEEDS="0 1 2".*leave 2 out of seeds'
@@ -251,7 +251,7 @@ def test_a_sibling_that_was_not_run_is_named(run):
         with pytest.raises(RecordError, match=said):
             make(run, MODELS)
     tables.table2(run.alone, MODELS)
-    run._record_path(VIT, "pgd").unlink()  # its own is missing: as ever
+    run.record_path(VIT, "pgd").unlink()  # its own is missing: as ever
     with pytest.raises(RecordError, match="^no pgd record of vit_small-standard"):
         tables.table2(run, MODELS)
 
@@ -299,7 +299,7 @@ def test_a_table_of_which_other_seeds_know_nothing_is_that_of_one_seed(partial):
 
 
 def test_what_a_seed_is_to_have_and_lacks_is_named(partial):
-    partial.siblings[0]._record_path(RESNET, "pgd").unlink()
+    partial.siblings[0].record_path(RESNET, "pgd").unlink()
     said = (
         "seed 1 is to stand beside seed 0.*no pgd record of resnet18-standard.*notebook of seed 0 "
         'that makes it.*SEEDS="0 1 2".*leave 1 out'
@@ -355,7 +355,7 @@ def test_what_notebooks_ask_for_is_made_under_the_seeds_that_follow(following, t
     assert math.isnan(pick(frame, VIT, "clean_accuracy")["seed_1"])
 
     # What a killed run left undone is made, and nothing twice.
-    other._record_path(NAME, "clean").unlink()
+    other.record_path(NAME, "clean").unlink()
     following.evaluate(NAME, "clean")
     pd.testing.assert_frame_equal(other.record(NAME, "clean"), theirs)
     (model,) = other.directory.glob("models/*/model.json")
@@ -372,7 +372,7 @@ def test_seeds_with_notebooks_of_their_own_are_not_made_by_others(tiny_run):
 def test_masks_are_known_under_the_seeds_that_follow(following):
     object_masks.priors(following)
     (other,) = following.followers
-    ours, theirs = object_masks.read_priors(following), object_masks.read_priors(other)
+    ours, theirs = following.priors(), other.priors()
     pd.testing.assert_frame_equal(ours, theirs)  # exact masks are the same whatever the seed
     assert tables.masks_table(following).attrs["seeds"] == [0, 1]
 

@@ -11,8 +11,8 @@ from rslib import paper, settings
 from rslib.metrics import expected_calibration_error
 from rslib.report import numbers, tables
 from rslib.run import Run
+from rslib.settings.plan import OBJECTIVES
 from rslib.store.records import RecordError
-from rslib.training.plan import OBJECTIVES
 from tests.helpers.known_run import (
     DEVICE,
     RESNET,
@@ -261,7 +261,7 @@ def test_tables_of_other_settings_are_refused(run, tmp_path):
 
 
 def test_missing_records_are_named(run):
-    run._record_path(VIT, "pgd").unlink()
+    run.record_path(VIT, "pgd").unlink()
     assert len(tables.table1(run)) == 10
     with pytest.raises(RecordError, match="no pgd record of vit_small-standard"):
         tables.table2(run)

@@ -8,7 +8,6 @@ from rslib import metrics
 from rslib.report import figures, tables, tradeoffs
 from rslib.report.tables import tradeoff
 from rslib.report.tradeoffs import AXES
-from rslib.run import object_masks
 from rslib.store import records
 from rslib.store.records import RecordError
 from tests.helpers.known_run import OUTCOMES, RESNET, ROBUST_RESNET, ROBUST_VIT, VIT, make_run, pick
@@ -27,7 +26,7 @@ def run(tmp_path_factory):
         add_corruptions(run, name)
         add_saliency(run, name)
     coverage = pd.DataFrame({"image": np.arange(20), "coverage_exact": np.linspace(0.1, 0.5, 20)})
-    records.write_record(object_masks._priors_path(run), coverage, {"inputs": {}})
+    records.write_record(run.priors_path, coverage, {"inputs": {}})
     return run
 
 

@@ -5,8 +5,7 @@ import pytest
 
 from rslib import notebook
 from rslib.report import figures, labels, tables
-from rslib.settings import PROJECT
-from rslib.training import plan
+from rslib.settings import PROJECT, extensions
 from tests.helpers.known_run import RESNET, ROBUST_RESNET, ROBUST_VIT, make_run, pick, wilson
 
 
@@ -59,7 +58,7 @@ OWN, CHANGED = "resnet18-mixup", "resnet18-trades@beta=3.0,eps=4,validation_imag
 
 @pytest.fixture
 def extended(tmp_path, monkeypatch):
-    monkeypatch.setitem(plan.ADDED, "mixup", plan_of_one_step)
+    monkeypatch.setitem(extensions.ADDED["objective"], "mixup", plan_of_one_step)
     names = [*tables.ROBUSTNESS, "resnet18-purely_adversarial", OWN, CHANGED]
     return make_run(
         tmp_path,

@@ -7,7 +7,7 @@ from torch import nn
 from rslib.attacks import Twins
 from rslib.data import Batch
 from rslib.models import device
-from rslib.run import evaluation
+from rslib.run import predictions
 from rslib.settings.schema import PGD, AutoAttack
 
 
@@ -38,8 +38,8 @@ class Rounding(Twins):
 def attacks(settings):
     """An evaluation by name, from twins and whether TF32 is allowed."""
     if isinstance(settings, PGD):
-        return lambda twins, allowed: evaluation.under_pgd(settings, twins, allow_tf32=allowed)
-    return lambda twins, allowed: evaluation.under_autoattack(
+        return lambda twins, allowed: predictions.under_pgd(settings, twins, allow_tf32=allowed)
+    return lambda twins, allowed: predictions.under_autoattack(
         settings, PGD(), twins, seed=0, allow_tf32=allowed
     )
 

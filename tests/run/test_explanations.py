@@ -216,7 +216,7 @@ def test_an_explanation_that_did_not_move_has_the_same_top_though_zeros_tie(run,
     def unmoved(model, batch, *settings, **options):
         return SimpleNamespace(x_adv=batch.x)
 
-    monkeypatch.setattr(explanations.evaluation, "pgd", unmoved)
+    monkeypatch.setattr(explanations.predictions, "pgd", unmoved)
     # Fewer pixels than the top's share are positive, the last ones: the rest of it is any zeros.
     sparse = torch.zeros(10, 32, 32)
     sparse[:, -2:] = torch.rand(10, 2, 32, generator=torch.Generator().manual_seed(0))
@@ -224,6 +224,6 @@ def test_an_explanation_that_did_not_move_has_the_same_top_though_zeros_tie(run,
     test = run.data("test")
     known = explanations.Known(test, test.masks)
     batch = next(iter(data.Batches(test, 10, device=run.device)))
-    evaluate = explanations.under_attack(run, known)
+    evaluate = explanations.under_attack(run.settings.pgd, known)
     found = evaluate(run.trained(MODELS[0]), batch, torch.Generator()).columns["same_top"]
     assert found.tolist() == [1] * 10

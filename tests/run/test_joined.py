@@ -33,7 +33,7 @@ def add_saliency(run, name):
         "seconds": 1.0,
         "provenance": {"device": DEVICE, "revision": "abc", "date": "2025-07-01T00:00:00+00:00"},
     }
-    records.write_record(run._record_path(name, "saliency"), frame, about)
+    records.write_record(run.record_path(name, "saliency"), frame, about)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_what_was_not_evaluated_is_not_there(run):
 
 def test_records_about_other_images_are_refused(run, tmp_path):
     other = make_run(tmp_path)
-    path = other._record_path(RESNET, "fgsm")
+    path = other.record_path(RESNET, "fgsm")
     frame = records.read_record(path)
     about = frame.attrs
     records.write_record(path, frame.assign(label=frame["label"][::-1].to_numpy()), about)

@@ -9,9 +9,9 @@ from rslib.run import object_masks
 from rslib.run.trainer import masked, training_images
 from rslib.saliency import MaskError
 from rslib.settings.names import TEACHERS
+from rslib.settings.plan import plan
 from rslib.store import records
 from rslib.store.records import RecordError
-from rslib.training.plan import plan
 
 
 def test_halves_share_nothing_and_are_balanced():
@@ -36,8 +36,8 @@ def test_the_teachers_are_taught_on_the_halves(explained_run):
 
 
 def test_exact_masks_are_the_data_sets(explained_run):
-    assert object_masks.available(explained_run) == ("exact", "cnn", "vit")
-    assert object_masks.default(explained_run) == "exact"
+    assert explained_run.mask_sources == ("exact", "cnn", "vit")
+    assert explained_run.mask_source == "exact"
     masks = object_masks.of(explained_run, "exact", "test")
     assert torch.equal(masks, explained_run.data("test").masks)
 
@@ -98,12 +98,12 @@ def test_priors_are_those_of_the_masks(explained_run):
     about = record.attrs["sources"]
     assert about["exact"] == {"known": 60, "images": 60}
     assert int(record["coverage_cnn"].notna().sum()) == about["cnn"]["known"]
-    assert record.equals(object_masks.read_priors(explained_run))
+    assert record.equals(explained_run.priors())
 
 
 def test_priors_that_were_not_made_are_asked_for(tiny_run):
     with pytest.raises(RecordError, match="run notebook 03"):
-        object_masks.read_priors(tiny_run())
+        tiny_run().priors()
 
 
 def test_a_share_of_the_masks_is_nested_and_balanced(explained_run):
@@ -124,7 +124,7 @@ def test_a_share_of_the_masks_is_nested_and_balanced(explained_run):
 def test_masks_of_a_teacher_that_was_trained_again_are_refused(tiny_run):
     run = tiny_run()
     object_masks.record(run, "cnn", "validation")
-    path = run._model_folder("resnet18-teacher") / "model.json"
+    path = run.model_folder("resnet18-teacher") / "model.json"
     summary = run.summary("resnet18-teacher")
     records.write_json(path, summary | {"weights": summary["weights"] | {"best": "0" * 64}})
     with pytest.raises(RecordError, match="other weights than resnet18-teacher has now"):
@@ -141,8 +141,8 @@ def test_masks_of_ones_own_are_read_and_decide_the_key(tiny_run, tmp_path):
     np.save(folder / "train.npy", rows)
     np.save(folder / "test.npy", rows[:60])
     run = tiny_run({"masks": {"own": str(folder)}})
-    assert object_masks.default(run) == "own"
-    assert object_masks.available(run) == ("exact", "own", "cnn", "vit")
+    assert run.mask_source == "own"
+    assert run.mask_sources == ("exact", "own", "cnn", "vit")
     train = object_masks.of(run, "own", "train")
     known = run.data("train").ids < 100
     assert torch.equal(train.flatten(1).any(1), known)

@@ -23,6 +23,14 @@ def test_a_model_is_trained_once_and_then_loaded(tiny_run, monkeypatch):
         assert torch.equal(value, again.state_dict()[name])
 
 
+def test_a_training_tells_each_epoch_that_is_kept(tiny_run, tmp_path):
+    run, kept = tiny_run(), []
+    folder = tmp_path / "net-key"
+    trainer.train(run, NAME, folder, {}, after_epoch=lambda state: kept.append(state.epoch))
+    assert kept == [1, 2, 3]
+    assert (folder / "best.safetensors").exists()
+
+
 def test_the_summary_says_what_was_trained(tiny_run):
     run = tiny_run()
     run.trained(NAME)
@@ -33,7 +41,7 @@ def test_the_summary_says_what_was_trained(tiny_run):
     assert summary["parameters"] == models.count_parameters(run.build(NAME))
     assert summary["train_images"] == 120
     assert summary["seconds"] == pytest.approx(sum(r["seconds"] for r in summary["history"]))
-    folder = run._model_folder(NAME)
+    folder = run.model_folder(NAME)
     assert sorted(p.name for p in folder.iterdir()) == [
         "best.safetensors", "last.safetensors", "model.json",
     ]  # fmt: skip
@@ -91,7 +99,7 @@ def test_other_settings_make_other_records_beside_the_first(tiny_run):
     ],
 )
 def test_what_decides_the_weights_is_in_the_models_key(tiny_run, changed):
-    assert tiny_run()._model_folder(NAME) != tiny_run(changed)._model_folder(NAME)
+    assert tiny_run().model_folder(NAME) != tiny_run(changed).model_folder(NAME)
 
 
 @pytest.mark.parametrize(
@@ -99,13 +107,13 @@ def test_what_decides_the_weights_is_in_the_models_key(tiny_run, changed):
     [{"data": {"test_size": 50}}, {"pgd": {"n": 10}}, {"vit_small": {"depth": 2}}],
 )
 def test_what_does_not_is_not(tiny_run, changed):
-    assert tiny_run()._model_folder(NAME) == tiny_run(changed)._model_folder(NAME)
+    assert tiny_run().model_folder(NAME) == tiny_run(changed).model_folder(NAME)
 
 
 def test_keys_of_the_papers_models_do_not_drift():
     # A setting added at a default that changes nothing must not make published results stale.
     run = Run(load("paper", {"data": {"validation_size": 2000}}))
-    assert run._model_folder(NAME).name == "resnet18-standard-7eab6f4202"
+    assert run.model_folder(NAME).name == "resnet18-standard-7eab6f4202"
 
 
 def test_records_of_other_weights_are_stale(tiny_run):
@@ -113,7 +121,7 @@ def test_records_of_other_weights_are_stale(tiny_run):
     run.evaluate(NAME, "clean")
     summary = run.summary(NAME)
     summary["weights"]["best"] = "0" * 64
-    records.write_json(run._model_folder(NAME) / "model.json", summary)
+    records.write_json(run.model_folder(NAME) / "model.json", summary)
     with pytest.raises(RecordError, match="no clean record"):
         run.record(NAME, "clean")
     with pytest.raises(RecordError, match="is not the file its model.json describes"):
@@ -137,7 +145,7 @@ def test_a_changed_data_set_is_noticed(tiny_run):
 def test_an_interrupted_evaluation_gives_the_same_record(tiny_run, monkeypatch, evaluated):
     run = tiny_run()
     whole = run.evaluate(NAME, evaluated)
-    path = run._record_path(NAME, evaluated)
+    path = run.record_path(NAME, evaluated)
     path.unlink()
     real, calls = records.write_record, []
 
@@ -156,7 +164,7 @@ def test_an_interrupted_evaluation_gives_the_same_record(tiny_run, monkeypatch, 
     stamp = shard.stat().st_mtime_ns
     seen = []
     monkeypatch.setattr(
-        "rslib.run.evaluation.discard_parts",
+        "rslib.run.shards.discard_parts",
         lambda folder: (seen.append(shard.stat().st_mtime_ns), shutil.rmtree(folder)),
     )
     resumed = run.evaluate(NAME, evaluated)
@@ -200,12 +208,12 @@ def test_validation_images_do_not_depend_on_the_seed_and_are_not_trained_on(tiny
     a, b = tiny_run(seed=0), tiny_run(seed=1)
     assert a.data("validation").fingerprint == b.data("validation").fingerprint
     assert not set(a.data("validation").ids.tolist()) & set(a.data("train").ids.tolist())
-    assert a._model_folder(NAME).name != b._model_folder(NAME).name
+    assert a.model_folder(NAME).name != b.model_folder(NAME).name
 
 
 def test_test_subsets_are_nested(tiny_run):
     run = tiny_run()
-    attacked = set(run._evaluation_data("pgd").ids.tolist())
+    attacked = set(run.evaluated_images("pgd").ids.tolist())
     assert attacked < set(run.data("test").ids.tolist())
 
 
@@ -236,7 +244,7 @@ def test_two_processes_do_not_make_the_same_thing(tiny_run, capsys):
 
     first, second = tiny_run(), tiny_run()
     second.progress = True
-    result = first._model_folder(NAME) / "model.json"
+    result = first.model_folder(NAME) / "model.json"
     entered, release, done = threading.Event(), threading.Event(), threading.Event()
 
     def hold():
@@ -334,7 +342,7 @@ def test_a_record_of_autoattack_after_pgd_depends_on_that_pgd(tiny_run):
     def path(after, **pgd):
         return tiny_run(
             {"autoattack": {"skip_broken_by_pgd": after}, "pgd": pgd}, root=run.directory.parents[1]
-        )._record_path(NAME, "autoattack")
+        ).record_path(NAME, "autoattack")
 
     run = tiny_run()
     run.trained(NAME)
@@ -346,7 +354,7 @@ def test_a_record_of_autoattack_after_pgd_depends_on_that_pgd(tiny_run):
 def test_a_model_from_other_parents_is_refused(tiny_run):
     run = tiny_run()
     run.trained(ROBUST)
-    path = run._model_folder(ROBUST) / "model.json"
+    path = run.model_folder(ROBUST) / "model.json"
     records.write_json(path, run.summary(ROBUST) | {"parent_weights": "0" * 64})
     with pytest.raises(RecordError, match="trained from other weights than resnet18-standard"):
         run.trained(ROBUST)
@@ -354,10 +362,10 @@ def test_a_model_from_other_parents_is_refused(tiny_run):
 
 def test_what_the_parent_was_trained_with_is_in_the_childs_key(tiny_run):
     changed = tiny_run({"training": {"standard": {"resnet18": {"epochs": 2}}}})
-    assert tiny_run()._model_folder(ROBUST) != changed._model_folder(ROBUST)
+    assert tiny_run().model_folder(ROBUST) != changed.model_folder(ROBUST)
     changed = tiny_run({"training": {"adversarial": {"probability": 0.75}}})
-    assert tiny_run()._model_folder(ROBUST) != changed._model_folder(ROBUST)
-    assert tiny_run()._model_folder(NAME) == changed._model_folder(NAME)
+    assert tiny_run().model_folder(ROBUST) != changed.model_folder(ROBUST)
+    assert tiny_run().model_folder(NAME) == changed.model_folder(NAME)
 
 
 def test_autoattack_records_say_what_ran(tiny_run):
@@ -399,7 +407,7 @@ def test_a_reliability_report_is_made_once_and_says_whose_it_is(tiny_run, monkey
     report = run.reliability(NAME)
     assert report["model"] == NAME
     assert report["passed"] == all(check["passed"] for check in report["checks"])
-    monkeypatch.setattr("rslib.run.examination.examine", lambda *a, **k: pytest.fail("made again"))
+    monkeypatch.setattr("rslib.run.reliability.examine", lambda *a, **k: pytest.fail("made again"))
     assert run.reliability(NAME) == report
 
 

@@ -4,7 +4,8 @@ import torch
 
 from rslib import data, models
 from rslib.corruptions import cifar10c
-from rslib.run.evaluation import Outcome, UnderCorruptions, in_shards
+from rslib.run.predictions import UnderCorruptions
+from rslib.run.shards import Outcome, in_shards
 
 CPU = torch.device("cpu")
 

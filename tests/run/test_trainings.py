@@ -10,7 +10,7 @@ from filelock import FileLock
 from rslib import settings
 from rslib.__main__ import main
 from rslib.run import Run, trainings
-from rslib.settings import PROJECT
+from rslib.settings import PROJECT, cast
 from rslib.settings.names import TEACHERS
 from tests.helpers.tiny import TINY
 
@@ -57,11 +57,11 @@ def test_keys_pass_through_file_names_and_command_lines():
 
 
 def test_exact_masks_need_no_teacher_and_a_teachers_masks_do():
-    assert trainings.needed(run_of("smoke"), ["vit_small-aligned"]) == {
+    assert cast.needed(settings.load("smoke"), ["vit_small-aligned"]) == {
         "vit_small-standard": (),
         "vit_small-aligned": ("vit_small-standard",),
     }
-    taught = trainings.needed(run_of("smoke"), ["vit_small-aligned@masks=vit"])
+    taught = cast.needed(settings.load("smoke"), ["vit_small-aligned@masks=vit"])
     assert taught["vit_small-aligned@masks=vit"] == ("vit_small-standard", "vit_small-teacher")
     assert taught["vit_small-teacher"] == ()
 
@@ -91,7 +91,7 @@ def test_a_further_seed_has_the_models_that_are_named_and_what_they_need():
         *("resnet18-standard", "vit_small-standard", *named),
         *TEACHERS.values(),
     }
-    assert set(trainings.seeded(run)) == expected
+    assert set(cast.seeded(run.settings)) == expected
     found = trainings.jobs(run)
     assert {job.name for job in found.values() if not job.shortcut} == expected
     # Of the four models of the shortcut experiment, whose masks are exact.

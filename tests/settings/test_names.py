@@ -7,9 +7,10 @@ from rslib import models, settings
 from rslib.data import Batch
 from rslib.report import labels
 from rslib.settings.names import parts
+from rslib.settings.plan import plan
 from rslib.training import Adversarial
 from rslib.training.alignment import Aligned
-from rslib.training.plan import plan
+from rslib.training.plan import alignment, objective
 
 CHOSEN = settings.load("paper")
 
@@ -22,10 +23,9 @@ def test_a_name_without_changes_has_none():
 def test_changes_reach_the_objective_and_the_key():
     name = "resnet18-aligned@beta=2,reading=standardized,through=head"
     planned = plan(CHOSEN, name)
-    assert isinstance(planned.objective, Aligned)
-    assert planned.objective.beta == 2.0
-    assert planned.objective.reading == "standardized"
-    assert planned.objective.head
+    aligned = objective(planned)
+    assert isinstance(aligned, Aligned)
+    assert (aligned.beta, aligned.reading, aligned.head) == (2.0, "standardized", True)
     assert planned.parent == "resnet18-standard"
     assert planned.inputs == {"beta": 2.0, "reading": "standardized", "through": "head"}
     assert plan(CHOSEN, "resnet18-aligned").inputs == {}
@@ -70,12 +70,13 @@ def test_the_teachers_see_different_halves():
 
 def test_robust_and_aligned_is_adversarial_training_of_the_alignment_objective():
     planned = plan(CHOSEN, "vit_small-robust_aligned@beta=2.0")
-    assert isinstance(planned.objective, Adversarial)
-    assert planned.objective.outer is planned.aligned
-    assert (planned.aligned.alpha, planned.aligned.beta) == (1.0, 2.0)
-    assert (planned.attack.steps, planned.objective.probability) == (10, 0.5)
+    robust, aligned = objective(planned), alignment(planned)
+    assert isinstance(robust, Adversarial)
+    assert robust.outer == aligned
+    assert (aligned.alpha, aligned.beta) == (1.0, 2.0)
+    assert (planned.attack.steps, robust.probability) == (10, 0.5)
     assert planned.masks is not None
-    assert plan(CHOSEN, "vit_small-adversarial").aligned is None
+    assert alignment(plan(CHOSEN, "vit_small-adversarial")) is None
 
 
 def test_a_training_may_start_from_another_with_changes_of_its_own():
@@ -103,8 +104,8 @@ def test_without_its_weight_the_alignment_term_changes_nothing():
     for name in ("resnet18-adversarial", "resnet18-robust_aligned@beta=0.0"):
         torch.manual_seed(1)
         model = models.build("resnet18", width=8).train()
-        objective = plan(chosen, name).objective
-        objective(model, batch, torch.Generator().manual_seed(2), 0.0).loss.backward()
+        minimized = objective(plan(chosen, name))
+        minimized(model, batch, torch.Generator().manual_seed(2), 0.0).loss.backward()
         gradients.append([p.grad for p in model.parameters()])
     for one, other in zip(*gradients, strict=True):
         assert torch.allclose(one, other, atol=1e-7)

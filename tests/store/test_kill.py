@@ -61,15 +61,15 @@ def test_a_killed_evaluation_loses_at_most_the_shard_it_was_at(
 
     run = tiny_run(OVERRIDES, root=tmp_path / "killed")
     run.trained(NAME)
-    parts = run._record_path(NAME, evaluated).with_suffix(".parts")
+    parts = run.record_path(NAME, evaluated).with_suffix(".parts")
     evaluate_and_die(tmp_path / "killed", evaluated, parts)
     kept = {path: path.stat().st_mtime_ns for path in parts.glob("[0-9]*.parquet")}
     assert 2 <= len(kept) < 8
-    assert not run._record_path(NAME, evaluated).exists()
+    assert not run.record_path(NAME, evaluated).exists()
 
     later = {}
     monkeypatch.setattr(
-        "rslib.run.evaluation.discard_parts",
+        "rslib.run.shards.discard_parts",
         lambda folder: later.update({path: path.stat().st_mtime_ns for path in kept}),
     )
     resumed = run.evaluate(NAME, evaluated)

@@ -7,9 +7,10 @@ from torch.nn import functional
 
 from rslib import data, models, settings, training
 from rslib.attacks import Threat
+from rslib.settings.plan import plan
 from rslib.training import Adversarial, Attacker, Noise, Trades
+from rslib.training import plan as plans
 from rslib.training.objectives import beside
-from rslib.training.plan import plan
 
 
 class Linear(nn.Module):
@@ -227,11 +228,12 @@ def test_the_paper_s_plan():
     chosen = settings.load("paper")
     planned = plan(chosen, "resnet18-adversarial")
     assert planned.parent == "resnet18-standard"
-    assert (planned.recipe.epochs, planned.objective.probability) == (50, 0.5)
-    inner = planned.objective.attacker
+    adversarial = plans.objective(planned)
+    assert (planned.recipe.epochs, adversarial.probability) == (50, 0.5)
+    inner = adversarial.attacker
     assert (inner.num_steps, inner.threat.eps) == (10, 8 / 255)
     assert inner.step_size == pytest.approx(2 * (8 / 255) / 10)
-    assert plan(chosen, "resnet18-purely_adversarial").objective.probability == 1.0
+    assert plans.objective(plan(chosen, "resnet18-purely_adversarial")).probability == 1.0
     assert plan(chosen, "vit_small-adversarial").recipe.learning_rate == 0.001
     assert plan(chosen, "resnet18-standard").parent is None
 

@@ -11,10 +11,10 @@ from rslib.data import Augment, Batches, strong
 from rslib.models.resampling import resampled
 from rslib.run import Run, trainer
 from rslib.settings import PROJECT, SettingsError, load
+from rslib.settings.plan import plan
 from rslib.settings.schema import Recipe
 from rslib.store import records
 from rslib.training import Adversarial, Attacker, loop, optimizer
-from rslib.training.plan import plan
 
 
 def shapes(n=60, seed=0):

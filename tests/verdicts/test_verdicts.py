@@ -8,7 +8,7 @@ from rslib import paper, settings, verdicts
 from rslib.corruptions import ALL19, CATEGORIES, mce
 from rslib.metrics import estimates
 from rslib.report import frames, protocol, tables
-from rslib.run import Run, object_masks
+from rslib.run import Run
 from rslib.run.outcomes import outcomes
 from rslib.settings.names import REFERENCE
 from rslib.store import records
@@ -41,7 +41,7 @@ def add(run, name, kind, columns, path=None):
         "seconds": 1.0,
         "provenance": {"device": DEVICE, "revision": "abc", "date": "2025-07-01T00:00:00+00:00"},
     }
-    records.write_record(path or run._record_path(name, kind), frame, about)
+    records.write_record(path or run.record_path(name, kind), frame, about)
 
 
 def filled(root, profile="cpu", **overrides):
@@ -61,7 +61,7 @@ def filled(root, profile="cpu", **overrides):
         }
         add(run, name, "saliency", columns)
     coverage = {"coverage_cnn": np.full(20, 0.3), "coverage_vit": np.full(20, 0.3)}
-    add(run, "masks", "priors", coverage, object_masks._priors_path(run))
+    add(run, "masks", "priors", coverage, run.priors_path)
     return run
 
 

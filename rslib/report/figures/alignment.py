@@ -12,7 +12,6 @@ from rslib.metrics.estimates import accuracy, mean
 from rslib.report import labels, seeds, style
 from rslib.report.style import CYCLE, DASHES, GREY, PURPLE
 from rslib.report.tables.alignment import shares_table
-from rslib.run import explanations
 from rslib.settings.names import baseline
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def alignment_plane(run: Run, names: Sequence[str]) -> Figure:
         rslib.store.records.RecordError: a model or a record has not been made.
     """
     families = list(dict.fromkeys(map(baseline, names)))
-    source = explanations.main(run)
+    source = run.mask_source
     confidence = run.settings.evaluation.confidence
     records = {name: run.record(name, "saliency") for name in (*families, *names)}
     sources = [each.attrs for each in records.values()]
@@ -115,7 +114,7 @@ def masks_needed(run: Run, names: Sequence[str]) -> Figure:
         rslib.store.records.RecordError: a model or a record has not been made.
     """
     frame = shares_table(run, names)
-    source, start = explanations.main(run), run.record(baseline(names[0]), "saliency")
+    source, start = run.mask_source, run.record(baseline(names[0]), "saliency")
     figure, axes = style.canvas(
         [["iou", "accuracy"]], height=2.4,
         footer=style.below(run, names, frame, others="thin lines"),

@@ -22,7 +22,7 @@ from rslib.report import labels, seeds, style
 from rslib.report.style import CYCLE, DASHES, GREEN, GREY, ORANGE, PURPLE, SKY
 from rslib.report.tables.robustness import PIXEL_VALUES, STAGES
 from rslib.settings.names import ROBUSTNESS
-from rslib.training.plan import plan
+from rslib.settings.plan import plan
 
 if TYPE_CHECKING:
     import pandas as pd

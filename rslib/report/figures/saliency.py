@@ -15,9 +15,8 @@ from rslib import paper
 from rslib.metrics.estimates import mean
 from rslib.report import labels, seeds, style
 from rslib.report.style import CYCLE, DASHES, GREY, PAPER
-from rslib.run import explanations, object_masks
 from rslib.saliency.methods import LABELS
-from rslib.settings.names import INTERPRETABILITY
+from rslib.settings.names import INTERPRETABILITY, TOPS
 
 if TYPE_CHECKING:
     import torch
@@ -132,7 +131,7 @@ def chance_curve(run: Run, *, top: float = 0.30) -> Figure:
     Raises:
         rslib.store.records.RecordError: the record has not been made.
     """
-    priors = object_masks.read_priors(run)
+    priors = run.priors()
     figure, axes = style.canvas(
         [["chance"]], height=2.6, footer=labels.stamp(run, len(priors), sources=[priors.attrs])
     )
@@ -180,8 +179,8 @@ def overlap_bars(
     Raises:
         rslib.store.records.RecordError: a record has not been made.
     """
-    source = source or explanations.main(run)
-    confidence, priors = run.settings.evaluation.confidence, object_masks.read_priors(run)
+    source = source or run.mask_source
+    confidence, priors = run.settings.evaluation.confidence, run.priors()
     records = {name: run.record(name, "saliency") for name in names}
     figure, axes = style.canvas(
         [["iou"]],
@@ -237,8 +236,8 @@ def overlap_curve(
     Raises:
         rslib.store.records.RecordError: a record has not been made.
     """
-    source = source or explanations.main(run)
-    priors = object_masks.read_priors(run)
+    source = source or run.mask_source
+    priors = run.priors()
     families = list(dict.fromkeys(labels.architecture_label(name) for name in names))
     records = {name: run.record(name, "saliency") for name in names}
     figure, axes = style.canvas(
@@ -248,8 +247,8 @@ def overlap_curve(
             run, names, [each.attrs for each in records.values()], others="thin lines"
         ),
     )
-    percents = [f"{100 * top:02.0f}" for top in object_masks.TOPS]
-    share = [100 * top for top in object_masks.TOPS]
+    percents = [f"{100 * top:02.0f}" for top in TOPS]
+    share = [100 * top for top in TOPS]
     for family in families:
         axis = axes[family]
         chance = [np.nanmean(priors[f"chance_{source}_{percent}"]) for percent in percents]

@@ -15,7 +15,6 @@ from rslib.report.frames import build, row
 from rslib.report.labels import mask_label, short_label, sizes
 from rslib.report.seeds import over_seeds
 from rslib.report.tables.saliency import mean_difference_known
-from rslib.run import explanations, object_masks
 from rslib.run.shortcut import shortcut_runs
 from rslib.settings.names import ALIGNED, TEACHERS, baseline, control
 
@@ -43,7 +42,7 @@ def table4(run: Run, names: Sequence[str] = ALIGNED) -> pd.DataFrame:
         cells, read = _aligned_cells(run, name)
         sources += read
         rows += [row(run, "table4", name, *cell) for cell in cells]
-    source = explanations.main(run)
+    source = run.mask_source
     return build(
         run,
         rows,
@@ -96,8 +95,8 @@ def shares_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
 
 
 def _side_by_side(run: Run, names: Sequence[str], table: str, title: str) -> pd.DataFrame:
-    confidence, source = run.settings.evaluation.confidence, explanations.main(run)
-    others = [each for each in object_masks.available(run) if each != source]
+    confidence, source = run.settings.evaluation.confidence, run.mask_source
+    others = [each for each in run.mask_sources if each != source]
     rows, sources = [], []
     for name in names:
         summary, record = run.summary(name), run.record(name, "saliency")
@@ -197,7 +196,7 @@ def swapped_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     Raises:
         RecordError: a record has not been made.
     """
-    confidence, source = run.settings.evaluation.confidence, explanations.main(run)
+    confidence, source = run.settings.evaluation.confidence, run.mask_source
     rows, sources = [], []
     for name in names:
         record = run.record(name, "swapped")
@@ -321,7 +320,7 @@ def shortcut_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
 
 
 def _aligned_cells(run: Run, name: str) -> tuple[list[Any], list[Any]]:
-    confidence, source = run.settings.evaluation.confidence, explanations.main(run)
+    confidence, source = run.settings.evaluation.confidence, run.mask_source
     summary = run.summary(name)
     records = {each: run.record(each, "saliency") for each in (name, baseline(name), control(name))}
     own, before, without = records.values()

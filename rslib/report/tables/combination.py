@@ -15,7 +15,6 @@ from rslib.paper import Column
 from rslib.report.frames import build, row
 from rslib.report.labels import mask_label, short_label, sizes
 from rslib.report.seeds import over_seeds
-from rslib.run import explanations, object_masks
 from rslib.run.outcomes import outcomes
 
 if TYPE_CHECKING:
@@ -162,7 +161,7 @@ def _measures(run: Run) -> dict[str, tuple[Column, _Values]]:
 
         return values
 
-    sources = [explanations.main(run), *object_masks.available(run)]
+    sources = [run.mask_source, *run.mask_sources]
     return {
         "clean": (Column("Clean accuracy", "points"), share("clean")),
         "pgd": (Column("PGD accuracy", "points"), share("pgd")),

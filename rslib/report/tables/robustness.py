@@ -216,8 +216,8 @@ def mcnemar_table(
     Args:
         run: whose records are read; nothing is computed.
         pairs: models A and B, pair by pair; all pairs are one family for Holm's correction.
-        evaluated: one of ``rslib.run.EVALUATIONS``. Under ``"smoothing"`` an abstention is
-            wrong.
+        evaluated: one of ``rslib.run.evaluations.EVALUATIONS``. Under ``"smoothing"`` an abstention
+            is wrong.
 
     Returns:
         One row per pair and quantity; see :func:`rslib.report.frames.save`. The table is called

@@ -17,7 +17,6 @@ from rslib.paper import Column
 from rslib.report.frames import build, row
 from rslib.report.labels import mask_label, sizes
 from rslib.report.seeds import over_seeds
-from rslib.run import explanations, object_masks
 from rslib.saliency.methods import LABELS
 from rslib.settings.names import INTERPRETABILITY, TEACHERS
 
@@ -44,7 +43,7 @@ def masks_table(run: Run, sources: Sequence[str] | None = None) -> pd.DataFrame:
     Raises:
         RecordError: the record has not been made.
     """
-    record, confidence = object_masks.read_priors(run), run.settings.evaluation.confidence
+    record, confidence = run.priors(), run.settings.evaluation.confidence
     about = record.attrs["sources"]
     rows = []
     for source in sources or about:
@@ -103,9 +102,8 @@ def table3(
     Args:
         run: whose saliency records are read; nothing is computed.
         names: models, in order.
-        source: of the masks (:data:`rslib.run.object_masks.SOURCES`); None takes those that models
-        are
-            aligned to.
+        source: of the masks (:data:`rslib.settings.names.MASK_SOURCES`); None takes those that
+            models are aligned to.
 
     Returns:
         One row per model and quantity; see :func:`rslib.report.frames.save`.
@@ -113,10 +111,10 @@ def table3(
     Raises:
         RecordError: a record has not been made.
     """
-    source = source or explanations.main(run)
+    source = source or run.mask_source
     confidence = run.settings.evaluation.confidence
-    priors = object_masks.read_priors(run)
-    table = "table3" if source == explanations.main(run) else f"overlap_{source}"
+    priors = run.priors()
+    table = "table3" if source == run.mask_source else f"overlap_{source}"
     columns = paper.TABLES["table3"].columns
     rows, sources = [], [priors.attrs]
     for name in names:
@@ -178,7 +176,7 @@ def class_iou_table(run: Run, names: Sequence[str], *, source: str | None = None
     Raises:
         RecordError: a record has not been made.
     """
-    source = source or explanations.main(run)
+    source = source or run.mask_source
     confidence, classes = run.settings.evaluation.confidence, run.classes
     rows, sources = [], []
     for name in names:
@@ -267,7 +265,7 @@ def attacked_saliency_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     Raises:
         RecordError: a record has not been made.
     """
-    confidence, source = run.settings.evaluation.confidence, explanations.main(run)
+    confidence, source = run.settings.evaluation.confidence, run.mask_source
     rows, sources = [], []
     for name in names:
         record = run.record(name, "attacked_saliency")

@@ -25,7 +25,7 @@ from rslib.report import tradeoffs
 from rslib.report.frames import build, row
 from rslib.report.labels import mask_label, short_label, sizes
 from rslib.report.seeds import over_seeds
-from rslib.run import explanations, joined
+from rslib.run import joined
 from rslib.run.outcomes import outcomes
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def tradeoff_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
         hours = Estimate(seconds(run, name) / 3600)
         cells.append(("training_hours", hours, Column("Training Time", "h")))
         rows += [row(run, "tradeoffs", name, *cell) for cell in cells]
-    source = explanations.main(run)
+    source = run.mask_source
     return build(
         run,
         rows,
@@ -198,7 +198,7 @@ def overlap_robustness_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     Raises:
         RecordError: a model has no record, or lacks one of them.
     """
-    source = explanations.main(run)
+    source = run.mask_source
     return _correlations(
         run,
         names,
@@ -295,7 +295,7 @@ def confident_errors_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     Raises:
         RecordError: a model has no record, or lacks one of them.
     """
-    level, source = run.settings.evaluation.confidence, explanations.main(run)
+    level, source = run.settings.evaluation.confidence, run.mask_source
     rows, sources, tests, facts = [], [], [], {}
     classes, rough = [], []
     for name in names:

@@ -17,7 +17,7 @@ from rslib.paper import Column
 from rslib.report.frames import build, row
 from rslib.report.labels import sizes
 from rslib.report.seeds import over_seeds
-from rslib.training.plan import plan
+from rslib.settings.plan import plan
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
-from rslib import data
-from rslib.attacks import Report, reliability
-
-if TYPE_CHECKING:
-    from rslib.run import Run
+from rslib import attacks, data
+from rslib.run.maker import Maker
 
 
-def inputs(run: Run, name: str) -> dict[str, Any]:
+def inputs(run: Maker, name: str) -> dict[str, Any]:
     """What decides the report on a model, for its key."""
     chosen = run.settings
     left = _left_by_autoattack(run, name, images(run))
     return {
         "evaluation": "reliability",
         "weights": run.summary(name)["weights"]["best"],
-        "data": chosen.data.model_dump(exclude_defaults=True, exclude={"train_size"}),
+        "data": run.test_inputs,
         "settings": chosen.reliability.model_dump(exclude_defaults=True),
         "eps": chosen.pgd.eps,
         "norm": chosen.pgd.norm,
@@ -30,13 +27,13 @@ def inputs(run: Run, name: str) -> dict[str, Any]:
     }
 
 
-def images(run: Run) -> data.Dataset:
+def images(run: Maker) -> data.Dataset:
     """The test images that are examined: class-balanced, and nested in those of the attacks."""
     test = run.data("test")
     return data.balanced_subset(test, min(run.settings.reliability.n, len(test)))
 
 
-def examine(run: Run, model: nn.Module, *, known: str | None = None) -> Report:
+def examine(run: Maker, model: nn.Module, *, known: str | None = None) -> attacks.Report:
     """Put a model through the checks of :func:`rslib.attacks.reliability`.
 
     Args:
@@ -46,7 +43,7 @@ def examine(run: Run, model: nn.Module, *, known: str | None = None) -> Report:
     """
     chosen, examined = run.settings.reliability, images(run)
     (batch,) = data.Batches(examined, len(examined), device=run.device)
-    return reliability(
+    return attacks.reliability(
         model,
         batch.x,
         batch.y,
@@ -59,7 +56,7 @@ def examine(run: Run, model: nn.Module, *, known: str | None = None) -> Report:
     )
 
 
-def _left_by_autoattack(run: Run, name: str, examined: data.Dataset) -> torch.Tensor | None:
+def _left_by_autoattack(run: Maker, name: str, examined: data.Dataset) -> torch.Tensor | None:
     """Which of these images the model gets right under AutoAttack, where that is known."""
     same = run.settings.autoattack.eps == run.settings.pgd.eps and run.settings.pgd.norm == "linf"
     if not same or not run.has_record(name, "autoattack"):

@@ -1,0 +1,349 @@
+"""What settings and a seed have made: models' summaries and per-image records, for reading.
+
+``runs/<profile>/seed<k>/`` holds ``models``, ``masks``, ``records``, ``tables`` and ``executed``.
+Everything in it is named by the key of what made it (:mod:`rslib.store.records`), so changed
+settings make new results beside the old ones and nothing stale is ever used.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from rslib.run import evaluations, own_masks
+from rslib.settings import PROJECT, cast, derive, extensions
+from rslib.settings.names import MASK_SOURCES, TEACHERS
+from rslib.settings.plan import Plan, plan
+from rslib.settings.schema import Recipe, Settings
+from rslib.store import records
+from rslib.store.records import NotSeeded, RecordError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Value = TypeVar("Value")
+
+
+class Results:
+    """Settings and a seed, and the results that are there; nothing is computed, and no torch used.
+
+    Args:
+        settings: from :func:`rslib.settings.load`.
+        seed: of initialization, data order, augmentation and attacks; the data and its splits are
+            the same for every seed.
+        seeds: that tables and figures are to speak of beside this one; see :attr:`siblings`.
+        further: whether these are another run's further seed, which has the models that the setting
+            ``seeded`` names (:meth:`has`).
+        root: folder of all runs; the environment variable ``RSLIB_RUNS`` or ``runs/`` by default.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        seed: int = 0,
+        *,
+        seeds: Sequence[int] = (),
+        further: bool = False,
+        root: Path | None = None,
+    ) -> None:
+        for each in (seed, *seeds):
+            # Torch's generators take no larger one.
+            whole = isinstance(each, int) and not isinstance(each, bool)
+            if not whole or not 0 <= each < 2**63:
+                raise ValueError(f"seed must be a whole number from 0, below 2^63, not {each!r}")
+        self.settings = settings
+        self.seed = seed
+        self.seeds = tuple(sorted({seed, *seeds}))
+        self.further = further
+        root = Path(root or os.environ.get("RSLIB_RUNS") or PROJECT / "runs")
+        self.directory = root / settings.profile / f"seed{seed}"
+        self._known: dict[Any, Any] = {}
+
+    def under(self, overrides: Mapping[str, Any]) -> Self:
+        """The same with settings laid over its own, such as ``{"data": {"name": "shapes"}}``.
+
+        Raises:
+            SettingsError: the result is not valid.
+        """
+        settings = derive(self.settings, overrides)
+        return self._like(settings, self.seed, seeds=self.seeds, further=self.further)
+
+    @functools.cached_property
+    def siblings(self) -> tuple[Self, ...]:
+        """The same settings under the other seeds, for reading; each stands alone."""
+        others = (seed for seed in self.seeds if seed != self.seed)
+        return tuple(self._like(self.settings, seed, further=True) for seed in others)
+
+    @property
+    def followers(self) -> tuple[Self, ...]:
+        """The siblings without notebooks of their own: what this run makes, it makes for them, too.
+
+        All, where the setting ``seeded`` names the models that they have; otherwise none.
+        """
+        return () if self.settings.seeded is None else self.siblings
+
+    @property
+    def alone(self) -> Self:
+        """These results without siblings."""
+        return self._like(self.settings, self.seed, further=self.further)
+
+    def _like(self, settings: Settings, seed: int, **options: Any) -> Self:
+        return type(self)(settings, seed, root=self.directory.parents[1], **options)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, known without any file."""
+        from rslib import data  # which imports torch
+
+        return data.classes(self.settings.data.name)
+
+    # Models
+
+    def has(self, name: str) -> bool:
+        """Whether a model belongs here.
+
+        Any does, unless this is a further seed and the setting ``seeded`` names models: then those
+        do, and what they need (:func:`rslib.settings.cast.seeded`).
+
+        Raises:
+            ValueError: ``seeded`` names a model that no notebook trains.
+        """
+        return self._models is None or name in self._models
+
+    @functools.cached_property
+    def _models(self) -> frozenset[str] | None:
+        if not self.further or self.settings.seeded is None:
+            return None
+        return frozenset(cast.seeded(self.settings))
+
+    def plan(self, name: str) -> Plan:
+        """How a model is trained under these settings.
+
+        Raises:
+            ValueError: they have no training of this name.
+        """
+        return self._remembered(("plan", name), lambda: plan(self.settings, name))
+
+    def recipe(self, name: str) -> Recipe:
+        """The optimizer, schedule and epochs of a model's training."""
+        return self.plan(name).recipe
+
+    def model_inputs(self, name: str) -> dict[str, Any]:
+        """What decides a model's weights; its key is made of it."""
+        planned = self.plan(name)
+        inputs = {
+            "model": name,
+            "architecture": planned.size.model_dump(exclude_defaults=True),
+            "recipe": planned.recipe.inputs(planned.architecture),
+            "data": self.settings.data.model_dump(
+                exclude_defaults=True, exclude={"test_size", "test_background_correlation"}
+            ),
+            "seed": self.seed,
+        }
+        if planned.parent is not None:
+            inputs["objective"] = planned.inputs
+            inputs["parent"] = self.model_inputs(planned.parent)
+            added = extensions.ADDED["objective"].get(planned.objective)
+            if added is not None:
+                inputs["objective"]["added"] = records.source_digest(added)
+        if self.settings.weights != "fp32":
+            inputs["weights"] = self.settings.weights
+        if planned.masks is not None:
+            inputs["masks"] = self.mask_inputs(cast.mask_source(self.settings, planned.masks))
+        return inputs
+
+    def model_folder(self, name: str) -> Path:
+        """Where a model lies, or will."""
+        key = self._remembered(("model", name), lambda: records.key(**self.model_inputs(name)))
+        return self.directory / "models" / f"{name}-{key}"
+
+    def summary(self, name: str) -> dict[str, Any]:
+        """What is known of a trained model: history, seconds, sizes, weights' digests, provenance.
+
+        Raises:
+            NotSeeded: this is a further seed, and it is not to have this model.
+            RecordError: it has not been trained with these settings.
+        """
+        if not self.has(name):
+            raise NotSeeded(
+                f"{name} is not trained under seed {self.seed}: the setting seeded names "
+                f"{', '.join(self.settings.seeded or [])}"
+            )
+        path = self.model_folder(name) / "model.json"
+        if not path.exists():
+            raise RecordError(
+                f"{name} has not been trained with these settings (no {path}): "
+                "run notebook 01 first, or call trained()"
+            )
+        written = path.stat()
+        version = (written.st_ino, written.st_mtime_ns, written.st_size)
+        return self._remembered(("summary", path, version), lambda: records.read_json(path))
+
+    def weights_digest(self, name: str) -> str | None:
+        """The SHA-256 digest of a model's weights, or None where it is not trained here."""
+        path = self.model_folder(name) / "model.json"
+        return records.read_json(path)["weights"]["best"] if path.exists() else None
+
+    # Object masks
+
+    @property
+    def mask_sources(self) -> tuple[str, ...]:
+        """The kinds of masks that the images have or can be given, the most trustworthy first."""
+        return cast.mask_sources(self.settings)
+
+    @property
+    def mask_source(self) -> str:
+        """The kind that is used where one must be chosen: what models are aligned to."""
+        return cast.mask_source(self.settings)
+
+    def mask_inputs(self, source: str) -> dict[str, Any]:
+        """What decides the masks of a source, for the keys of what is made with them.
+
+        Raises:
+            rslib.saliency.MaskError: there is no such source, or no file of your own.
+        """
+        if source not in MASK_SOURCES:
+            from rslib.saliency import MaskError  # which imports torch
+
+            raise MaskError(f"no masks {source!r}; there are: {', '.join(MASK_SOURCES)}")
+        found: dict[str, Any] = {"source": source}
+        if source in TEACHERS:
+            chosen = self.settings.masks
+            found["teacher"] = self.model_inputs(TEACHERS[source])
+            found["masks"] = chosen.model_dump(exclude_defaults=True, exclude={"own", "sources"})
+        if source == "own":
+            found["digest"] = own_masks.digest(self.settings)
+        return found
+
+    @property
+    def priors_inputs(self) -> dict[str, Any]:
+        """What decides the record of the masks' priors, for its key."""
+        return {
+            "evaluation": "priors",
+            "data": self.test_inputs,
+            "masks": {source: self.mask_inputs(source) for source in self.mask_sources},
+        }
+
+    @property
+    def priors_path(self) -> Path:
+        """Where the record of the masks' priors lies, or will."""
+        key = self._remembered("priors", lambda: records.key(**self.priors_inputs))
+        return self.directory / "records" / "masks" / f"priors-{key}.parquet"
+
+    def priors(self) -> pd.DataFrame:
+        """The record that :func:`rslib.run.object_masks.priors` makes.
+
+        Raises:
+            RecordError: it has not been made with these settings.
+        """
+        path = self.priors_path
+        if not path.exists():
+            raise RecordError(
+                f"no record of the masks' priors under these settings ({path}): "
+                "run notebook 03 first"
+            )
+        return records.read_record(path)
+
+    # Records
+
+    @property
+    def test_inputs(self) -> dict[str, Any]:
+        """What decides the test images, for the keys of what is made of them."""
+        return self.settings.data.model_dump(exclude_defaults=True, exclude={"train_size"})
+
+    def record_inputs(self, name: str, evaluated: str) -> dict[str, Any]:
+        """What decides a record; its key is made of it.
+
+        Raises:
+            ValueError: there is no such evaluation.
+            RecordError: see :meth:`summary`.
+        """
+        evaluation, chosen = evaluations.find(evaluated), self.settings
+        inputs: dict[str, Any] = {
+            "evaluation": evaluated,
+            "weights": self.summary(name)["weights"]["best"],
+            "data": self.test_inputs,
+            "batch_size": chosen.evaluation.batch_size,
+            "seed": self.seed,
+        }
+        section = evaluation.settings(chosen)
+        if section is not None:
+            inputs["attack"] = section.model_dump(exclude_defaults=True)
+            inputs["tf32"] = chosen.evaluation.tf32
+        if evaluation.masks is not None:
+            sources = evaluation.masks(chosen)
+            inputs["masks"] = {source: self.mask_inputs(source) for source in sources}
+        if evaluation.inputs is not None:
+            inputs |= evaluation.inputs(chosen)
+        return inputs
+
+    def record_path(self, name: str, evaluated: str) -> Path:
+        """Where a record lies, or will; of a model that is trained.
+
+        Raises:
+            ValueError, RecordError: see :meth:`record_inputs`.
+        """
+        evaluations.find(evaluated)
+        weights = self.summary(name)["weights"]["best"]
+        key = self._remembered(
+            ("record", name, evaluated, weights),
+            lambda: records.key(**self.record_inputs(name, evaluated)),
+        )
+        return self.directory / "records" / name / f"{evaluated}-{key}.parquet"
+
+    def record(self, name: str, evaluated: str) -> pd.DataFrame:
+        """A per-image record that is already there; needs neither model weights nor images.
+
+        Raises:
+            NotSeeded: this is a further seed, and it is not to have this model.
+            RecordError: it has not been made with these settings.
+        """
+        path = self.record_path(name, evaluated)
+        if not path.exists():
+            others = sorted(p.name for p in path.parent.glob(f"{evaluated}-*.parquet"))
+            beside = ""
+            if others:
+                beside = f" (there are, made with other settings: {', '.join(others)})"
+            raise RecordError(
+                f"no {evaluated} record of {name} under these settings: {path} is missing{beside}. "
+                "Run the notebook that makes it, or call evaluate()"
+            )
+        return records.read_record(path)
+
+    def has_record(self, name: str, evaluated: str) -> bool:
+        """Whether a record is there under these settings."""
+        return self.record_path(name, evaluated).exists()
+
+    def randomization(self, name: str) -> dict[str, Any]:
+        """How a model's saliency maps change as its layers are made random, as stored.
+
+        Raises:
+            RecordError: it has not been made with these settings.
+        """
+        return records.read_json(self._document(name, self.randomization_inputs(name)))
+
+    def randomization_inputs(self, name: str) -> dict[str, Any]:
+        """What decides the randomization check of a model, for its key."""
+        return {
+            "evaluation": "randomization",
+            "weights": self.summary(name)["weights"]["best"],
+            "data": self.test_inputs,
+            "n": self.settings.faithfulness.randomized_n,
+            "seed": self.seed,
+        } | evaluations.added_methods(self.settings)
+
+    def _document(self, name: str, inputs: Mapping[str, Any]) -> Path:
+        """Where that lies which is known of a model and is no table of images."""
+        file = f"{inputs['evaluation']}-{records.key(**inputs)}.json"
+        return self.directory / "records" / name / file
+
+    def _remembered(self, what: Any, make: Callable[[], Value]) -> Value:
+        """A value that stays, unless files of one's own or added functions may change meanwhile."""
+        if self.settings.masks.own is not None or any(extensions.ADDED.values()):
+            return make()
+        if what not in self._known:
+            self._known[what] = make()
+        return self._known[what]

@@ -1,0 +1,144 @@
+"""The models of a run: those that its notebooks ask for, and those that must be there before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rslib.settings.names import (
+    ALIGNED,
+    BASELINES,
+    REFERENCE,
+    ROBUSTNESS,
+    TEACHERS,
+    baseline,
+    control,
+)
+from rslib.settings.plan import plan
+from rslib.settings.schema import AlignedTraining, Settings
+
+
+def mask_sources(settings: Settings) -> tuple[str, ...]:
+    """The kinds of masks that images have or can be given, the most trustworthy first."""
+    if settings.masks.sources is not None:
+        return tuple(settings.masks.sources)
+    found = []
+    if settings.data.name == "shapes":
+        found.append("exact")
+    if settings.masks.own is not None:
+        found.append("own")
+    return (*found, *TEACHERS)
+
+
+def mask_source(settings: Settings, section: AlignedTraining | None = None) -> str:
+    """The masks of an aligned training, or those used where one kind must be chosen.
+
+    ``training.aligned.masks: null`` stands for the latter: your own, exact, or the CNN teacher's.
+    """
+    if section is not None and section.masks:
+        return section.masks
+    if settings.masks.own is not None:
+        return "own"
+    return "exact" if settings.data.name == "shapes" else "cnn"
+
+
+def asked(settings: Settings) -> dict[str, list[str]]:
+    """The models that notebooks train on the run's own images: notebook to names, in its order.
+
+    Notebooks that are not named train none: they read what these have made.
+    """
+    study, shared = settings.combination, settings.alignment.shared
+    joint = "," if "@" in shared else "@"
+    return {
+        "01_experimental_setup": [*BASELINES, REFERENCE],
+        "02_attacks_and_defences": [
+            *ROBUSTNESS,
+            "resnet18-purely_adversarial",
+            *settings.extra_models,
+            "resnet18-noise",
+            "vit_small-noise",
+        ],
+        "03_interpretability": [*TEACHERS.values()],
+        "04_human_guided_alignment": [
+            *map(baseline, ALIGNED),
+            *map(control, ALIGNED),
+            *ALIGNED,
+            *settings.alignment.variants,
+        ],
+        "09_alignment_results": [
+            shared,
+            *(f"{shared}{joint}share={share}" for share in settings.alignment.shares),
+        ],
+        "12_robust_and_aligned": [
+            *(study.neither, study.aligned, study.robust, study.both),
+            *study.models,
+        ],
+    }
+
+
+def shortcut(settings: Settings) -> list[str]:
+    """The models of the shortcut experiment (notebook 09), trained on images of its own."""
+    aligned = ALIGNED[0]
+    names = [baseline(aligned), control(aligned), aligned, settings.alignment.shared]
+    return list(dict.fromkeys(names))
+
+
+def needed(settings: Settings, names: Iterable[str] | None = None) -> dict[str, tuple[str, ...]]:
+    """Models with those that must be trained before them, the earlier ones first.
+
+    Args:
+        settings: that decide.
+        names: of models; by default all that the notebooks train on the run's own images.
+
+    Returns:
+        Name to names, closed: whatever is named as needed is a key as well, and comes before.
+
+    Raises:
+        ValueError: a name that these settings have no training for (:mod:`rslib.settings.plan`).
+    """
+    found: dict[str, tuple[str, ...]] = {}
+
+    def visit(name: str) -> None:
+        if name not in found:
+            before = _before(settings, name)
+            for each in before:
+                visit(each)
+            found[name] = before
+
+    if names is None:
+        names = [name for models in asked(settings).values() for name in models]
+    for name in names:
+        visit(name)
+    return found
+
+
+def seeded(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """The models of a further seed where the setting ``seeded`` names some.
+
+    Beside those named: what they are trained from, and the teachers whose masks overlap is
+    measured with.
+
+    Returns:
+        See :func:`needed`.
+
+    Raises:
+        ValueError: a name that no notebook trains; says which they train.
+    """
+    chosen, known = settings.seeded or [], needed(settings)
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        raise ValueError(
+            f"the setting seeded names {', '.join(unknown)}, which no notebook trains under these "
+            f"settings; they train: {', '.join(known)}"
+        )
+    teachers = [TEACHERS[source] for source in mask_sources(settings) if source in TEACHERS]
+    return needed(settings, [*chosen, *teachers])
+
+
+def _before(settings: Settings, name: str) -> tuple[str, ...]:
+    planned = plan(settings, name)
+    found = [] if planned.parent is None else [planned.parent]
+    if planned.masks is not None:
+        source = mask_source(settings, planned.masks)
+        if source in TEACHERS:
+            found.append(TEACHERS[source])
+    return tuple(found)
