@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from rslib.models import eval_mode
 from rslib.saliency.attribution import input_gradient, integrated_gradients
 from rslib.saliency.gradcam import gradcam
 from rslib.saliency.maps import resize
