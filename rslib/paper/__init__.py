@@ -23,7 +23,6 @@ from rslib.paper.consistency import Check as Check
 from rslib.paper.consistency import arithmetic as arithmetic
 from rslib.paper.consistency import attack_success as attack_success
 from rslib.paper.tables import ARCHITECTURES as ARCHITECTURES
-from rslib.paper.tables import SALIENCY_METHODS as SALIENCY_METHODS
 from rslib.paper.tables import TABLES as TABLES
 from rslib.paper.tables import Column as Column
 from rslib.paper.tables import PaperTable as PaperTable

@@ -20,9 +20,6 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 ARCHITECTURES = MappingProxyType({"resnet18": "ResNet-18", "vit_small": "ViT-Small"})
 """The paper's names of the architectures."""
 
-SALIENCY_METHODS = MappingProxyType({"resnet18": "Grad-CAM", "vit_small": "Attention Rollout"})
-"""The column "Method" of Table 3, which depends on the architecture alone."""
-
 FOLDER = Path(__file__).parent
 """The folder of the YAML files."""
 
@@ -67,12 +64,6 @@ class PaperValue:
         """Half a unit of the last printed digit: how far the unrounded number may lie off."""
         digits, scale = _parse(self.printed)
         return rounding(digits) * float(scale)
-
-    @property
-    def source(self) -> str:
-        """Its table and column, such as ``Table 2, PGD Acc (%)``."""
-        table = TABLES[self.table]
-        return f"{table.label}, {table.columns[self.column].header}"
 
 
 @dataclass(frozen=True)

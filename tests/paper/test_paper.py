@@ -42,11 +42,10 @@ def test_tables_are_whole(name, rows, columns):
     assert table.label == f"Table {name[-1]}"
 
 
-def test_a_value_knows_its_source_and_rounding():
+def test_a_value_knows_its_unit_and_rounding():
     found = paper.value("table1", "vit_small-standard", "parameters")
     assert (found.printed, found.unit, found.section) == ("22.1M", "count", "4.1")
     assert found.rounding == 50_000
-    assert found.source == "Table 1, Parameters"
     assert paper.value("table1", "resnet18-standard", "ece").rounding == 0.0005
     assert paper.value("table2", "vit_small-standard", "attack_success").rounding == 0.05
 
