@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from rslib import paper
 from rslib.paper import Claim, PaperValue
-from rslib.report import frames, numbers, protocol
+from rslib.report import numbers, protocol
 from rslib.report.labels import short_label
+from rslib.report.table import Table, flat
+from rslib.report.table import load as load_table
 from rslib.verdicts import evidence
 from rslib.verdicts.evidence import Measure, Part
 from rslib.verdicts.reader import Reader, Unmeasured
@@ -67,23 +69,21 @@ def judge_all(run: Run) -> tuple[Judged, ...]:
 
 
 def table(run: Run) -> pd.DataFrame:
-    """The verdicts as a frame, to be stored with :func:`rslib.report.frames.save`.
+    """The verdicts as a frame, to be stored with :func:`rslib.report.table.save`.
 
     Args:
         run: whose records are read; nothing is computed.
 
     Returns:
-        One row per part of a claim, with the columns of :func:`rslib.report.frames.save`, where
+        One row per part of a claim, with the columns of :func:`rslib.report.table.save`, where
         ``model`` is the claim's name, ``label`` its part, and also: ``group`` (table or section),
         ``statement``, ``relation``, ``claimed`` (the paper's number as text), ``verdict`` and
         ``why`` of the whole claim, and ``part_verdict``.
     """
     reader = Reader(run)
-    rows = [row for each in _judge_all(run, reader) for row in _rows(run, each)]
-    return frames.build(
+    filled = Table(
         run,
-        rows,
-        reader.sources.values(),
+        TABLE,
         title="Every number and claim of the paper, and what this run says of it",
         notes=[
             "A claim with several parts has the verdict of the weakest. The rule and its "
@@ -91,7 +91,12 @@ def table(run: Run) -> pd.DataFrame:
         ],
         intervals="Wilson's score, Agresti-Min and Newcombe for differences of accuracies, "
         "Fisher's for correlations, bootstrap otherwise; for one seed",
+        unreported="not reported",
     )
+    for each in _judge_all(run, reader):
+        _add(filled, each)
+    filled.note(*reader.sources.values())
+    return filled.done()
 
 
 def load(run: Run) -> pd.DataFrame:
@@ -100,7 +105,7 @@ def load(run: Run) -> pd.DataFrame:
     Raises:
         rslib.store.records.RecordError: notebook 13 has not been run with these settings.
     """
-    return frames.load(run, TABLE)
+    return load_table(run, TABLE)
 
 
 def counts(frame: pd.DataFrame) -> dict[str, int]:
@@ -139,7 +144,7 @@ def values(frame: pd.DataFrame, claims: Iterable[str] = ()) -> dict[str, float |
         rslib.paper.UnknownValue: there is no such claim.
     """
     found: dict[str, float | int | str] = {
-        f"verdicts_{frames.flat(verdict)}": count for verdict, count in counts(frame).items()
+        f"verdicts_{flat(verdict)}": count for verdict, count in counts(frame).items()
     }
     found["verdicts_total"] = sum(counts(frame).values())
     for claim in claims:
@@ -257,23 +262,25 @@ def _statement(claim: Claim) -> str:
     return f"{claim.statement}{also}"
 
 
-def _rows(run: Run, each: Judged) -> Iterator[dict[str, Any]]:
-    column = paper.Column("", each.claimed.unit)
+def _add(filled: Table, each: Judged) -> None:
     nothing = [(Part("", evidence.estimates.UNDEFINED), each.judgment)]
     for number, (part, judgment) in enumerate(each.parts or nothing):
-        made = frames.row(
-            run, TABLE, each.name, str(number), part.estimate, column, labeled=part.label
+        filled.add(
+            each.name,
+            str(number),
+            part.estimate,
+            "",
+            each.claimed.unit,
+            label=part.label,
+            paper=each.claimed.value,
+            group=each.group,
+            statement=each.statement,
+            relation=each.claimed.relation,
+            claimed=claimed_text(each.claimed),
+            part_verdict=judgment.verdict.value,
+            verdict=each.judgment.verdict.value,
+            why=each.judgment.why,
         )
-        yield made | {
-            "paper": each.claimed.value,
-            "group": each.group,
-            "statement": each.statement,
-            "relation": each.claimed.relation,
-            "claimed": claimed_text(each.claimed),
-            "part_verdict": judgment.verdict.value,
-            "verdict": each.judgment.verdict.value,
-            "why": each.judgment.why,
-        }
 
 
 def claimed_text(claimed: Asserted) -> str:
