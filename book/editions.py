@@ -21,7 +21,8 @@ from book import BookError, errata
 from book.errata import Erratum
 from book.execute import FAILED, RUNNING
 from rslib.notebook import MARK
-from rslib.report import frames, glued, labels
+from rslib.report import glued, labels
+from rslib.report.table import identity, settings_key
 from rslib.run import Run
 from rslib.run.published import model_folder, settings_of
 from rslib.run.shortcut import shortcut_runs
@@ -47,7 +48,7 @@ _WAY_OUT = (
     "Notebooks, tables and records of an edition belong together, and its notebooks are of one "
     "revision of the code: run again the notebooks that are named"
 )
-_IDENTITY = "_made_of"  # ends the name that a table's identity is glued under (frames.values)
+_IDENTITY = "_made_of"  # ends the name that a table's identity is glued under (table.values)
 
 
 @dataclass(frozen=True)
@@ -272,7 +273,7 @@ class Edition:
         for read in (lambda: settings_of(self.folder.parent), lambda: load(self.name)):
             with contextlib.suppress(SettingsError):
                 found = read()
-                if key is None or frames.settings_key(Run(found)) == key:
+                if key is None or settings_key(Run(found)) == key:
                     return found
         return None
 
@@ -421,7 +422,7 @@ class Edition:
         stored: dict[str, set[str]] = {}
         for each in self.tables.values():
             about = each["metadata"]
-            stored.setdefault(about["table"], set()).add(frames.identity(about))
+            stored.setdefault(about["table"], set()).add(identity(about))
         for told in self.accounts.values():
             for table, key in told.tables.items():
                 if table in stored and key not in stored[table]:

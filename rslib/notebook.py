@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rslib import verdicts
-from rslib.report import frames, glued, labels
+from rslib.report import glued, labels, table
 from rslib.run import Run
 from rslib.run.provenance import provenance
 from rslib.settings import SettingsError, load
@@ -67,7 +67,7 @@ def mark(run: Run) -> dict[str, Any]:
     made = provenance(run.device)
     return {
         "profile": run.settings.profile,
-        "settings": frames.settings_key(run),
+        "settings": table.settings_key(run),
         "data": run.settings.data.name,
         "limits": verdicts.limits(run),
         "seed": run.seed,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rslib import paper
 from rslib.run.evaluations import EVALUATIONS
 from rslib.settings import extensions
-from rslib.settings.names import DATASETS, parts
+from rslib.settings.names import DATASETS, architecture, parts
 
 if TYPE_CHECKING:
     from rslib.run import Run
@@ -78,12 +78,12 @@ def model_label(run: Run, name: str) -> str:
 
 def architecture_label(name: str) -> str:
     """A model's architecture as the paper writes it, such as ``ResNet-18``."""
-    return _ARCHITECTURES[_architecture(name)]
+    return _ARCHITECTURES[architecture(name)]
 
 
 def model_size(run: Run, name: str) -> str:
     """How a model's size differs from the paper's, such as ``width 16``; empty if it does not."""
-    section = getattr(run.settings, _architecture(name))
+    section = getattr(run.settings, architecture(name))
     chosen = section.model_dump(exclude_defaults=True, exclude={"initialization"})
     return ", ".join(f"{key} {value}" for key, value in chosen.items())
 
@@ -188,7 +188,3 @@ def images(sources: Iterable[Mapping[str, Any]]) -> str:
 def count(n: int, noun: str) -> str:
     """A number and its noun, such as ``1 step`` or ``20 steps``."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
-def _architecture(name: str) -> str:
-    return parts(name).architecture

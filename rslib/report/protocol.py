@@ -150,16 +150,15 @@ def _training(chosen: Settings, models: Iterable[str]) -> str:
         while lineage is not None:
             ours, theirs = plan(chosen, lineage), plan(Settings(), lineage)
             names |= dict.fromkeys(_differences(ours.recipe, theirs.recipe))
-            names |= dict.fromkeys(_changed(ours.inputs, theirs.inputs))
+            names |= dict.fromkeys(_differences(ours.inputs, theirs.inputs))
             lineage = ours.parent
     told = [name.replace("_", " ") for name in names if name not in _IMMATERIAL]
     return f"recipe ({', '.join(told)})" if told else ""
 
 
-def _differences(ours: BaseModel, theirs: BaseModel) -> dict[str, Any]:
-    mine, paper = ours.model_dump(), theirs.model_dump()
-    return {key: mine[key] for key in _changed(mine, paper)}
-
-
-def _changed(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    return [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
+def _differences(
+    ours: BaseModel | Mapping[str, Any], theirs: BaseModel | Mapping[str, Any]
+) -> dict[str, Any]:
+    """Our settings where the two differ, those that only one of them has included."""
+    mine, paper = dict(ours), dict(theirs)
+    return {key: mine.get(key) for key in {**mine, **paper} if mine.get(key) != paper.get(key)}

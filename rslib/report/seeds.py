@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from rslib.metrics.estimates import paired_p, spread
@@ -31,13 +30,13 @@ if TYPE_CHECKING:
 
     from rslib.run import Run
 
-    Table = Callable[Concatenate[Run, P], pd.DataFrame]
+    Make = Callable[Concatenate[Run, P], pd.DataFrame]
 
 _KEYS = ["model", "quantity"]
 
 
 def others(run: Run, read: Callable[[Run], T]) -> list[T]:
-    """What is read from each of a run's siblings, in the order of their seeds.
+    """Read something from each of a run's siblings, in the order of their seeds.
 
     Args:
         run: the run; one without siblings has none to read.
@@ -69,24 +68,16 @@ def others(run: Run, read: Callable[[Run], T]) -> list[T]:
 
 
 def records(run: Run, name: str, evaluated: str) -> list[pd.DataFrame]:
-    """A model's per-image record under each of the other seeds.
-
-    Raises:
-        RecordError: see :func:`others`.
-    """
+    """A model's per-image record under each of the other seeds; see :func:`others`."""
     return others(run, lambda sibling: sibling.record(name, evaluated))
 
 
 def summaries(run: Run, name: str) -> list[dict[str, Any]]:
-    """What is known of a trained model, under each of the other seeds.
-
-    Raises:
-        RecordError: see :func:`others`.
-    """
+    """What is known of a trained model under each of the other seeds; see :func:`others`."""
     return others(run, lambda sibling: sibling.summary(name))
 
 
-def over_seeds(*, compared: str = "", joint: bool = False) -> Callable[[Table[P]], Table[P]]:
+def over_seeds(compared: str = "") -> Callable[[Make[P]], Make[P]]:
     """Make a function's table for every seed of its run, and add what they say together.
 
     A run of one seed gives the table as it is. With siblings its numbers and intervals are still
@@ -98,160 +89,100 @@ def over_seeds(*, compared: str = "", joint: bool = False) -> Callable[[Table[P]
     Left out are p-values, of which a mean is none, and counts that the protocol sets: those that
     rest on no images and are the same under every seed, such as the number of parameters.
 
-    Of a sibling the function is asked for each of what its first list names by itself, so that rows
-    are known without the models of the others. A table of which no sibling knows a row stays as it
-    is.
+    A sibling's table has the rows that it can have (:meth:`rslib.report.table.Table.rows`). A table
+    of which no sibling knows a row stays as it is.
 
     Args:
         compared: pattern of the quantities that are differences between models, such as
             ``"*_over_*"``; none by default.
-        joint: whether each row is about all that the list names, which is then asked for as a
-            whole. It need not be for p-values that are corrected over a table.
     """
 
-    def decorate(make: Table[P]) -> Table[P]:
+    def decorate(make: Make[P]) -> Make[P]:
         @functools.wraps(make)
         def made(run: Run, *args: P.args, **kwargs: P.kwargs) -> pd.DataFrame:
             frame = make(run, *args, **kwargs)
-            if not run.siblings:
+            rest = others(run, lambda sibling: make(sibling, *args, **kwargs))
+            if not rest:
                 return frame
-            frames = {run.seed: [frame]}
-            for asked in _asked(inspect.signature(make).bind(run, *args, **kwargs), joint):
-                for seed, found in others(run, functools.partial(_made, make, asked)):
-                    frames.setdefault(seed, []).append(found)
-            return _together(frame, frames, compared) if len(frames) > 1 else frame
+            return _together(frame, {each.attrs["seed"]: each for each in [frame, *rest]}, compared)
 
         return made
 
     return decorate
 
 
-def _asked(call: inspect.BoundArguments, joint: bool) -> list[dict[str, Any]]:
-    """What to ask of a sibling: the arguments of a call, with each of its first list by itself."""
-    call.apply_defaults()
-    _, *rest = call.arguments.items()
-    given = dict(rest)
-    name, listed = rest[0] if rest else ("", None)
-    if joint or isinstance(listed, str) or not isinstance(listed, Sequence):
-        return [given]
-    return [given | {name: [each]} for each in listed]
+def _adjusted(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's adjustment over the tests that were made; None stands for those that were not."""
+    from rslib.metrics import holm
 
-
-def _made(make: Table[...], asked: Mapping[str, Any], run: Run) -> tuple[int, pd.DataFrame]:
-    return run.seed, make(run, **asked)
+    made = [p_value for p_value in p_values if p_value is not None]
+    held = iter(holm(made) if made else [])
+    return [None if p_value is None else next(held) for p_value in p_values]
 
 
 def _together(
-    frame: pd.DataFrame, frames: Mapping[int, Sequence[pd.DataFrame]], compared: str
+    frame: pd.DataFrame, by_seed: Mapping[int, pd.DataFrame], compared: str
 ) -> pd.DataFrame:
-    """A table with what all seeds say of its rows, and a caption that says so.
-
-    ``frames`` holds, by seed, the parts of the table that it knows.
-    """
+    """A table with what all seeds say of its rows, and a caption that says so."""
+    import numpy as np
     import pandas as pd
 
-    seeds = sorted(frames)
-    known = {f"seed_{seed}": _numbers_of(frames[seed]) for seed in seeds}
+    seeds = sorted(by_seed)
     rows = pd.MultiIndex.from_frame(frame[_KEYS])
-    told = pd.DataFrame({key: each.reindex(rows).to_numpy() for key, each in known.items()})
-    told[_left_out(frame, told)] = float("nan")
+    known = {seed: by_seed[seed].drop_duplicates(_KEYS).set_index(_KEYS)["ours"] for seed in seeds}
+    told = pd.DataFrame({f"seed_{seed}": known[seed].reindex(rows).to_numpy() for seed in seeds})
+    counted = frame["unit"].isin(["count", "images"]) & frame["n"].isna()
+    told[(frame["unit"] == "p") | (counted & (told.nunique(axis=1) == 1))] = float("nan")
     spreads = [spread(values) for values in told.to_numpy()]
-    beside = pd.DataFrame(
-        {
-            "seeds": pd.array([each.n or None for each in spreads], "Int64"),
-            "seed_mean": [each.mean for each in spreads],
-            "seed_std": [each.std for each in spreads],
-            "seed_p": _tested(frame, told, compared),
-        }
-    ).astype({"seed_p": float})
-    result = pd.concat([frame, beside, told], axis=1)
-    about = frame.attrs
-    own = labels.seeds_phrase([about["seed"]])
-    tests = int(beside["seed_p"].notna().sum())
-    result.attrs = about | {
-        "stamp": about["stamp"].removesuffix(own) + _stamped(about["seed"], frames),
-        "notes": [*about["notes"], *_notes(about, frames, tests)],
+    p_values = [
+        paired_p(values) if fnmatch.fnmatchcase(quantity, compared) else None
+        for quantity, values in zip(frame["quantity"], told.to_numpy(), strict=True)
+    ]
+    beside = {
+        "seeds": pd.array([each.n or None for each in spreads], "Int64"),
+        "seed_mean": [each.mean for each in spreads],
+        "seed_std": [each.std for each in spreads],
+        "seed_p": np.array(_adjusted(p_values), float),
+    }
+    result = pd.concat([frame, pd.DataFrame(beside), told], axis=1)
+    stamp, notes = _caption(frame.attrs, by_seed, tests=result["seed_p"].count())
+    result.attrs = frame.attrs | {
+        "stamp": stamp,
+        "notes": notes,
         "seeds": seeds,
         "sources": [
-            {**source, "seed": seed} for seed in seeds for source in _sources(frames[seed])
+            {**each, "seed": seed} for seed in seeds for each in by_seed[seed].attrs["sources"]
         ],
     }
     return result
 
 
-def _numbers_of(parts: Iterable[pd.DataFrame]) -> pd.Series:
-    """The numbers of a table's parts by model and quantity."""
-    import pandas as pd
-
-    found = pd.concat([part.set_index(_KEYS)["ours"] for part in parts])
-    return found[~found.index.duplicated()]
-
-
-def _sources(parts: Iterable[pd.DataFrame]) -> list[dict[str, Any]]:
-    """What a table's parts were made from; what several share, once."""
-    found: list[dict[str, Any]] = []
-    for part in parts:
-        found += [source for source in part.attrs["sources"] if source not in found]
-    return found
-
-
-def _stamped(own: int, frames: Mapping[int, Sequence[pd.DataFrame]]) -> str:
-    """The seeds that a table is of and, where not all rows are of all, how many are."""
-    told = labels.seeds_phrase(sorted(frames))
-    rows, shared = len(_rows(frames[own])), len(_shared(own, frames))
-    if shared == rows:
-        return told
-    return f"{labels.seeds_phrase([own])} ({shared} of {labels.count(rows, 'row')}: {told})"
-
-
-def _rows(parts: Iterable[pd.DataFrame]) -> set[str]:
-    """The models, or pairs of them, that a table has a printed row for."""
-    return {str(model) for part in parts for model in part["model"]}
-
-
-def _shared(own: int, frames: Mapping[int, Sequence[pd.DataFrame]]) -> set[str]:
-    """The rows that other seeds know as well."""
-    known = (_rows(parts) for seed, parts in frames.items() if seed != own)
-    return _rows(frames[own]).intersection(*known)
-
-
-def _left_out(frame: pd.DataFrame, told: pd.DataFrame) -> pd.Series:
-    counted = frame["unit"].isin(["count", "images"]) & frame["n"].isna()
-    return (frame["unit"] == "p") | (counted & (told.nunique(axis=1) == 1))
-
-
-def _tested(frame: pd.DataFrame, told: pd.DataFrame, compared: str) -> list[float | None]:
-    """The adjusted p-value of each row that is a difference known for enough seeds."""
-    from rslib.metrics import holm
-
-    found = [
-        paired_p(values) if fnmatch.fnmatchcase(quantity, compared) else None
-        for quantity, values in zip(frame["quantity"], told.to_numpy(), strict=True)
-    ]
-    made = [p_value for p_value in found if p_value is not None]
-    adjusted = iter(holm(made) if made else [])
-    return [None if p_value is None else next(adjusted) for p_value in found]
-
-
-def _notes(
-    about: Mapping[str, Any], frames: Mapping[int, Sequence[pd.DataFrame]], tests: int
-) -> list[str]:
-    own = about["seed"]
-    some = ", in the rows that have it" * (_shared(own, frames) != _rows(frames[own]))
+def _caption(
+    about: Mapping[str, Any], by_seed: Mapping[int, pd.DataFrame], tests: int
+) -> tuple[str, list[str]]:
+    """The stamp and the notes: which seeds, how many of the rows are of all, and their devices."""
+    own, told = about["seed"], labels.seeds_phrase(sorted(by_seed))
+    models = {seed: set(each["model"]) for seed, each in by_seed.items()}
+    rows, shared = len(models[own]), len(set.intersection(*models.values()))
+    stamp, some = told, ""
+    if shared < rows:
+        stamp = f"{labels.seeds_phrase([own])} ({shared} of {labels.count(rows, 'row')}: {told})"
+        some = ", in the rows that have it"
     notes = [
-        f"Mean ± standard deviation{some}: over {labels.seeds_phrase(sorted(frames))}, each "
-        f"trained anew; all else is of seed {own}."
+        *about["notes"],
+        f"Mean ± standard deviation{some}: over {told}, each trained anew; all else is of seed "
+        f"{own}.",
     ]
     if tests:
         notes.append(
             "p beside it: paired t-test over seeds that the difference is 0, with Holm's "
             f"correction over the {labels.count(tests, 'test')} of this table."
         )
-    devices = {seed: _devices(parts) for seed, parts in frames.items()}
-    elsewhere = {seed: names for seed, names in devices.items() if names - devices[own]}
-    notes += [f"Seed {s} ran on {' and '.join(sorted(n))}." for s, n in sorted(elsewhere.items())]
-    return notes
-
-
-def _devices(parts: Iterable[pd.DataFrame]) -> set[str]:
-    return {source["device"] for source in _sources(parts)}
+    devices = {
+        seed: {source["device"] for source in by_seed[seed].attrs["sources"]}
+        for seed in sorted(by_seed)
+    }
+    for seed, names in devices.items():
+        if names - devices[own]:
+            notes.append(f"Seed {seed} ran on {' and '.join(sorted(names))}.")
+    return about["stamp"].removesuffix(labels.seeds_phrase([own])) + stamp, notes

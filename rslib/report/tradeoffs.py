@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from rslib.corruptions import ALL19, mce
 from rslib.metrics import estimates
 from rslib.metrics.estimates import Estimate
 from rslib.paper import Column
-from rslib.run.outcomes import outcomes
+from rslib.run.outcomes import Outcomes, outcomes
 from rslib.settings.names import REFERENCE
 
 if TYPE_CHECKING:
@@ -66,38 +67,13 @@ def measured(run: Run, name: str, axis: str) -> Estimate:
     Raises:
         rslib.store.records.RecordError: the record behind it has not been made.
     """
-    confidence, bins = run.settings.evaluation.confidence, run.settings.evaluation.ece_bins
-    match axis:
-        case "clean_accuracy":
-            return estimates.accuracy(run.record(name, "clean")["correct"], confidence=confidence)
-        case "pgd_accuracy":
-            return estimates.accuracy(run.record(name, "pgd")["correct"], confidence=confidence)
-        case "iou_mean":
-            found = run.record(name, "saliency")[f"iou_{run.mask_source}"]
-            return estimates.mean(found, confidence=confidence)
-        case "ece":
-            return estimates.calibration_error(
-                run.record(name, "clean"), bins=bins, confidence=confidence
-            )
-        case "mce":
-            found, base = outcomes(run, name), outcomes(run, REFERENCE)
-            low, high = mce.interval(
-                found.wrong,
-                base.wrong,
-                clean_wrong=found.clean_wrong,
-                reference_clean_wrong=base.clean_wrong,
-                names=ALL19,
-                confidence=confidence,
-            ).mce
-            value = mce.score(found.errors(), base.errors(), names=ALL19).mce
-            return Estimate(value, low, high, len(found.images), "bootstrap")
-    raise ValueError(f"no axis {axis!r}; there are: {', '.join(each.name for each in AXES)}")
+    return _terms(run, name, axis).estimate(confidence=run.settings.evaluation.confidence)
 
 
 def place(run: Run, names: Sequence[str], axes: Sequence[str]) -> np.ndarray:
     """Where models stand: (models, axes), the values of :func:`measured`."""
     terms = [_terms(run, name, axis) for name in names for axis in axes]
-    means = [combine(values.mean(0, keepdims=True)) for _, values, combine in terms]
+    means = [each.combine(each.values.mean(0, keepdims=True)) for each in terms]
     return np.array(means).reshape(len(names), len(axes))
 
 
@@ -147,23 +123,26 @@ class _Terms(NamedTuple):
     images: np.ndarray
     values: np.ndarray
     combine: Callable[[np.ndarray], np.ndarray]
+    estimate: Callable[..., Estimate]
 
 
 def _terms(run: Run, name: str, axis: str) -> _Terms:
     match axis:
         case "clean_accuracy" | "pgd_accuracy":
             record = run.record(name, axis.partition("_")[0])
+            estimate = partial(estimates.accuracy, record["correct"])
             right = 100 * record["correct"].to_numpy(float)
-            return _Terms(record["image"].to_numpy(), right[:, None], _only)
+            return _Terms(record["image"].to_numpy(), right[:, None], _only, estimate)
         case "iou_mean":
             record = run.record(name, "saliency")
             overlap = record[f"iou_{run.mask_source}"].to_numpy(float)
-            known = ~np.isnan(overlap)
-            return _Terms(record["image"].to_numpy()[known], overlap[known, None], _only)
+            known, estimate = ~np.isnan(overlap), partial(estimates.mean, overlap)
+            return _Terms(record["image"].to_numpy()[known], overlap[known, None], _only, estimate)
         case "ece":
-            record = run.record(name, "clean")
-            gaps = estimates.binned_gaps(record, bins=run.settings.evaluation.ece_bins)
-            return _Terms(record["image"].to_numpy(), gaps, lambda m: np.abs(m).sum(1))
+            record, bins = run.record(name, "clean"), run.settings.evaluation.ece_bins
+            estimate = partial(estimates.calibration_error, record, bins=bins)
+            gaps = estimates.binned_gaps(record, bins=bins)
+            return _Terms(record["image"].to_numpy(), gaps, lambda m: np.abs(m).sum(1), estimate)
         case "mce":
             found, base = outcomes(run, name), outcomes(run, REFERENCE)
             shares = [each.wrong[c].mean(0) for each in (found, base) for c in ALL19]
@@ -172,8 +151,22 @@ def _terms(run: Run, name: str, axis: str) -> _Terms:
                 found.images,
                 np.stack(shares, axis=1),
                 lambda m: (m[:, :k] / m[:, k:]).mean(1),
+                partial(_mce, found, base),
             )
     raise ValueError(f"no axis {axis!r}; there are: {', '.join(each.name for each in AXES)}")
+
+
+def _mce(found: Outcomes, base: Outcomes, *, confidence: float) -> Estimate:
+    low, high = mce.interval(
+        found.wrong,
+        base.wrong,
+        clean_wrong=found.clean_wrong,
+        reference_clean_wrong=base.clean_wrong,
+        names=ALL19,
+        confidence=confidence,
+    ).mce
+    value = mce.score(found.errors(), base.errors(), names=ALL19).mce
+    return Estimate(value, low, high, len(found.images), "bootstrap")
 
 
 def _only(means: np.ndarray) -> np.ndarray:
@@ -185,10 +178,10 @@ def _weighed(terms: Sequence[_Terms], clean: np.ndarray, weights: np.ndarray) ->
     position = {image: place for place, image in enumerate(clean.tolist())}
     drawn: dict[bytes, np.ndarray] = {}  # models share their images
     found = []
-    for images, values, combine in terms:
-        key = images.tobytes()
+    for each in terms:
+        key = each.images.tobytes()
         if key not in drawn:
-            drawn[key] = weights[:, [position[image] for image in images.tolist()]]
+            drawn[key] = weights[:, [position[image] for image in each.images.tolist()]]
         total = drawn[key].sum(1, keepdims=True)
-        found.append(combine(drawn[key] @ values / total))
+        found.append(each.combine(drawn[key] @ each.values / total))
     return found

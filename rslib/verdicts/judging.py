@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from rslib import paper
 from rslib.metrics.estimates import UNDEFINED
 from rslib.paper import Asserted, PaperValue
-from rslib.report import frames, numbers, protocol
+from rslib.report import numbers, protocol
 from rslib.report.labels import short_label
+from rslib.report.table import Table, flat
+from rslib.report.table import load as load_table
 from rslib.verdicts import evidence
 from rslib.verdicts.evidence import Part
 from rslib.verdicts.reader import Reader, Unmeasured
@@ -38,23 +40,21 @@ _BETTER_IF_DEFENDED = {"fgsm_accuracy": 1, "pgd_accuracy": 1, "attack_success": 
 
 
 def table(run: Run) -> pd.DataFrame:
-    """The verdicts as a frame, to be stored with :func:`rslib.report.frames.save`.
+    """The verdicts as a frame, to be stored with :func:`rslib.report.table.save`.
 
     Args:
         run: whose records are read; nothing is computed.
 
     Returns:
-        One row per part of a claim, with the columns of :func:`rslib.report.frames.save`, where
+        One row per part of a claim, with the columns of :func:`rslib.report.table.save`, where
         ``model`` is the claim's name, ``label`` its part, and also: ``group`` (table or section),
         ``statement``, ``relation``, ``claimed`` (the paper's number as text), ``verdict`` and
         ``why`` of the whole claim, and ``part_verdict``.
     """
     reader = Reader(run)
-    rows = [*_cells(reader), *_claims(reader)]
-    return frames.build(
+    filled = Table(
         run,
-        rows,
-        reader.sources.values(),
+        TABLE,
         title="Every number and claim of the paper, and what this run says of it",
         notes=[
             "A claim with several parts has the verdict of the weakest. The rule and its "
@@ -62,7 +62,12 @@ def table(run: Run) -> pd.DataFrame:
         ],
         intervals="Wilson's score, Agresti-Min and Newcombe for differences of accuracies, "
         "Fisher's for correlations, bootstrap otherwise; for one seed",
+        unreported="not reported",
     )
+    for cells in (*_cells(reader), *_claims(reader)):
+        filled.add(*cells.pop("cell"), **cells)
+    filled.note(*reader.sources.values())
+    return filled.done()
 
 
 def load(run: Run) -> pd.DataFrame:
@@ -71,7 +76,7 @@ def load(run: Run) -> pd.DataFrame:
     Raises:
         rslib.store.records.RecordError: notebook 13 has not been run with these settings.
     """
-    return frames.load(run, TABLE)
+    return load_table(run, TABLE)
 
 
 def counts(frame: pd.DataFrame) -> dict[str, int]:
@@ -110,7 +115,7 @@ def values(frame: pd.DataFrame, claims: Iterable[str] = ()) -> dict[str, float |
         rslib.paper.UnknownValue: there is no such claim.
     """
     found: dict[str, float | int | str] = {
-        f"verdicts_{frames.flat(verdict)}": count for verdict, count in counts(frame).items()
+        f"verdicts_{flat(verdict)}": count for verdict, count in counts(frame).items()
     }
     found["verdicts_total"] = sum(counts(frame).values())
     for claim in claims:
@@ -208,12 +213,10 @@ def _rows(
     else:
         whole = judge(claimed, None, differs)
         judged = [(Part("", UNDEFINED), whole)]
-    column = paper.Column("", claimed.unit)
     for number, (part, judgment) in enumerate(judged):
-        made = frames.row(
-            reader.run, TABLE, name, str(number), part.estimate, column, labeled=part.label
-        )
-        yield made | {
+        yield {
+            "cell": (name, str(number), part.estimate, "", claimed.unit),
+            "label": part.label,
             "paper": claimed.value,
             "group": group,
             "statement": statement,

@@ -12,7 +12,7 @@ from book import BookError, build, comparison, editions, execute, publish, relab
 from book.editions import Edition
 from rslib import paper, settings, verdicts
 from rslib.notebook import MARK, mark
-from rslib.report import frames, tables
+from rslib.report import table, tables
 from rslib.run import Run
 from rslib.run.published import PARAMS, PUBLISHED, run_of, settings_of
 from rslib.settings import PROJECT
@@ -38,7 +38,7 @@ def executed(run, name, frame=None, **changes):
     made = mark(run) | {"revision": REVISION} | changes
     notebook.cells[1].outputs = [glued(MARK, json.dumps(made))]
     if frame is not None:
-        values = frames.values(frame)
+        values = table.values(frame)
         notebook.cells[2].outputs = [glued(name, repr(value)) for name, value in values.items()]
     nbformat.write(notebook, path)
     return path
@@ -88,7 +88,7 @@ def test_a_notebook_that_was_run_says_which_run_it_is(tmp_path):
     assert (told.profile, told.seed, told.seeds, told.data) == ("smoke", 1, (1, 2), "shapes")
     assert told.device.startswith("CPU") and told.revision and told.date[:2] == "20"
     same, other = (Run(settings.load("smoke", {"fgsm": {"eps": eps}})) for eps in (4, 5))
-    assert told.settings == frames.settings_key(same) != frames.settings_key(other)
+    assert told.settings == table.settings_key(same) != table.settings_key(other)
     assert list(told.limits) == verdicts.limits(same)
 
 
@@ -197,9 +197,9 @@ def test_a_notebook_without_a_mark_among_others_is_refused(run):
 
 
 def test_a_notebook_that_cites_another_table_than_the_one_stored_is_refused(run):
-    key = frames.identity(tables.load(run, "table2").attrs)
+    key = table.identity(tables.load(run, "table2").attrs)
     tables.save(run, "table2", tables.table2(run, [RESNET]))
-    now = frames.identity(tables.load(run, "table2").attrs)
+    now = table.identity(tables.load(run, "table2").attrs)
     (line,) = said(run)
     assert line.endswith(
         f"07_two.ipynb cites table2 made of {key}, the one stored is made of {now}"
@@ -251,7 +251,7 @@ def test_verdicts_of_other_settings_than_the_notebooks_are_refused(run):
     for name in ("01_one", "07_two"):
         executed(run, name, settings="0123456789")
     (line,) = said(run)
-    key = frames.settings_key(run)
+    key = table.settings_key(run)
     assert f"verdicts.json carries settings {key}, the notebooks carry 0123456789" in line
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from book import editions, execute, readme
 from rslib import verdicts
-from rslib.report import frames, tables
+from rslib.report import table, tables
 from rslib.run import reference
 from rslib.run.outcomes import outcomes
 from rslib.run.published import PARAMS, PUBLISHED, find
@@ -51,8 +51,8 @@ def remade(run, name, models):
     if kind == "overlap":
         return tables.table3(run, compared, source=rest)
     make = (
-        getattr(tables, name, None)
-        or getattr(tables, f"{name}_table", None)
+        getattr(tables, f"{name}_table", None)
+        or getattr(tables, name, None)
         or getattr(tables, f"{name.removesuffix('s')}_table")
     )
     return make(run, compared)
@@ -96,7 +96,7 @@ def test_an_edition_has_the_settings_that_its_notebooks_carry(edition):
     (key,) = {
         editions.account(path).settings for path in edition.directory.glob("executed/*.ipynb")
     }
-    assert frames.settings_key(edition) == key
+    assert table.settings_key(edition) == key
 
 
 def test_notebooks_were_all_run_to_the_end(edition):

@@ -8,7 +8,7 @@ from book import BookError, comparison, editions, publish, sample
 from book.__main__ import main
 from book.editions import Edition
 from rslib import settings
-from rslib.report import frames, tables
+from rslib.report import table, tables
 from rslib.run import Run
 from rslib.run.published import PARAMS, model_folder, run_of
 from rslib.store import records
@@ -173,7 +173,7 @@ def test_a_run_is_published_with_its_sample_and_refused_without(
     page = comparison.page([published])
     assert "pgd of resnet18-standard: 20 of 20 images agree" in page
     assert "training was left out: not asked for" in page
-    assert frames.settings_key(run_of(target)) == frames.settings_key(run)
+    assert table.settings_key(run_of(target)) == table.settings_key(run)
 
     altered("pgd", lambda frame: frame.update({"prediction": frame.prediction[:2] + 1}))
     with pytest.raises(BookError, match=r"(?s)does not agree.*pgd of resnet18-standard: 18"):

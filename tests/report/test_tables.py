@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from rslib import paper, settings
-from rslib.metrics import expected_calibration_error
+from rslib.metrics import estimates, expected_calibration_error
 from rslib.report import numbers, tables
+from rslib.report.table import Table
 from rslib.run import Run
 from rslib.settings.plan import OBJECTIVES
 from rslib.store.records import RecordError
@@ -64,7 +65,7 @@ def test_reliability_adds_up_to_the_calibration_error(binning):
     probabilities[0] = np.eye(10)[3]  # certain: on the edge of the last bin
     record = pd.DataFrame({f"p{c}": probabilities[:, c] for c in range(10)})
     record["label"] = rng.integers(0, 10, 600)
-    found = tables.reliability(record, bins=15, binning=binning)
+    found = estimates.reliability(record, bins=15, binning=binning)
     assert found.n.sum() == 600
     mean_gap = (found.n * (found.accuracy - found.confidence).abs()).sum() / 600
     expected = expected_calibration_error(
@@ -72,14 +73,14 @@ def test_reliability_adds_up_to_the_calibration_error(binning):
     )
     assert mean_gap == pytest.approx(expected, abs=1e-6)
     assert ((found.low <= found.accuracy) & (found.accuracy <= found.high)).all()
-    estimate = tables.calibration_error(record, bins=15, binning=binning)
+    estimate = estimates.calibration_error(record, bins=15, binning=binning)
     assert estimate.value == pytest.approx(expected)
     assert estimate.low < estimate.value < estimate.high
 
 
 def test_unknown_binning_is_refused():
     with pytest.raises(ValueError, match="'width' or 'mass'"):
-        tables.reliability(clean_record(16), binning="depth")
+        estimates.reliability(clean_record(16), binning="depth")
 
 
 def test_table2_counts_on_the_attacked_images(run):
@@ -112,7 +113,7 @@ def test_an_attack_that_never_fails_keeps_its_uncertainty(run):
 def test_attack_success_without_right_images_is_refused():
     record = attack_record(0).assign(clean_correct=False)
     with pytest.raises(ValueError, match="right on none"):
-        tables.attack_success(record)
+        estimates.attack_success(record)
 
 
 def test_table2_has_the_papers_rows_in_its_order(tmp_path):
@@ -196,6 +197,32 @@ def test_values_are_plain_and_complete(cifar_run):
 def test_a_table_of_no_model_is_refused(run):
     with pytest.raises(ValueError, match="at least one model"):
         tables.table2(run, [])
+
+
+def test_a_table_notes_what_is_read_and_knows_the_runs_confidence(tmp_path):
+    run = make_run(tmp_path, evaluation={"confidence": 0.9})
+    table = Table(run, "mine", title="My title", notes=["A note."], sizes=[VIT, RESNET])
+    assert table.rows([RESNET]) == [RESNET]
+    summary, record = table.read(RESNET, "summary", "clean")
+    assert summary == run.summary(RESNET)
+    assert table.read(RESNET, "clean").equals(record)
+    table.add(RESNET, "right", table.accuracy(record["correct"]), "Right (%)", "%", more="cell")
+    frame = table.done()
+    row, about = pick(frame, RESNET, "right"), frame.attrs
+    found = estimates.accuracy(record["correct"], confidence=0.9)
+    assert (row["ours"], row["low"], row["high"]) == (80, found.low, found.high)
+    assert (row["label"], row["training"], row["more"]) == (
+        "ResNet-18 (width 8)",
+        "Standard",
+        "cell",
+    )
+    assert [each["evaluation"] for each in about["sources"]] == ["training", "clean"]
+    assert about["title"] == "My title." and "n = 20 test images" in about["stamp"]
+    assert about["notes"] == [
+        "A note.",
+        "ViT-Small: dim 48, depth 3, heads 3, patch 8; ResNet-18: width 8.",
+        "Square brackets: 90 % interval over images (Wilson's score).",
+    ]
 
 
 def test_values_have_the_same_keys_in_every_profile(run, cifar_run):

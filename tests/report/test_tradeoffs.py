@@ -45,8 +45,8 @@ def test_resampling_is_reweighting():
     clean = np.array([4, 7, 9])
     weights = np.array([[2.0, 1.0, 0.0]])
     terms = [
-        tradeoffs._Terms(np.array([9, 4]), np.array([[0.0], [6.0]]), tradeoffs._only),
-        tradeoffs._Terms(clean, np.array([[3.0], [6.0], [9.0]]), tradeoffs._only),
+        tradeoffs._Terms(np.array([9, 4]), np.array([[0.0], [6.0]]), tradeoffs._only, None),
+        tradeoffs._Terms(clean, np.array([[3.0], [6.0], [9.0]]), tradeoffs._only, None),
     ]
     found = tradeoffs._weighed(terms, clean, weights)
     assert [each.tolist() for each in found] == [[6.0], [4.0]]

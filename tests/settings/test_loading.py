@@ -7,7 +7,7 @@ from hypothesis import settings as checks
 from hypothesis import strategies as st
 
 from rslib import settings
-from rslib.report import frames
+from rslib.report import table
 from rslib.run import Run
 from rslib.settings import SettingsError, load
 from rslib.settings.schema import Data, Settings
@@ -68,7 +68,7 @@ def test_which_models_further_seeds_have_is_in_no_key(tmp_path):
     """What was made for one seed is that of several, and the other way round."""
     name = "resnet18-aligned"
     runs = [Run(load("cpu", {"seeded": some}), 0, root=tmp_path) for some in (None, [name])]
-    for key in (frames.settings_key, lambda run: run.model_folder(name)):
+    for key in (table.settings_key, lambda run: run.model_folder(name)):
         first, second = map(key, runs)
         assert first == second
 

@@ -7,7 +7,7 @@ import pytest
 from rslib import paper, settings, verdicts
 from rslib.corruptions import ALL19, CATEGORIES, mce
 from rslib.metrics import estimates
-from rslib.report import frames, protocol, tables
+from rslib.report import protocol, table, tables
 from rslib.run import Run
 from rslib.run.outcomes import outcomes
 from rslib.settings.names import REFERENCE
@@ -273,7 +273,7 @@ def test_verdicts_survive_saving(run, frame):
     again = verdicts.load(run)
     pd.testing.assert_frame_equal(again, frame)
     assert verdicts.counts(again) == verdicts.counts(frame)
-    assert frames.load(run, "verdicts").attrs == frame.attrs
+    assert table.load(run, "verdicts").attrs == frame.attrs
 
 
 def test_values_for_the_prose(frame):

@@ -1,7 +1,7 @@
 """Where models look, and whether that means anything (paper 3.3, 4.3): Table 3 and what it omits.
 
-Call these as ``tables.table3`` and so on. Overlap with a teacher's masks is agreement with that
-teacher; only exact masks and a user's own speak of objects.
+Overlap with a teacher's masks is agreement with that teacher; only exact masks and a user's own
+speak of objects.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rslib import paper
-from rslib.metrics.estimates import UNDEFINED, Estimate, accuracy, mean, mean_difference, proportion
-from rslib.paper import Column
-from rslib.report.frames import build, row
-from rslib.report.labels import mask_label, sizes
+from rslib.metrics.estimates import UNDEFINED, Estimate, mean_difference
+from rslib.report.labels import mask_label
 from rslib.report.seeds import over_seeds
+from rslib.report.table import Table
 from rslib.saliency.methods import LABELS
 from rslib.settings.names import INTERPRETABILITY, TEACHERS
 
@@ -25,67 +24,56 @@ if TYPE_CHECKING:
 
     from rslib.run import Run
 
-_OF = "'s"
-
 
 @over_seeds()
 def masks_table(run: Run, sources: Sequence[str] | None = None) -> pd.DataFrame:
     """The object masks of the test images, by source: how many, how large, and what they allow.
 
-    Args:
-        run: whose record of the masks' priors is read.
-        sources: of the masks, in order; None for all that the record holds.
-
-    Returns:
-        One row per source and quantity; see :func:`rslib.report.frames.save`. Coverage and IoUs are
-        means over the images that have a mask; ``refused`` is the share that have none, in percent.
-
-    Raises:
-        RecordError: the record has not been made.
+    Rows are sources of masks, by default all that the record of the masks' priors holds. Coverage
+    and IoUs are means over the images that have a mask; ``refused`` is the share that have none, in
+    percent.
     """
-    record, confidence = run.priors(), run.settings.evaluation.confidence
-    about = record.attrs["sources"]
-    rows = []
-    for source in sources or about:
-        known, n = about[source]["known"], about[source]["images"]
-        cells = [
-            ("refused", proportion(n - known, n, confidence), Column("Refused (%)", "%")),
-            *(
-                (kind, mean(record[column], confidence=confidence), Column(header, ""))
-                for kind, column, header in (
-                    ("coverage", f"coverage_{source}", "Share of Image"),
-                    ("chance", f"chance_{source}_30", "IoU, Random Map"),
-                    ("center", f"center_{source}", "IoU, Center"),
-                    ("average", f"average_{source}", "IoU, Mean Mask"),
-                    ("ceiling", f"ceiling_{source}", "IoU, Best Possible"),
-                )
-            ),
-        ]
-        label = mask_label(source)
-        label = label[:1].upper() + label[1:]
-        rows += [row(run, "masks", source, *cell, labeled=label) for cell in cells]
-    frame = build(
+    table = Table(
         run,
-        rows,
-        [record.attrs],
+        "masks",
         title="Object masks of the test images, by where they come from (paper 3.4.1)",
         notes=[
             "IoU is of the top 30 % of a map (paper 3.3.3). A refused mask is one that covers next "
             "to nothing or nearly all of the image, or comes from a constant map; overlap is "
-            "taken over the others.",
-            *_teachers(about),
+            "taken over the others."
         ],
         intervals="bootstrap, and Wilson's score for the refused",
-        unreported="",
-        facts={
-            f"{source}_{key}": value
-            for source, made in about.items()
-            for key, value in made.items()
-            if key not in {"known", "images"}
-        },
+        pairs="Masks",
     )
-    frame.attrs["pairs"] = "Masks"
-    return frame
+    record = run.priors()
+    table.note(record.attrs)
+    about = record.attrs["sources"]
+    for source in sources or about:
+        known, n = about[source]["known"], about[source]["images"]
+        label = mask_label(source)
+        label = label[:1].upper() + label[1:]
+        refused = table.proportion(n - known, n)
+        table.add(source, "refused", refused, "Refused (%)", "%", label=label)
+        for kind, column, header in (
+            ("coverage", f"coverage_{source}", "Share of Image"),
+            ("chance", f"chance_{source}_30", "IoU, Random Map"),
+            ("center", f"center_{source}", "IoU, Center"),
+            ("average", f"average_{source}", "IoU, Mean Mask"),
+            ("ceiling", f"ceiling_{source}", "IoU, Best Possible"),
+        ):
+            table.add(source, kind, table.mean(record[column]), header, label=label)
+    for source, made in about.items():
+        for key, value in made.items():
+            if key not in {"known", "images"}:
+                table.facts[f"{source}_{key}"] = value
+        if "temperature" in made:
+            teacher = mask_label(source).removesuffix("'s")
+            table.notes.append(
+                f"The {teacher}: {100 * made['accuracy']:.1f} % right on validation images, "
+                f"temperature {made['temperature']:.2f}, ECE {made['ece_before']:.3f} before and "
+                f"{made['ece_after']:.3f} after."
+            )
+    return table.done()
 
 
 @over_seeds()
@@ -99,102 +87,64 @@ def table3(
     mask, the best that any map can reach, the share of the saliency inside the mask (as which 4.3
     reads the IoU), how often the most salient pixel lies on the object, and constant maps.
 
-    Args:
-        run: whose saliency records are read; nothing is computed.
-        names: models, in order.
-        source: of the masks (:data:`rslib.settings.names.MASK_SOURCES`); None takes those that
-            models are aligned to.
-
-    Returns:
-        One row per model and quantity; see :func:`rslib.report.frames.save`.
-
-    Raises:
-        RecordError: a record has not been made.
+    The masks are of ``source`` (:data:`rslib.settings.names.MASK_SOURCES`); None takes those that
+    models are aligned to.
     """
-    source = source or run.mask_source
-    confidence = run.settings.evaluation.confidence
-    priors = run.priors()
-    table = "table3" if source == run.mask_source else f"overlap_{source}"
-    columns = paper.TABLES["table3"].columns
-    rows, sources = [], [priors.attrs]
-    for name in names:
-        record = run.record(name, "saliency")
-        sources.append(record.attrs)
-        found = record[f"iou_{source}"]
-        spread = Estimate(float(found.std(ddof=0)), n=int(found.notna().sum()))
-        constant = record["degenerate"].to_numpy(bool)
-        cells = [
-            ("iou_mean", mean(found, confidence=confidence), columns["iou_mean"]),
-            ("iou_std", spread, columns["iou_std"]),
-            *(
-                (kind, mean(values, confidence=confidence), Column(header, ""))
-                for kind, values, header in (
-                    ("chance", priors[f"chance_{source}_30"], "Random Map"),
-                    ("shuffled", record[f"shuffled_{source}"], "Shuffled Masks"),
-                    ("center", priors[f"center_{source}"], "Image Center"),
-                    ("average", priors[f"average_{source}"], "Mean Mask"),
-                    ("ceiling", priors[f"ceiling_{source}"], "Best Possible"),
-                    ("mass", record[f"mass_{source}"], "Mass Inside"),
-                    ("pointing", record[f"pointing_{source}"], "Pointing Game"),
-                )
-            ),
-            (
-                "degenerate",
-                proportion(int(constant.sum()), len(constant), confidence),
-                Column("Constant Maps (%)", "%"),
-            ),
-        ]
-        rows += [row(run, table, name, *cell) for cell in cells]
-    title = "Table 3. Overlap of saliency with object masks (paper 4.3)"
-    if table != "table3":
-        title = "Overlap of saliency with object masks (paper 3.4.1)"
-    return build(
+    main = run.mask_source
+    source = source or main
+    title, name = "Table 3. Overlap of saliency with object masks (paper 4.3)", "table3"
+    if source != main:
+        title, name = "Overlap of saliency with object masks (paper 3.4.1)", f"overlap_{source}"
+    table = Table(
         run,
-        rows,
-        sources,
-        title=f"{title}, {_masks_phrase(run, source)}",
+        name,
+        title=f"{title}, {_masks_phrase(source)}",
         notes=[
             "IoU of the top 30 % of Grad-CAM (ResNet-18) or attention rollout (ViT-Small), both "
             "bilinear at the image's size; tied pixels count by expectation. Std is over images. "
-            "Columns from Random Map on are ours.",
-            *(f"{text}." for text in [sizes(run, names)] if text),
+            "Columns from Random Map on are ours."
         ],
+        sizes=names,
         intervals="bootstrap, and Wilson's score for shares",
-        facts={"source": source, "masks": _masks_phrase(run, source)},
+        unreported="not reported",
+        facts={"source": source, "masks": _masks_phrase(source)},
     )
+    priors = run.priors()
+    table.note(priors.attrs)
+    columns = paper.TABLES["table3"].columns
+    for name in table.rows(names):
+        record = table.read(name, "saliency")
+        found, constant = record[f"iou_{source}"], record["degenerate"].to_numpy(bool)
+        spread = Estimate(float(found.std(ddof=0)), n=int(found.notna().sum()))
+        table.add(name, "iou_mean", table.mean(found), columns["iou_mean"].header)
+        table.add(name, "iou_std", spread, columns["iou_std"].header)
+        for kind, values, header in (
+            ("chance", priors[f"chance_{source}_30"], "Random Map"),
+            ("shuffled", record[f"shuffled_{source}"], "Shuffled Masks"),
+            ("center", priors[f"center_{source}"], "Image Center"),
+            ("average", priors[f"average_{source}"], "Mean Mask"),
+            ("ceiling", priors[f"ceiling_{source}"], "Best Possible"),
+            ("mass", record[f"mass_{source}"], "Mass Inside"),
+            ("pointing", record[f"pointing_{source}"], "Pointing Game"),
+        ):
+            table.add(name, kind, table.mean(values), header)
+        share = table.proportion(int(constant.sum()), len(constant))
+        table.add(name, "degenerate", share, "Constant Maps (%)", "%")
+    return table.done()
 
 
 @over_seeds()
 def class_iou_table(run: Run, names: Sequence[str], *, source: str | None = None) -> pd.DataFrame:
-    """Mean IoU by class: 4.3 speaks of airplanes, cats and dogs.
-
-    Args:
-        run: whose saliency records are read.
-        names: models, in order.
-        source: of the masks; see :func:`table3`.
-
-    Raises:
-        RecordError: a record has not been made.
-    """
+    """Mean IoU by class: 4.3 speaks of airplanes, cats and dogs. ``source`` is as in table3."""
     source = source or run.mask_source
-    confidence, classes = run.settings.evaluation.confidence, run.classes
-    rows, sources = [], []
-    for name in names:
-        record = run.record(name, "saliency")
-        sources.append(record.attrs)
-        for label, title in enumerate(classes):
+    title = f"IoU by class (paper 4.3), {_masks_phrase(source)}"
+    table = Table(run, "class_iou", title=title, intervals="bootstrap")
+    for name in table.rows(names):
+        record = table.read(name, "saliency")
+        for label, of_class in enumerate(run.classes):
             values = record.loc[record["label"] == label, f"iou_{source}"]
-            found = mean(values, confidence=confidence)
-            rows.append(row(run, "class_iou", name, title, found, Column(title.capitalize(), "")))
-    return build(
-        run,
-        rows,
-        sources,
-        title=f"IoU by class (paper 4.3), {_masks_phrase(run, source)}",
-        notes=[],
-        intervals="bootstrap",
-        unreported="",
-    )
+            table.add(name, of_class, table.mean(values), of_class.capitalize())
+    return table.done()
 
 
 @over_seeds()
@@ -224,28 +174,25 @@ def faithfulness_table(run: Run, names: Sequence[str], measure: str) -> pd.DataF
     }  # fmt: skip
     if measure not in said:
         raise ValueError(f"no measure {measure!r}; there are: {', '.join(said)}")
-    methods = [*LABELS, *(["random"] if measure != "infidelity" else [])]
-    confidence = run.settings.evaluation.confidence
-    rows, sources = [], []
-    for name in names:
-        record = run.record(name, "faithfulness")
-        sources.append(record.attrs)
-        for method in methods:
-            values = curve_mean(record, method, measure)
-            estimate = UNDEFINED if values is None else mean(values, confidence=confidence)
-            column = Column(LABELS.get(method, "Random Map"), "")
-            rows.append(row(run, f"faithfulness_{measure}", name, method, estimate, column))
     title, better = said[measure]
-    return build(
+    table = Table(
         run,
-        rows,
-        sources,
+        f"faithfulness_{measure}",
         title=title,
         notes=[f"{better} A dash: the method is not defined for the model.".strip()],
         same_images=True,
         intervals="bootstrap",
-        unreported="",
     )
+    methods = dict(LABELS)
+    if measure != "infidelity":
+        methods["random"] = "Random Map"
+    for name in table.rows(names):
+        record = table.read(name, "faithfulness")
+        for method, header in methods.items():
+            values = curve_mean(record, method, measure)
+            estimate = UNDEFINED if values is None else table.mean(values)
+            table.add(name, method, estimate, header)
+    return table.done()
 
 
 def curve_mean(record: pd.DataFrame, method: str, measure: str) -> np.ndarray | None:
@@ -256,55 +203,30 @@ def curve_mean(record: pd.DataFrame, method: str, measure: str) -> np.ndarray | 
 
 @over_seeds()
 def attacked_saliency_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
-    """Saliency before and after PGD, on the images that are right when clean (ours).
-
-    Args:
-        run: whose records of saliency under attack are read.
-        names: models, in order.
-
-    Raises:
-        RecordError: a record has not been made.
-    """
-    confidence, source = run.settings.evaluation.confidence, run.mask_source
-    rows, sources = [], []
-    for name in names:
-        record = run.record(name, "attacked_saliency")
-        sources.append(record.attrs)
-        right = record[record["clean_correct"]]
-        fooled = UNDEFINED
-        if len(right):
-            fooled = accuracy(right["fooled"], confidence=confidence)
-        moved = mean_difference_known(right["iou_attacked"], right["iou_clean"], confidence)
-        cells = [
-            ("fooled", fooled, Column("Fooled (%)", "%")),
-            *(
-                (kind, mean(right[kind], confidence=confidence), Column(header, ""))
-                for kind, header in (
-                    ("iou_clean", "IoU, Clean"),
-                    ("iou_attacked", "IoU, Attacked"),
-                )
-            ),
-            ("iou_moved", moved, Column("IoU, Change", "")),
-            *(
-                (kind, mean(right[kind], confidence=confidence), Column(header, ""))
-                for kind, header in (
-                    ("rank_correlation", "Rank Correlation"),
-                    ("same_top", "IoU of the Two Maps"),
-                )
-            ),
-        ]
-        rows += [row(run, "attacked_saliency", name, *cell) for cell in cells]
-    return build(
+    """Saliency before and after PGD, on the images that are right when clean (ours)."""
+    table = Table(
         run,
-        rows,
-        sources,
-        title=f"Saliency before and after PGD, {_masks_phrase(run, source)}",
+        "attacked_saliency",
+        title=f"Saliency before and after PGD, {_masks_phrase(run.mask_source)}",
         notes=[
             "On the images that are right when clean; each map explains the class predicted there."
         ],
         intervals="bootstrap, and Wilson's score for the fooled",
-        unreported="",
     )
+    for name in table.rows(names):
+        record = table.read(name, "attacked_saliency")
+        right = record[record["clean_correct"]]
+        fooled = table.accuracy(right["fooled"]) if len(right) else UNDEFINED
+        before, after = right["iou_clean"], right["iou_attacked"]
+        moved = mean_difference_known(after, before, table.confidence)
+        table.add(name, "fooled", fooled, "Fooled (%)", "%")
+        table.add(name, "iou_clean", table.mean(before), "IoU, Clean")
+        table.add(name, "iou_attacked", table.mean(after), "IoU, Attacked")
+        table.add(name, "iou_moved", moved, "IoU, Change")
+        correlation = table.mean(right["rank_correlation"])
+        table.add(name, "rank_correlation", correlation, "Rank Correlation")
+        table.add(name, "same_top", table.mean(right["same_top"]), "IoU of the Two Maps")
+    return table.done()
 
 
 def mean_difference_known(first: Any, second: Any, confidence: float) -> Estimate:
@@ -316,18 +238,7 @@ def mean_difference_known(first: Any, second: Any, confidence: float) -> Estimat
     return mean_difference(first[known], second[known], confidence=confidence)
 
 
-def _masks_phrase(run: Run, source: str) -> str:
+def _masks_phrase(source: str) -> str:
     if source in TEACHERS:
         return f"the {mask_label(source)} proxy masks"
     return {"exact": "exact masks", "own": "masks of your own"}[source]
-
-
-def _teachers(about: dict[str, Any]) -> list[str]:
-    return [
-        f"The {mask_label(source).removesuffix(_OF)}: "
-        f"{100 * made['accuracy']:.1f} % right on validation images, temperature "
-        f"{made['temperature']:.2f}, ECE {made['ece_before']:.3f} before and "
-        f"{made['ece_after']:.3f} after."
-        for source, made in about.items()
-        if "temperature" in made
-    ]

@@ -1,28 +1,51 @@
-"""What training chose: the epoch that is kept, beside the last one (paper 3.1.3, 3.2.2)."""
+"""What training gives: the baselines, and the epoch that is kept (paper 3.1.3, 3.2.2, 4.1)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rslib.metrics.estimates import (
-    CLEAN_ACCURACY,
-    ROBUST_ACCURACY,
-    Estimate,
-    proportion,
-    robust_history,
-)
+from rslib.metrics.estimates import CLEAN_ACCURACY, ROBUST_ACCURACY, Estimate, robust_history
 from rslib.models import BUILDERS
-from rslib.paper import Column
-from rslib.report.frames import build, row
-from rslib.report.labels import sizes
 from rslib.report.seeds import over_seeds
+from rslib.report.table import Table
+from rslib.settings.names import BASELINES
 from rslib.settings.plan import plan
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from rslib.run import Run
+
+
+@over_seeds()
+def table1(run: Run, names: Sequence[str] = BASELINES) -> pd.DataFrame:
+    """Table 1: clean accuracy, calibration, training time and size of the baselines (paper 4.1).
+
+    The bins of the calibration error are not stated in the paper; equally wide ones are read, and
+    bins of equal mass are given beside them.
+    """
+    bins = run.settings.evaluation.ece_bins
+    table = Table(
+        run,
+        "table1",
+        title="Table 1. Baseline performance on clean images (paper 4.1)",
+        notes=[
+            f"ECE: expected calibration error in {bins} bins of confidence, equally wide or with "
+            "equally many images."
+        ],
+        intervals="Wilson's score, and bootstrap for ECE",
+        unreported="not reported",
+    )
+    for name in table.rows(names):
+        summary, clean = table.read(name, "summary", "clean")
+        mass = table.calibration_error(clean, bins=bins, binning="mass")
+        table.add(name, "clean_accuracy", table.accuracy(clean["correct"]))
+        table.add(name, "ece", table.calibration_error(clean, bins=bins))
+        table.add(name, "ece_mass", mass, "ECE, Equal Mass")
+        table.add(name, "training_hours", Estimate(summary["seconds"] / 3600))
+        table.add(name, "parameters", Estimate(summary["parameters"]))
+    return table.done()
 
 
 def validated_under_attack(run: Run, names: Sequence[str]) -> list[str]:
@@ -65,54 +88,37 @@ def selection_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     The paper does not say which epoch it reports. Robust accuracy can peak early and fall while the
     training goes on (robust overfitting: Rice, Wong and Kolter, ICML 2020, arXiv:2002.11569), so
     both are told. The best is chosen on these very images, which flatters it a little.
-
-    Args:
-        run: whose models' summaries are read; nothing is computed.
-        names: models whose training validates them under attack, in order.
-
-    Returns:
-        One row per model and quantity; see :func:`rslib.report.frames.save`. ``overfitting`` is the
-        best epoch's robust accuracy less the last one's, in points.
+    ``overfitting`` is the best epoch's robust accuracy less the last one's, in points.
 
     Raises:
-        rslib.store.records.RecordError: a model has not been trained.
         ValueError: a model was not validated under attack.
     """
-    confidence = run.settings.evaluation.confidence
-    rows, sources = [], []
-    for name in names:
-        summary = run.summary(name)
-        sources.append(summary)
-        history = robust_history(summary)
-        best, last = history[summary["best_epoch"] - 1], history[-1]
-        attack = plan(run.settings, name).attack
-        images = min(attack.validation_images, run.settings.data.validation_size)
-        shares = [
-            ("best_robust_accuracy", best[ROBUST_ACCURACY], images, "Robust Acc, Best Epoch (%)"),
-            ("last_robust_accuracy", last[ROBUST_ACCURACY], images, "Robust Acc, Last Epoch (%)"),
-            ("best_clean_accuracy", best[CLEAN_ACCURACY], None, "Clean Acc, Best Epoch (%)"),
-            ("last_clean_accuracy", last[CLEAN_ACCURACY], None, "Clean Acc, Last Epoch (%)"),
-        ]
-        found = [
-            ("best_epoch", Estimate(best["epoch"]), Column("Best Epoch", "images")),
-            ("epochs", Estimate(last["epoch"]), Column("Epochs", "images")),
-        ]
-        for quantity, share, n, header in shares:
-            n = n or run.settings.data.validation_size
-            estimate = proportion(round(share * n), n, confidence)
-            found.append((quantity, estimate, Column(header, "%")))
-        lost = Estimate(100 * (best[ROBUST_ACCURACY] - last[ROBUST_ACCURACY]), n=images)
-        found.append(("overfitting", lost, Column("Best − Last (points)", "points")))
-        rows += [row(run, "selection", name, *each) for each in found]
-    return build(
+    table = Table(
         run,
-        rows,
-        sources,
+        "selection",
         title="The epoch that is kept and the last one, on validation images (paper 3.2.2)",
         notes=[
             "Robust accuracy is under the attack of the training, on images withheld from it. "
-            "The best epoch is chosen on these images, so its lead is in part luck.",
-            *(f"{text}." for text in [sizes(run, names)] if text),
+            "The best epoch is chosen on these images, so its lead is in part luck."
         ],
-        unreported="",
+        sizes=names,
     )
+    validated = run.settings.data.validation_size
+    for name in table.rows(names):
+        summary = table.read(name, "summary")
+        history = robust_history(summary)
+        best, last = history[summary["best_epoch"] - 1], history[-1]
+        attacked = min(plan(run.settings, name).attack.validation_images, validated)
+        table.add(name, "best_epoch", Estimate(best["epoch"]), "Best Epoch", "images")
+        table.add(name, "epochs", Estimate(last["epoch"]), "Epochs", "images")
+        for kind, key, said, n in (
+            ("robust_accuracy", ROBUST_ACCURACY, "Robust Acc", attacked),
+            ("clean_accuracy", CLEAN_ACCURACY, "Clean Acc", validated),
+        ):
+            for which, epoch in (("best", best), ("last", last)):
+                share = table.proportion(round(epoch[key] * n), n)
+                header = f"{said}, {which.capitalize()} Epoch (%)"
+                table.add(name, f"{which}_{kind}", share, header, "%")
+        lost = Estimate(100 * (best[ROBUST_ACCURACY] - last[ROBUST_ACCURACY]), n=attacked)
+        table.add(name, "overfitting", lost, "Best − Last (points)", "points")
+    return table.done()
