@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 def alignment_dynamics(run: Run, names: Sequence[str]) -> Figure:
     """IoU, accuracy and both losses over the epochs of alignment (paper 4.4 describes them).
 
-    Args:
-        run: whose models' summaries are read.
-        names: aligned models and controls, in order.
-
     Raises:
         rslib.store.records.RecordError: a model has not been trained.
     """
@@ -60,12 +56,10 @@ def alignment_dynamics(run: Run, names: Sequence[str]) -> Figure:
 def alignment_plane(run: Run, names: Sequence[str]) -> Figure:
     """Accuracy against IoU for the variants of alignment, and what they start from (paper 4.4).
 
-    Args:
-        run: whose models' summaries and saliency records are read.
-        names: aligned models, in order; each architecture's baseline is added.
+    Each architecture's baseline is added to the models.
 
     Raises:
-        rslib.store.records.RecordError: a model or a record has not been made.
+        rslib.store.records.RecordError: a saliency record has not been made.
     """
     families = list(dict.fromkeys(map(baseline, names)))
     source = explanations.main(run)
@@ -93,12 +87,10 @@ def alignment_plane(run: Run, names: Sequence[str]) -> Figure:
 def masks_needed(run: Run, names: Sequence[str]) -> Figure:
     """IoU and accuracy against the number of training images that have a mask (paper 5.5).
 
-    Args:
-        run: whose models' summaries and saliency records are read.
-        names: the same model trained with masks for growing shares.
+    The models are one, trained with masks for growing shares.
 
     Raises:
-        rslib.store.records.RecordError: a model or a record has not been made.
+        rslib.store.records.RecordError: a model or its saliency record has not been made.
     """
     frame = shares_table(run, names)
     source, start = explanations.main(run), run.record(baseline(names[0]), "saliency")

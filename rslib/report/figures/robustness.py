@@ -149,10 +149,6 @@ def robust_overfitting(run: Run, names: Sequence[str]) -> Figure:
     the one of the best accuracy under attack; the heading compares it with the last. Source of the
     effect: Rice, Wong and Kolter, ICML 2020, arXiv:2002.11569.
 
-    Args:
-        run: whose models' summaries are read.
-        names: models whose training validates them under attack, in order.
-
     Raises:
         rslib.store.records.RecordError: a model has not been trained.
         ValueError: a model was not validated under attack.

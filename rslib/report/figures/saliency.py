@@ -284,9 +284,7 @@ def faithfulness_curves(run: Run, names: Sequence[str], kind: str = "deletion") 
 def randomization_curves(run: Run, names: Sequence[str]) -> Figure:
     """Likeness of maps to the trained model's as layers are made random, the last first.
 
-    Args:
-        run: whose randomization checks are read, or made.
-        names: models, one panel each.
+    One panel a model; checks that are not there are made.
     """
     checks = {name: run.randomization(name) for name in names}
     n = next(iter(checks.values()))["n"]
