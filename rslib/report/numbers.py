@@ -1,4 +1,4 @@
-"""How the cells of a table are written, as in the paper."""
+"""The text of a table's cells, written as in the paper."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MINUS, NONE, PLUS_MINUS = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{PLUS-MINUS SIGN}"
 
 
 def missing(value: Any) -> bool:
-    """Whether a cell holds nothing."""
+    """True where a cell holds nothing."""
     import pandas as pd
 
     return bool(pd.isna(value))
@@ -27,7 +27,7 @@ def reported(cell: Mapping[str, Any]) -> str:
 
 
 def images(cell: Mapping[str, Any]) -> str:
-    """How many images it rests on."""
+    """Its number of images; a dash where it is not about images."""
     return NONE if missing(cell["n"]) else f"{cell['n']:,}"
 
 

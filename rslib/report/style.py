@@ -1,4 +1,4 @@
-"""What all figures share: canvas, last line, colors, marks, legends."""
+"""The parts that all figures share: canvas, last line, colors, marks, legends."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec
 
-import numpy as np
-
 from rslib import paper
-from rslib.metrics.estimates import Estimate
-from rslib.report import labels
+from rslib.report import labels, rendering
 from rslib.settings.names import parts
 
 if TYPE_CHECKING:
@@ -89,18 +86,6 @@ _STYLE = {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
 }
-THIN = {"linewidth": 0.7, "alpha": 0.55, "marker": "", "zorder": 1.5, "gid": "seed"}
-"""How another seed's curve is drawn, in the color and dashes of its model."""
-
-_DOT = {
-    "linestyle": "",
-    "marker": "o",
-    "markersize": 3.4,
-    "markeredgecolor": "white",
-    "markeredgewidth": 0.5,
-    "zorder": 2.5,
-    "gid": "seed",
-}
 _FOOTER_SIZE = 8
 _LINE_INCHES = 0.16
 # Letters that fit into a legend's line at book width, with the room that a handle takes.
@@ -127,9 +112,17 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def canvas(
-    places: list[list[str]], *, height: float, footer: str, **ratios: Any
+    places: list[list[str]], *, height: float, footer: str, grid: str = "", **ratios: Any
 ) -> tuple[Figure, dict[str, Axes]]:
-    """A figure of book width with named axes and a last line of text."""
+    """A figure of book width with named axes and a last line of text.
+
+    Args:
+        places: names of the axes, row by row; ``"."`` leaves a place empty.
+        height: in inches, without the footer.
+        footer: last lines; empty for none.
+        grid: ``"x"``, ``"y"`` or ``"both"``: lines behind all axes; empty for none.
+        ratios: ``width_ratios`` and ``height_ratios`` of the places.
+    """
     import matplotlib.pyplot as plt
 
     room = _LINE_INCHES * len(footer.splitlines())
@@ -142,13 +135,24 @@ def canvas(
             0.005, 0.03 / total, footer, fontsize=_FOOTER_SIZE, color=GREY, va="bottom",
             ha="left", linespacing=1.3, gid="footer",
         )  # fmt: skip
+    if grid:
+        for axis in axes.values():
+            axis.grid(True, axis=grid)
     return figure, axes
+
+
+def in_rows(names: Sequence[str], columns: int) -> list[list[str]]:
+    """Names in rows for :func:`canvas`, the last row filled up with empty places."""
+    columns = min(columns, len(names))
+    rows = [list(names[start : start + columns]) for start in range(0, len(names), columns)]
+    rows[-1] += ["."] * (columns - len(rows[-1]))
+    return rows
 
 
 def footer(
     run: Run,
     names: Sequence[str],
-    sources: Iterable[Mapping[str, Any]],
+    sources: Iterable[Mapping[str, Any] | pd.DataFrame],
     *,
     others: str = "",
 ) -> str:
@@ -157,56 +161,37 @@ def footer(
     Args:
         run: the run.
         names: models that are drawn.
-        sources: metadata of the records and models that were read.
+        sources: the records and the models' summaries that were read.
         others: what the figure draws for the run's siblings, such as "small dots"; empty where it
             is about this seed alone.
     """
-    sources = list(sources)
-    beside = [each.seed for each in run.siblings if others and any(map(each.has, names))]
-    seeds = sorted([run.seed, *beside])
-    told = labels.stamp(run, labels.images(sources) or None, sources=sources, seeds=seeds)
-    return _last_lines(run, names, told, others, beside)
+    known = [getattr(source, "attrs", source) for source in sources]
+    beside = []
+    if others:
+        beside = [each.seed for each in run.siblings if any(map(each.has, names))]
+    of = sorted([run.seed, *beside])
+    stamp = labels.stamp(run, labels.images(known) or None, sources=known, seeds=of)
+    return _last_lines(run, names, stamp, others, beside)
 
 
-def below(run: Run, names: Sequence[str], table: pd.DataFrame, *, others: str = "") -> str:
+def table_footer(run: Run, names: Sequence[str], table: pd.DataFrame, *, others: str = "") -> str:
     """The same for a figure that is drawn from a table, whose stamp and seeds it takes."""
-    beside = [seed for seed in table.attrs.get("seeds", []) if others and seed != run.seed]
+    beside = []
+    if others:
+        beside = [seed for seed in table.attrs.get("seeds", []) if seed != run.seed]
     return _last_lines(run, names, table.attrs["stamp"], others, beside)
 
 
 def _last_lines(
     run: Run, names: Sequence[str], stamp: str, others: str, beside: Sequence[int]
 ) -> str:
-    # Where further seeds have some of the models only, the others are without these marks.
-    where = "" if run.settings.seeded is None else ", where drawn"
-    told = (
-        f"{others[:1].upper()}{others[1:]}{where}: {labels.seeds_phrase(beside)}; "
-        f"all else is of seed {run.seed}."
-    ) * bool(beside)
-    return "\n".join(filter(None, [stamp, told, labels.sizes(run, names)]))
-
-
-def dots(axis: Axes, across: Sequence[float], up: Sequence[float], shade: str) -> None:
-    """Where a point is under the other seeds, if there are any."""
-    if len(across):
-        axis.plot(across, up, color=shade, **_DOT)
-
-
-def history(
-    axis: Axes, summary: Mapping[str, Any], quantity: str, scale: float = 1, **look: Any
-) -> None:
-    """What a training measured, epoch by epoch."""
-    epochs = summary["history"]
-    axis.plot([e["epoch"] for e in epochs], [scale * e[quantity] for e in epochs], **look)
-
-
-def others(run: Run, row: Mapping[str, Any]) -> list[float]:
-    """A number of a table under the other seeds that it knows; NaN where a seed lacks this one.
-
-    See :mod:`rslib.report.seeds`.
-    """
-    keys = [f"seed_{sibling.seed}" for sibling in run.siblings]
-    return [row[key] for key in keys if key in row]
+    lines = [stamp]
+    if beside:
+        # Where further seeds have some of the models only, the others are without these marks.
+        where = "" if run.settings.seeded is None else ", where drawn"
+        told = f"{rendering.sentence(others)}{where}: {labels.seeds_phrase(beside)}"
+        lines.append(f"{told}; all else is of seed {run.seed}.")
+    return "\n".join(filter(None, [*lines, labels.sizes(run, names)]))
 
 
 def legend(figure: Figure, handles: Sequence[Any]) -> None:
@@ -221,6 +206,12 @@ def legend(figure: Figure, handles: Sequence[Any]) -> None:
         handletextpad=0.5,
         borderpad=0.1,
     )
+
+
+def labeled(axes: Iterable[Axes]) -> list[Any]:
+    """A legend's entries for all that is labeled in some panels, each label once."""
+    found = (handle for axis in axes for handle in axis.get_legend_handles_labels()[0])
+    return list({handle.get_label(): handle for handle in found}.values())
 
 
 def architectures(names: Sequence[str]) -> list[Any]:
@@ -298,21 +289,13 @@ def training_look(name: str) -> dict[str, Any]:
     return {"color": shade, "linestyle": dashes}
 
 
+def numbered_look(number: int) -> dict[str, Any]:
+    """Color and dashes of one curve among several."""
+    return {"color": CYCLE[number % len(CYCLE)], "linestyle": DASHES[number % len(DASHES)]}
+
+
 def tint(shade: str) -> tuple[float, ...]:
     """A light version of a color."""
     from matplotlib.colors import to_rgb
 
     return tuple(0.35 * channel + 0.65 for channel in to_rgb(shade))
-
-
-def reach(estimate: Estimate) -> np.ndarray:
-    """How far an interval reaches below and above its estimate, (2, 1)."""
-    ends = [[estimate.value - estimate.low], [estimate.high - estimate.value]]
-    return np.maximum(0.0, ends)
-
-
-def whole_numbers(axis: Axes) -> None:
-    """Ticks at whole numbers only."""
-    from matplotlib.ticker import MaxNLocator
-
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from rslib import paper
 from rslib.metrics.estimates import Estimate
-from rslib.report import numbers, style
+from rslib.report import marks, numbers, style
 from rslib.report.labels import training_phrase
 from rslib.report.style import GREY
 from rslib.verdicts.judging import counts_by_group
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 # Letters that fit into a line below a figure.
 _FOOTER_LETTERS = 125
+_DARK = (Verdict.DIRECTION, Verdict.FAILED, Verdict.REPRODUCED)
 # Panel: its title, its axis, and the tables and columns whose numbers it shows.
 _PANELS = {
     "percent": (
@@ -49,34 +53,27 @@ _PANELS = {
 
 @style.styled
 def counts(frame: pd.DataFrame) -> Figure:
-    """How many numbers and claims of each table and section have which verdict.
+    """The verdicts on numbers and claims, counted by table and section.
 
     Args:
         frame: from :func:`rslib.verdicts.table`.
     """
     found = counts_by_group(frame)
     figure, axes = style.canvas([["counts"]], height=0.6 + 0.27 * len(found), footer=_footer(frame))
-    axis = axes["counts"]
-    start = [0] * len(found)
+    axis, start = axes["counts"], np.zeros(len(found), int)
     for verdict in Verdict:
-        widths = found[verdict.value].tolist()
-        axis.barh(
-            range(len(found)), widths, 0.72, left=start, color=COLORS[verdict], edgecolor="white"
+        widths, shade = found[verdict.value].to_numpy(), COLORS[verdict]
+        bars = axis.barh(
+            range(len(found)), widths, 0.72, left=start, color=shade, edgecolor="white"
         )
-        for place, (left, width) in enumerate(zip(start, widths, strict=True)):
-            if width:
-                dark = verdict in (Verdict.DIRECTION, Verdict.FAILED, Verdict.REPRODUCED)
-                axis.text(
-                    left + width / 2, place, str(width), ha="center", va="center", fontsize=8,
-                    color="white" if dark else "black",
-                )  # fmt: skip
-        start = [left + width for left, width in zip(start, widths, strict=True)]
-    axis.set_yticks(range(len(found)), [group_label(group) for group in found.index])
-    axis.tick_params(axis="y", length=0)
-    axis.set(xlabel="Numbers and claims", ylim=(len(found) - 0.4, -0.6))
-    style.whole_numbers(axis)
-    handles = [style.patch(each.value, facecolor=COLORS[each]) for each in Verdict]
-    style.legend(figure, handles)
+        texts = [str(width) if width else "" for width in widths]
+        letters = "white" if verdict in _DARK else "black"
+        axis.bar_label(bars, texts, label_type="center", fontsize=8, color=letters)
+        start += widths
+    marks.rows(axis, [group_label(group) for group in found.index], margin=0.6)
+    axis.set_xlabel("Numbers and claims")
+    marks.whole_numbers(axis)
+    style.legend(figure, [style.patch(each.value, facecolor=COLORS[each]) for each in Verdict])
     return figure
 
 
@@ -111,12 +108,13 @@ def beside(run: Run, frame: pd.DataFrame) -> Figure:
     for panel, (title, label, _) in _PANELS.items():
         axis = axes[panel]
         for place, (model, _, table, column) in enumerate(rows[panel]):
-            _dot(axis, run, place, model, ours.loc[f"{table}/{model}/{column}"], table, column)
+            cell = ours.loc[f"{table}/{model}/{column}"]
+            reported = style.paper_value(run, table, model, column)
+            _dot(axis, place, style.color(model), cell, reported)
         names = [f"{training_phrase(model)}, {said}" for model, said, _, _ in rows[panel]]
-        axis.set_yticks(range(len(names)), names, fontsize=7.5)
-        axis.tick_params(axis="y", length=0)
+        marks.rows(axis, names, margin=0.6, fontsize=7.5)
         axis.grid(True, axis="x")
-        axis.set(title=title, xlabel=label, ylim=(len(names) - 0.4, -0.6))
+        axis.set(title=title, xlabel=label)
     handles = [
         *style.architectures(["resnet18-standard", "vit_small-standard"]),
         style.line("ours", color=GREY, marker="o", linestyle=""),
@@ -130,21 +128,16 @@ def _footer(frame: pd.DataFrame) -> str:
     return "\n".join(textwrap.wrap(frame.attrs["stamp"], _FOOTER_LETTERS))
 
 
-def _dot(axis: Axes, run: Run, place: int, model: str, cell: Any, table: str, column: str) -> None:
-    color = style.color(model)
-    reported = style.paper_value(run, table, model, column)
-    if not numbers.missing(cell["ours"]):
-        ends = [
-            cell["ours"] if numbers.missing(cell[end]) else cell[end] for end in ("low", "high")
-        ]
-        reach = style.reach(Estimate(cell["ours"], *ends))
-        axis.errorbar(
-            cell["ours"], place, xerr=reach, fmt="o", color=color, markersize=4, capsize=2,
-            elinewidth=1,
-        )  # fmt: skip
+def _dot(
+    axis: Axes, place: int, shade: str, cell: Mapping[str, Any], reported: float | None
+) -> None:
+    """Our number with its interval, the paper's, and a line between them."""
+    value = cell["ours"]
+    if not numbers.missing(value):
+        low, high = (value if numbers.missing(cell[e]) else cell[e] for e in ("low", "high"))
+        look = {"fmt": "o", "color": shade, "markersize": 4, "capsize": 2, "elinewidth": 1}
+        marks.point(axis, Estimate(value, low, high), place, **look)
         if reported is not None:
-            axis.plot(
-                [cell["ours"], reported], [place, place], color=color, linewidth=0.6, alpha=0.5
-            )
+            axis.plot([value, reported], [place] * 2, color=shade, linewidth=0.6, alpha=0.5)
     if reported is not None:
         axis.plot(reported, place, **style.PAPER | {"markersize": 4.5, "markeredgewidth": 1.0})

@@ -6,8 +6,6 @@ side where there is room and below one another where there is not.
 
 from __future__ import annotations
 
-import html
-import itertools
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING
 from rslib import paper
 from rslib.paper import Check
 from rslib.report import numbers
+from rslib.report.rendering import render, sentence
 from rslib.verdicts.judging import number_text
 from rslib.verdicts.rules import Verdict
 
@@ -31,17 +30,6 @@ COLORS = {
     Verdict.UNTESTABLE: "#CCCCCC",
 }
 """Okabe and Ito's, which color-blind readers can tell apart; the verdict is always written, too."""
-
-_AGREES, _CONTRADICTS = "agrees", "contradicts itself"
-# Colors of text and page are left to the theme.
-_LIST = "list-style:none;margin:0;padding:0;font-size:.85em;line-height:1.35"
-_ENTRY = (
-    "display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,13em),1fr));gap:2px 12px;"
-    "padding:5px 0 5px 8px;margin:0;border-bottom:1px solid rgba(128,128,128,.35);"
-    "border-left:4px solid {color};font-variant-numeric:tabular-nums;overflow-wrap:anywhere"
-)
-_SMALL = "font-size:.9em"
-_JOINED = "&nbsp;"
 
 
 @dataclass(frozen=True)
@@ -71,11 +59,7 @@ class Listing:
     entries: tuple[Entry, ...]
 
     def _repr_html_(self) -> str:
-        shown = "".join(map(_entry, self.entries))
-        return (
-            f'<p style="margin:0 0 6px;font-size:.85em">{html.escape(self.caption)}</p>'
-            f'<ul class="rslib-verdicts" style="{_LIST}">{shown}</ul>'
-        )
+        return render("verdicts.html", listing=self)
 
     def __repr__(self) -> str:
         blocks = [textwrap.fill(self.caption, 100)]
@@ -107,14 +91,14 @@ def show(frame: pd.DataFrame, *groups: str) -> Listing:
         told = [] if first["claimed"] == numbers.NONE else [("paper", first["claimed"], "")]
         for cell in cells:
             if not numbers.missing(cell["ours"]):
-                counted = "" if numbers.missing(cell["n"]) else f" (n = {cell['n']:,})"
+                counted = "" if numbers.missing(cell["n"]) else f" (n = {numbers.images(cell)})"
                 who = f"ours, {cell['label']}" if cell["label"] else "ours"
                 told.append((who, number_text(cell), counted))
         entries.append(
             Entry(first["statement"], tuple(told), verdict, first["why"], COLORS[verdict])
         )
     names = " and ".join(map(group_label, groups))
-    return Listing(f"{names}. {_sentence(frame.attrs['stamp'])}.", tuple(entries))
+    return Listing(f"{names}. {sentence(frame.attrs['stamp'])}.", tuple(entries))
 
 
 def show_arithmetic(checks: Sequence[Check]) -> Listing:
@@ -127,7 +111,7 @@ def show_arithmetic(checks: Sequence[Check]) -> Listing:
         Entry(
             f"{each.statement} [{each.section}]",
             (("printed", each.printed, ""), ("follows", each.follows, "")),
-            _AGREES if each.agrees else _CONTRADICTS,
+            "agrees" if each.agrees else "contradicts itself",
             each.consequence,
             COLORS[Verdict.REPRODUCED if each.agrees else Verdict.FAILED],
         )
@@ -142,30 +126,3 @@ def group_label(group: str) -> str:
         return paper.TABLES[group].label
     title = paper.SECTIONS[group]
     return title if group == "abstract" else f"{group} {title}"
-
-
-def _line(who: str, what: str, counted: str) -> str:
-    tag = "i" if who in ("paper", "printed") else "b"
-    measured = who == "paper" or who.startswith("ours")
-    shown, counted = html.escape(what), html.escape(counted)
-    if measured:
-        # A number stays on one line with its interval.
-        shown, counted = shown.replace(" ", _JOINED), counted.strip().replace(" ", _JOINED)
-    return (
-        f'<span style="{_SMALL}">{html.escape(who)}</span> <{tag}>{shown}</{tag}>'
-        f' <span style="{_SMALL}">{counted}</span>'
-    )
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _entry(each: Entry) -> str:
-    numbers = "<br>".join(itertools.starmap(_line, each.numbers))
-    why = f'<br><span style="{_SMALL}">{html.escape(each.why)}</span>' * bool(each.why)
-    return (
-        f'<li style="{_ENTRY.format(color=each.color)}">'
-        f"<span>{html.escape(each.statement)}</span><span>{numbers}</span>"
-        f"<span><b>{html.escape(each.verdict)}</b>{why}</span></li>"
-    )

@@ -324,7 +324,7 @@ def test_everything_is_escaped(run):
         frame.attrs["unreported"] = frame.attrs["unreported"] and evil
         markup = tables.show(frame, caption=evil)._repr_html_()
         assert "<script" not in markup
-        assert markup.count("&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;&amp;") >= 8
+        assert markup.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;") >= 8
 
 
 def test_a_paired_difference_of_equals_keeps_its_uncertainty():

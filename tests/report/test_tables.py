@@ -248,7 +248,7 @@ def test_html_has_the_numbers_and_escapes_everything(run):
         frame[column] = evil
     markup = tables.show(frame, caption=evil)._repr_html_()
     assert "<script" not in markup
-    assert markup.count("&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;&amp;") >= 10
+    assert markup.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;") >= 10
     markup = tables.show(tables.table2(run))._repr_html_()
     assert "<caption" in markup and "overflow-x:auto" in markup
     assert "<i>0.1</i>" in markup and "<b>10.0</b>" in markup and "[1.8, 40.4]" in markup

@@ -1,4 +1,4 @@
-"""What corruptions do, drawn from records (paper 3.5, 4.5). Call these as ``figures.<name>``."""
+"""The effects of corruptions, drawn from records (paper 3.5, 4.5)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rslib.corruptions import CATEGORIES, SEVERITIES
-from rslib.report import labels, style
+from rslib.report import labels, marks, numbers, style
 from rslib.report.style import GREY
 from rslib.report.tables.corruption import (
     added,
@@ -21,7 +21,6 @@ from rslib.report.tables.corruption import (
 from rslib.settings.names import REFERENCE, ROBUSTNESS
 
 if TYPE_CHECKING:
-    import pandas as pd
     import torch
     from matplotlib.figure import Figure
 
@@ -50,28 +49,19 @@ def corruption_sheet(versions: torch.Tensor, names: Sequence[str], *, footer: st
             f"versions has shape {tuple(versions.shape)}; ({len(names)}, {len(SEVERITIES)}, 3, H, "
             "W) is needed"
         )
-    columns = 2
-    rows = -(-len(names) // columns)
-    places = [[f"{column} {row}" for column in range(columns)] for row in range(rows)]
+    rows = -(-len(names) // 2)
+    places = [[f"{row}", f"{rows + row}"] for row in range(rows)]
     figure, axes = style.canvas(places, height=0.62 * rows + 0.25, footer=footer)
-    for number in range(rows * columns):
-        axis = axes[f"{number // rows} {number % rows}"]
-        if number >= len(names):
-            axis.axis("off")
-            continue
-        strip = versions[number].permute(2, 0, 3, 1)  # H, severity, W, channel
-        gap = np.full((strip.shape[0], 1, 2, 3), 255, dtype=np.uint8)
-        tiles = [np.concatenate([strip[:, k : k + 1].numpy(), gap], 2) for k in range(5)]
-        axis.imshow(np.concatenate(tiles, 2)[:, 0], aspect="equal")
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-        axis.set_ylabel(
-            labels.corruption_label(names[number]),
-            rotation=0,
-            ha="right",
-            va="center",
-            fontsize=8.5,
+    for number, name in enumerate(names):
+        # The severities side by side, (5, 3, H, W) to (H, 5 W, 3), with two white columns between.
+        strip = np.pad(
+            versions[number].numpy(), ((0, 0), (0, 0), (0, 0), (0, 2)), constant_values=255
         )
+        axis = axes[f"{number}"]
+        marks.picture(axis, np.concatenate(strip.transpose(0, 2, 3, 1), axis=1))
+        marks.row_title(axis, labels.corruption_label(name), 8.5)
+    for number in range(len(names), 2 * rows):
+        axes[f"{number}"].set_axis_off()
     return figure
 
 
@@ -94,33 +84,26 @@ def corruption_heat_map(
     frame = corruption_table(run.alone, names, reference=reference)
     extra = added(run, [*names, reference])
     order = [*IN_ORDER, *extra]
-    values = np.array([[_pick(frame, m, c) for m in names] for c in order])
+    values = np.array([marks.cells(frame, names, each)["ours"] for each in order], float)
     # Half the reference's error is as far from it as twice; beyond a factor of 4 colors end.
     far = min(4.0, max(1.1, np.nanmax(values), 1 / max(np.nanmin(values), 1e-9)))
-    figure, axes = style.canvas(
-        [["map"]],
-        height=5.2 + _ROW * len(extra),
-        footer=style.below(run, names, frame),
-    )
-    axis = axes["map"]
     drawn = np.clip(values, 1 / far, far)
+    footer = style.table_footer(run, names, frame)
+    figure, axes = style.canvas([["map"]], height=5.2 + _ROW * len(extra), footer=footer)
+    axis = axes["map"]
     shown = axis.imshow(drawn, aspect="auto", cmap="PuOr_r", norm=LogNorm(1 / far, far))
-    for (row, column), value in np.ndenumerate(values):
-        strong = abs(np.log(drawn[row, column])) > 0.6 * np.log(far)
-        text = "–" if np.isnan(value) else f"{value:.2f}"
-        axis.text(column, row, text, ha="center", va="center", fontsize=8,
-                  color="white" if strong else "black")  # fmt: skip
+    marks.written_map(axis, values, "ratio", abs(np.log(drawn)) > 0.6 * np.log(far))
     axis.set_yticks(range(len(order)), [labels.corruption_label(name) for name in order])
     heads = [f"{labels.architecture_label(m)}\n{labels.training_phrase(m)}" for m in names]
     axis.set_xticks(range(len(names)), heads)
-    axis.tick_params(length=0, top=True, bottom=False, labeltop=True, labelbottom=False)
+    axis.tick_params(top=True, bottom=False, labeltop=True, labelbottom=False)
     parts = [*map(len, CATEGORIES.values()), len(extra)]
     edges = np.cumsum(parts[: -1 if extra else -2])
     axis.hlines(edges - 0.5, -0.5, len(names) - 0.5, color="black", linewidth=1)
     bar = figure.colorbar(shown, ax=axis, shrink=0.6, pad=0.02)
     steps = [1.0, 1.25, 1.5, 2.0, 3.0, 4.0]
-    marks = sorted({mark for step in steps if step <= far for mark in (step, 1 / step)})
-    bar.set_ticks(marks, labels=[f"{mark:.2f}" for mark in marks], minor=False)
+    ticks = sorted({mark for step in steps if step <= far for mark in (step, 1 / step)})
+    bar.set_ticks(ticks, labels=[numbers.written(tick, "ratio") for tick in ticks], minor=False)
     bar.ax.minorticks_off()
     bar.set_label(f"Error relative to {labels.short_label(reference)}")
     return figure
@@ -130,34 +113,21 @@ def corruption_heat_map(
 def by_severity(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
     """Accuracy and calibration error against severity (paper 4.1, 4.5).
 
-    Args:
-        run: whose clean and corruption records are read.
-        names: models, in order.
-
     Raises:
-        rslib.store.records.RecordError: a record has not been made.
+        rslib.store.records.RecordError: a clean or corruption record has not been made.
     """
     frame = severity_table(run, names)
-    figure, axes = style.canvas(
-        [["accuracy", "ece"]],
-        height=2.9,
-        footer=style.below(run, names, frame, others="thin lines"),
-    )
+    footer = style.table_footer(run, names, frame, others="thin lines")
+    figure, axes = style.canvas([["accuracy", "ece"]], height=2.9, footer=footer, grid="both")
     for panel, first in (("accuracy", 0), ("ece", 1)):
-        axis = axes[panel]
+        axis, severities = axes[panel], range(first, len(SEVERITIES) + 1)
         for name in names:
-            severities = range(first, len(SEVERITIES) + 1)
-            rows = [_row(frame, name, f"{panel}_{severity}") for severity in severities]
-            middle, low, high = (
-                np.array([row[key] for row in rows], float) for key in ("ours", "low", "high")
-            )
+            cells = frame[frame["model"] == name].set_index("quantity")
+            cells = cells.loc[[f"{panel}_{severity}" for severity in severities]]
             look = {"color": style.color(name), "marker": style.marker(name)}
-            dashed = "-" if name.endswith("-standard") else "--"
-            reach = np.nan_to_num([middle - low, high - middle])
-            axis.errorbar(severities, middle, reach, ls=dashed, **look)
-            rest = [style.others(run, row) for row in rows]
-            axis.plot(severities, rest, ls=dashed, **look | style.THIN)
-        axis.grid(True)
+            look["ls"] = "-" if name.endswith("-standard") else "--"
+            axis.errorbar(severities, cells["ours"], marks.reaches(cells), **look)
+            axis.plot(severities, marks.other_seeds(run, cells), **look | marks.THIN)
         axis.set_xticks(range(6), ["clean", *map(str, SEVERITIES)])
         axis.set_xlim(-0.2, 5.2)
         axis.set_ylim(bottom=0)
@@ -180,36 +150,27 @@ def corruption_differences(run: Run, pairs: Sequence[tuple[str, str]]) -> Figure
         rslib.store.records.RecordError: a record has not been made.
     """
     frame = corruption_difference_table(run, pairs)
-    places = [[f"{a}_vs_{b}" for a, b in pairs]]
     named = list(dict.fromkeys(name for pair in pairs for name in pair))
-    footer = style.below(run, named, frame, others="small dots")
     extra = added(run, named)
     order = [*IN_ORDER, *extra, "all"]
-    figure, axes = style.canvas(places, height=4.6 + _ROW * len(extra), footer=footer)
-    for place, (a, b) in enumerate(pairs):
-        axis = axes[f"{a}_vs_{b}"]
-        rows = [_row(frame, f"{a}_vs_{b}", name) for name in order]
-        middle, low, high = (np.array([r[k] for r in rows], float) for k in ("ours", "low", "high"))
-        reach = np.nan_to_num([middle - low, high - middle])
-        axis.errorbar(middle, range(len(order)), xerr=reach, ls="", marker="o", ms=4,
-                      color=style.color(a))  # fmt: skip
-        for line, row in enumerate(rows):
-            rest = style.others(run, row)
-            style.dots(axis, rest, [line + 0.25] * len(rest), style.color(a))
+    heads = [labels.corruption_label(name) for name in order[:-1]]
+    heads.append("All of the 19" if extra else "All corruptions")
+    places = [[f"{a}_vs_{b}" for a, b in pairs]]
+    footer = style.table_footer(run, named, frame, others="small dots")
+    height = 4.6 + _ROW * len(extra)
+    figure, axes = style.canvas(places, height=height, footer=footer, grid="x")
+    for (a, b), axis in zip(pairs, axes.values(), strict=True):
+        cells = frame[frame["model"] == f"{a}_vs_{b}"].set_index("quantity").loc[order]
+        reach, look = marks.reaches(cells), {"ls": "", "marker": "o", "ms": 4}
+        axis.errorbar(cells["ours"], range(len(order)), xerr=reach, color=style.color(a), **look)
+        for line, rest in enumerate(marks.other_seeds(run, cells)):
+            marks.dots(axis, rest, line + 0.25, style.color(a))
         axis.axvline(0, color=GREY, linewidth=1)
         for edge in {len(IN_ORDER), len(order) - 1}:
             axis.axhline(edge - 0.5, color=GREY, linewidth=0.6)
-        axis.grid(True, axis="x")
         axis.set_ylim(len(order) - 0.4, -0.6)
-        axis.set_yticks(range(len(order)), [])
-        if place == 0:
-            axis.set_yticks(
-                range(len(order)),
-                [
-                    *map(labels.corruption_label, order[:-1]),
-                    "All of the 19" if extra else "All corruptions",
-                ],
-            )
+        axis.set_yticks(range(len(order)), heads)
+        axis.tick_params(labelleft=(a, b) == pairs[0])
         axis.set_xlabel("Difference in error (points)")
         title = f"{labels.architecture_label(a)}:\n{labels.training_phrase(a)} less "
         axis.set_title(title + labels.training_phrase(b))
@@ -233,30 +194,14 @@ def corruption_errors(run: Run, name: str) -> Figure:
         errors = errors | added_outcomes(run, name).errors().errors
     order = [*IN_ORDER, *extra]
     values = 100 * np.array([errors[corruption] for corruption in order])
-    record = run.record(name, "corruptions")
-    figure, axes = style.canvas(
-        [["map"]],
-        height=4.6 + _ROW * len(extra),
-        footer=style.footer(run, [name], [record.attrs]),
-    )
+    footer = style.footer(run, [name], [run.record(name, "corruptions")])
+    figure, axes = style.canvas([["map"]], height=4.6 + _ROW * len(extra), footer=footer)
     axis = axes["map"]
     shown = axis.imshow(values, aspect="auto", cmap="Purples", vmin=0, vmax=100)
-    for (row, column), value in np.ndenumerate(values):
-        axis.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8,
-                  color="white" if value > 60 else "black")  # fmt: skip
+    marks.written_map(axis, values, "images", values > 60)
     axis.set_yticks(range(len(order)), [labels.corruption_label(c) for c in order])
     axis.set_xticks(range(len(SEVERITIES)), SEVERITIES)
-    axis.tick_params(length=0)
     axis.set_xlabel("Severity")
     axis.set_title(labels.short_label(name))
     figure.colorbar(shown, ax=axis, shrink=0.6, pad=0.02).set_label("Error (%)")
     return figure
-
-
-def _row(frame: pd.DataFrame, name: str, quantity: str) -> dict:
-    (row,) = frame[(frame.model == name) & (frame.quantity == quantity)].to_dict("records")
-    return row
-
-
-def _pick(frame: pd.DataFrame, name: str, quantity: str) -> float:
-    return _row(frame, name, quantity)["ours"]

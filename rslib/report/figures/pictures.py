@@ -1,7 +1,4 @@
-"""Pictures of images and of attacks on them: contact sheets, anatomies, loss traces.
-
-Call these as ``figures.image_grid`` and so on.
-"""
+"""Pictures of images and of attacks on them: contact sheets, anatomies, loss traces."""
 
 from __future__ import annotations
 
@@ -9,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 
-from rslib.report import style
-from rslib.report.style import BLUE, CYCLE, DASHES, VERMILION, WIDTH
+from rslib.report import marks, style
+from rslib.report.marks import plain
+from rslib.report.style import BLUE, VERMILION, WIDTH
 
 if TYPE_CHECKING:
+    import torch
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -43,26 +41,22 @@ def image_grid(
     Raises:
         ValueError: shapes or lengths disagree.
     """
-    shown = _pixels(images)
+    shown = _batch(images).transpose(0, 2, 3, 1)
     outlines = None if masks is None else _array(masks).astype(bool)
     for what, given in (("titles", titles), ("masks", outlines)):
         if given is not None and len(given) != len(shown):
             raise ValueError(f"{len(given)} {what} for {len(shown)} images: one each is needed")
-    columns = min(columns, len(shown))
-    rows = -(-len(shown) // columns)
-    side = WIDTH / columns
+    places = style.in_rows([f"{number}" for number in range(len(shown))], columns)
     title_inches = 0.22 if titles is not None else 0.04
-    places = [[f"{row} {column}" for column in range(columns)] for row in range(rows)]
-    figure, axes = style.canvas(places, height=rows * (side + title_inches), footer=footer)
+    height = len(places) * (WIDTH / len(places[0]) + title_inches)
+    figure, axes = style.canvas(places, height=height, footer=footer)
     for number, axis in enumerate(axes.values()):
         axis.set_axis_off()
-        if number >= len(shown):
-            continue
         axis.imshow(shown[number])
         if outlines is not None:
             _outline(axis, outlines[number])
         if titles is not None:
-            axis.set_title(_plain(titles[number]), fontsize=8, loc="center", pad=2)
+            axis.set_title(plain(titles[number]), fontsize=8, loc="center", pad=2)
     return figure
 
 
@@ -79,7 +73,7 @@ def attack_anatomy(
     top: int = 3,
     footer: str = "",
 ) -> Figure:
-    """What an attack does to an image and to the model's belief (paper 3.2.1).
+    """An attack's effect on images and on the model's belief (paper 3.2.1).
 
     One row an image: the image, the perturbation magnified about mid-grey, the perturbed image, and
     the classes most probable before or after. All images share one magnification.
@@ -108,6 +102,7 @@ def attack_anatomy(
     change = attacked - clean
     largest = float(np.abs(change).max()) if eps is None else eps
     magnified = np.clip(0.5 + 0.5 * change / (largest or 1.0), 0, 1)
+    magnification = f"change, ×{0.5 / (largest or 0.5):.0f}\n≤ {255 * largest:.3g}/255"
     kinds = ("clean", "change", "attacked", "belief")
     figure, axes = style.canvas(
         [[f"{kind} {row}" for kind in kinds] for row in range(len(clean))],
@@ -115,25 +110,20 @@ def attack_anatomy(
         footer=footer,
         width_ratios=[1, 1, 1, 1.5],
     )
-    for row in range(len(clean)):
-        truth = "" if labels is None else f"{_plain(classes[int(labels[row])])}\n"
-        pictures = {
-            "clean": (clean, f"{truth}clean: {_belief(beliefs[0][row], classes)}"),
-            "change": (
-                magnified,
-                f"change, ×{0.5 / (largest or 0.5):.0f}\n≤ {255 * largest:.3g}/255",
-            ),
-            "attacked": (attacked, f"\nattacked: {_belief(beliefs[1][row], classes)}"),
-        }
-        for kind, (pictured, title) in pictures.items():
+    for row, (old, new) in enumerate(zip(*beliefs, strict=True)):
+        truth = "" if labels is None else f"{plain(classes[int(labels[row])])}\n"
+        for kind, pictured, title in (
+            ("clean", clean, f"{truth}clean: {_belief(old, classes)}"),
+            ("change", magnified, magnification),
+            ("attacked", attacked, f"\nattacked: {_belief(new, classes)}"),
+        ):
             axis = axes[f"{kind} {row}"]
             axis.imshow(pictured[row].transpose(1, 2, 0))
             axis.set_title(title, fontsize=8, loc="center", pad=3)
             axis.set_axis_off()
-        # All rows share one scale, named once.
-        if row == len(clean) - 1:
-            axes[f"belief {row}"].set_xlabel("Probability (%)")
-        _beliefs(axes[f"belief {row}"], *(p[row] for p in beliefs), classes, top)
+        _beliefs(axes[f"belief {row}"], old, new, classes, top)
+    # All rows share one scale, named once.
+    axes[f"belief {len(clean) - 1}"].set_xlabel("Probability (%)")
     axes["belief 0"].legend(
         loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, fontsize=8, handlelength=1
     )
@@ -154,21 +144,15 @@ def loss_trace(
         title: above the axes.
         footer: last line, such as :func:`rslib.report.labels.stamp`.
     """
-    figure, axes = style.canvas([["loss"]], height=2.8, footer=footer)
+    figure, axes = style.canvas([["loss"]], height=2.8, footer=footer, grid="both")
+    axis = axes["loss"]
     for number, (label, trace) in enumerate(traces.items()):
-        axes["loss"].plot(
-            range(len(trace)),
-            _array(trace),
-            label=label,
-            color=CYCLE[number % len(CYCLE)],
-            linestyle=DASHES[number % len(DASHES)],
-            marker=".",
-        )
-    axes["loss"].set(title=title, xlabel="Step", ylabel="Mean cross-entropy")
-    axes["loss"].set_ylim(bottom=0)
-    axes["loss"].grid(True)
-    axes["loss"].legend()
-    style.whole_numbers(axes["loss"])
+        look = style.numbered_look(number) | {"marker": ".", "label": label}
+        axis.plot(range(len(trace)), _array(trace), **look)
+    axis.set(title=title, xlabel="Step", ylabel="Mean cross-entropy")
+    axis.set_ylim(bottom=0)
+    axis.legend()
+    marks.whole_numbers(axis)
     return figure
 
 
@@ -180,20 +164,16 @@ def _beliefs(
     places = np.arange(len(order))
     axis.barh(places + 0.2, 100 * before[order], 0.38, color=BLUE, label="before")
     axis.barh(places - 0.2, 100 * after[order], 0.38, color=VERMILION, label="after")
-    axis.set_yticks(places, [_plain(classes[c]) for c in order], fontsize=8)
+    axis.set_yticks(places, [plain(classes[c]) for c in order], fontsize=8)
     axis.set_xlim(0, 100)
     axis.tick_params(axis="y", length=0)
     axis.grid(True, axis="x")
 
 
 def _belief(probabilities: np.ndarray, classes: Sequence[str]) -> str:
+    """The most probable class, in words."""
     best = int(probabilities.argmax())
-    return f"{_plain(classes[best])}, {100 * probabilities[best]:.0f} %"
-
-
-def _plain(text: str) -> str:
-    """A user's text, in which nothing is read as a formula."""
-    return text.replace("$", r"\$")
+    return f"{plain(classes[best])}, {100 * probabilities[best]:.0f} %"
 
 
 def _outline(axis: Axes, mask: np.ndarray) -> None:
@@ -211,8 +191,8 @@ def _outline(axis: Axes, mask: np.ndarray) -> None:
 
 
 def _array(values: Images) -> np.ndarray:
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu().numpy()
+    if hasattr(values, "detach"):  # a tensor
+        values = values.detach().cpu()
     return np.asarray(values)
 
 
@@ -228,8 +208,3 @@ def _batch(images: Images) -> np.ndarray:
             f"images span [{array.min():.3g}, {array.max():.3g}]; [0, 1], or uint8, is needed"
         )
     return array
-
-
-def _pixels(images: Images) -> np.ndarray:
-    """Images as float (B, H, W, 3), which matplotlib draws."""
-    return _batch(images).transpose(0, 2, 3, 1)

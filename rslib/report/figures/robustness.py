@@ -1,7 +1,4 @@
-"""Figures the paper omits: certificates, robust overfitting, AutoAttack, accuracy against budget.
-
-Call these as ``figures.certified_curves`` and so on.
-"""
+"""Attacks and certificates: Figure 2, and the figures that the paper omits (paper 3.2, 4.2)."""
 
 from __future__ import annotations
 
@@ -10,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rslib import paper
 from rslib.metrics.estimates import (
     ROBUST_ACCURACY,
     Estimate,
     accuracy,
+    attack_success,
     certified_accuracy,
     on_images,
     robust_history,
 )
-from rslib.report import labels, seeds, style
-from rslib.report.style import CYCLE, DASHES, GREEN, GREY, ORANGE, PURPLE, SKY
+from rslib.report import labels, marks, numbers, seeds, style
+from rslib.report.style import GREEN, GREY, ORANGE, PAPER, PURPLE, SKY
 from rslib.report.tables.robustness import PIXEL_VALUES, STAGES
 from rslib.settings.names import ROBUSTNESS
 from rslib.settings.plan import plan
@@ -45,6 +44,50 @@ _STAGE_COLORS = {
 
 
 @style.styled
+def figure2(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
+    """Figure 2: how often attacks succeed, and accuracy against robustness (paper 4.2).
+
+    Left: success of FGSM and PGD among the images that are right when clean, with intervals (higher
+    is worse for the model). Right: accuracy under PGD against accuracy on all clean test images,
+    with both intervals. Hollow marks are the paper's (Table 2; FGSM's success follows from its
+    accuracies there, the text's "over 99 %" does not), drawn where the data set is the paper's.
+
+    Raises:
+        rslib.store.records.RecordError: a clean, FGSM or PGD record has not been made.
+    """
+    held = {
+        name: {kind: run.record(name, kind) for kind in ("clean", "fgsm", "pgd")} for name in names
+    }
+    sources = [record for kinds in held.values() for record in kinds.values()]
+    figure, axes = style.canvas(
+        [["success", "plane"]],
+        height=max(3.2, 1.3 + 0.58 * len(names)),
+        footer=style.footer(run, names, sources, others="small dots"),
+        width_ratios=[1.1, 1],
+    )
+    success = axes["success"]
+    for kind, offset in (("fgsm", -0.19), ("pgd", 0.19)):
+        for place, name in enumerate(names):
+            _success_bar(success, place + offset, run, name, kind, held[name][kind])
+    success.set(title="Attack success", xlabel="Correct images turned (%)", xlim=(0, 121))
+    success.set_xticks(range(0, 101, 20))
+    success.grid(True, axis="x")
+    heads = [f"{labels.architecture_label(n)}\n{labels.training_phrase(n)}" for n in names]
+    marks.rows(success, heads, margin=0.55)
+    _plane(axes["plane"], run, held)
+    trainings = style.trainings(names)
+    handles = [
+        *style.architectures(names),
+        style.patch("FGSM", facecolor=style.tint(GREY), edgecolor=GREY),
+        style.patch("PGD", facecolor=GREY, edgecolor=GREY),
+    ]
+    if len(trainings) > 1:
+        handles += trainings
+    style.legend(figure, [*handles, *style.paper_handle(run)])
+    return figure
+
+
+@style.styled
 def certified_curves(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
     """Certified accuracy over the l2 radius (paper 3.2.2, which reports no result of it).
 
@@ -52,51 +95,44 @@ def certified_curves(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
     radius 0 a curve is the accuracy of the smoothed classifier. The line is the largest radius that
     the votes can certify, whatever the model: there all curves end.
 
-    Args:
-        run: whose smoothing records are read.
-        names: base classifiers, in order.
-
     Raises:
-        rslib.store.records.RecordError: a record has not been made.
+        rslib.store.records.RecordError: a smoothing record has not been made.
     """
     from rslib.smoothing import largest_radius
 
     chosen, confidence = run.settings.smoothing, run.settings.evaluation.confidence
     ceiling = largest_radius(chosen.samples, sigma=chosen.sigma, alpha=chosen.alpha)
     held = {name: run.record(name, "smoothing") for name in names}
-    panels = list(dict.fromkeys(map(labels.architecture_label, names)))
-    footer = "\n".join(
-        [
-            f"noise {chosen.sigma:g}; {chosen.samples:,} votes a certificate, each wrong with "
-            f"probability at most {chosen.alpha:g}; an l2 radius of {ceiling:.3f} is only "
-            f"{255 * ceiling / PIXEL_VALUES**0.5:.1f}/255 in l-infinity",
-            style.footer(
-                run, names, [record.attrs for record in held.values()], others="thin lines"
-            ),
-        ]
+    told = (
+        f"noise {chosen.sigma:g}; {chosen.samples:,} votes a certificate, each wrong with "
+        f"probability at most {chosen.alpha:g}; an l2 radius of {ceiling:.3f} is only "
+        f"{255 * ceiling / PIXEL_VALUES**0.5:.1f}/255 in l-infinity"
     )
-    figure, axes = style.canvas([panels], height=3.4, footer=footer)
+    last = style.footer(run, names, held.values(), others="thin lines")
+    panels = list(dict.fromkeys(map(labels.architecture_label, names)))
+    figure, axes = style.canvas([panels], height=3.4, footer=f"{told}\n{last}", grid="both")
     for name, record in held.items():
-        axis = axes[labels.architecture_label(name)]
+        axis, look = axes[labels.architecture_label(name)], style.training_look(name)
         for rest in seeds.records(run, name, "smoothing"):
             radii, found = _certified(rest, ceiling, confidence)
-            look = style.training_look(name) | style.THIN
-            axis.step(radii, [e.value for e in found], where="pre", **look)
-        _certified_curve(axis, name, record, ceiling, confidence)
-    for place, (title, axis) in enumerate(axes.items()):
+            # The curve holds a value up to and including the radius where images drop out.
+            axis.step(radii, [e.value for e in found], where="pre", **look | marks.THIN)
+        radii, found = _certified(record, ceiling, confidence)
+        axis.step(radii, [e.value for e in found], where="pre", label=name, **look)
+        low, high = [e.low for e in found], [e.high for e in found]
+        band = {"color": look["color"], "alpha": 0.15, "linewidth": 0}
+        axis.fill_between(radii, low, high, step="pre", **band)
+    for title, axis in axes.items():
         axis.axvline(ceiling, color=GREY, linewidth=1)
         axis.axvspan(ceiling, 2 * ceiling, color="#EEEEEE", linewidth=0)
-        axis.annotate(
-            f"ceiling {ceiling:.3f}", (ceiling, 0.97), (3, 0), xycoords=axis.get_xaxis_transform(),
-            textcoords="offset points", rotation=90, va="top", fontsize=8.5, color=GREY,
+        marks.note(
+            axis, f"ceiling {ceiling:.3f}", (ceiling, 0.97), (3, 0), va="top", rotation=90,
+            color=GREY, xycoords=axis.get_xaxis_transform(),
         )  # fmt: skip
         axis.set(title=title, xlabel="l2 radius (image range = 1)", ylim=(0, 100))
         axis.set_xlim(0, 1.12 * ceiling)
-        axis.grid(True)
-        if place == 0:
-            axis.set_ylabel("Certified accuracy (%)")
-        else:
-            axis.tick_params(labelleft=False)
+        axis.tick_params(labelleft=title == panels[0])
+    axes[panels[0]].set_ylabel("Certified accuracy (%)")
     looks = {labels.training_phrase(name): style.training_look(name) for name in names}
     band = style.patch(f"{100 * confidence:g} % interval", facecolor=GREY, alpha=0.2)
     style.legend(figure, [*(style.line(label, **look) for label, look in looks.items()), band])
@@ -105,17 +141,13 @@ def certified_curves(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
 
 @style.styled
 def robust_overfitting(run: Run, names: Sequence[str]) -> Figure:
-    """How adversarially trained models learn, and unlearn robustness (paper 3.2.2).
+    """Robustness gained and lost over the epochs of adversarial training (paper 3.2.2).
 
     One column a model. Above: accuracy on the training images as the objective shows them (attacked
     or clean), on clean validation images, and on attacked ones. Below: mean loss of the objective,
     and cross-entropy on clean validation images. The dots mark the epoch whose weights are kept,
     the one of the best accuracy under attack; the heading compares it with the last. Source of the
     effect: Rice, Wong and Kolter, ICML 2020, arXiv:2002.11569.
-
-    Args:
-        run: whose models' summaries are read.
-        names: models whose training validates them under attack, in order.
 
     Raises:
         rslib.store.records.RecordError: a model has not been trained.
@@ -126,38 +158,35 @@ def robust_overfitting(run: Run, names: Sequence[str]) -> Figure:
         robust_history(summary)
     used = [plan(run.settings, name).attack for name in names]
     told = {f"PGD with {a.steps} steps and budget {a.eps}/255 in l-infinity" for a in used}
-    lines = [
-        f"under attack: {' or '.join(sorted(told))}, on validation images",
-        style.footer(run, names, summaries.values(), others="thin lines (validation under attack)"),
-    ]
-    rows = []
-    for start in range(0, len(names), 2):
-        some = [*names[start : start + 2], "."][: min(2, len(names))]
-        rows += [
-            [name if name == "." else f"{name} {what}" for name in some]
-            for what in ("accuracy", "loss")
-        ]
-    ratios = [1.5, 1] * (len(rows) // 2)
-    height = 1.9 * len(ratios) + 0.3
-    figure, axes = style.canvas(rows, height=height, footer="\n".join(lines), height_ratios=ratios)
+    others = "thin lines (validation under attack)"
+    last = style.footer(run, names, summaries.values(), others=others)
+    places = []
+    for some in style.in_rows(names, 2):
+        for part in ("accuracy", "loss"):
+            places.append([name if name == "." else f"{name} {part}" for name in some])
+    figure, axes = style.canvas(
+        places,
+        height=1.9 * len(places) + 0.3,
+        footer=f"under attack: {' or '.join(sorted(told))}, on validation images\n{last}",
+        grid="both",
+        height_ratios=[1.5, 1] * (len(places) // 2),
+    )
     for place, (name, summary) in enumerate(summaries.items()):
         above, below = axes[f"{name} accuracy"], axes[f"{name} loss"]
         for rest in seeds.summaries(run, name):
-            look = {"color": style.color(name)} | style.THIN
-            style.history(above, rest, ROBUST_ACCURACY, 100, **look)
+            look = {"color": style.color(name)} | marks.THIN
+            marks.history(above, rest, ROBUST_ACCURACY, 100, **look)
         _overfitting(above, below, name, summary)
         if place % 2 == 0:
             above.set_ylabel("Accuracy (%)")
             below.set_ylabel("Loss (nats)")
-    style.legend(
-        figure,
-        [
-            style.line("training, as the objective shows it", color=GREY, ls="--", lw=1.1),
-            style.line("validation, clean", color=GREY, lw=1.2),
-            style.line("validation, under attack", color=GREY, lw=2.2),
-            style.line("epoch kept", color=GREY, marker="o", ls=""),
-        ],
-    )
+    handles = [
+        style.line("training, as the objective shows it", color=GREY, ls="--", lw=1.1),
+        style.line("validation, clean", color=GREY, lw=1.2),
+        style.line("validation, under attack", color=GREY, lw=2.2),
+        style.line("epoch kept", color=GREY, marker="o", ls=""),
+    ]
+    style.legend(figure, handles)
     return figure
 
 
@@ -191,9 +220,8 @@ def accuracy_against_budget(
 
     if not curves:
         raise ValueError("curves is empty: at least one is needed")
-    figure, axes = style.canvas([["accuracy"]], height=3.2, footer=footer)
+    figure, axes = style.canvas([["accuracy"]], height=3.2, footer=footer, grid="both")
     axis = axes["accuracy"]
-    marks = ("o", "s", "v", "^", "D", "P")
     for number, (label, (budgets, shares, n)) in enumerate(curves.items()):
         budgets, shares = np.asarray(budgets, float), np.asarray(shares, float)
         if budgets.shape != shares.shape or budgets.ndim != 1:
@@ -204,99 +232,118 @@ def accuracy_against_budget(
             raise ValueError(f"{label}: accuracies span {shares.min()} to {shares.max()}: give "
                              "fractions between 0 and 1")  # fmt: skip
         found = [accuracy(np.arange(n) < round(s * n), confidence=confidence) for s in shares]
-        reach = np.hstack([style.reach(estimate) for estimate in found])
-        axis.errorbar(
-            budgets,
-            [estimate.value for estimate in found],
-            reach,
-            label=label,
-            color=CYCLE[number % len(CYCLE)],
-            linestyle=DASHES[number % len(DASHES)],
-            marker=marks[number % len(marks)],
-        )
-    largest = max(max(budgets) for budgets, _, _ in curves.values())
+        look = style.numbered_look(number) | {"marker": "osv^DP"[number % 6]}
+        marks.curve(axis, budgets, found, label=label, **look)
     if log:
         smallest = min(b for budgets, _, _ in curves.values() for b in budgets if b > 0)
+        largest = max(max(budgets) for budgets, _, _ in curves.values())
         axis.set_xscale("symlog", base=2, linthresh=smallest)
         axis.xaxis.set_major_formatter(ScalarFormatter())
         axis.set_xlim(right=1.15 * largest)
     if budget is not None:
         axis.axvline(budget, color=GREY, linewidth=1, linestyle=":")
-        axis.annotate(
-            f"{budget:g}/255", (budget, 0.99), (3, 0), xycoords=axis.get_xaxis_transform(),
-            textcoords="offset points", va="top", fontsize=8.5, color=GREY,
-        )  # fmt: skip
+        place = {"xycoords": axis.get_xaxis_transform(), "va": "top"}
+        marks.note(axis, f"{budget:g}/255", (budget, 0.99), (3, 0), color=GREY, **place)
     axis.set(title=title, xlabel=f"Budget in {norm} (255ths)", ylabel="Accuracy under attack (%)")
     axis.set_ylim(-2, 102)
-    axis.grid(True)
     axis.legend()
     return figure
 
 
 @style.styled
 def autoattack_stages(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
-    """Which stage of AutoAttack broke how many images, and what PGD left (paper 3.2.1).
+    """The images that each stage of AutoAttack broke, and that PGD left (paper 3.2.1).
 
     One bar a model, over all images that AutoAttack was run on: those that no stage broke, then
     those that each stage broke, the last stage first, then those that are wrong when clean. So the
     right end of each color is the accuracy that was left before that stage. The black tick is
     accuracy under PGD on the same images.
 
-    Args:
-        run: whose PGD and AutoAttack records are read.
-        names: models, in order.
-
     Raises:
-        rslib.store.records.RecordError: a record has not been made, or PGD was run on fewer images.
+        rslib.store.records.RecordError: a PGD or AutoAttack record has not been made, or PGD was
+            run on fewer images.
     """
     held = {name: run.record(name, "autoattack") for name in names}
-    sources = [record.attrs for record in held.values()]
-    pgd = {
-        name: on_images(run.record(name, "pgd"), record["image"])["correct"]
-        for name, record in held.items()
-    }
-    figure, axes = style.canvas(
-        [["stages"]],
-        height=0.9 + 0.42 * len(names),
-        footer=style.footer(run, names, sources, others="small dots (still right)"),
-    )
+    footer = style.footer(run, names, held.values(), others="small dots (still right)")
+    figure, axes = style.canvas([["stages"]], height=0.9 + 0.42 * len(names), footer=footer)
     axis, seen = axes["stages"], {}
     for place, (name, record) in enumerate(held.items()):
-        broken_by = record["broken_by"].to_numpy()
-        left = 100 * float((broken_by < 0).mean())
+        pgd = on_images(run.record(name, "pgd"), record["image"])["correct"]
+        left = 100 * float((record["broken_by"] < 0).mean())
         axis.barh(place, left, 0.62, color=GREEN)
-        axis.annotate(
-            f"{left:.1f} %", (1, place), (5, 0), xycoords=axis.get_yaxis_transform(),
-            textcoords="offset points", va="center", fontsize=8.5, color=GREEN, fontweight="bold",
-        )  # fmt: skip
+        look = {"color": GREEN, "fontweight": "bold", "va": "center"}
+        at = axis.get_yaxis_transform()
+        marks.note(axis, numbers.quantity(left, "%"), (1, place), (5, 0), xycoords=at, **look)
         for position, stage in reversed(list(enumerate(record.attrs["notes"]["stages"]))):
-            share = 100 * float((broken_by == position).mean())
+            share = 100 * float((record["broken_by"] == position).mean())
             axis.barh(place, share, 0.62, left=left, color=_STAGE_COLORS.get(stage, GREY))
             left += share
             seen[stage] = seen.get(stage, 0) + share
-        rest = [100 * each["correct"].mean() for each in seeds.records(run, name, "autoattack")]
-        style.dots(axis, rest, [place + 0.15] * len(rest), GREEN)
-        right = 100 * float(pgd[name].mean())
+        rest = marks.accuracies(run, name, "autoattack")
+        marks.dots(axis, rest, place + 0.15, GREEN)
+        right = 100 * float(pgd.mean())
         axis.plot([right] * 2, [place - 0.4, place + 0.4], color="black", lw=2, label="PGD")
-    axis.set(xlabel="Test images (%)", xlim=(0, 100), ylim=(len(names) - 0.4, -0.6))
-    axis.set_yticks(range(len(names)), [labels.short_label(name) for name in names])
-    axis.tick_params(axis="y", length=0)
-    drawn = [stage for stage, share in seen.items() if share]
-    style.legend(
-        figure,
-        [
-            style.patch("still right", facecolor=GREEN),
-            *(
-                style.patch(
-                    "wrong when clean" if stage == "clean" else f"broken by {STAGES[stage]}",
-                    facecolor=_STAGE_COLORS.get(stage, GREY),
-                )
-                for stage in drawn
-            ),
-            style.line("right under PGD", color="black", marker="|", ls="", ms=10, mew=2),
-        ],
-    )
+    axis.set(xlabel="Test images (%)", xlim=(0, 100))
+    marks.rows(axis, [labels.short_label(name) for name in names], margin=0.6)
+    handles = [style.patch("still right", facecolor=GREEN)]
+    for stage in (stage for stage, share in seen.items() if share):
+        label = "wrong when clean" if stage == "clean" else f"broken by {STAGES[stage]}"
+        handles.append(style.patch(label, facecolor=_STAGE_COLORS.get(stage, GREY)))
+    handles.append(style.line("right under PGD", color="black", marker="|", ls="", ms=10, mew=2))
+    style.legend(figure, handles)
     return figure
+
+
+def _success_bar(
+    axis: Axes, place: float, run: Run, name: str, kind: str, record: pd.DataFrame
+) -> None:
+    shade = style.color(name)
+    found = attack_success(record, confidence=run.settings.evaluation.confidence)
+    fill = style.tint(shade) if kind == "fgsm" else shade
+    axis.barh(place, found.value, 0.36, color=fill, edgecolor=shade, linewidth=1)
+    marks.point(axis, found, place, fmt="none", ecolor="black", elinewidth=1.1, capsize=2)
+    clean, attacked = (
+        style.paper_value(run, "table2", name, f"{each}_accuracy") for each in ("clean", kind)
+    )
+    end = found.high
+    if clean is not None and attacked is not None:
+        reported = paper.attack_success(clean, attacked)
+        axis.plot(reported, place, label="paper", **PAPER)
+        end = marks.clear_of(reported, end, 16)
+    marks.note(axis, numbers.written(found.value, "%"), (end, place), (3, 0), va="center")
+    rest = [attack_success(each).value for each in seeds.records(run, name, kind)]
+    marks.dots(axis, rest, place + 0.1, shade)
+
+
+def _plane(axis: Axes, run: Run, held: Mapping[str, Mapping[str, pd.DataFrame]]) -> None:
+    """Accuracy under PGD against clean accuracy, in limits that hold all marks."""
+    confidence = run.settings.evaluation.confidence
+    across, up = [], [0.0]
+    for name, kinds in held.items():
+        shade, marker = style.color(name), style.marker(name)
+        x = accuracy(kinds["clean"]["correct"], confidence=confidence)
+        y = accuracy(kinds["pgd"]["correct"], confidence=confidence)
+        marks.point(
+            axis, x, y, color=shade, fmt=marker, zorder=3, label=name, markersize=8,
+            markeredgecolor="white", markeredgewidth=0.7, elinewidth=1, capsize=0,
+        )  # fmt: skip
+        rest = [marks.accuracies(run, name, kind) for kind in ("clean", "pgd")]
+        marks.dots(axis, *rest, shade)
+        across += [x.low, x.high, *rest[0]]
+        up += [y.high, *rest[1]]
+        columns = ("clean_accuracy", "pgd_accuracy")
+        there = [style.paper_value(run, "table2", name, column) for column in columns]
+        if None not in there:
+            look = {"markerfacecolor": "none", "color": shade, "markersize": 8}
+            axis.plot(*there, marker, markeredgewidth=1.4, label=f"{name}, paper", **look)
+            across.append(there[0])
+            up.append(there[1])
+    left, right = min(across), max(across)
+    margin, ceiling = max(2.0, 0.12 * (right - left)), max(10.0, 1.15 * max(up))
+    axis.set(title="Accuracy and robustness", xlabel="Clean accuracy (%)")
+    axis.set(ylabel="Accuracy under PGD (%)", ylim=(-0.03 * ceiling, ceiling))
+    axis.set_xlim(max(0.0, left - margin), min(100.0, right + margin))
+    axis.grid(True)
 
 
 def _certified(
@@ -310,45 +357,27 @@ def _certified(
     return radii, [certified_accuracy(record, radius, confidence=confidence) for radius in radii]
 
 
-def _certified_curve(
-    axis: Axes, name: str, record: pd.DataFrame, ceiling: float, confidence: float
-) -> None:
-    radii, found = _certified(record, ceiling, confidence)
-    look = style.training_look(name)
-    # The curve holds a value up to and including the radius where images drop out.
-    axis.step(radii, [e.value for e in found], where="pre", label=name, **look)
-    axis.fill_between(
-        radii, [e.low for e in found], [e.high for e in found], step="pre",
-        color=look["color"], alpha=0.15, linewidth=0,
-    )  # fmt: skip
-
-
 def _overfitting(above: Axes, below: Axes, name: str, summary: Mapping[str, Any]) -> None:
-    history, color, best = summary["history"], style.color(name), summary["best_epoch"]
-    epochs = [row["epoch"] for row in history]
-    (kept,) = (row for row in history if row["epoch"] == best)
-    for axis, series in (
-        (
-            above,
-            [
-                ("train_accuracy", 100, "--", 1.1),
-                ("validation_accuracy", 100, "-", 1.2),
-                (ROBUST_ACCURACY, 100, "-", 2.2),
-            ],
-        ),
-        (below, [("train_loss", 1, "--", 1.1), ("validation_loss", 1, "-", 1.2)]),
+    """Accuracies above and losses below, with the epoch kept."""
+    for axis, quantity, scale, dashes, width in (
+        (above, "train_accuracy", 100, "--", 1.1),
+        (above, "validation_accuracy", 100, "-", 1.2),
+        (above, ROBUST_ACCURACY, 100, "-", 2.2),
+        (below, "train_loss", 1, "--", 1.1),
+        (below, "validation_loss", 1, "-", 1.2),
     ):
-        for quantity, scale, dashes, width in series:
-            shown = [scale * row[quantity] for row in history]
-            axis.plot(epochs, shown, dashes, color=color, linewidth=width, label=quantity)
-            if quantity != "train_accuracy" and quantity != "train_loss":
-                axis.plot(best, scale * kept[quantity], "o", color=color, label="kept")
+        look = {"color": style.color(name), "linestyle": dashes, "linewidth": width}
+        marks.history(axis, summary, quantity, scale, label=quantity, **look)
+        if not quantity.startswith("train"):
+            marks.kept(axis, summary, quantity, scale, color=look["color"], label="kept")
+    best = summary["best_epoch"]
+    for axis in (above, below):
         axis.axvline(best, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
-        axis.grid(True)
-        style.whole_numbers(axis)
+        marks.whole_numbers(axis)
+    kept, last = (100 * summary["history"][at][ROBUST_ACCURACY] for at in (best - 1, -1))
     above.set_title(
-        f"{labels.short_label(name)}\nunder attack: {100 * kept[ROBUST_ACCURACY]:.1f} % kept, "
-        f"{100 * history[-1][ROBUST_ACCURACY]:.1f} % last"
+        f"{labels.short_label(name)}\nunder attack: {numbers.quantity(kept, '%')} kept, "
+        f"{numbers.quantity(last, '%')} last"
     )
     above.set_ylim(0, 100)
     above.tick_params(labelbottom=False)

@@ -1,7 +1,6 @@
 """Saliency drawn: masks, maps over images, and what overlap means (paper 3.3, 4.3).
 
-Call these as ``figures.saliency_grid`` and so on. Curves and bars are drawn from records; only the
-pictures of maps take the maps themselves.
+Curves and bars are drawn from records; only the pictures of maps take the maps themselves.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ import numpy as np
 
 from rslib import paper
 from rslib.metrics.estimates import mean
-from rslib.report import labels, seeds, style
-from rslib.report.style import CYCLE, DASHES, GREY, PAPER
+from rslib.report import labels, marks, numbers, seeds, style
+from rslib.report.style import CYCLE, GREY, PAPER
 from rslib.saliency.methods import LABELS
-from rslib.settings.names import INTERPRETABILITY, TOPS
+from rslib.settings.names import INTERPRETABILITY
 
 if TYPE_CHECKING:
     import torch
@@ -43,21 +42,19 @@ def mask_sheet(
         ValueError: a source has another number of masks.
     """
     n = len(images)
-    for title, each in masks.items():
-        if len(each) != n:
-            raise ValueError(f"{title}: {len(each)} masks for {n} images: one each is needed")
-    places = [[f"{row} {column}" for column in range(n)] for row in range(len(masks))]
-    figure, axes = style.canvas(places, height=len(masks) * style.WIDTH / (n + 1.2), footer=footer)
+    _check_counts(n, masks, "masks")
+    height = len(masks) * style.WIDTH / (n + 1.2)
+    figure, axes = style.canvas(_sheet(len(masks), n), height=height, footer=footer)
     for row, (title, each) in enumerate(masks.items()):
         for column in range(n):
             axis = axes[f"{row} {column}"]
-            _picture(axis, images[column])
+            marks.picture(axis, images[column].permute(1, 2, 0).numpy())
             if each[column].any():
                 _outline(axis, each[column])
             else:
                 axis.text(0.5, 0.5, "refused", color="white", ha="center", va="center", fontsize=7,
                           transform=axis.transAxes, backgroundcolor="#00000099")  # fmt: skip
-        axes[f"{row} 0"].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=8.5)
+        marks.row_title(axes[f"{row} 0"], title, 8.5)
     return figure
 
 
@@ -86,34 +83,24 @@ def saliency_grid(
     from rslib.saliency import iou
 
     n = len(images)
-    for title, each in maps.items():
-        if len(each) != n:
-            raise ValueError(f"{title}: {len(each)} maps for {n} images: one each is needed")
-    rows = ["image", *maps]
-    places = [[f"{row} {column}" for column in range(n)] for row in range(len(rows))]
-    figure, axes = style.canvas(
-        places, height=len(rows) * (style.WIDTH / (n + 1.6) + 0.16), footer=footer
-    )
-    for row, title in enumerate(rows):
-        overlap = None
-        if title in maps and masks is not None:
-            known = masks.flatten(1).any(1)
-            overlap = np.full(n, np.nan)
-            if known.any():
-                overlap[known.numpy()] = iou(maps[title][known], masks[known]).numpy()
+    _check_counts(n, maps, "maps")
+    rows = 1 + len(maps)
+    height = rows * (style.WIDTH / (n + 1.6) + 0.16)
+    figure, axes = style.canvas(_sheet(rows, n), height=height, footer=footer)
+    for (row, column), axis in np.ndenumerate(np.reshape(list(axes.values()), (rows, n))):
+        marks.picture(axis, images[column].permute(1, 2, 0).numpy())
+        if row == 0 and titles is not None:
+            axis.set_title(titles[column], fontsize=7.5, loc="center", pad=2)
+        if masks is not None and masks[column].any():
+            _outline(axis, masks[column])
+    for row, (title, each) in enumerate(maps.items(), start=1):
+        marks.row_title(axes[f"{row} 0"], title, 8)
         for column in range(n):
-            axis = axes[f"{row} {column}"]
-            _picture(axis, images[column])
-            if title in maps:
-                _heat(axis, maps[title][column])
-            if masks is not None and masks[column].any():
-                _outline(axis, masks[column])
-            if overlap is not None and not np.isnan(overlap[column]):
-                axis.set_title(f"{overlap[column]:.2f}", fontsize=7.5, loc="center", pad=2)
-            elif row == 0 and titles is not None:
-                axis.set_title(titles[column], fontsize=7.5, loc="center", pad=2)
-        name = "" if title == "image" else title
-        axes[f"{row} 0"].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+            axis, known = axes[f"{row} {column}"], masks is not None and masks[column].any()
+            _heat(axis, each[column])
+            if known:
+                overlap = iou(each[column][None], masks[column][None]).item()
+                axis.set_title(numbers.written(overlap, "ratio"), fontsize=7.5, loc="center", pad=2)
     return figure
 
 
@@ -132,15 +119,13 @@ def chance_curve(run: Run, *, top: float = 0.30) -> Figure:
         rslib.store.records.RecordError: the record has not been made.
     """
     priors = run.priors()
-    figure, axes = style.canvas(
-        [["chance"]], height=2.6, footer=labels.stamp(run, len(priors), sources=[priors.attrs])
-    )
+    stamp = labels.stamp(run, len(priors), sources=[priors.attrs])
+    figure, axes = style.canvas([["chance"]], height=2.6, footer=stamp, grid="both")
     axis = axes["chance"]
     share = np.linspace(0.001, 1, 400)
-    kept = top + share * (1 - top)
-    axis.plot(share, top * share / kept, color="black", label="random map")
-    axis.plot(share, np.minimum(share, top) / np.maximum(share, top), color=GREY, ls="--",
-              label="best possible")  # fmt: skip
+    best = np.minimum(share, top) / np.maximum(share, top)
+    axis.plot(share, top * share / (top + share * (1 - top)), color="black", label="random map")
+    axis.plot(share, best, color=GREY, ls="--", label="best possible")
     for number, source in enumerate(priors.attrs["sources"]):
         axis.plot(
             np.nanmean(priors[f"coverage_{source}"]),
@@ -151,17 +136,15 @@ def chance_curve(run: Run, *, top: float = 0.30) -> Figure:
             zorder=3,
         )
     for name, side in (("resnet18-standard", "bottom"), ("vit_small-standard", "top")):
-        reported = paper.value("table3", name, "iou_mean").value
-        axis.axhline(reported, color=style.color(name), ls=":", linewidth=1)
+        reported, shade = paper.value("table3", name, "iou_mean").value, style.color(name)
+        axis.axhline(reported, color=shade, ls=":", linewidth=1)
         axis.annotate(
             f"paper, {labels.short_label(name)}: {reported}", (0.995, reported), ha="right",
-            va=side, fontsize=7.5, xycoords=("axes fraction", "data"),
-            color=style.color(name),
+            va=side, fontsize=7.5, xycoords=("axes fraction", "data"), color=shade,
         )  # fmt: skip
-    axis.set(xlabel="Object's share of the image", ylabel="IoU of the top 30 %", xlim=(0, 1),
-             ylim=(0, 1.02))  # fmt: skip
-    axis.grid(True)
-    style.legend(figure, axis.get_legend_handles_labels()[0])
+    axis.set(xlabel="Object's share of the image", ylabel="IoU of the top 30 %")
+    axis.set(xlim=(0, 1), ylim=(0, 1.02))
+    style.legend(figure, style.labeled([axis]))
     return figure
 
 
@@ -182,43 +165,41 @@ def overlap_bars(
     source = source or run.mask_source
     confidence, priors = run.settings.evaluation.confidence, run.priors()
     records = {name: run.record(name, "saliency") for name in names}
-    figure, axes = style.canvas(
-        [["iou"]],
-        height=0.34 * len(names) + 0.7,
-        footer=style.footer(
-            run, names, [each.attrs for each in records.values()], others="small dots"
-        ),
-    )
+    footer = style.footer(run, names, records.values(), others="small dots")
+    figure, axes = style.canvas([["iou"]], height=0.34 * len(names) + 0.7, footer=footer)
     axis = axes["iou"]
     for place, (name, record) in enumerate(records.items()):
         shade = style.color(name)
         found = mean(record[f"iou_{source}"], confidence=confidence)
-        mixed = mean(record[f"shuffled_{source}"], confidence=confidence)
         axis.barh(place, found.value, 0.6, color=style.tint(shade), edgecolor=shade)
-        if found.low is not None:
-            axis.errorbar(found.value, place, xerr=style.reach(found), fmt="none", ecolor="black",
-                          elinewidth=1.1, capsize=2)  # fmt: skip
-        axis.plot(mixed.value, place, "|", color="black", markersize=11, markeredgewidth=1.6)
+        marks.point(axis, found, place, fmt="none", ecolor="black", elinewidth=1.1, capsize=2)
+        mixed = mean(record[f"shuffled_{source}"], confidence=confidence).value
+        axis.plot(mixed, place, "|", color="black", markersize=11, markeredgewidth=1.6)
         rest = [each[f"iou_{source}"].mean() for each in seeds.records(run, name, "saliency")]
-        style.dots(axis, rest, [place + 0.17] * len(rest), shade)
-        axis.annotate(f"{found.value:.3f}", (found.high or found.value, place), (4, 0), va="center",
-                      textcoords="offset points", fontsize=8)  # fmt: skip
+        marks.dots(axis, rest, place + 0.17, shade)
+        text, end = numbers.written(found.value, ""), found.high or found.value
+        marks.note(axis, text, (end, place), (4, 0), va="center", fontsize=8)
         reported = style.paper_value(run, "table3", name, "iou_mean")
         if reported is not None:
             axis.plot(reported, place, **PAPER)
-    levels = {"chance": f"chance_{source}_30", "center": f"center_{source}",
-              "mean mask": f"average_{source}", "best possible": f"ceiling_{source}"}  # fmt: skip
     lines = []
-    for (label, column), dashes in zip(levels.items(), (":", "--", "-.", "-"), strict=True):
+    for label, column, dashes in (
+        ("chance", f"chance_{source}_30", ":"),
+        ("center", f"center_{source}", "--"),
+        ("mean mask", f"average_{source}", "-."),
+        ("best possible", f"ceiling_{source}", "-"),
+    ):
         value = float(np.nanmean(priors[column]))
         axis.axvline(value, color=GREY, ls=dashes, linewidth=1)
-        lines.append(style.line(f"{label} {value:.2f}", color=GREY, ls=dashes))
+        lines.append(
+            style.line(f"{label} {numbers.written(value, 'ratio')}", color=GREY, ls=dashes)
+        )
     axis.set_yticks(range(len(names)), [labels.short_label(name) for name in names])
     axis.invert_yaxis()
     axis.set_xlabel(f"Mean IoU with {labels.mask_label(source)} masks")
     axis.set_xlim(0, 1.06 * axis.get_xlim()[1])
-    mixed_mark = style.line("other images' masks", color="black", marker="|", ls="")
-    style.legend(figure, [*lines, mixed_mark, *style.paper_handle(run)])
+    lines.append(style.line("other images' masks", color="black", marker="|", ls=""))
+    style.legend(figure, [*lines, *style.paper_handle(run)])
     return figure
 
 
@@ -238,35 +219,26 @@ def overlap_curve(
     """
     source = source or run.mask_source
     priors = run.priors()
-    families = list(dict.fromkeys(labels.architecture_label(name) for name in names))
     records = {name: run.record(name, "saliency") for name in names}
-    figure, axes = style.canvas(
-        [families],
-        height=2.5,
-        footer=style.footer(
-            run, names, [each.attrs for each in records.values()], others="thin lines"
-        ),
-    )
-    percents = [f"{100 * top:02.0f}" for top in TOPS]
-    share = [100 * top for top in TOPS]
-    for family in families:
-        axis = axes[family]
-        chance = [np.nanmean(priors[f"chance_{source}_{percent}"]) for percent in percents]
-        axis.plot(share, chance, color=GREY, ls=":", marker="", label="random map")
-        for name in names:
-            if labels.architecture_label(name) == family:
-                curve = [np.nanmean(records[name][f"iou_{source}_{p}"]) for p in percents]
-                label = labels.training_phrase(name)
-                look = style.training_look(name)
-                axis.plot(share, curve, marker=".", label=label, **look)
-                for rest in seeds.records(run, name, "saliency"):
-                    curve = [np.nanmean(rest[f"iou_{source}_{p}"]) for p in percents]
-                    axis.plot(share, curve, **look | style.THIN)
+    families = list(dict.fromkeys(map(labels.architecture_label, names)))
+    footer = style.footer(run, names, records.values(), others="thin lines")
+    figure, axes = style.canvas([families], height=2.5, footer=footer, grid="both")
+    percents = [100 * top for top in TOPS]
+    columns = [f"iou_{source}_{percent:02.0f}" for percent in percents]
+    chance = priors[[f"chance_{source}_{percent:02.0f}" for percent in percents]].mean()
+    for family, axis in axes.items():
+        axis.plot(percents, chance, color=GREY, ls=":", marker="", label="random map")
+        axis.set(title=family, xlabel="Pixels kept (%)", ylabel="Mean IoU")
+    for name, record in records.items():
+        axis, look = axes[labels.architecture_label(name)], style.training_look(name)
+        label = labels.training_phrase(name)
+        axis.plot(percents, record[columns].mean(), marker=".", label=label, **look)
+        for rest in seeds.records(run, name, "saliency"):
+            axis.plot(percents, rest[columns].mean(), **look | marks.THIN)
+    for axis in axes.values():
         axis.axvline(30, color="#BBBBBB", linewidth=0.8)
-        axis.set(title=family, xlabel="Pixels kept (%)", ylabel="Mean IoU", ylim=(0, None))
-        axis.grid(True)
-    handles = {h.get_label(): h for a in axes.values() for h in a.get_legend_handles_labels()[0]}
-    style.legend(figure, list(handles.values()))
+        axis.set_ylim(bottom=0)
+    style.legend(figure, style.labeled(axes.values()))
     return figure
 
 
@@ -283,105 +255,69 @@ def faithfulness_curves(run: Run, names: Sequence[str], kind: str = "deletion") 
         rslib.store.records.RecordError: a record has not been made.
     """
     records = {name: run.record(name, "faithfulness") for name in names}
-    columns = 3
-    places = _grid([*names], columns)
-    figure, axes = style.canvas(
-        places,
-        height=1.75 * len(places),
-        footer=style.footer(
-            run, names, [each.attrs for each in records.values()], others="thin lines"
-        ),
-    )
-    _blank(axes)
+    places = style.in_rows(names, 3)
+    footer = style.footer(run, names, records.values(), others="thin lines")
+    figure, axes = style.canvas(places, height=1.75 * len(places), footer=footer, grid="both")
     steps = run.settings.faithfulness.steps
     share = 100 * np.arange(steps + 1) / steps
+    looks = {method: style.numbered_look(number) for number, method in enumerate(LABELS)}
+    looks["random"] = {"color": GREY, "linestyle": ":"}
     for name, record in records.items():
         axis, rest = axes[name], seeds.records(run, name, "faithfulness")
-        for number, method in enumerate((*LABELS, "random")):
-            found = [f"{method}_{kind}_{k}" for k in range(steps + 1)]
-            if found[0] in record:
-                look = {"color": GREY, "ls": ":"} if method == "random" else {
-                    "color": CYCLE[number % len(CYCLE)], "ls": DASHES[number % len(DASHES)]
-                }  # fmt: skip
+        for method, look in looks.items():
+            columns = [f"{method}_{kind}_{step}" for step in range(steps + 1)]
+            if columns[0] in record:
                 label = LABELS.get(method, "Random map")
-                axis.plot(share, record[found].mean(), label=label, **look)
+                axis.plot(share, record[columns].mean(), label=label, **look)
                 for each in rest:
-                    axis.plot(share, each[found].mean(), **look | style.THIN)
+                    axis.plot(share, each[columns].mean(), **look | marks.THIN)
         axis.set_title(labels.short_label(name), fontsize=8.5)
         axis.set(ylim=(0, 1), xlim=(0, 100))
-        axis.grid(True)
     verb = "replaced" if kind == "deletion" else "inserted"
-    _outer(axes, places, f"Pixels {verb} (%)", "Probability")
-    handles = {h.get_label(): h for a in axes.values() for h in a.get_legend_handles_labels()[0]}
-    style.legend(figure, list(handles.values()))
+    marks.outer_labels(axes, places, f"Pixels {verb} (%)", "Probability")
+    style.legend(figure, style.labeled(axes.values()))
     return figure
 
 
 @style.styled
 def randomization_curves(run: Run, names: Sequence[str]) -> Figure:
-    """How like the trained model's maps stay as layers are made random, the last first.
+    """Likeness of maps to the trained model's as layers are made random, the last first.
 
-    Args:
-        run: whose randomization checks are read, or made.
-        names: models, one panel each.
+    One panel a model; checks that are not there are made.
     """
     checks = {name: run.randomization(name) for name in names}
-    places = _grid([*names], 3)
     n = next(iter(checks.values()))["n"]
     stamp = labels.stamp(run, n, sources=list(checks.values()))
-    sizes = labels.sizes(run, names)
-    figure, axes = style.canvas(places, height=1.75 * len(places), footer=f"{stamp}\n{sizes}")
-    _blank(axes)
+    places = style.in_rows(names, 3)
+    footer = f"{stamp}\n{labels.sizes(run, names)}"
+    figure, axes = style.canvas(places, height=1.75 * len(places), footer=footer, grid="both")
     for name, check in checks.items():
+        axis = axes[name]
         for number, (method, steps) in enumerate(check["methods"].items()):
-            defined = [
-                (s["layers"], s["correlation"]) for s in steps if s["correlation"] is not None
-            ]
-            axes[name].plot(
-                [0, *(layer for layer, _ in defined)],
-                [1, *(value for _, value in defined)],
-                marker=".",
-                color=CYCLE[[*LABELS].index(method) % len(CYCLE)],
-                ls=DASHES[number % len(DASHES)],
-                label=LABELS[method],
-            )
-        axes[name].axhline(0, color="#BBBBBB", linewidth=0.8)
-        axes[name].set_title(labels.short_label(name), fontsize=8.5)
-        axes[name].set(ylim=(-0.6, 1.05))
-        axes[name].grid(True)
-    _outer(axes, places, "Layers made random", "Rank correlation")
-    handles = {h.get_label(): h for a in axes.values() for h in a.get_legend_handles_labels()[0]}
-    style.legend(figure, list(handles.values()))
+            known = [step for step in steps if step["correlation"] is not None]
+            look = style.numbered_look(number)
+            look["color"] = style.numbered_look([*LABELS].index(method))["color"]
+            axis.plot(
+                [0, *(step["layers"] for step in known)],
+                [1, *(step["correlation"] for step in known)],
+                marker=".", label=LABELS[method], **look,
+            )  # fmt: skip
+        axis.axhline(0, color="#BBBBBB", linewidth=0.8)
+        axis.set_title(labels.short_label(name), fontsize=8.5)
+        axis.set_ylim(-0.6, 1.05)
+    marks.outer_labels(axes, places, "Layers made random", "Rank correlation")
+    style.legend(figure, style.labeled(axes.values()))
     return figure
 
 
-def _grid(names: list[str], columns: int) -> list[list[str]]:
-    """Names in rows, the last filled up with places to leave empty."""
-    rows = [names[start : start + columns] for start in range(0, len(names), columns)]
-    columns = len(rows[0])
-    filled = [*rows[-1], *(f"blank {k}" for k in range(columns - len(rows[-1])))]
-    return [*rows[:-1], filled]
+def _check_counts(n: int, given: Mapping[str, torch.Tensor], noun: str) -> None:
+    for title, each in given.items():
+        if len(each) != n:
+            raise ValueError(f"{title}: {len(each)} {noun} for {n} images: one each is needed")
 
 
-def _outer(axes: Mapping[str, Axes], places: list[list[str]], below: str, beside: str) -> None:
-    """Label the last panel of each column and the first of each row."""
-    for column in range(len(places[0])):
-        named = [row[column] for row in places if not row[column].startswith("blank ")]
-        axes[named[-1]].set_xlabel(below)
-    for row in places:
-        axes[row[0]].set_ylabel(beside)
-
-
-def _blank(axes: Mapping[str, Axes]) -> None:
-    for name, axis in axes.items():
-        if name.startswith("blank "):
-            axis.set_axis_off()
-
-
-def _picture(axis: Axes, image: torch.Tensor) -> None:
-    axis.imshow(image.permute(1, 2, 0).numpy())
-    axis.set(xticks=[], yticks=[])
-    axis.spines[:].set_visible(False)
+def _sheet(rows: int, columns: int) -> list[list[str]]:
+    return [[f"{row} {column}" for column in range(columns)] for row in range(rows)]
 
 
 def _heat(axis: Axes, values: torch.Tensor) -> None:

@@ -1,7 +1,4 @@
-"""Figure 4 and what it leaves out: what models trade for what, with its uncertainty (paper 4.6).
-
-Call these as ``figures.figure4`` and so on.
-"""
+"""Figure 4 and what it leaves out: the models' trade-offs, with their uncertainty (paper 4.6)."""
 
 from __future__ import annotations
 
@@ -14,8 +11,8 @@ import numpy as np
 from rslib.corruptions import CATEGORIES
 from rslib.metrics import pareto
 from rslib.metrics.estimates import Estimate
-from rslib.report import labels, seeds, style, tradeoffs
-from rslib.report.style import GREY, PAPER
+from rslib.report import labels, marks, numbers, seeds, style, tradeoffs
+from rslib.report.style import GREEN, GREY, ORANGE, PAPER, PURPLE
 from rslib.report.tables import tradeoff
 from rslib.run import joined
 
@@ -37,6 +34,8 @@ _TITLES = {
     "iou_mean": "IoU",
     "ece": "ECE",
 }
+_KINDS = ("clean", "pgd", "saliency")
+_SHADES = {"fgsm": ORANGE, "pgd": PURPLE, "corruptions": GREEN}
 
 
 @style.styled
@@ -48,57 +47,20 @@ def figure4(run: Run, names: Sequence[str]) -> Figure:
     two. Bars are intervals; the larger a point, the longer its training took, with that of the
     models it starts from. Hollow diamonds are the paper's, drawn where the data set is the paper's.
 
-    Args:
-        run: whose summaries and clean, PGD and saliency records are read.
-        names: models, in order.
-
     Raises:
-        rslib.store.records.RecordError: a model or a record has not been made.
+        rslib.store.records.RecordError: a model, or a clean, PGD or saliency record, has
+            not been made.
     """
-    sources = [run.record(name, kind).attrs for name in names for kind in _KINDS]
-    figure, axes = style.canvas(
-        [["plane", "overlap"]],
-        height=3.9,
-        footer=style.footer(run, names, sources, others="small dots"),
-    )
-    sizes, looks = _areas(run, names), style.looks(names)
-    reported = {"pgd_accuracy": ("table2", "pgd_accuracy"), "iou_mean": ("table3", "iou_mean")}
-    for panel, upward in (("plane", "pgd_accuracy"), ("overlap", "iou_mean")):
-        axis = axes[panel]
-        rest = _places(run, names, ["clean_accuracy", upward])
-        for name in names:
-            style.dots(axis, *rest[name].T, looks[name][0])
-            across, up = (tradeoffs.measured(run, name, a) for a in ("clean_accuracy", upward))
-            _point(axis, name, across, up, sizes[name], looks[name])
-            table, column = reported[upward]
-            where = "table4" if name.endswith("-aligned") else "table2"
-            told = (
-                style.paper_value(run, where, name, "clean_accuracy"),
-                style.paper_value(run, table, name, column),
-            )
-            if None not in told:
-                axis.plot(*told, **PAPER | {"markeredgecolor": style.color(name)})
-        axis.set_ylim(bottom=-2 if panel == "plane" else 0)
-        _fronts(axis, run, names, upward)
-        axis.grid(True)
-    axes["plane"].set(
-        title="Accuracy and robustness",
-        xlabel="Accuracy (%)",
-        ylabel="Accuracy under PGD (%)",
-    )
-    axes["overlap"].set(
-        title="Accuracy and interpretability",
-        xlabel="Accuracy (%)",
-        ylabel="IoU of saliency and object",
-    )
-    style.legend(
-        figure,
-        [
-            *style.models(names),
-            style.line("Pareto front", color=GREY),
-            *style.paper_handle(run),
-        ],
-    )
+    sources = [run.record(name, kind) for name in names for kind in _KINDS]
+    footer = style.footer(run, names, sources, others="small dots")
+    figure, axes = style.canvas([["plane", "overlap"]], height=3.9, footer=footer, grid="both")
+    _plane(axes["plane"], run, names, "pgd_accuracy", "table2", bottom=-2)
+    _plane(axes["overlap"], run, names, "iou_mean", "table3", bottom=0)
+    axes["plane"].set(title="Accuracy and robustness", ylabel="Accuracy under PGD (%)")
+    axes["overlap"].set_title("Accuracy and interpretability")
+    axes["overlap"].set_ylabel("IoU of saliency and object")
+    front = style.line("Pareto front", color=GREY)
+    style.legend(figure, [*style.models(names), front, *style.paper_handle(run)])
     return figure
 
 
@@ -109,151 +71,151 @@ def objectives(run: Run, names: Sequence[str]) -> Figure:
     One panel an axis, one line a model, bars for intervals; arrows say which way is better. Filled
     points are on the Pareto front of all five axes in more than half of the resamples.
 
-    Args:
-        run: whose clean, PGD, corruption and saliency records are read.
-        names: models, in order.
-
     Raises:
-        rslib.store.records.RecordError: a record has not been made.
+        rslib.store.records.RecordError: a clean, PGD, corruption or saliency record has
+            not been made.
     """
     chosen, looks = [axis.name for axis in tradeoffs.AXES], style.looks(names)
     shares = pareto.membership(
         tradeoffs.resampled(run, names, chosen), [axis.higher for axis in tradeoffs.AXES]
     )
-    sources = [run.record(name, kind).attrs for name in names for kind in (*_KINDS, "corruptions")]
-    figure, axes = style.canvas(
-        [chosen],
-        height=1.0 + 0.27 * len(names),
-        footer=style.footer(run, names, sources, others="small dots"),
-    )
+    sources = [run.record(name, kind) for name in names for kind in (*_KINDS, "corruptions")]
+    footer = style.footer(run, names, sources, others="small dots")
+    height = 1.0 + 0.27 * len(names)
+    figure, axes = style.canvas([chosen], height=height, footer=footer, grid="both")
     rest = _places(run, names, chosen)
     for column, axis in enumerate(tradeoffs.AXES):
         panel = axes[axis.name]
         for line, (name, share) in enumerate(zip(names, shares, strict=True)):
-            found = tradeoffs.measured(run, name, axis.name)
             color, mark = looks[name]
-            beside = rest[name][:, column]
-            style.dots(panel, beside, [line + 0.25] * len(beside), color)
-            panel.errorbar(
-                found.value, line, xerr=style.reach(found), color=color,
-                marker=mark, markersize=6, linestyle="",
-                markerfacecolor=color if share > 0.5 else "white",
-            )  # fmt: skip
-        panel.set_ylim(len(names) - 0.5, -0.5)
-        panel.set_yticks(range(len(names)), [])
-        panel.tick_params(axis="y", length=0)
-        panel.grid(True)
+            marks.dots(panel, rest[name][:, column], line + 0.25, color)
+            look = {"color": color, "marker": mark, "markersize": 6, "linestyle": ""}
+            look["markerfacecolor"] = color if share > 0.5 else "white"
+            marks.point(panel, tradeoffs.measured(run, name, axis.name), line, **look)
+        _model_rows(panel, names, labeled=column == 0)
         panel.margins(x=0.12)
         way = "right is better" if axis.higher else "left is better"
         panel.set_title(_TITLES[axis.name], fontsize=8.5)
         panel.set_xlabel(way, fontsize=8, color=GREY)
-    axes[chosen[0]].set_yticks(
-        range(len(names)), [labels.short_label(name) for name in names], fontsize=8
-    )
     return figure
 
 
 @style.styled
 def correlations(run: Run, names: Sequence[str]) -> Figure:
-    """Whether what breaks an image also breaks it otherwise, and whether overlap helps (paper 5.3).
+    """Correlations of attacks with corruptions, and of overlap with robustness (paper 5.3).
 
     Left: rank correlation between being right under an attack and under corruptions. Right: of IoU
     with being right under PGD and under corruptions. Hollow: plain; filled: among images of equal
     confidence (right: and of equal object size). Bars are intervals.
 
-    Args:
-        run: whose clean, FGSM, PGD, corruption and saliency records are read.
-        names: models, in order.
-
     Raises:
-        rslib.store.records.RecordError: a record has not been made.
+        rslib.store.records.RecordError: a clean, FGSM, PGD, corruption or saliency
+            record has not been made.
     """
-    panels = {
-        "breakage": (
-            tradeoff.breakage_table(run, names),
-            {"fgsm": "FGSM", "pgd": "PGD"},
-            "Right under attack\nand under corruptions",
-        ),
-        "overlap": (
-            tradeoff.overlap_robustness_table(run, names),
-            {"pgd": "PGD", "corruptions": "corruptions"},
-            "Overlap with the object\nand robustness",
-        ),
-    }
-    footer = style.below(
-        run, names, panels["breakage"][0], others="small dots (at equal confidence)"
-    )
-    figure, axes = style.canvas([list(panels)], height=1.1 + 0.36 * len(names), footer=footer)
-    shades = {"fgsm": style.ORANGE, "pgd": style.PURPLE, "corruptions": style.GREEN}
-    for key, (frame, kinds, title) in panels.items():
-        panel = axes[key]
-        for line, name in enumerate(names):
-            for shift, kind in zip((-0.17, 0.17), kinds, strict=True):
-                for quantity, filled in ((kind, False), (f"{kind}_partial", True)):
-                    _correlation(panel, frame, name, quantity, line + shift, shades[kind], filled)
-                at = (frame.model == name) & (frame.quantity == f"{kind}_partial")
-                rest = style.others(run, frame[at].iloc[0])
-                style.dots(panel, rest, [line + shift + 0.09] * len(rest), shades[kind])
-        panel.axvline(0, color=GREY, linewidth=1)
-        panel.set_ylim(len(names) - 0.5, -0.5)
-        panel.set_yticks(range(len(names)), [])
-        panel.tick_params(axis="y", length=0)
-        panel.grid(True, axis="x")
-        panel.set(title=title, xlabel="Rank correlation")
-    axes["breakage"].set_yticks(
-        range(len(names)), [labels.short_label(name) for name in names], fontsize=8
-    )
-    style.legend(
-        figure,
-        [
-            *(style.line(labels.evaluation_label(kind), color=shade, marker="o", linestyle="")
-              for kind, shade in shades.items()),
-            style.line("plain", color=GREY, marker="o", ls="", markerfacecolor="white"),
-            style.line("at equal confidence", color=GREY, marker="o", ls=""),
-        ],
-    )  # fmt: skip
+    breakage = tradeoff.breakage_table(run, names)
+    overlap = tradeoff.overlap_robustness_table(run, names)
+    footer = style.table_footer(run, names, breakage, others="small dots (at equal confidence)")
+    places, height = [["breakage", "overlap"]], 1.1 + 0.36 * len(names)
+    figure, axes = style.canvas(places, height=height, footer=footer, grid="x")
+    _correlations(axes["breakage"], run, names, breakage, ("fgsm", "pgd"))
+    _correlations(axes["overlap"], run, names, overlap, ("pgd", "corruptions"))
+    axes["breakage"].set_title("Right under attack\nand under corruptions")
+    axes["overlap"].set_title("Overlap with the object\nand robustness")
+    _model_rows(axes["breakage"], names, labeled=True)
+    _model_rows(axes["overlap"], names, labeled=False)
+    handles = [
+        style.line(labels.evaluation_label(kind), color=shade, marker="o", linestyle="")
+        for kind, shade in _SHADES.items()
+    ]
+    handles += [
+        style.line("plain", color=GREY, marker="o", ls="", markerfacecolor="white"),
+        style.line("at equal confidence", color=GREY, marker="o", ls=""),
+    ]
+    style.legend(figure, handles)
     return figure
 
 
 @style.styled
 def confident_errors(run: Run, names: Sequence[str]) -> Figure:
-    """Where a model is confidently wrong: by class, clean and under each category of corruptions.
+    """Confident errors by class, on clean images and under each category of corruptions.
 
     Each cell is the share of a class's images (or corrupted versions, at all severities) that the
     model gets wrong with a confidence of 0.9 or more.
 
-    Args:
-        run: whose clean and corruption records are read.
-        names: models, one panel each.
-
     Raises:
-        rslib.store.records.RecordError: a record has not been made.
+        rslib.store.records.RecordError: a clean or corruption record has not been made.
     """
     shares = {name: _confidently_wrong(run, name) for name in names}
-    sources = [run.record(name, kind).attrs for name in names for kind in ("clean", "corruptions")]
-    figure, axes = style.canvas([list(names)], height=3.4, footer=style.footer(run, names, sources))
+    sources = [run.record(name, kind) for name in names for kind in ("clean", "corruptions")]
+    footer = style.footer(run, names, sources)
+    figure, axes = style.canvas([list(names)], height=3.4, footer=footer)
     top = max(1.0, max(float(each.max()) for each in shares.values()))
-    for place, (name, values) in enumerate(shares.items()):
+    for name, values in shares.items():
         panel = axes[name]
         shown = panel.imshow(values, aspect="auto", cmap="Purples", vmin=0, vmax=top)
-        for (line, column), value in np.ndenumerate(values):
-            panel.text(column, line, f"{value:.1f}", ha="center", va="center", fontsize=7.5,
-                       color="white" if value > 0.6 * top else "black")  # fmt: skip
-        panel.set_yticks(range(len(run.classes)), run.classes if place == 0 else [])
+        marks.written_map(panel, values, "%", values > 0.6 * top, size=7.5)
+        panel.set_yticks(range(len(run.classes)), run.classes if name == names[0] else [])
         panel.set_xticks(range(1 + len(CATEGORIES)), ["clean", *CATEGORIES], rotation=30)
-        panel.tick_params(length=0)
         panel.set_title(labels.short_label(name))
-    figure.colorbar(shown, ax=list(axes.values()), shrink=0.7, pad=0.02).set_label(
-        "Confidently wrong (%)"
-    )
+    bar = figure.colorbar(shown, ax=list(axes.values()), shrink=0.7, pad=0.02)
+    bar.set_label("Confidently wrong (%)")
     return figure
 
 
-_KINDS = ("clean", "pgd", "saliency")
+def _plane(
+    axis: Axes, run: Run, names: Sequence[str], upward: str, table: str, *, bottom: float
+) -> None:
+    """One axis against accuracy: points, the paper's, and the Pareto fronts."""
+    sizes, looks = _areas(run, names), style.looks(names)
+    rest = _places(run, names, ["clean_accuracy", upward])
+    for name in names:
+        color, mark = looks[name]
+        marks.dots(axis, *rest[name].T, color)
+        x, y = (tradeoffs.measured(run, name, each) for each in ("clean_accuracy", upward))
+        marks.point(axis, x, y, color=color, linewidth=0.8, capsize=0, linestyle="", zorder=2)
+        look = {"color": color, "edgecolors": "white", "linewidths": 0.7, "zorder": 3}
+        axis.scatter(x.value, y.value, s=sizes[name], marker=mark, label=name, **look)
+        where = "table4" if name.endswith("-aligned") else "table2"
+        reported = (
+            style.paper_value(run, where, name, "clean_accuracy"),
+            style.paper_value(run, table, name, upward),
+        )
+        if None not in reported:
+            axis.plot(*reported, **PAPER | {"markeredgecolor": style.color(name)})
+    axis.set_ylim(bottom=bottom)
+    axis.set_xlabel("Accuracy (%)")
+    _fronts(axis, run, names, upward)
+
+
+def _model_rows(axis: Axes, names: Sequence[str], *, labeled: bool) -> None:
+    """A row a model; only the first of several panels tells their names."""
+    marks.rows(axis, [labels.short_label(name) for name in names], fontsize=8)
+    axis.tick_params(labelleft=labeled)
+
+
+def _correlations(
+    axis: Axes, run: Run, names: Sequence[str], frame: pd.DataFrame, kinds: tuple[str, str]
+) -> None:
+    """Two rank correlations a model, each plain (hollow) and among alike images (filled)."""
+    for kind, shift in zip(kinds, (-0.17, 0.17), strict=True):
+        shade, plain = _SHADES[kind], marks.cells(frame, names, kind)
+        partial = marks.cells(frame, names, f"{kind}_partial")
+        rest = marks.other_seeds(run, partial)
+        look = {"color": shade, "marker": "o", "markersize": 4.5, "capsize": 0, "linewidth": 0.9}
+        for line in range(len(names)):
+            for cells, fill, alpha in ((plain, "white", 0.7), (partial, shade, 1)):
+                found = cells.iloc[line]
+                if not numbers.missing(found["ours"]):
+                    value = Estimate(found["ours"], found["low"], found["high"])
+                    face = {"markerfacecolor": fill, "alpha": alpha}
+                    marks.point(axis, value, line + shift, **look, **face)
+            marks.dots(axis, rest[line], line + shift + 0.09, shade)
+    axis.axvline(0, color=GREY, linewidth=1)
+    axis.set_xlabel("Rank correlation")
 
 
 def _places(run: Run, names: Sequence[str], axes: Sequence[str]) -> dict[str, np.ndarray]:
-    """Where models stand under the other seeds that have them: each (siblings, axes)."""
+    """Each model's place under the other seeds that have it, (siblings, axes)."""
     found = {}
     for name in names:
         rest = seeds.others(run, functools.partial(tradeoffs.place, names=[name], axes=axes))
@@ -278,39 +240,12 @@ def _front(axis: Axes, values: np.ndarray, limits: Sequence[Any], **look: Any) -
     axis.step(edge[:, 0], edge[:, 1], where="pre", zorder=0, label="front", **look)
 
 
-def _point(
-    axis: Axes, name: str, across: Estimate, up: Estimate, size: float, look: tuple[str, str]
-) -> None:
-    color, mark = look
-    axis.errorbar(
-        across.value, up.value, xerr=style.reach(across), yerr=style.reach(up),
-        color=color, linewidth=0.8, capsize=0, linestyle="", zorder=2,
-    )  # fmt: skip
-    axis.scatter(
-        across.value, up.value, s=size, marker=mark, color=color,
-        edgecolors="white", linewidths=0.7, zorder=3, label=name,
-    )  # fmt: skip
-
-
 def _areas(run: Run, names: Sequence[str]) -> dict[str, float]:
     """The area of each model's point, by its training time."""
     spent = np.array([tradeoff.seconds(run, name) for name in names])
     share = (spent - spent.min()) / max(float(np.ptp(spent)), 1e-9)
     areas = _AREAS[0] + share * (_AREAS[1] - _AREAS[0])
     return dict(zip(names, areas.tolist(), strict=True))
-
-
-def _correlation(
-    panel: Axes, frame: pd.DataFrame, name: str, quantity: str, at: float, shade: str, filled: bool
-) -> None:
-    (found,) = frame[(frame.model == name) & (frame.quantity == quantity)].to_dict("records")
-    if np.isnan(found["ours"]):
-        return
-    reach = style.reach(Estimate(found["ours"], found["low"], found["high"]))
-    panel.errorbar(
-        found["ours"], at, xerr=reach, color=shade, marker="o", markersize=4.5, capsize=0,
-        linewidth=0.9, markerfacecolor=shade if filled else "white", alpha=1 if filled else 0.7,
-    )  # fmt: skip
 
 
 def _confidently_wrong(run: Run, name: str) -> np.ndarray:

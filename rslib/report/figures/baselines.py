@@ -1,0 +1,178 @@
+"""The baselines: how they train, how accurate and how well calibrated they are (paper 3.1, 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rslib.metrics import estimates
+from rslib.report import labels, marks, numbers, seeds, style
+from rslib.report.style import GREY, PAPER
+from rslib.settings.names import BASELINES
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from rslib.run import Run
+
+
+@style.styled
+def figure1(run: Run, names: Sequence[str] = BASELINES) -> Figure:
+    """Figure 1: how the baselines train, and how accurate they end (paper 4.1).
+
+    Left: accuracy and cross-entropy per epoch, on validation images (solid) and on the augmented
+    training images (dashed, running mean over the epoch); the dot is the epoch whose weights are
+    kept. Where a moving average of the weights is kept, the solid line is the average's and a
+    dotted line that of the weights themselves. Right: accuracy on all test images with its
+    interval; the hollow diamond is the paper's value (Table 1), drawn where the data set is the
+    paper's.
+
+    Raises:
+        rslib.store.records.RecordError: a model or its clean record has not been made.
+    """
+    summaries = {name: run.summary(name) for name in names}
+    clean = {name: run.record(name, "clean") for name in names}
+    sources = [*summaries.values(), *clean.values()]
+    footer = style.footer(run, names, sources, others="small dots and thin lines")
+    places = [["accuracy", "test"], ["loss", "test"]]
+    figure, axes = style.canvas(places, height=4.1, footer=footer, width_ratios=[1.55, 1])
+    above, below, test = axes["accuracy"], axes["loss"], axes["test"]
+    for place, name in enumerate(names):
+        _dynamics(above, run, name, summaries[name], "accuracy", 100)
+        _dynamics(below, run, name, summaries[name], "loss", 1)
+        _accuracy_bar(test, place, run, name, clean[name])
+    above.set(title="Training dynamics", ylabel="Accuracy (%)")
+    above.tick_params(labelbottom=False)
+    above.sharex(below)
+    below.set(xlabel="Epoch", ylabel="Cross-entropy")
+    below.set_ylim(bottom=0)
+    marks.whole_numbers(below)
+    test.set(title="Test accuracy", ylabel="Accuracy (%)", ylim=(0, 112))
+    test.set_xlim(-0.6, len(names) - 0.4)
+    test.set_xticks(range(len(names)), [labels.architecture_label(name) for name in names])
+    test.set_yticks(range(0, 101, 20))
+    test.tick_params(axis="x", length=0)
+    test.grid(True, axis="y")
+    lines = [style.line("validation", color=GREY)]
+    if any(estimates.RAW_ACCURACY in each["history"][0] for each in summaries.values()):
+        lines = [
+            style.line("validation, weights averaged", color=GREY),
+            style.line("validation, not averaged", color=GREY, linestyle=":", linewidth=1.1),
+        ]
+    lines += [
+        style.line("training (augmented)", color=GREY, linestyle="--", linewidth=1.1),
+        style.line("epoch kept", color=GREY, marker="o", linestyle=""),
+    ]
+    style.legend(figure, [*style.architectures(names), *lines, *style.paper_handle(run)])
+    return figure
+
+
+@style.styled
+def reliability_diagram(
+    run: Run, names: Sequence[str] = BASELINES, *, binning: str = "width"
+) -> Figure:
+    """Accuracy against confidence, bin by bin, behind the calibration error (paper 4.1, Table 1).
+
+    One panel a model: above, accuracy of each bin of confidence with its interval against the
+    diagonal of perfect calibration (below it: overconfident); below, the share of test images at
+    each confidence, always in bins equally wide.
+
+    Args:
+        run: whose clean records are read.
+        names: models, in order.
+        binning: ``"width"`` or ``"mass"``: bins equally wide, or with equally many images.
+
+    Raises:
+        rslib.store.records.RecordError: a record has not been made.
+    """
+    clean = {name: run.record(name, "clean") for name in names}
+    places = [list(names), [f"{name} share" for name in names]]
+    footer = style.footer(run, names, clean.values(), others="thin lines")
+    figure, axes = style.canvas(
+        places, height=4.0, footer=footer, grid="both", height_ratios=[3, 1]
+    )
+    chosen = run.settings.evaluation
+    options = {"bins": chosen.ece_bins, "binning": binning, "confidence": chosen.confidence}
+    for name, record in clean.items():
+        above, below, shade = axes[name], axes[f"{name} share"], style.color(name)
+        found = estimates.reliability(record, **options)
+        above.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
+        gaps = found[["low", "high"]].sub(found["accuracy"], axis=0).abs().to_numpy().T
+        look = {"color": shade, "fmt": "o-", "linewidth": 1}
+        above.errorbar(found["confidence"], found["accuracy"], gaps, **look)
+        for other in seeds.records(run, name, "clean"):
+            rest = estimates.reliability(other, **options)
+            above.plot(rest["confidence"], rest["accuracy"], color=shade, **marks.THIN)
+        error = estimates.calibration_error(record, **options)
+        value, *ends = (numbers.written(e, "") for e in (error.value, error.low, error.high))
+        told = f"ECE {value} [{', '.join(ends)}]"
+        above.text(0.04, 0.96, told, transform=above.transAxes, va="top")
+        spread = estimates.reliability(record, **options | {"binning": "width"})
+        shares = 100 * spread["n"] / spread["n"].sum()
+        below.vlines(spread["confidence"], 0, shares, color=shade, linewidth=6)
+        below.sharex(above)
+        above.set(title=labels.architecture_label(name), xlim=(0, 1.02), ylim=(-0.02, 1.02))
+        above.tick_params(labelbottom=False)
+        below.set(xlabel="Confidence", ylim=(0, None))
+    axes[names[0]].set_ylabel("Accuracy")
+    axes[f"{names[0]} share"].set_ylabel("Images (%)")
+    return figure
+
+
+@style.styled
+def learning_rates(run: Run, names: Sequence[str] = BASELINES) -> Figure:
+    """The learning rate at the end of each epoch, as a share of the recipe's (paper 3.1.3).
+
+    Raises:
+        rslib.store.records.RecordError: a model has not been made.
+    """
+    summaries = {name: run.summary(name) for name in names}
+    footer = style.footer(run, names, summaries.values())
+    figure, axes = style.canvas([["rate"]], height=2.6, footer=footer, grid="both")
+    axis = axes["rate"]
+    for number, (name, summary) in enumerate(summaries.items()):
+        peak = summary["recipe"]["learning_rate"]
+        label = f"{labels.architecture_label(name)}, times {peak:.3g}"
+        # Curves of one schedule coincide: dashes let the one below be seen.
+        look = style.numbered_look(number) | {"color": style.color(name)}
+        marks.history(axis, summary, "learning_rate", 1 / peak, marker=".", label=label, **look)
+    axis.set(xlabel="Epoch", ylabel="Learning rate / peak", ylim=(0, 1.05))
+    axis.legend()
+    marks.whole_numbers(axis)
+    return figure
+
+
+def _dynamics(
+    axis: Axes, run: Run, name: str, summary: Mapping[str, Any], quantity: str, scale: float
+) -> None:
+    """Accuracy or loss over the epochs of a training."""
+    shade, label = style.color(name), labels.architecture_label(name)
+    for rest in seeds.summaries(run, name):
+        marks.history(axis, rest, f"validation_{quantity}", scale, color=shade, **marks.THIN)
+    for split, dashes, width in (
+        ("validation", "-", 1.8),
+        ("raw_validation", ":", 1.1),  # missing where no average is kept
+        ("train", "--", 1.1),
+    ):
+        if f"{split}_{quantity}" in summary["history"][0]:
+            look = {"linestyle": dashes, "linewidth": width, "color": shade}
+            look["label"] = f"{label}, {split.replace('_', ' ')}"
+            marks.history(axis, summary, f"{split}_{quantity}", scale, **look)
+    marks.kept(axis, summary, f"validation_{quantity}", scale, color=shade)
+    axis.grid(True)
+
+
+def _accuracy_bar(axis: Axes, place: int, run: Run, name: str, clean: pd.DataFrame) -> None:
+    shade = style.color(name)
+    found = estimates.accuracy(clean["correct"], confidence=run.settings.evaluation.confidence)
+    axis.bar(place, found.value, 0.6, color=shade, edgecolor=shade, linewidth=1)
+    marks.point(axis, place, found, fmt="none", ecolor="black", elinewidth=1.1)
+    reported, end = style.paper_value(run, "table1", name, "clean_accuracy"), found.high
+    if reported is not None:
+        axis.plot(place, reported, label="paper", **PAPER)
+        end = marks.clear_of(reported, end, 8)
+    text = numbers.written(found.value, "%")
+    marks.note(axis, text, (place, end), (0, 3), ha="center", va="bottom")
+    marks.dots(axis, place + 0.2, marks.accuracies(run, name, "clean"), shade)

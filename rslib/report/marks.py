@@ -1,0 +1,174 @@
+"""Marks that figures share: points with intervals, other seeds, notes, rows and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rslib.metrics.estimates import Estimate
+from rslib.report import numbers, seeds
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from rslib.run import Run
+
+THIN = {"linewidth": 0.7, "alpha": 0.55, "marker": "", "zorder": 1.5, "gid": "seed"}
+"""The look of another seed's curve, beside the color and dashes of its model."""
+
+_DOT = {
+    "linestyle": "",
+    "marker": "o",
+    "markersize": 3.4,
+    "markeredgecolor": "white",
+    "markeredgewidth": 0.5,
+    "zorder": 2.5,
+    "gid": "seed",
+}
+
+
+def point(axis: Axes, x: float | Estimate, y: float | Estimate, **look: Any) -> None:
+    """A point, with the intervals of those of its coordinates that are estimates."""
+    at = [each.value if isinstance(each, Estimate) else each for each in (x, y)]
+    axis.errorbar(*at, xerr=_reach(x), yerr=_reach(y), **look)
+
+
+def curve(axis: Axes, x: Sequence[float], y: Sequence[Estimate], **look: Any) -> None:
+    """A curve through estimates, with their intervals."""
+    reach = np.hstack([_reach(estimate) for estimate in y])
+    axis.errorbar(x, [estimate.value for estimate in y], reach, **look)
+
+
+def _reach(estimate: float | Estimate) -> np.ndarray | None:
+    """How far an interval reaches below and above its estimate, (2, 1)."""
+    if not isinstance(estimate, Estimate) or estimate.low is None:
+        return None
+    ends = [[estimate.value - estimate.low], [estimate.high - estimate.value]]
+    return np.maximum(0.0, ends)
+
+
+def cells(frame: pd.DataFrame, names: Sequence[str], quantity: str) -> pd.DataFrame:
+    """The rows of a table about one quantity, a row for each model in this order."""
+    return frame[frame["quantity"] == quantity].set_index("model").loc[list(names)]
+
+
+def reaches(cells: pd.DataFrame) -> np.ndarray:
+    """How far the intervals of a table's rows reach below and above, (2, n); 0 without one."""
+    ends = [cells["ours"] - cells["low"], cells["high"] - cells["ours"]]
+    return np.nan_to_num(np.array(ends, float))
+
+
+def history(
+    axis: Axes, summary: Mapping[str, Any], quantity: str, scale: float = 1, **look: Any
+) -> None:
+    """A quantity of a training, epoch by epoch."""
+    epochs = summary["history"]
+    axis.plot([e["epoch"] for e in epochs], [scale * e[quantity] for e in epochs], **look)
+
+
+def kept(
+    axis: Axes, summary: Mapping[str, Any], quantity: str, scale: float = 1, **look: Any
+) -> None:
+    """A dot at the epoch whose weights are kept."""
+    epoch = summary["history"][summary["best_epoch"] - 1]
+    axis.plot(epoch["epoch"], scale * epoch[quantity], "o", **look)
+
+
+def dots(axis: Axes, x: float | Sequence[float], y: float | Sequence[float], shade: str) -> None:
+    """A point under the other seeds, if there are any; a single number holds for all of them."""
+    across, up = np.broadcast_arrays(x, y)
+    if across.size:
+        axis.plot(across, up, color=shade, **_DOT)
+
+
+def accuracies(run: Run, name: str, kind: str) -> list[float]:
+    """A model's accuracy in an evaluation under each of the other seeds, in percent."""
+    return [100 * record["correct"].mean() for record in seeds.records(run, name, kind)]
+
+
+def other_seeds(run: Run, cells: pd.DataFrame) -> np.ndarray:
+    """The numbers of a table's rows under the other seeds that it knows, (rows, seeds).
+
+    NaN where a seed lacks one; see :mod:`rslib.report.seeds`.
+    """
+    keys = [f"seed_{sibling.seed}" for sibling in run.siblings]
+    return cells[[key for key in keys if key in cells]].to_numpy(float)
+
+
+def note(
+    axis: Axes, text: str, at: tuple[float, float], shift: tuple[float, float], **look: Any
+) -> None:
+    """A text beside a point, shifted to the right and up by so many typographic points."""
+    axis.annotate(text, at, shift, textcoords="offset points", **{"fontsize": 8.5} | look)
+
+
+def clear_of(reported: float, end: float, room: float) -> float:
+    """Where a bar's number begins: at the end of the bar, or after the paper's mark if it is there.
+
+    ``room`` is the length of the number in percent.
+    """
+    return reported + 2 if -3 < reported - end < room else end
+
+
+def rows(axis: Axes, names: Sequence[str], *, margin: float = 0.5, **look: Any) -> None:
+    """A row for each name, the first on top; ``margin`` is the room above it and below the last."""
+    axis.set_yticks(range(len(names)), names, **look)
+    axis.tick_params(axis="y", length=0)
+    axis.set_ylim(len(names) - 1 + margin, -margin)
+
+
+def outer_labels(
+    axes: Mapping[str, Axes], places: Sequence[Sequence[str]], below: str, beside: str
+) -> None:
+    """Label the lowest panel of each column and the first of each row."""
+    for column in zip(*places, strict=True):
+        lowest = [name for name in column if name != "."][-1]
+        axes[lowest].set_xlabel(below)
+    for row in places:
+        axes[row[0]].set_ylabel(beside)
+
+
+def whole_numbers(axis: Axes) -> None:
+    """Ticks at whole numbers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def picture(axis: Axes, image: np.ndarray) -> None:
+    """An image, (H, W, 3), without ticks and frame."""
+    axis.imshow(image)
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+
+
+def row_title(axis: Axes, text: str, size: float) -> None:
+    """A title at the left of a row of pictures."""
+    axis.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=size)
+
+
+def written_map(
+    axis: Axes, values: np.ndarray, unit: str, strong: np.ndarray, *, size: float = 8
+) -> None:
+    """Write each value, such as those of a heat map, in its cell.
+
+    Args:
+        axis: to write in.
+        values: (rows, columns); NaN is a dash.
+        unit: of :func:`rslib.report.numbers.written`.
+        strong: where a dark color asks for white letters.
+        size: of the letters.
+    """
+    for (row, column), value in np.ndenumerate(values):
+        text = numbers.NONE if np.isnan(value) else numbers.written(value, unit)
+        shade = "white" if strong[row, column] else "black"
+        axis.text(column, row, text, ha="center", va="center", fontsize=size, color=shade)
+    axis.tick_params(length=0)
+
+
+def plain(text: str) -> str:
+    """A user's text, in which nothing is read as a formula."""
+    return text.replace("$", r"\$")
