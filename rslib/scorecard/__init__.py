@@ -140,8 +140,15 @@ def scorecard(
         )
         plan = _plan(guest, n, minutes, unasked)
         chosen = budget.settings_for(run.settings, plan)
-        guest = guest.planned(chosen)
-        _tell(source, run, images, plan)
+        guest = guest.under_plan(chosen)
+        print(
+            f"{source.name}: {source.reference}, on {images.name} {images.split}, profile "
+            f"{run.settings.profile}, {devices.describe(run.device)}",
+            *(f"note: {note}" for note in source.notes),
+            budget.table(plan),
+            sep="\n",
+            flush=True,
+        )
         attempts = _measure(guest, plan, progress)
     peers = compare.find(run, images, without=source.known)
     reading = Reading(guest, attempts, peers)
@@ -163,7 +170,7 @@ def scorecard(
         axes=axes,
         reliability=reading.verdict(),
         comparison=peers.phrase(),
-        warnings=[*_cautions(axes), *_told(caught)],
+        warnings=_warnings(axes[0], caught),
         settings=chosen.model_dump(include=_SECTIONS),
         provenance=provenance(run.device),
     )
@@ -201,43 +208,27 @@ def _plan(guest: Guest, n: int | None, minutes: float | None, unasked: dict[str,
     return budget.make(guest.settings, guest.images, speed, n=n, minutes=minutes, absent=absent)
 
 
-def _tell(source: Source, run: Run, images: datasets.Dataset, plan: Plan) -> None:
-    print(
-        f"{source.name}: {source.reference}, on {images.name} {images.split}, profile "
-        f"{run.settings.profile}, {devices.describe(run.device)}"
-    )
-    for note in source.notes:
-        print(f"note: {note}")
-    print(budget.table(plan), flush=True)
-
-
 def _measure(guest: Guest, plan: Plan, progress: bool) -> dict[str, Attempt]:
     """All axes, in the order of the plan; the bar counts expected seconds."""
-    attempts: dict[str, Attempt] = {}
+    attempts = {each.name: Attempt(reason=each.note) for each in plan.axes}
     form = "{desc}{percentage:3.0f}%|{bar}| {elapsed}"
     with tqdm(total=plan.seconds, bar_format=form, disable=not progress) as bar:
         for each in plan.axes:
             bar.set_description(each.name)
             if each.n:
                 attempts[each.name] = measure(guest, each.name, each.n)
-            else:
-                attempts[each.name] = Attempt(reason=each.note)
             bar.update(each.seconds)
     return attempts
 
 
-def _cautions(axes: list[Axis]) -> list[str]:
-    """What a reader must know before the numbers."""
-    clean = axes[0]
-    if clean.result is None or clean.result.low > clean.chance:
-        return []
-    return [
-        "Clean accuracy cannot be told from guessing: the model knows nothing of these images, and "
-        "what the other axes say of it means little."
-    ]
-
-
-def _told(caught: list[warnings.WarningMessage]) -> list[str]:
-    """What was warned of, each once; deprecations concern other packages."""
-    told = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
+def _warnings(clean: Axis, caught: list[warnings.WarningMessage]) -> list[str]:
+    """What a reader must know before the numbers, and what was warned of, each once."""
+    told = []
+    if clean.result is not None and clean.result.low <= clean.chance:
+        told.append(
+            "Clean accuracy cannot be told from guessing: the model knows nothing of these images, "
+            "and what the other axes say of it means little."
+        )
+    # Deprecations concern other packages.
+    told += [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
     return list(dict.fromkeys(told))

@@ -5,11 +5,11 @@ Every estimate is one of :mod:`rslib.metrics.estimates`, as in the book's own ta
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from rslib import saliency
 from rslib.corruptions import ALL19, CATEGORIES, SEVERITIES, TEST15, mce
@@ -75,22 +75,18 @@ class Reading:
     def verdict(self) -> Verdict:
         """The reliability of the numbers under attack."""
         attempt, chosen = self.attempts["reliability"], self.guest.settings
-        about = {
-            "protocol": f"checks of PGD's result with budget {labels.budget(chosen.pgd)}, "
-            f"{chosen.reliability.strong_steps} steps and {chosen.reliability.queries} queries",
-            "seconds": attempt.seconds,
-            "compared": self.peers.verdicts(),
-        }
-        report = attempt.report
-        if report is None:
-            return Verdict(status="not available", reason=attempt.reason, **about)
+        report = attempt.report or {}
         return Verdict(
-            status="measured",
-            n=report["images"],
-            passed=report["passed"],
-            failed=report["failed"],
-            checks=[Check(**check) for check in report["checks"]],
-            **about,
+            status="measured" if report else "not available",
+            reason=attempt.reason,
+            protocol=f"checks of PGD's result with budget {labels.budget(chosen.pgd)}, "
+            f"{chosen.reliability.strong_steps} steps and {chosen.reliability.queries} queries",
+            n=report.get("images"),
+            passed=report.get("passed"),
+            failed=report.get("failed", []),
+            checks=[Check(**check) for check in report.get("checks", [])],
+            seconds=attempt.seconds,
+            compared=self.peers.verdicts(),
         )
 
     def _axis(self, name: str) -> Axis:
@@ -145,12 +141,30 @@ class Reading:
             return what
         return f"{what}, {labels.mask_label(self.guest.masks.source)} masks"
 
-    def _clean(self, record: pd.DataFrame) -> dict[str, Any]:
+    def _measured(
+        self,
+        evaluated: str,
+        record: pd.DataFrame,
+        value: Callable[[pd.DataFrame], Estimate],
+        gap: Callable[[pd.DataFrame, pd.DataFrame], Estimate] | None = None,
+        fits: Callable[[pd.DataFrame], bool] | None = None,
+        details: Sequence[tuple[str, str, str, Estimate]] = (),
+    ) -> dict[str, Any]:
+        """An axis's result, its further numbers (name, title, unit, estimate), and the peers'."""
+        found = [(*about, Measure.of(estimate)) for *about, estimate in details]
         return {
-            "result": Measure.of(self._right(record)),
-            "chance": 100 / len(self.guest.images.classes),
-            "compared": self.peers.compared("clean", record, self._right, self._paired),
+            "result": Measure.of(value(record)),
+            "details": [
+                Detail(name=name, title=title, unit=unit, measure=measure)
+                for name, title, unit, measure in found
+                if measure is not None
+            ],
+            "compared": self.peers.compared(evaluated, record, value, gap, fits),
         }
+
+    def _clean(self, record: pd.DataFrame) -> dict[str, Any]:
+        chance = 100 / len(self.guest.images.classes)
+        return self._measured("clean", record, self._right, self._paired) | {"chance": chance}
 
     def _ece(self, record: pd.DataFrame) -> dict[str, Any]:
         bins = self.guest.settings.evaluation.ece_bins
@@ -158,89 +172,80 @@ class Reading:
         def error(record: pd.DataFrame, binning: str = "width") -> Estimate:
             return calibration_error(record, bins=bins, binning=binning, confidence=self.confidence)
 
-        certainty = mean(100 * record["confidence"], confidence=self.confidence)
-        return {
-            "result": Measure.of(error(record)),
-            "details": _details(
-                ("ece_mass", "ECE, bins of equally many images", "", error(record, "mass")),
-                ("confidence", "Mean confidence", "%", certainty),
-            ),
-            "compared": self.peers.compared("clean", record, error),
-        }
+        details = [
+            ("ece_mass", "ECE, bins of equally many images", "", error(record, "mass")),
+            ("confidence", "Mean confidence", "%", self._mean(100 * record["confidence"])),
+        ]
+        return self._measured("clean", record, error, details=details)
 
     def _attacked(self, name: str, record: pd.DataFrame) -> dict[str, Any]:
-        def share(right: pd.Series) -> Estimate:
-            return accuracy(right, confidence=self.confidence)
-
-        details = [
-            ("clean", "Clean accuracy of the same images", "%", share(record["clean_correct"]))
-        ]
+        chosen = getattr(self.guest.settings, name).model_dump(exclude_defaults=True)
+        shares = [("clean", "Clean accuracy of the same images", record["clean_correct"])]
         if "correct_last" in record:
-            details.append(("last", "Last iterate alone", "%", share(record["correct_last"])))
+            shares.append(("last", "Last iterate alone", record["correct_last"]))
         if name == "autoattack":
             broken_by = record["broken_by"]
             for place, stage in enumerate(record.attrs["notes"]["stages"]):
                 if stage != "known":
-                    left = share((broken_by < 0) | (broken_by > place))
-                    title = f"Left after {'no attack' if stage == 'clean' else stage.upper()}"
-                    details.append((f"after_{stage}".replace("-", "_"), title, "%", left))
+                    left = (broken_by < 0) | (broken_by > place)
+                    what = "no attack" if stage == "clean" else stage.upper()
+                    shares.append((f"after_{stage.replace('-', '_')}", f"Left after {what}", left))
+        details = [
+            (short, title, "%", accuracy(right, confidence=self.confidence))
+            for short, title, right in shares
+        ]
         if record["clean_correct"].any():
             success = attack_success(record, confidence=self.confidence)
             details.append(("success", "Attack success", "%", success))
-        protocol = _protocol(getattr(self.guest.settings, name).model_dump(exclude_defaults=True))
-        compared = self.peers.compared(
-            name,
-            record,
-            self._right,
-            self._paired,
-            lambda theirs: _protocol(theirs.attrs["inputs"]["attack"]) == protocol,
-        )
-        return {
-            "result": Measure.of(self._right(record)),
-            "details": _details(*details),
-            "compared": compared,
-        }
+
+        def fits(theirs: pd.DataFrame) -> bool:
+            return _essential(theirs.attrs["inputs"]["attack"]) == _essential(chosen)
+
+        return self._measured(name, record, self._right, self._paired, fits, details)
 
     def _corruptions(self, record: pd.DataFrame) -> dict[str, Any]:
         def error(record: pd.DataFrame, names: tuple[str, ...] = ALL19) -> Estimate:
-            return mean(_share_wrong(record, names), confidence=self.confidence)
+            return self._mean(_share_wrong(record, names))
 
         def gap(ours: pd.DataFrame, theirs: pd.DataFrame) -> Estimate:
             return mean_difference(
                 _share_wrong(ours), _share_wrong(theirs), confidence=self.confidence
             )
 
+        def fits(theirs: pd.DataFrame) -> bool:
+            return _same_corruptions(theirs, record)
+
         details = [
             (f"error_{kind}", f"Error, {kind}", "%", error(record, names))
             for kind, names in CATEGORIES.items()
         ]
-        return {
-            "result": Measure.of(error(record)),
-            "details": _details(*details, *self._relative(record)),
-            "compared": self.peers.compared(
-                "corruptions", record, error, gap, lambda theirs: _same_corruptions(theirs, record)
-            ),
-        }
+        details += self._relative(record)
+        return self._measured("corruptions", record, error, gap, fits, details)
 
     def _relative(self, record: pd.DataFrame) -> list[tuple[str, str, str, Estimate]]:
         """Errors divided by those of the reference model, on the images that both have seen."""
         if not self.peers.names:
             return []
+        clean = self.attempts["clean"].record
         theirs = self.peers.record(REFERENCE, "corruptions")
         theirs_clean = self.peers.record(REFERENCE, "clean")
-        if theirs is None or theirs_clean is None or not _same_corruptions(theirs, record):
+        if clean is None or theirs is None or theirs_clean is None:
             return []
-        clean = self.attempts["clean"].record
+        same = _same_corruptions(theirs, record)
         theirs, ours = on_common(theirs, record)
-        if clean is None or not set(ours["image"]) <= set(clean["image"]):
+        if not same or not set(ours["image"]) <= set(clean["image"]):
             return []
-        about = {"corrupted": record.attrs["corrupted"]}
-        theirs.attrs, ours.attrs = about | {"model": REFERENCE}, about | {"model": "scored"}
+        for frame, name in ((ours, "scored"), (theirs, REFERENCE)):
+            frame.attrs = {"model": name, "corrupted": record.attrs["corrupted"]}
         found = Outcomes.from_records(ours, clean)
         base = Outcomes.from_records(theirs, theirs_clean)
-
-        def relative(names: tuple[str, ...]) -> tuple[mce.Score, mce.Interval]:
-            return mce.score(found.errors(), base.errors(), names=names), mce.interval(
+        n, reference, details = len(ours), base.errors(), []
+        for name, title, names in (
+            ("mce", f"mCE (reference {reference.digest[:10]})", ALL19),
+            ("mce_test15", "mCE, 15 corruptions", TEST15),
+        ):
+            score = mce.score(found.errors(), reference, names=names)
+            ends = mce.interval(
                 found.wrong,
                 base.wrong,
                 clean_wrong=found.clean_wrong,
@@ -248,57 +253,45 @@ class Reading:
                 names=names,
                 confidence=self.confidence,
             )
-
-        n, digest = len(ours), base.errors().digest[:10]
-        (score, ends), (score15, ends15) = relative(ALL19), relative(TEST15)
-        return [
-            ("mce", f"mCE (reference {digest})", "ratio", _ratio(score.mce, ends.mce, n)),
-            *(
-                (f"ce_{kind}", f"CE, {kind}", "ratio", _ratio(value, ends.categories[kind], n))
-                for kind, value in score.categories.items()
-            ),
-            ("mce_test15", "mCE, 15 corruptions", "ratio", _ratio(score15.mce, ends15.mce, n)),
-        ]
+            details.append((name, title, "ratio", _ratio(score.mce, ends.mce, n)))
+            if name == "mce":
+                for kind, value in score.categories.items():
+                    ratio = _ratio(value, ends.categories[kind], n)
+                    details.append((f"ce_{kind}", f"CE, {kind}", "ratio", ratio))
+        return details
 
     def _saliency(self, record: pd.DataFrame) -> dict[str, Any]:
         images, (source, identity) = self.guest.images, self.guest.masks
+        column = f"iou_{source}"
         place = {image: position for position, image in enumerate(images.ids.tolist())}
         masks = images.masks[[place[image] for image in record["image"]]].cpu()
         masks = masks[masks.flatten(1).any(1)]
-        center = saliency.center_prior(tuple(masks.shape[1:]), len(masks))
         chance = saliency.chance(masks)
+        center = saliency.iou(saliency.center_prior(tuple(masks.shape[1:]), len(masks)), masks)
         constant = record["degenerate"].to_numpy(bool)
-        details = []
-        for name, title, values in (
-            ("chance", "IoU of a random map", chance),
-            ("center", "IoU of the image's center", saliency.iou(center, masks)),
-            ("ceiling", "Best possible IoU", saliency.ceiling(masks)),
+        levels = [
+            ("chance", "IoU of a random map", chance.double().numpy()),
+            ("center", "IoU of the image's center", center.double().numpy()),
+            ("ceiling", "Best possible IoU", saliency.ceiling(masks).double().numpy()),
             ("shuffled", "IoU with another image's mask", record[f"shuffled_{source}"]),
             ("mass", "Saliency inside the mask", record[f"mass_{source}"]),
             ("pointing", "Pointing game", record[f"pointing_{source}"]),
-        ):
-            if isinstance(values, torch.Tensor):
-                values = values.to(torch.float64).numpy()
-            details.append((name, title, "", mean(values, confidence=self.confidence)))
+        ]
+        details = [(name, title, "", self._mean(values)) for name, title, values in levels]
         constants = proportion(int(constant.sum()), len(constant), self.confidence)
         details.append(("degenerate", "Constant maps", "%", constants))
 
         def value(record: pd.DataFrame) -> Estimate:
-            return mean(record[f"iou_{source}"], confidence=self.confidence)
+            return self._mean(record[column])
 
         def gap(ours: pd.DataFrame, theirs: pd.DataFrame) -> Estimate:
-            column = f"iou_{source}"
             return mean_difference_known(ours[column], theirs[column], self.confidence)
 
-        def same_masks(theirs: pd.DataFrame) -> bool:
+        def fits(theirs: pd.DataFrame) -> bool:
             return theirs.attrs["inputs"]["masks"].get(source) == identity
 
-        return {
-            "result": Measure.of(value(record)),
-            "chance": float(chance.mean()) if len(masks) else None,
-            "details": _details(*details),
-            "compared": self.peers.compared("saliency", record, value, gap, same_masks),
-        }
+        found = self._measured("saliency", record, value, gap, fits, details)
+        return found | {"chance": float(chance.mean()) if len(masks) else None}
 
     def _right(self, record: pd.DataFrame) -> Estimate:
         return accuracy(record["correct"], confidence=self.confidence)
@@ -306,8 +299,11 @@ class Reading:
     def _paired(self, ours: pd.DataFrame, theirs: pd.DataFrame) -> Estimate:
         return paired_difference(ours["correct"], theirs["correct"], confidence=self.confidence)
 
+    def _mean(self, values: Iterable[float]) -> Estimate:
+        return mean(values, confidence=self.confidence)
 
-def _protocol(section: dict[str, Any]) -> dict[str, Any]:
+
+def _essential(section: dict[str, Any]) -> dict[str, Any]:
     """What two records of one attack must share to be compared."""
     return {key: value for key, value in section.items() if key not in _FREE}
 
@@ -331,12 +327,3 @@ def _ratio(value: float | None, ends: tuple[float, float] | None, n: int) -> Est
     if ends is None:
         return Estimate(value, n=n)
     return Estimate(value, *ends, n, "bootstrap")
-
-
-def _details(*rows: tuple[str, str, str, Estimate]) -> list[Detail]:
-    """Further numbers (name, title, unit, estimate); those that are undefined are left out."""
-    return [
-        Detail(name=name, title=title, unit=unit, measure=Measure.of(estimate))
-        for name, title, unit, estimate in rows
-        if Measure.of(estimate) is not None
-    ]

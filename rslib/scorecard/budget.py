@@ -22,17 +22,7 @@ from rslib.data import Batches, Dataset, balanced_subset
 from rslib.scorecard.card import Plan, PlannedAxis, ScorecardError
 from rslib.settings.schema import Settings
 
-PLANNED = ("clean", "fgsm", "pgd", "autoattack", "corruptions", "saliency", "reliability")
-"""The axes that images are given to; calibration comes with the clean ones."""
-
-LADDER = (50, 100, 250, 500, 1000, 2000, 5000, 10000)
-"""Numbers of images that an axis may be shrunk to; below the first it is left out instead."""
-
-# What is given up first where even the fewest images take too long: the dearest by its worth.
-LEAVING = ("autoattack", "corruptions", "reliability", "saliency", "pgd", "fgsm")
-
-_PILOT = 50
-_TITLES = {
+PLANNED = {
     "clean": "clean, ECE",
     "fgsm": "FGSM",
     "pgd": "PGD",
@@ -41,7 +31,15 @@ _TITLES = {
     "saliency": "saliency overlap",
     "reliability": "reliability verdict",
 }
-_PILOT_STEPS = 5
+"""The axes that images are given to, with their titles; calibration comes with the clean ones."""
+
+LADDER = (50, 100, 250, 500, 1000, 2000, 5000, 10000)
+"""Numbers of images that an axis may be shrunk to; below the first it is left out instead."""
+
+# What is given up first where even the fewest images take too long: the dearest by its worth.
+LEAVING = ("autoattack", "corruptions", "reliability", "saliency", "pgd", "fgsm")
+
+_PILOT, _PILOT_STEPS = 50, 5
 # Of rslib.attacks.reliability: PGD's steps, and the most images that one check attacks again.
 _CHECK_STEPS, _EXAMINED = 20, 64
 
@@ -294,21 +292,21 @@ def settings_for(settings: Settings, plan: Plan) -> Settings:
     for each in plan.axes:
         section = getattr(settings, each.name, None)
         if section is not None and each.n:
-            change = {"n": each.n}
-            if each.name == "autoattack":
-                # Which attack breaks what by itself is not on the card.
-                change["individual"] = False
-            sections[each.name] = section.model_copy(update=change)
+            sections[each.name] = section.model_copy(update={"n": each.n})
+    if "autoattack" in sections:
+        # Which attack breaks what by itself is not on the card.
+        sections["autoattack"] = sections["autoattack"].model_copy(update={"individual": False})
     return settings.model_copy(update=sections)
 
 
 def table(plan: Plan) -> str:
     """A plan as lines of text."""
-    width = max(map(len, _TITLES.values()))
+    width = max(map(len, PLANNED.values()))
     lines = [f"{'axis':<{width}}  images  expected"]
     for each in plan.axes:
-        count, time_ = (f"{each.n:,}", f"{each.seconds:.0f} s") if each.n else ("–", "–")
-        lines.append(f"{_TITLES[each.name]:<{width}}  {count:>6}  {time_:>8}  {each.note}".rstrip())
+        count, seconds = (f"{each.n:,}", f"{each.seconds:.0f} s") if each.n else ("–", "–")
+        line = f"{PLANNED[each.name]:<{width}}  {count:>6}  {seconds:>8}  {each.note}"
+        lines.append(line.rstrip())
     expected = f"{plan.seconds:.0f} s" if plan.seconds < 100 else f"{plan.seconds / 60:.0f} min"
     lines.append(
         f"budget: {plan.budget}; expected {expected} after {plan.pilot_seconds:.0f} s of timing on "

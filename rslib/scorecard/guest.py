@@ -87,10 +87,7 @@ class Guest(Run):
             "evaluation": {"compile": False},
             "masks": {"sources": ["exact"]},  # the masks that the images bring, whatever made them
         }
-        sections = {
-            name: getattr(settings, name).model_copy(update=change)
-            for name, change in changes.items()
-        }
+        sections = {k: getattr(settings, k).model_copy(update=v) for k, v in changes.items()}
         super().__init__(settings.model_copy(update=sections), seed, root=folder, progress=False)
         self.folder, self.model, self.images, self.masks = folder, model, images, masks
         summary = {"weights": {"best": NAME}}
@@ -108,7 +105,7 @@ class Guest(Run):
         """The images that it is measured on, whatever the split."""
         return self.images
 
-    def planned(self, settings: Settings) -> Guest:
+    def under_plan(self, settings: Settings) -> Guest:
         """The same guest under other settings."""
         return Guest(settings, self.seed, self.folder, self.model, self.images, self.masks)
 

@@ -54,7 +54,12 @@ def text(card: BaseModel) -> str:
 
 def _rendered(card: BaseModel, picture: bytes | None, *, whole: bool) -> str:
     model, verdict = card.model, card.reliability
-    took = {axis.name: axis.seconds for axis in card.axes} | {"reliability": verdict.seconds}
+    made = card.provenance | {
+        "model digest": model.digest,
+        "weights file": f"{model.file} ({model.file_digest})" if model.file else "",
+        "data fingerprint": card.data.fingerprint,
+        "schema version": card.schema_version,
+    }
     return _template().render(
         card=card,
         whole=whole,
@@ -64,15 +69,9 @@ def _rendered(card: BaseModel, picture: bytes | None, *, whole: bool) -> str:
         dataset=_dataset(card),
         verdict=_judged(verdict),
         interval_head=f"{card.confidence:.0%} interval",
-        peers=_peers(card),
-        took=took,
-        provenance=card.provenance
-        | {
-            "model digest": model.digest,
-            "weights file": f"{model.file} ({model.file_digest})" if model.file else "",
-            "data fingerprint": card.data.fingerprint,
-            "schema version": card.schema_version,
-        },
+        peers={each.model: each.label for axis in card.axes for each in axis.compared},
+        took={axis.name: axis.seconds for axis in card.axes} | {"reliability": verdict.seconds},
+        provenance=made,
         dash=numbers.NONE,
     )
 
@@ -98,21 +97,6 @@ def _template() -> Template:
     return made.get_template("page.html")
 
 
-def _peers(card: BaseModel) -> dict[str, Any] | None:
-    """The table of the book's own models; None where there are none."""
-    axes = [axis for axis in card.axes if axis.compared]
-    labeled = {each.model: each.label for axis in axes for each in axis.compared}
-    if not axes:
-        return None
-    verdicts = {each.model: each.passed for each in card.reliability.compared}
-    rows = []
-    for name, label in labeled.items():
-        found = [{each.model: each for each in axis.compared}.get(name) for axis in axes]
-        cells = list(zip(axes, found, strict=True))
-        rows.append({"label": label, "cells": cells, "passed": verdicts.get(name)})
-    return {"axes": axes, "rows": rows}
-
-
 def _judged(verdict: BaseModel) -> str:
     """The verdict in a sentence."""
     if verdict.passed is None:
@@ -127,12 +111,10 @@ def _judged(verdict: BaseModel) -> str:
 
 def _spoken(card: BaseModel) -> str:
     """The picture in words, for those who do not see it."""
-    values = [
-        f"{axis.title} {_value(axis.result, axis.unit)}"
-        if axis.result
-        else f"{axis.title} not available"
-        for axis in card.axes
-    ]
+    values = []
+    for axis in card.axes:
+        value = _value(axis.result, axis.unit) if axis.result else "not available"
+        values.append(f"{axis.title} {value}")
     return f"Scorecard of {card.name} beside the book's own models: {'; '.join(values)}"
 
 
