@@ -23,7 +23,7 @@ from benchmarks.harness import CPU, OURS, Contender, Disagreement, Row, Suite
 from benchmarks.plain import accuracy as plain
 from rslib import settings
 from rslib.scorecard import scorecard as make
-from rslib.scorecard.plan import LEAVING
+from rslib.scorecard.budget import LEAVING
 from rslib.settings import PROJECT
 
 NET = "resnet18-standard"

@@ -13,17 +13,18 @@ class-balanced images, or with the reason why it is not there. The same from a s
 
     python -m rslib scorecard timm:resnet18 --profile smoke
 
-Models come from :mod:`rslib.scorecard.sources`, budgets from :mod:`rslib.scorecard.plan`, and the
+Models come from :mod:`rslib.scorecard.sources`, budgets from :mod:`rslib.scorecard.budget`, and the
 document is described in :mod:`rslib.scorecard.card`.
 """
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 from tqdm import tqdm
@@ -33,7 +34,7 @@ from rslib.models import count_parameters, eval_mode
 from rslib.models import device as devices
 from rslib.run import Run
 from rslib.run.provenance import provenance
-from rslib.scorecard import compare, folders, masks, measure, plan, sources
+from rslib.scorecard import budget, compare, folders, sources
 from rslib.scorecard.axes import Reading
 from rslib.scorecard.card import (
     Axis,
@@ -46,7 +47,7 @@ from rslib.scorecard.card import (
     schema,
 )
 from rslib.scorecard.folders import read
-from rslib.scorecard.measure import Bench, Outcome
+from rslib.scorecard.guest import Attempt, Guest, measure, with_masks
 from rslib.scorecard.sources import Source, load
 from rslib.scorecard.weights import SourceError
 from rslib.settings.schema import Settings
@@ -97,7 +98,7 @@ def scorecard(
         settings: from :func:`rslib.settings.load`; or a run, whose settings and seed are used.
         n: images on every axis but the clean one, instead of the profile's numbers.
         minutes: how long measuring may take; axes are shrunk, and in the end left out, to fit
-            (:func:`rslib.scorecard.plan.make`).
+            (:func:`rslib.scorecard.budget.make`).
         without: axes that are left out whatever the budget, such as ``["autoattack"]``.
         name: what to call it; None derives one from the model.
         folder: where to write ``scorecard.json``, ``index.html``, ``scorecard.png`` and the
@@ -114,15 +115,19 @@ def scorecard(
         ScorecardError: the budget is out of range, or the folder is not free.
         rslib.data.DataError: the images are not there.
     """
-    plan.check_budget(n, minutes)
-    unasked = plan.check_without(without)
+    budget.check_budget(n, minutes)
+    unasked = budget.check_without(without)
     run = settings if isinstance(settings, Run) else Run(settings, seed, progress=progress)
     source = model if isinstance(model, Source) else load(model, run=run, name=name)
     if name is not None:
         source = replace(source, name=name)
     images = run.data("test") if data is None else data
     devices.place(source.model, run.device)
-    with eval_mode(source.model), warnings.catch_warnings(record=True) as caught:
+    with (
+        eval_mode(source.model),
+        warnings.catch_warnings(record=True) as caught,
+        tempfile.TemporaryDirectory(prefix="rslib-") as temporary,
+    ):
         warnings.simplefilter("always")
         few = images.subset(range(min(_CHECKED, len(images))))
         (batch,) = datasets.Batches(few, len(few), device=run.device)
@@ -130,21 +135,23 @@ def scorecard(
         scored = _model(source)
         if folder is not None:
             folders.claim(Path(folder), scored, force=force)
-        bench = Bench(
-            source.model,
-            source.name,
-            images,
-            run.settings,
-            run.device,
-            run.seed,
-            masks.find(run, images),
+        guest = Guest(
+            run.settings, run.seed, Path(temporary), source.model, *with_masks(run, images)
         )
-        settled = _settle(bench, n, minutes, unasked)
-        bench = replace(bench, settings=plan.settings_for(run.settings, settled))
-        _tell(bench, source, settled)
-        outcomes = _measure(bench, settled, progress)
-    shelf = compare.find(run, images, without=source.known)
-    reading = Reading(bench, outcomes, shelf)
+        plan = _plan(guest, n, minutes, unasked)
+        chosen = budget.settings_for(run.settings, plan)
+        guest = guest.under_plan(chosen)
+        print(
+            f"{source.name}: {source.reference}, on {images.name} {images.split}, profile "
+            f"{run.settings.profile}, {devices.describe(run.device)}",
+            *(f"note: {note}" for note in source.notes),
+            budget.table(plan),
+            sep="\n",
+            flush=True,
+        )
+        attempts = _measure(guest, plan, progress)
+    peers = compare.find(run, images, without=source.known)
+    reading = Reading(guest, attempts, peers)
     axes = reading.axes()
     card = Scorecard(
         name=source.name,
@@ -159,17 +166,17 @@ def scorecard(
             fingerprint=images.fingerprint,
             classes=list(images.classes),
         ),
-        plan=settled,
+        plan=plan,
         axes=axes,
         reliability=reading.verdict(),
-        comparison=compare.phrase(run, shelf),
-        warnings=[*_cautions(axes), *_told(caught)],
-        settings=bench.settings.model_dump(include=_SECTIONS),
+        comparison=peers.phrase(),
+        warnings=_warnings(axes[0], caught),
+        settings=chosen.model_dump(include=_SECTIONS),
         provenance=provenance(run.device),
     )
     if folder is not None:
-        frames = {axis: each.frame for axis, each in outcomes.items() if each.frame is not None}
-        folders.write(Path(folder), card, frames)
+        made = {axis: each.record for axis, each in attempts.items() if each.record is not None}
+        folders.write(Path(folder), card, made)
     return card
 
 
@@ -188,59 +195,40 @@ def _model(source: Source) -> Model:
     )
 
 
-def _settle(bench: Bench, n: int | None, minutes: float | None, unasked: dict[str, str]) -> Plan:
+def _plan(guest: Guest, n: int | None, minutes: float | None, unasked: dict[str, str]) -> Plan:
     """Time the model, find out what cannot be measured at all, and plan the rest."""
-    absent = dict(unasked)
+    absent, explain = dict(unasked), None
     if "saliency" not in absent:
-        tried = measure.evaluate(bench, "saliency", min(_CHECKED, len(bench.images)), {})
-        if tried.reason is not None:
+        tried = measure(guest, "saliency", min(_CHECKED, len(guest.images)))
+        if tried.reason is None:
+            explain = partial(measure, guest, "saliency")
+        else:
             absent["saliency"] = tried.reason
-
-    def explain(some: datasets.Dataset) -> Any:
-        return measure.evaluate(bench, "saliency", len(some), {})
-
-    explain = None if "saliency" in absent else explain
-    speed = plan.measure_speed(bench.model, bench.images, bench.settings, bench.device, explain)
-    return plan.make(bench.settings, bench.images, speed, n=n, minutes=minutes, absent=absent)
+    speed = budget.measure_speed(guest.model, guest.images, guest.settings, guest.device, explain)
+    return budget.make(guest.settings, guest.images, speed, n=n, minutes=minutes, absent=absent)
 
 
-def _tell(bench: Bench, source: Source, settled: Plan) -> None:
-    print(
-        f"{source.name}: {source.reference}, on {bench.images.name} {bench.images.split}, profile "
-        f"{bench.settings.profile}, {devices.describe(bench.device)}"
-    )
-    for note in source.notes:
-        print(f"note: {note}")
-    print(plan.table(settled), flush=True)
-
-
-def _measure(bench: Bench, settled: Plan, progress: bool) -> dict[str, Outcome]:
+def _measure(guest: Guest, plan: Plan, progress: bool) -> dict[str, Attempt]:
     """All axes, in the order of the plan; the bar counts expected seconds."""
-    outcomes: dict[str, Outcome] = {}
+    attempts = {each.name: Attempt(reason=each.note) for each in plan.axes}
     form = "{desc}{percentage:3.0f}%|{bar}| {elapsed}"
-    with tqdm(total=settled.seconds, bar_format=form, disable=not progress) as bar:
-        for each in settled.axes:
+    with tqdm(total=plan.seconds, bar_format=form, disable=not progress) as bar:
+        for each in plan.axes:
             bar.set_description(each.name)
             if each.n:
-                outcomes[each.name] = measure.evaluate(bench, each.name, each.n, outcomes)
-            else:
-                outcomes[each.name] = Outcome(reason=each.note)
+                attempts[each.name] = measure(guest, each.name, each.n)
             bar.update(each.seconds)
-    return outcomes
+    return attempts
 
 
-def _cautions(axes: list[Axis]) -> list[str]:
-    """What a reader must know before the numbers."""
-    clean = axes[0]
-    if clean.result is None or clean.result.low > clean.chance:
-        return []
-    return [
-        "Clean accuracy cannot be told from guessing: the model knows nothing of these images, and "
-        "what the other axes say of it means little."
-    ]
-
-
-def _told(caught: list[warnings.WarningMessage]) -> list[str]:
-    """What was warned of, each once; deprecations concern other packages."""
-    told = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
+def _warnings(clean: Axis, caught: list[warnings.WarningMessage]) -> list[str]:
+    """What a reader must know before the numbers, and what was warned of, each once."""
+    told = []
+    if clean.result is not None and clean.result.low <= clean.chance:
+        told.append(
+            "Clean accuracy cannot be told from guessing: the model knows nothing of these images, "
+            "and what the other axes say of it means little."
+        )
+    # Deprecations concern other packages.
+    told += [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
     return list(dict.fromkeys(told))

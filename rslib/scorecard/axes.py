@@ -5,15 +5,16 @@ Every estimate is one of :mod:`rslib.metrics.estimates`, as in the book's own ta
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rslib import saliency
-from rslib.attacks import Report
 from rslib.corruptions import ALL19, CATEGORIES, SEVERITIES, TEST15, mce
 from rslib.metrics.estimates import (
+    UNDEFINED,
     Estimate,
     accuracy,
     attack_success,
@@ -26,106 +27,97 @@ from rslib.metrics.estimates import (
 from rslib.report import labels
 from rslib.report.tables.saliency import mean_difference_known
 from rslib.run.outcomes import Outcomes
-from rslib.scorecard import compare
 from rslib.scorecard.card import AXES, Axis, Check, Detail, Measure, Verdict
-from rslib.scorecard.compare import Shelf
-from rslib.scorecard.masks import Masks
-from rslib.scorecard.measure import Bench, Outcome
+from rslib.scorecard.compare import Peers, on_common
+from rslib.scorecard.guest import Attempt, Guest
 from rslib.settings.names import REFERENCE
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TITLES = {
-    "clean": "Clean accuracy",
-    "ece": "Calibration error (ECE)",
-    "fgsm": "Accuracy under FGSM",
-    "pgd": "Accuracy under PGD",
-    "autoattack": "Accuracy under AutoAttack",
-    "corruptions": "Error under corruptions",
-    "saliency": "Saliency overlap (IoU)",
-    "reliability": "Reliability verdict",
+# Title, unit, and which end is the good one.
+_ABOUT = {
+    "clean": ("Clean accuracy", "%", "higher"),
+    "ece": ("Calibration error (ECE)", "", "lower"),
+    "fgsm": ("Accuracy under FGSM", "%", "higher"),
+    "pgd": ("Accuracy under PGD", "%", "higher"),
+    "autoattack": ("Accuracy under AutoAttack", "%", "higher"),
+    "corruptions": ("Error under corruptions", "%", "lower"),
+    "saliency": ("Saliency overlap (IoU)", "", "higher"),
 }
-"""The axes' names for reading."""
-
-_RATIO = "ratio"
+# What may differ between two records of one attack: how many images, and what else was run.
+_FREE = {"n", "individual"}
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What turns records into axes.
+    """Turns what was measured into parts of the document.
 
     Attributes:
-        bench: model, images and settings.
-        outcomes: by axis, of :func:`rslib.scorecard.measure.evaluate`.
-        shelf: records of the book's models; None if there are none.
+        guest: the scored model, with the settings of its records.
+        attempts: by axis.
+        peers: the book's models.
     """
 
-    bench: Bench
-    outcomes: dict[str, Outcome]
-    shelf: Shelf | None
+    guest: Guest
+    attempts: dict[str, Attempt]
+    peers: Peers
 
     @property
     def confidence(self) -> float:
         """The level of every interval."""
-        return self.bench.settings.evaluation.confidence
+        return self.guest.settings.evaluation.confidence
 
     def axes(self) -> list[Axis]:
         """All axes but the verdict, in order, whether there is a result or not."""
-        made = {
-            "clean": self._clean,
-            "ece": self._ece,
-            "fgsm": self._fgsm,
-            "pgd": self._pgd,
-            "autoattack": self._autoattack,
-            "corruptions": self._corruptions,
-            "saliency": self._saliency,
-        }
-        return [self._axis(name, made[name]) for name in AXES if name in made]
+        return [self._axis(name) for name in AXES if name != "reliability"]
 
     def verdict(self) -> Verdict:
         """The reliability of the numbers under attack."""
-        found, chosen = self.outcomes["reliability"], self.bench.settings
-        protocol = (
-            f"checks of PGD's result with budget {labels.budget(chosen.pgd)}, "
-            f"{chosen.reliability.strong_steps} steps and {chosen.reliability.queries} queries"
-        )
-        if found.report is None:
-            return Verdict(
-                status="not available", reason=found.reason, protocol=protocol,
-                seconds=found.seconds, compared=compare.verdicts(self.shelf),
-            )  # fmt: skip
-        report: Report = found.report
+        attempt, chosen = self.attempts["reliability"], self.guest.settings
+        report = attempt.report or {}
         return Verdict(
-            status="measured",
-            protocol=protocol,
-            n=report.images,
-            passed=report.passed,
-            failed=list(report.failed),
-            checks=[
-                Check(name=c.name, passed=c.passed, meaning=c.meaning, evidence=c.evidence)
-                for c in report
-            ],
-            seconds=found.seconds,
-            compared=compare.verdicts(self.shelf),
+            status="measured" if report else "not available",
+            reason=attempt.reason,
+            protocol=f"checks of PGD's result with budget {labels.budget(chosen.pgd)}, "
+            f"{chosen.reliability.strong_steps} steps and {chosen.reliability.queries} queries",
+            n=report.get("images"),
+            passed=report.get("passed"),
+            failed=report.get("failed", []),
+            checks=[Check(**check) for check in report.get("checks", [])],
+            seconds=attempt.seconds,
+            compared=self.peers.verdicts(),
         )
 
-    def _axis(self, name: str, made: Any) -> Axis:
-        found = self.outcomes["clean" if name == "ece" else name]
+    def _axis(self, name: str) -> Axis:
+        attempt = self.attempts["clean" if name == "ece" else name]
+        record = attempt.record
+        title, unit, better = _ABOUT[name]
         about = {
             "name": name,
-            "title": TITLES[name],
-            "unit": "" if name in {"ece", "saliency"} else "%",
-            "better": "lower" if name in {"ece", "corruptions"} else "higher",
-            "protocol": self._protocol(name, found),
-            "seconds": None if name == "ece" else found.seconds,
+            "title": title,
+            "unit": unit,
+            "better": better,
+            "protocol": self._protocol(name, record),
+            "seconds": None if name == "ece" else attempt.seconds,
         }
-        if found.frame is None:
-            return Axis(**about, status="not available", reason=found.reason)
-        return Axis(**about, status="measured", **made(found))
+        if record is None:
+            return Axis(**about, status="not available", reason=attempt.reason)
+        match name:
+            case "clean":
+                found = self._clean(record)
+            case "ece":
+                found = self._ece(record)
+            case "corruptions":
+                found = self._corruptions(record)
+            case "saliency":
+                found = self._saliency(record)
+            case _:
+                found = self._attacked(name, record)
+        return Axis(**about, status="measured", **found)
 
-    def _protocol(self, name: str, found: Outcome) -> str:
-        chosen = self.bench.settings
+    def _protocol(self, name: str, record: pd.DataFrame | None) -> str:
+        chosen = self.guest.settings
         match name:
             case "clean":
                 return "images as they are"
@@ -136,197 +128,170 @@ class Reading:
             case "pgd":
                 return labels.pgd_phrase(chosen.pgd)
             case "autoattack":
-                return (
-                    f"{found.facts.get('label', 'AutoAttack')}, budget "
-                    f"{labels.budget(chosen.autoattack)}"
-                )
+                label = "AutoAttack" if record is None else record.attrs["notes"]["label"]
+                return f"{label}, budget {labels.budget(chosen.autoattack)}"
             case "corruptions":
-                where = found.facts.get("corrupted")
-                origin = f": {labels.corrupted_phrase(where)}" if where else ""
-                return f"{len(ALL19)} corruptions at {len(SEVERITIES)} severities{origin}"
-        masks = self.bench.masks
-        kind = f", {labels.mask_label(masks.source)} masks" if isinstance(masks, Masks) else ""
-        return f"{found.facts.get('method', 'saliency')}, top {saliency.overlap.TOP:.0%}{kind}"
+                what = f"{len(ALL19)} corruptions at {len(SEVERITIES)} severities"
+                if record is None:
+                    return what
+                return f"{what}: {labels.corrupted_phrase(record.attrs['corrupted'])}"
+        method = "saliency" if record is None else record.attrs["method"]
+        what = f"{method}, top {saliency.overlap.TOP:.0%}"
+        if isinstance(self.guest.masks, str):
+            return what
+        return f"{what}, {labels.mask_label(self.guest.masks.source)} masks"
 
-    def _clean(self, found: Outcome) -> dict[str, Any]:
-        frame = found.frame
+    def _measured(
+        self,
+        evaluated: str,
+        record: pd.DataFrame,
+        value: Callable[[pd.DataFrame], Estimate],
+        gap: Callable[[pd.DataFrame, pd.DataFrame], Estimate] | None = None,
+        fits: Callable[[pd.DataFrame], bool] | None = None,
+        details: Sequence[tuple[str, str, str, Estimate]] = (),
+    ) -> dict[str, Any]:
+        """An axis's result, its further numbers (name, title, unit, estimate), and the peers'."""
+        found = [(*about, Measure.of(estimate)) for *about, estimate in details]
         return {
-            "result": Measure.of(self._right(frame)),
-            "chance": 100 / len(self.bench.images.classes),
-            "compared": compare.compared(self.shelf, "clean", frame, self._right, self._paired),
+            "result": Measure.of(value(record)),
+            "details": [
+                Detail(name=name, title=title, unit=unit, measure=measure)
+                for name, title, unit, measure in found
+                if measure is not None
+            ],
+            "compared": self.peers.compared(evaluated, record, value, gap, fits),
         }
 
-    def _ece(self, found: Outcome) -> dict[str, Any]:
-        bins = self.bench.settings.evaluation.ece_bins
+    def _clean(self, record: pd.DataFrame) -> dict[str, Any]:
+        chance = 100 / len(self.guest.images.classes)
+        return self._measured("clean", record, self._right, self._paired) | {"chance": chance}
+
+    def _ece(self, record: pd.DataFrame) -> dict[str, Any]:
+        bins = self.guest.settings.evaluation.ece_bins
 
         def error(record: pd.DataFrame, binning: str = "width") -> Estimate:
             return calibration_error(record, bins=bins, binning=binning, confidence=self.confidence)
 
-        by_mass = error(found.frame, "mass")
-        certainty = mean(100 * found.frame["confidence"], confidence=self.confidence)
-        return {
-            "result": Measure.of(error(found.frame)),
-            "details": _details(
-                ("ece_mass", "ECE, bins of equally many images", "", by_mass),
-                ("confidence", "Mean confidence", "%", certainty),
-            ),
-            "compared": compare.compared(self.shelf, "clean", found.frame, error, None),
-        }
-
-    def _fgsm(self, found: Outcome) -> dict[str, Any]:
-        return self._attacked("fgsm", found)
-
-    def _pgd(self, found: Outcome) -> dict[str, Any]:
-        if "correct_last" not in found.frame:
-            return self._attacked("pgd", found)
-        last = accuracy(found.frame["correct_last"], confidence=self.confidence)
-        return self._attacked("pgd", found, ("last", "Last iterate alone", "%", last))
-
-    def _autoattack(self, found: Outcome) -> dict[str, Any]:
-        frame, stages = found.frame, found.facts["stages"]
-        left = [
-            (
-                f"after_{stage}".replace("-", "_"),
-                f"Left after {'no attack' if stage == 'clean' else stage.upper()}",
-                "%",
-                accuracy(
-                    (frame["broken_by"] < 0) | (frame["broken_by"] > place),
-                    confidence=self.confidence,
-                ),
-            )
-            for place, stage in enumerate(stages)
-            if stage != "known"
-        ]
-        return self._attacked("autoattack", found, *left)
-
-    def _attacked(self, name: str, found: Outcome, *details: tuple) -> dict[str, Any]:
-        frame = found.frame
-        clean = accuracy(frame["clean_correct"], confidence=self.confidence)
-        details = (("clean", "Clean accuracy of the same images", "%", clean), *details)
-        if frame["clean_correct"].any():
-            success = attack_success(frame, confidence=self.confidence)
-            details = (*details, ("success", "Attack success", "%", success))
-        section = getattr(self.bench.settings, name).model_dump(exclude_defaults=True)
-        return {
-            "result": Measure.of(self._right(frame)),
-            "details": _details(*details),
-            "compared": compare.compared(
-                self.shelf, name, frame, self._right, self._paired, protocol=section
-            ),
-        }
-
-    def _corruptions(self, found: Outcome) -> dict[str, Any]:
-        frame, identity = found.frame, found.facts["corrupted"]
         details = [
-            (f"error_{kind}", f"Error, {kind}", "%", self._error(frame, members))
-            for kind, members in CATEGORIES.items()
+            ("ece_mass", "ECE, bins of equally many images", "", error(record, "mass")),
+            ("confidence", "Mean confidence", "%", self._mean(100 * record["confidence"])),
         ]
-        return {
-            "result": Measure.of(self._error(frame)),
-            "details": _details(*details, *self._relative(frame, identity)),
-            "compared": compare.compared(
-                self.shelf,
-                "corruptions",
-                frame,
-                self._error,
-                lambda ours, theirs: mean_difference(
-                    _share_wrong(ours), _share_wrong(theirs), confidence=self.confidence
-                ),
-                fits=lambda record: _same_corruptions(record.attrs["corrupted"], identity),
-            ),
-        }
+        return self._measured("clean", record, error, details=details)
 
-    def _relative(self, frame: pd.DataFrame, identity: dict[str, Any]) -> list[tuple]:
+    def _attacked(self, name: str, record: pd.DataFrame) -> dict[str, Any]:
+        chosen = getattr(self.guest.settings, name).model_dump(exclude_defaults=True)
+        shares = [("clean", "Clean accuracy of the same images", record["clean_correct"])]
+        if "correct_last" in record:
+            shares.append(("last", "Last iterate alone", record["correct_last"]))
+        if name == "autoattack":
+            broken_by = record["broken_by"]
+            for place, stage in enumerate(record.attrs["notes"]["stages"]):
+                if stage != "known":
+                    left = (broken_by < 0) | (broken_by > place)
+                    what = "no attack" if stage == "clean" else stage.upper()
+                    shares.append((f"after_{stage.replace('-', '_')}", f"Left after {what}", left))
+        details = [
+            (short, title, "%", accuracy(right, confidence=self.confidence))
+            for short, title, right in shares
+        ]
+        if record["clean_correct"].any():
+            success = attack_success(record, confidence=self.confidence)
+            details.append(("success", "Attack success", "%", success))
+
+        def fits(theirs: pd.DataFrame) -> bool:
+            return _essential(theirs.attrs["inputs"]["attack"]) == _essential(chosen)
+
+        return self._measured(name, record, self._right, self._paired, fits, details)
+
+    def _corruptions(self, record: pd.DataFrame) -> dict[str, Any]:
+        def error(record: pd.DataFrame, names: tuple[str, ...] = ALL19) -> Estimate:
+            return self._mean(_share_wrong(record, names))
+
+        def gap(ours: pd.DataFrame, theirs: pd.DataFrame) -> Estimate:
+            return mean_difference(
+                _share_wrong(ours), _share_wrong(theirs), confidence=self.confidence
+            )
+
+        def fits(theirs: pd.DataFrame) -> bool:
+            return _same_corruptions(theirs, record)
+
+        details = [
+            (f"error_{kind}", f"Error, {kind}", "%", error(record, names))
+            for kind, names in CATEGORIES.items()
+        ]
+        details += self._relative(record)
+        return self._measured("corruptions", record, error, gap, fits, details)
+
+    def _relative(self, record: pd.DataFrame) -> list[tuple[str, str, str, Estimate]]:
         """Errors divided by those of the reference model, on the images that both have seen."""
-        if self.shelf is None:
+        if not self.peers.names:
             return []
-        records = [self.shelf.record(REFERENCE, kind) for kind in ("corruptions", "clean")]
-        if any(record is None for record in records):
+        clean = self.attempts["clean"].record
+        theirs = self.peers.record(REFERENCE, "corruptions")
+        theirs_clean = self.peers.record(REFERENCE, "clean")
+        if clean is None or theirs is None or theirs_clean is None:
             return []
-        reference, reference_clean = records
-        if not _same_corruptions(reference.attrs["corrupted"], identity):
+        same = _same_corruptions(theirs, record)
+        theirs, ours = on_common(theirs, record)
+        if not same or not set(ours["image"]) <= set(clean["image"]):
             return []
-        theirs, ours = compare.on_common(reference, frame)
-        about = {"model": REFERENCE, "corrupted": identity}
-        theirs.attrs, ours.attrs = about, about | {"model": self.bench.name}
-        clean = self.outcomes["clean"].frame
-        if not set(ours["image"]) <= set(clean["image"]):
-            return []
-        pair = (Outcomes.from_records(ours, clean), Outcomes.from_records(theirs, reference_clean))
-        n, found = len(ours), []
-        digest = pair[1].errors().digest[:10]
+        for frame, name in ((ours, "scored"), (theirs, REFERENCE)):
+            frame.attrs = {"model": name, "corrupted": record.attrs["corrupted"]}
+        found = Outcomes.from_records(ours, clean)
+        base = Outcomes.from_records(theirs, theirs_clean)
+        n, reference, details = len(ours), base.errors(), []
         for name, title, names in (
-            ("mce", f"mCE (reference {digest})", ALL19),
+            ("mce", f"mCE (reference {reference.digest[:10]})", ALL19),
             ("mce_test15", "mCE, 15 corruptions", TEST15),
         ):
-            score = mce.score(pair[0].errors(), pair[1].errors(), names=names)
-            spread = mce.interval(
-                pair[0].wrong,
-                pair[1].wrong,
-                clean_wrong=pair[0].clean_wrong,
-                reference_clean_wrong=pair[1].clean_wrong,
+            score = mce.score(found.errors(), reference, names=names)
+            ends = mce.interval(
+                found.wrong,
+                base.wrong,
+                clean_wrong=found.clean_wrong,
+                reference_clean_wrong=base.clean_wrong,
                 names=names,
                 confidence=self.confidence,
             )
-            found.append((name, title, _RATIO, _ratio(score.mce, spread.mce, n)))
+            details.append((name, title, "ratio", _ratio(score.mce, ends.mce, n)))
             if name == "mce":
-                found += [
-                    (f"ce_{kind}", f"CE, {kind}", _RATIO, _ratio(value, spread.categories[kind], n))
-                    for kind, value in score.categories.items()
-                ]
-        return found
+                for kind, value in score.categories.items():
+                    ratio = _ratio(value, ends.categories[kind], n)
+                    details.append((f"ce_{kind}", f"CE, {kind}", "ratio", ratio))
+        return details
 
-    def _saliency(self, found: Outcome) -> dict[str, Any]:
-        import torch
-
-        frame, known = found.frame, self.bench.masks
-        place = {image: k for k, image in enumerate(self.bench.images.ids.tolist())}
-        masks = known.masks[[place[i] for i in frame["image"]]].cpu()
-        there = masks.flatten(1).any(1)
-        masks = masks[there]
-        center = saliency.center_prior(tuple(masks.shape[1:]), len(masks))
-        levels = {
-            "chance": ("IoU of a random map", saliency.chance(masks)),
-            "center": ("IoU of the image's center", saliency.iou(center, masks)),
-            "ceiling": ("Best possible IoU", saliency.ceiling(masks)),
-        }
-        source = known.source
+    def _saliency(self, record: pd.DataFrame) -> dict[str, Any]:
+        images, (source, identity) = self.guest.images, self.guest.masks
         column = f"iou_{source}"
+        place = {image: position for position, image in enumerate(images.ids.tolist())}
+        masks = images.masks[[place[image] for image in record["image"]]].cpu()
+        masks = masks[masks.flatten(1).any(1)]
+        chance = saliency.chance(masks)
+        center = saliency.iou(saliency.center_prior(tuple(masks.shape[1:]), len(masks)), masks)
+        constant = record["degenerate"].to_numpy(bool)
+        levels = [
+            ("chance", "IoU of a random map", chance.double().numpy()),
+            ("center", "IoU of the image's center", center.double().numpy()),
+            ("ceiling", "Best possible IoU", saliency.ceiling(masks).double().numpy()),
+            ("shuffled", "IoU with another image's mask", record[f"shuffled_{source}"]),
+            ("mass", "Saliency inside the mask", record[f"mass_{source}"]),
+            ("pointing", "Pointing game", record[f"pointing_{source}"]),
+        ]
+        details = [(name, title, "", self._mean(values)) for name, title, values in levels]
+        constants = proportion(int(constant.sum()), len(constant), self.confidence)
+        details.append(("degenerate", "Constant maps", "%", constants))
 
         def value(record: pd.DataFrame) -> Estimate:
-            return mean(record[column], confidence=self.confidence)
+            return self._mean(record[column])
 
         def gap(ours: pd.DataFrame, theirs: pd.DataFrame) -> Estimate:
             return mean_difference_known(ours[column], theirs[column], self.confidence)
 
-        constant = frame["degenerate"].to_numpy(bool)
-        details = [
-            (name, title, "", mean(values.to(torch.float64).numpy(), confidence=self.confidence))
-            for name, (title, values) in levels.items()
-        ]
-        details += [
-            (kind, title, "", mean(frame[f"{kind}_{source}"], confidence=self.confidence))
-            for kind, title in (
-                ("shuffled", "IoU with another image's mask"),
-                ("mass", "Saliency inside the mask"),
-                ("pointing", "Pointing game"),
-            )
-        ]
-        constants = proportion(int(constant.sum()), len(constant), self.confidence)
-        details.append(("degenerate", "Constant maps", "%", constants))
-        return {
-            "result": Measure.of(value(frame)),
-            "chance": float(levels["chance"][1].mean()) if len(masks) else None,
-            "details": _details(*details),
-            "compared": compare.compared(
-                self.shelf,
-                "saliency",
-                frame,
-                value,
-                gap,
-                fits=lambda record: record.attrs["inputs"]["masks"].get(source) == known.identity,
-            ),
-        }
+        def fits(theirs: pd.DataFrame) -> bool:
+            return theirs.attrs["inputs"]["masks"].get(source) == identity
+
+        found = self._measured("saliency", record, value, gap, fits, details)
+        return found | {"chance": float(chance.mean()) if len(masks) else None}
 
     def _right(self, record: pd.DataFrame) -> Estimate:
         return accuracy(record["correct"], confidence=self.confidence)
@@ -334,8 +299,13 @@ class Reading:
     def _paired(self, ours: pd.DataFrame, theirs: pd.DataFrame) -> Estimate:
         return paired_difference(ours["correct"], theirs["correct"], confidence=self.confidence)
 
-    def _error(self, record: pd.DataFrame, names: tuple[str, ...] = ALL19) -> Estimate:
-        return mean(_share_wrong(record, names), confidence=self.confidence)
+    def _mean(self, values: Iterable[float]) -> Estimate:
+        return mean(values, confidence=self.confidence)
+
+
+def _essential(section: dict[str, Any]) -> dict[str, Any]:
+    """What two records of one attack must share to be compared."""
+    return {key: value for key, value in section.items() if key not in _FREE}
 
 
 def _share_wrong(record: pd.DataFrame, names: tuple[str, ...] = ALL19) -> np.ndarray:
@@ -344,23 +314,16 @@ def _share_wrong(record: pd.DataFrame, names: tuple[str, ...] = ALL19) -> np.nda
     return 100 * (1 - record[columns].to_numpy(bool).mean(1))
 
 
-def _same_corruptions(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two sets of corrupted images agree wherever they show the same image."""
-    return all(one.get(key) == other.get(key) for key in {*one, *other} - {"images", "fingerprint"})
+def _same_corruptions(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    """Whether two records' corrupted images agree wherever they show the same image."""
+    first, second = one.attrs["corrupted"], other.attrs["corrupted"]
+    keys = {*first, *second} - {"images", "fingerprint"}
+    return all(first.get(key) == second.get(key) for key in keys)
 
 
 def _ratio(value: float | None, ends: tuple[float, float] | None, n: int) -> Estimate:
     if value is None:
-        return Estimate(float("nan"))
-    found = Estimate(value, n=n)
-    return found if ends is None else replace(found, low=ends[0], high=ends[1], method="bootstrap")
-
-
-def _details(*rows: tuple[str, str, str, Estimate]) -> list[Detail]:
-    """Further numbers; those that are undefined are left out."""
-    found = []
-    for name, title, unit, estimate in rows:
-        measure = Measure.of(estimate)
-        if measure is not None:
-            found.append(Detail(name=name, title=title, unit=unit, measure=measure))
-    return found
+        return UNDEFINED
+    if ends is None:
+        return Estimate(value, n=n)
+    return Estimate(value, *ends, n, "bootstrap")

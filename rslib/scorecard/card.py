@@ -6,7 +6,8 @@ percent where ``unit`` is ``"%"``; intervals are over images and speak of these 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 # Raise the first number when a reader of older documents would misread a newer one.
 SCHEMA_VERSION = "1.0"
 
-AXES = ("clean", "ece", "fgsm", "pgd", "autoattack", "corruptions", "saliency", "reliability")
-"""The axes of a scorecard, in order."""
-
 AxisName = Literal[
     "clean", "ece", "fgsm", "pgd", "autoattack", "corruptions", "saliency", "reliability"
 ]
+AXES = get_args(AxisName)
+"""The axes of a scorecard, in order."""
+
 Status = Literal["measured", "not available"]
 
 
@@ -49,13 +50,7 @@ class Measure(_Part):
         """An estimate as a part of the document; None where it is undefined."""
         if estimate.value != estimate.value:
             return None
-        return cls(
-            value=estimate.value,
-            low=estimate.low,
-            high=estimate.high,
-            n=estimate.n,
-            method=estimate.method,
-        )
+        return cls(**asdict(estimate))
 
 
 class Detail(_Part):
@@ -234,43 +229,38 @@ def fields() -> pd.DataFrame:
     """The schema as a table: one row a field, with its place, type and description."""
     import pandas as pd
 
-    return pd.DataFrame(list(_fields(Scorecard, "")), columns=["field", "type", "meaning"])
+    document = schema()
+    rows = []
+
+    def walk(part: dict[str, Any], prefix: str) -> None:
+        for name, field in part["properties"].items():
+            place = prefix + name
+            holds = [field, field.get("items", {}), *field.get("anyOf", ())]
+            inner = [_written(each) for each in holds if "$ref" in each]
+            if inner and field.get("type") == "array":
+                place += "[]"
+            rows.append((place, _written(field), field["description"]))
+            # A measure has the same five fields wherever it stands: told once.
+            if inner and (inner != ["Measure"] or place == "axes[].result"):
+                walk(document["$defs"][inner[0]], f"{place}.")
+
+    walk(document, "")
+    return pd.DataFrame(rows, columns=["field", "type", "meaning"])
 
 
-def _fields(part: type[BaseModel], prefix: str) -> Any:
-    for name, field in part.model_fields.items():
-        inner, many = _inner(field.annotation)
-        place = f"{prefix}{name}{'[]' * many}"
-        yield place, _written(field.annotation), field.description or ""
-        # A measure has the same five fields wherever it stands: told once.
-        if inner is not None and (inner is not Measure or prefix + name == "axes[].result"):
-            yield from _fields(inner, f"{place}.")
+_WORDS = {"string": "text", "integer": "whole number", "boolean": "true or false"}
 
 
-def _inner(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
-    """The part that an annotation speaks of, if any, and whether it is a list of them."""
-    from typing import get_args, get_origin
-
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation, False
-    for each in get_args(annotation):
-        inner, _ = _inner(each)
-        if inner is not None:
-            return inner, get_origin(annotation) is list
-    return None, False
-
-
-def _written(annotation: Any) -> str:
-    """A type as the table writes it."""
-    from typing import get_args, get_origin
-
-    if get_origin(annotation) is Literal:
-        return " or ".join(f'"{each}"' for each in get_args(annotation))
-    if get_origin(annotation) is list:
-        return f"list of {_written(get_args(annotation)[0])}"
-    if get_origin(annotation) is dict:
-        return "object"
-    if isinstance(annotation, type):
-        return {"str": "text", "float": "number", "int": "whole number", "bool": "true or false",
-                "NoneType": "null"}.get(annotation.__name__, annotation.__name__)  # fmt: skip
-    return " or ".join(_written(each) for each in get_args(annotation))
+def _written(field: dict[str, Any]) -> str:
+    """A type of the schema as the table writes it."""
+    if "$ref" in field:
+        return field["$ref"].rpartition("/")[2]
+    if "anyOf" in field:
+        return " or ".join(map(_written, field["anyOf"]))
+    if "const" in field:
+        return f'"{field["const"]}"'
+    if "enum" in field:
+        return " or ".join(f'"{each}"' for each in field["enum"])
+    if field["type"] == "array":
+        return f"list of {_written(field['items'])}"
+    return _WORDS.get(field["type"], field["type"])

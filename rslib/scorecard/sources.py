@@ -16,8 +16,7 @@ import importlib
 import inspect
 import math
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,17 +77,6 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Built:
-    """A network before weights are put into it."""
-
-    network: nn.Module
-    kind: str
-    random: bool = False
-    normalizes: bool = False
-    notes: tuple[str, ...] = ()
-
-
 def load(
     reference: str | Path | nn.Module,
     *,
@@ -122,46 +110,39 @@ def load(
         SourceError: it cannot be found, built or filled.
     """
     if isinstance(reference, nn.Module):
-        architecture = type(reference).__name__
-        found = Source(
-            reference, name or architecture, "module", f"a {architecture} in memory", architecture
-        )
-        return _normalized(found, normalize, normalizes=False)
-    text = str(reference)
-    if is_weights_file(text):
-        if weights is not None:
+        kind = type(reference).__name__
+        found = Source(reference, kind, "module", f"a {kind} in memory", kind)
+    else:
+        text, into = str(reference), str(reference)
+        file = is_weights_file(text)
+        if file and weights is not None:
             raise SourceError(f"two files of weights are given, {text} and {weights}: give one")
-        if architecture is None:
+        if file and architecture is None:
             raise SourceError(
                 f"{text} holds weights alone: say what they belong to with --architecture, one of "
                 f"{', '.join(BUILDERS)}, timm:NAME or package.module:factory"
             )
-        weights, into, kind = text, architecture, "weights"
-    else:
-        if architecture is not None:
+        if not file and architecture is not None:
             raise SourceError(
                 f"an architecture ({architecture}) goes with a file of weights; {text} is none"
             )
-        if _of_the_book(text):
-            return _trained(run, text, name, normalize, weights)
-        into, kind = text, None
-    built = _build(into, run, folder, pretrained)
-    path = None if weights is None else Path(weights).expanduser()
-    notes = built.notes
-    if path is not None:
-        tensors, told = read(path, allow_pickle=allow_pickle)
-        notes = (*notes, *told, *fit(built.network, tensors, path))
-    found = Source(
-        built.network,
-        name or _name(text, architecture),
-        kind or built.kind,
-        text,
-        into,
-        random_weights=built.random and path is None,
-        file=path,
-        notes=notes,
-    )
-    return _loudly(_normalized(found, normalize, normalizes=built.normalizes))
+        if file:
+            weights, into = text, architecture
+        found = _build(into, run, folder, pretrained)
+        if weights is not None:
+            found = _filled(found, Path(weights).expanduser(), allow_pickle)
+        if file:
+            called = file_name(Path(text).stem, architecture)
+            found = replace(found, name=called, kind="weights", reference=text)
+    if normalize is not None:
+        found = _normalized(found, normalize)
+    if found.random_weights:
+        note = (
+            "RANDOM WEIGHTS: nothing was trained, and every number speaks of an untrained network. "
+            "Give weights with --weights FILE"
+        )
+        found = replace(found, notes=(note, *found.notes))
+    return found if name is None else replace(found, name=name)
 
 
 def check(source: Source, images: Tensor, classes: int) -> Source:
@@ -217,21 +198,29 @@ def digest(model: nn.Module) -> str:
     return found.hexdigest()
 
 
-def _build(reference: str, run: Run, folder: str | Path | None, pretrained: bool) -> _Built:
-    """A network by one of the names that need no file; its random weights follow the seed."""
+def _build(reference: str, run: Run, folder: str | Path | None, pretrained: bool) -> Source:
+    """A model by one of the names that need no file; random weights follow the seed."""
+    classes, name = len(run.classes), file_name(reference)
+    architecture, dash, _ = reference.partition("-")
+    own = f"inside {architecture}, CIFAR-10's mean and std"
+    if architecture in BUILDERS and dash:
+        network = _trained(run, reference)
+        return Source(network, reference, "book", reference, architecture, own, known=reference)
     with torch.random.fork_rng():
         torch.manual_seed(int(records.key(seed=run.seed, scored=reference), 16))
         if reference.startswith(TIMM):
-            return _timm(reference.removeprefix(TIMM), len(run.classes), pretrained)
+            network, notes = _timm(reference.removeprefix(TIMM), classes, pretrained)
+            made = Source(network, name, "timm", reference, reference, notes=notes)
+            return replace(made, random_weights=not pretrained)
         if pretrained:
             raise SourceError(f"pretrained weights are timm's to give; {reference} is not of timm")
         if reference in BUILDERS:
             size = getattr(run.settings, reference).model_dump()
-            network = models.build(reference, num_classes=len(run.classes), **size)
-            return _Built(network, "book", random=True, normalizes=True)
+            network = models.build(reference, num_classes=classes, **size)
+            return Source(network, name, "book", reference, reference, own, random_weights=True)
         if ":" in reference:
-            network = _imported(reference, len(run.classes), Path(folder or Path.cwd()))
-            return _Built(network, "import")
+            network = _imported(reference, classes, Path(folder or Path.cwd()))
+            return Source(network, name, "import", reference, reference)
     close = difflib.get_close_matches(reference, BUILDERS, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
     raise SourceError(
@@ -241,13 +230,36 @@ def _build(reference: str, run: Run, folder: str | Path | None, pretrained: bool
     )
 
 
-def _timm(name: str, classes: int, pretrained: bool) -> _Built:
+def _trained(run: Run, name: str) -> nn.Module:
+    """A model of the run that is already trained."""
+    try:
+        run.summary(name)
+        return run.trained(name)
+    except (RecordError, ValueError) as error:
+        raise SourceError(
+            f"{name} cannot be scored: {error}. (Scoring trains nothing; a published edition's "
+            "weights are brought into the run by make restore)"
+        ) from error
+
+
+def _filled(source: Source, path: Path, allow_pickle: bool) -> Source:
+    """The model with the weights of a file."""
+    if source.known is not None:
+        raise SourceError(
+            f"{source.known} is a trained model of the run: it takes no other weights"
+        )
+    tensors, told = read(path, allow_pickle=allow_pickle)
+    notes = (*source.notes, *told, *fit(source.model, tensors, path))
+    return replace(source, random_weights=False, file=path, notes=notes)
+
+
+def _timm(name: str, classes: int, pretrained: bool) -> tuple[nn.Module, tuple[str, ...]]:
     import timm
 
     if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=3)
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
         raise SourceError(
-            f"timm {timm.__version__} has no model {name!r}; near it: {', '.join(close) or 'none'}"
+            f"timm {timm.__version__} has no model {name!r}; near it: {', '.join(near) or 'none'}"
         )
     about = timm.models.get_pretrained_cfg(name)
     sized = {"img_size": _SIZE} if getattr(about, "fixed_input_size", False) else {}
@@ -255,23 +267,24 @@ def _timm(name: str, classes: int, pretrained: bool) -> _Built:
         network = timm.create_model(name, pretrained=pretrained, num_classes=classes, **sized)
     # timm's builders, and the hub's client, raise whatever they like.
     except Exception as error:
-        why = f"{type(error).__name__}: {str(error).strip()}"
-        if pretrained:
-            raise SourceError(
-                f"timm could not give {name} its pretrained weights ({why}). They are fetched over "
-                "the network; without one, name a file with --weights"
-            ) from error
-        raise SourceError(
-            f"timm cannot build {name} for {_SIZE} x {_SIZE} images ({why}): choose a model with a "
+        why = f"({type(error).__name__}: {str(error).strip()})"
+        told = (
+            f"timm cannot build {name} for {_SIZE} x {_SIZE} images {why}: choose a model with a "
             "smaller patch or window"
-        ) from error
-    notes = []
-    if pretrained and getattr(about, "num_classes", classes) != classes:
-        notes.append(
-            f"timm's weights of {name} are for {about.num_classes} classes, so its head is new and "
-            "random: only the layers before it were trained"
         )
-    return _Built(network, "timm", random=not pretrained, notes=tuple(notes))
+        if pretrained:
+            told = (
+                f"timm could not give {name} its pretrained weights {why}. They are fetched over "
+                "the network; without one, name a file with --weights"
+            )
+        raise SourceError(told) from error
+    if not pretrained or getattr(about, "num_classes", classes) == classes:
+        return network, ()
+    note = (
+        f"timm's weights of {name} are for {about.num_classes} classes, so its head is new and "
+        "random: only the layers before it were trained"
+    )
+    return network, (note,)
 
 
 def _imported(reference: str, classes: int, folder: Path) -> nn.Module:
@@ -319,17 +332,18 @@ def _module(path: str, folder: Path) -> Any:
             f"another module {top} is already imported ({held}), so that of {folder} cannot be: "
             "rename it"
         )
+    importlib.invalidate_caches()
+    sys.path.insert(0, str(folder))
     try:
-        with _importable(folder):
-            return importlib.import_module(path)
+        return importlib.import_module(path)
     except ModuleNotFoundError as error:
-        ours = error.name and f"{path}.".startswith(f"{error.name}.")
-        raise SourceError(
-            f"there is no module {error.name} in {folder} or among the installed packages: name "
-            "its folder with --path"
-            if ours
-            else f"{path} imports {error.name}, which is not installed"
-        ) from error
+        told = f"{path} imports {error.name}, which is not installed"
+        if error.name and f"{path}.".startswith(f"{error.name}."):
+            told = (
+                f"there is no module {error.name} in {folder} or among the installed packages: "
+                "name its folder with --path"
+            )
+        raise SourceError(told) from error
     except SystemExit as error:
         raise SourceError(
             f"{path} ends the program when it is imported (SystemExit: {error}): put what it does "
@@ -340,47 +354,13 @@ def _module(path: str, folder: Path) -> Any:
             f"{path} cannot be imported ({type(error).__name__}: {error}): name a module that can, "
             "as in package.module:factory"
         ) from error
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    importlib.invalidate_caches()
-    sys.path.insert(0, str(folder))
-    try:
-        yield
     finally:
         sys.path.remove(str(folder))
 
 
-def _of_the_book(name: str) -> bool:
-    architecture, dash, _ = name.partition("-")
-    return architecture in BUILDERS and bool(dash)
-
-
-def _trained(
-    run: Run, name: str, called: str | None, normalize: Any, weights: str | Path | None
-) -> Source:
-    """A model of the run that is already trained."""
-    try:
-        run.summary(name)
-        model = run.trained(name)
-    except (RecordError, ValueError) as error:
-        raise SourceError(
-            f"{name} cannot be scored: {error}. (Scoring trains nothing; a published edition's "
-            "weights are brought into the run by make restore)"
-        ) from error
-    if weights is not None:
-        raise SourceError(f"{name} is a trained model of the run: it takes no other weights")
-    found = Source(model, called or name, "book", name, name.partition("-")[0], known=name)
-    return _normalized(found, normalize, normalizes=True)
-
-
-def _normalized(source: Source, normalize: Any, *, normalizes: bool) -> Source:
-    """The model behind a normalization, if one is asked for."""
-    own = f"inside {source.architecture}, CIFAR-10's mean and std"
-    if normalize is None:
-        return replace(source, normalization=own) if normalizes else source
-    if normalizes:
+def _normalized(source: Source, normalize: str | tuple[Sequence[float], Sequence[float]]) -> Source:
+    """The model behind a normalization."""
+    if source.normalization != Source.normalization:
         raise SourceError(f"{source.architecture} normalizes its images itself: ask for no other")
     if isinstance(normalize, str):
         if normalize not in NORMALIZATIONS:
@@ -389,34 +369,16 @@ def _normalized(source: Source, normalize: Any, *, normalizes: bool) -> Source:
             )
         normalize = NORMALIZATIONS[normalize]
     mean, std = (tuple(float(value) for value in values) for values in normalize)
-    whole = len(mean) == len(std) == 3 and all(map(math.isfinite, (*mean, *std)))
-    if not whole or min(std) <= 0:
+    if not len(mean) == len(std) == 3 or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
         raise SourceError(
             f"mean {mean} and std {std} must be three numbers each, for images in [0, 1], and the "
             "std above 0"
         )
-    return replace(
-        source,
-        model=nn.Sequential(Normalize(mean, std), source.model),
-        normalization=f"mean {mean}, std {std}",
-    )
-
-
-def _loudly(source: Source) -> Source:
-    if not source.random_weights:
-        return source
-    note = (
-        "RANDOM WEIGHTS: nothing was trained, and every number speaks of an untrained network. "
-        "Give weights with --weights FILE"
-    )
-    return replace(source, notes=(note, *source.notes))
+    model = nn.Sequential(Normalize(mean, std), source.model)
+    return replace(source, model=model, normalization=f"mean {mean}, std {std}")
 
 
 def file_name(*parts: str) -> str:
     """A name for files: letters, digits, dots and dashes of what a model is called."""
     name = "-".join("".join(c if c.isalnum() or c in "._-@=," else "-" for c in p) for p in parts)
     return name.strip("-.")[:_LONGEST] or "model"
-
-
-def _name(text: str, architecture: str | None) -> str:
-    return file_name(Path(text).stem if is_weights_file(text) else text, architecture or "")

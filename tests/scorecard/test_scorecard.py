@@ -16,10 +16,12 @@ from rslib import data, scorecard, settings
 from rslib.__main__ import main, parser
 from rslib.attacks import RoundedInput
 from rslib.metrics import estimates
-from rslib.run import Run
-from rslib.scorecard import ScorecardError, compare, folders, page, picture, plan, schema
+from rslib.run import Run, published
+from rslib.scorecard import ScorecardError, budget, compare, folders, page, picture, schema
+from rslib.scorecard.axes import Reading
+from rslib.scorecard.budget import Speed
 from rslib.scorecard.card import AXES, Compared, Measure, Scorecard
-from rslib.scorecard.plan import Speed
+from rslib.scorecard.guest import Attempt, Guest, with_masks
 from rslib.store import records
 
 # Each forward pass a hundredth of a second, all images right, half of them withstand an attack.
@@ -136,6 +138,36 @@ def test_saliency_stands_beside_chance_and_ceiling(own):
     assert "Grad-CAM of network.layer4 (4 × 4)" in axis.protocol
 
 
+class Unmasked(Run):
+    """A run whose images come without masks."""
+
+    def data(self, split):
+        return replace(super().data(split), masks=None)
+
+
+def test_masks_of_ones_own_are_used_where_images_bring_none(run, own, tmp_path):
+    np.save(tmp_path / "test.npy", run.data("test").masks.numpy())
+    settled = run.under({"masks": {"own": str(tmp_path), "sources": None}}).settings
+    other = Unmasked(settled, 0, root=tmp_path / "runs", progress=False)
+    card = scorecard.scorecard(
+        run.trained("resnet18-standard"), None, other,
+        without=set(budget.LEAVING) - {"saliency"}, folder=tmp_path / "card", progress=False,
+    )  # fmt: skip
+    axis, exact = card.axis("saliency"), own[0].axis("saliency")
+    assert axis.protocol == exact.protocol.replace("exact masks", "own masks")
+    assert (axis.result, axis.chance, axis.details) == (exact.result, exact.chance, exact.details)
+    record = records.read_record(tmp_path / "card" / "records" / "saliency.parquet")
+    assert "iou_own" in record and "iou_exact" not in record
+
+
+def test_no_teacher_is_trained_for_its_masks(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("rslib.run.object_masks.default", lambda run: "cnn")
+    other = Unmasked(run.settings, 0, root=tmp_path, progress=False)
+    images, masks = with_masks(other, other.data("test"))
+    assert "has made no proxy masks: run notebook 03" in masks and images.masks is None
+    assert not (other.directory / "models").exists()
+
+
 def test_records_in_the_folder_give_the_numbers_again(own):
     card, folder = own
     for name in ("clean", "fgsm", "pgd", "autoattack"):
@@ -168,7 +200,7 @@ def test_hidden_gradients_are_flagged_and_guessing_is_told(run):
     assert not card.reliability.passed and "gradients" in card.reliability.failed
     assert "FLAGGED" in page.body(card) and "gradients" in str(card)
     torch.manual_seed(0)
-    few = scorecard.scorecard(Brightness(), None, run, without=plan.LEAVING, progress=False)
+    few = scorecard.scorecard(Brightness(), None, run, without=budget.LEAVING, progress=False)
     assert any("cannot be told from guessing" in warning for warning in few.warnings)
 
 
@@ -185,11 +217,10 @@ def test_other_images_have_nothing_to_be_compared_with(run):
 
 
 def test_comparison_is_on_shared_images_and_refuses_other_protocols(run):
-    shelf = compare.find(run, run.data("test"))
-    assert (shelf.origin, shelf.names) == ("this run", ("resnet18-standard",))
+    peers = compare.find(run, run.data("test"))
+    assert (peers.origin, peers.names) == ("this run", ("resnet18-standard",))
     record = run.record("resnet18-standard", "pgd")
     few = record.iloc[:7].assign(correct=True)
-    section = run.settings.pgd.model_dump(exclude_defaults=True)
 
     def right(frame):
         return estimates.accuracy(frame["correct"])
@@ -197,33 +228,42 @@ def test_comparison_is_on_shared_images_and_refuses_other_protocols(run):
     def gap(ours, theirs):
         return estimates.paired_difference(ours["correct"], theirs["correct"])
 
-    (found,) = compare.compared(shelf, "pgd", few, right, gap, protocol=section)
+    (found,) = peers.compared("pgd", few, right, gap)
     kept = record.iloc[:7]["correct"].mean()
     assert found.measure.n == found.ours.n == 7
     assert found.difference.value == pytest.approx(100 * (1 - kept))
-    other = compare.compared(shelf, "pgd", few, right, gap, protocol=section | {"eps": 4})
-    more = compare.compared(shelf, "pgd", few, right, gap, protocol=section | {"n": 500})
-    assert other == [] and len(more) == 1
-    assert compare.find(run, run.data("test"), without="resnet18-standard") is None
+    assert peers.compared("pgd", few, right, gap, lambda theirs: False) == []
+    assert compare.find(run, run.data("test"), without="resnet18-standard").names == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "compared"), [({"eps": 4}, 0), ({"steps": 2}, 0), ({"n": 500}, 1)]
+)
+def test_an_attack_is_compared_with_those_of_its_protocol(run, tmp_path, change, compared):
+    few = run.record("resnet18-standard", "pgd").iloc[:7]
+    attempts = dict.fromkeys(budget.PLANNED, Attempt(reason="left out")) | {"pgd": Attempt(few)}
+    chosen = run.under({"pgd": change}).settings
+    guest = Guest(chosen, 0, tmp_path, nn.Identity(), run.data("test"), "no masks")
+    peers = compare.find(run, run.data("test"))
+    (axis,) = (each for each in Reading(guest, attempts, peers).axes() if each.name == "pgd")
+    assert len(axis.compared) == compared
 
 
 def test_the_published_edition_stands_in_where_its_images_are_the_same(tmp_path, monkeypatch):
     fresh = Run(settings.load("cpu"), 0, root=tmp_path, progress=False)
-    editions = compare._editions(fresh)
-    assert [origin for _, origin in editions][0] == "the published cpu edition"
-    edition = editions[0][0]
+    assert compare.find(fresh, data.load("shapes", "test", n=20)).names == ()
+    edition = published.find("cpu")
     attrs = edition.record("resnet18-standard", "clean").attrs
-    images = data.load("shapes", "test", n=20)
-    assert compare.find(fresh, images) is None
-    monkeypatch.setattr(compare.Shelf, "_fingerprint", lambda self, n: attrs["data"])
-    names = ("resnet18-standard",)
     full = data.Dataset(
         torch.zeros(10_000, 3, 1, 1, dtype=torch.uint8), torch.zeros(10_000, dtype=torch.int64),
         ("a",), "cifar10", "test", torch.arange(10_000),
     )  # fmt: skip
-    shelf = compare.Shelf(edition, "published", full, names)
-    assert len(shelf.record("resnet18-standard", "clean")) == 10_000
-    assert shelf.record("resnet18-trades", "clean") is None
+    monkeypatch.setattr(data.Dataset, "fingerprint", attrs["data"])
+    peers = compare.find(fresh, full)
+    assert peers.origin == "the published cpu edition"
+    assert "resnet18-standard" in peers.names
+    assert len(peers.record("resnet18-standard", "clean")) == 10_000
+    assert peers.record("resnet18-trades", "clean") is None
     assert not (edition.directory / "locks").exists()
 
 
@@ -241,10 +281,10 @@ def test_expected_seconds_by_hand():
         "saliency": 100 * 0.02,
     }
     for axis, seconds in expected.items():
-        assert plan.expected_seconds(axis, 100, SPEED, chosen) == pytest.approx(seconds)
-    assert plan.expected_seconds("reliability", 100, SPEED, chosen) > expected["pgd"]
+        assert budget.expected_seconds(axis, 100, SPEED, chosen) == pytest.approx(seconds)
+    assert budget.expected_seconds("reliability", 100, SPEED, chosen) > expected["pgd"]
     with pytest.raises(ValueError, match="no axis 'speed'"):
-        plan.expected_seconds("speed", 1, SPEED, chosen)
+        budget.expected_seconds("speed", 1, SPEED, chosen)
 
 
 @pytest.fixture(scope="module")
@@ -259,7 +299,7 @@ def images_of(made):
 def test_without_a_budget_the_profile_decides(shapes):
     few = {"pgd": {"n": 250}, "autoattack": {"n": 50}, "corruptions": {"n": 100}}
     chosen = settings.load("smoke", few | {"reliability": {"n": 60}})
-    made = plan.make(chosen, shapes, SPEED, absent={"saliency": "no masks"})
+    made = budget.make(chosen, shapes, SPEED, absent={"saliency": "no masks"})
     assert images_of(made) == {
         "clean": 1000, "fgsm": 1000, "pgd": 250, "autoattack": 50, "corruptions": 100,
         "saliency": 0, "reliability": 60,
@@ -270,24 +310,24 @@ def test_without_a_budget_the_profile_decides(shapes):
 
 def test_n_is_for_every_axis_but_the_clean_one(shapes):
     chosen = settings.load("smoke", {"reliability": {"n": 50}})
-    some = images_of(plan.make(chosen, shapes, SPEED, n=30))
+    some = images_of(budget.make(chosen, shapes, SPEED, n=30))
     assert some.pop("clean") == 1000 and set(some.values()) == {30}
-    many = images_of(plan.make(chosen, shapes, SPEED, n=5000))
+    many = images_of(budget.make(chosen, shapes, SPEED, n=5000))
     assert many["reliability"] == 50 and set(many.values()) == {50, 1000}
 
 
 @pytest.mark.parametrize("minutes", [0.2, 0.5, 1, 2, 5, 20])
 def test_minutes_shrink_the_longest_axis_first(shapes, minutes):
     chosen = settings.load("smoke")
-    free = images_of(plan.make(chosen, shapes, SPEED))
-    made = plan.make(chosen, shapes, SPEED, minutes=minutes)
+    free = images_of(budget.make(chosen, shapes, SPEED))
+    made = budget.make(chosen, shapes, SPEED, minutes=minutes)
     got = images_of(made)
     assert got["clean"] >= 50
     assert made.seconds + SPEED.seconds <= 60 * minutes or not any(
         n for axis, n in got.items() if axis != "clean"
     )
     for each in made.axes:
-        assert each.n in {0, free[each.name], *plan.LADDER}
+        assert each.n in {0, free[each.name], *budget.LADDER}
         assert bool(each.note) == (each.n != free[each.name])
         if each.n == 0:
             # Left out only when nothing could be shrunk any more.
@@ -298,11 +338,11 @@ def test_axes_are_left_out_in_the_order_of_their_worth(shapes):
     chosen = settings.load("smoke")
     left = []
     for minutes in np.linspace(30, 0.2, 150):
-        got = images_of(plan.make(chosen, shapes, SPEED, minutes=float(minutes)))
-        left.append([axis for axis in plan.LEAVING if got[axis] == 0])
+        got = images_of(budget.make(chosen, shapes, SPEED, minutes=float(minutes)))
+        left.append([axis for axis in budget.LEAVING if got[axis] == 0])
     for gone in left:
-        assert gone == list(plan.LEAVING[: len(gone)])
-    assert left[0] == [] and left[-1] == list(plan.LEAVING)
+        assert gone == list(budget.LEAVING[: len(gone)])
+    assert left[0] == [] and left[-1] == list(budget.LEAVING)
 
 
 @pytest.mark.parametrize(
@@ -325,9 +365,11 @@ def test_the_plan_is_told_before_anything_starts(run, capsys, monkeypatch):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(scorecard, "_measure", stop)
+    monkeypatch.setattr(Run, "evaluate", stop)
     with pytest.raises(KeyboardInterrupt):
-        scorecard.scorecard(Brightness(), None, run, minutes=3, progress=False)
+        scorecard.scorecard(
+            Brightness(), None, run, minutes=3, without=["saliency"], progress=False
+        )
     told = capsys.readouterr().out
     assert "budget: 3 minutes; expected" in told
     for word in ("clean, ECE", "AutoAttack", "reliability verdict"):
@@ -568,7 +610,6 @@ def test_an_interrupt_is_no_traceback(capsys, monkeypatch):
 
 
 def test_an_edition_of_other_settings_is_no_peer(run):
-    shelf = compare.find(run, run.data("test"))
-    other = replace(shelf, run=run.under({"pgd": {"steps": 2}}))
+    other = compare.Peers(run.under({"pgd": {"steps": 2}}), "elsewhere", run.data("test"))
     assert other.record("resnet18-standard", "pgd") is None
     assert other.record("resnet18-standard", "clean") is not None

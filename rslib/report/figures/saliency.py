@@ -15,7 +15,7 @@ from rslib.metrics.estimates import mean
 from rslib.report import labels, marks, numbers, seeds, style
 from rslib.report.style import CYCLE, GREY, PAPER
 from rslib.saliency.methods import LABELS
-from rslib.settings.names import INTERPRETABILITY
+from rslib.settings.names import INTERPRETABILITY, TOPS
 
 if TYPE_CHECKING:
     import torch

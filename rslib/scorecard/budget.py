@@ -22,17 +22,7 @@ from rslib.data import Batches, Dataset, balanced_subset
 from rslib.scorecard.card import Plan, PlannedAxis, ScorecardError
 from rslib.settings.schema import Settings
 
-PLANNED = ("clean", "fgsm", "pgd", "autoattack", "corruptions", "saliency", "reliability")
-"""The axes that images are given to; calibration comes with the clean ones."""
-
-LADDER = (50, 100, 250, 500, 1000, 2000, 5000, 10000)
-"""Numbers of images that an axis may be shrunk to; below the first it is left out instead."""
-
-# What is given up first where even the fewest images take too long: the dearest by its worth.
-LEAVING = ("autoattack", "corruptions", "reliability", "saliency", "pgd", "fgsm")
-
-_PILOT = 50
-_TITLES = {
+PLANNED = {
     "clean": "clean, ECE",
     "fgsm": "FGSM",
     "pgd": "PGD",
@@ -41,7 +31,15 @@ _TITLES = {
     "saliency": "saliency overlap",
     "reliability": "reliability verdict",
 }
-_PILOT_STEPS = 5
+"""The axes that images are given to, with their titles; calibration comes with the clean ones."""
+
+LADDER = (50, 100, 250, 500, 1000, 2000, 5000, 10000)
+"""Numbers of images that an axis may be shrunk to; below the first it is left out instead."""
+
+# What is given up first where even the fewest images take too long: the dearest by its worth.
+LEAVING = ("autoattack", "corruptions", "reliability", "saliency", "pgd", "fgsm")
+
+_PILOT, _PILOT_STEPS = 50, 5
 # Of rslib.attacks.reliability: PGD's steps, and the most images that one check attacks again.
 _CHECK_STEPS, _EXAMINED = 20, 64
 
@@ -76,7 +74,7 @@ def measure_speed(
     dataset: Dataset,
     settings: Settings,
     device: torch.device,
-    explain: Callable[[Dataset], object] | None = None,
+    explain: Callable[[int], object] | None = None,
 ) -> Speed:
     """Time a model on a few images of a data set.
 
@@ -85,11 +83,19 @@ def measure_speed(
         dataset: the images that are to be scored.
         settings: whose PGD budget the short attack has.
         device: where to compute.
-        explain: makes the saliency axis of some images, where there can be one.
+        explain: makes the saliency axis of so many images, where there can be one.
     """
     started = time.perf_counter()
     few = balanced_subset(dataset, min(_PILOT, len(dataset)))
     (batch,) = Batches(few, len(few), device=device, channels_last=True)
+
+    def seconds(work: Callable[[], object]) -> float:
+        """Of one image."""
+        _wait(device)
+        began = time.perf_counter()
+        work()
+        _wait(device)
+        return (time.perf_counter() - began) / len(few)
 
     def forward() -> torch.Tensor:
         with torch.no_grad():
@@ -100,7 +106,7 @@ def measure_speed(
         torch.autograd.grad(model(point).sum(), point)
 
     right = robust = forward().argmax(1) == batch.y
-    once = _seconds(forward, device, len(few))
+    once = seconds(forward)
     gradient = 3 * once
     # A model that has no gradients is told so by the axes that need them.
     with contextlib.suppress(TypeError, ValueError, RuntimeError):
@@ -109,17 +115,15 @@ def measure_speed(
             model, batch.x, batch.y, eps=eps, step_size=2 * eps / _PILOT_STEPS,
             num_steps=_PILOT_STEPS, norm=settings.pgd.norm, random_start=False,
         ).fooled  # fmt: skip
-        gradient = _seconds(backward, device, len(few))
+        gradient = seconds(backward)
     part = few.images  # corrupted where data sets live, not where models do
     corrupt(part[:1], NAMES[0], SEVERITIES[0], seed=0)
-    corrupting = _seconds(
-        lambda: [corrupt(part, name, 3, seed=0) for name in NAMES], device, len(few)
-    )
+    corrupting = seconds(lambda: [corrupt(part, name, 3, seed=0) for name in NAMES])
     return Speed(
         forward=once,
         gradient=gradient,
         corrupting=corrupting * len(SEVERITIES),
-        explaining=0.0 if explain is None else _seconds(lambda: explain(few), device, len(few)),
+        explaining=0.0 if explain is None else seconds(lambda: explain(len(few))),
         right=right.float().mean().item(),
         robust=robust.float().mean().item(),
         images=len(few),
@@ -163,23 +167,6 @@ def expected_seconds(axis: str, n: int, speed: Speed, settings: Settings) -> flo
     raise ValueError(f"no axis {axis!r}; there are: {', '.join(PLANNED)}")
 
 
-def wanted(settings: Settings, dataset: Dataset, n: int | None) -> dict[str, int]:
-    """How many images each axis asks for, before any budget.
-
-    Args:
-        settings: the profile's numbers.
-        dataset: no axis asks for more than it holds.
-        n: for every axis but the clean one, instead of the profile's; the verdict, for which one or
-            two hundred images are enough, never asks for more than the profile's.
-    """
-    found = {}
-    for axis in PLANNED:
-        profiles = getattr(getattr(settings, axis, None), "n", None) or len(dataset)
-        asked = profiles if n is None or axis == "clean" else n
-        found[axis] = min(asked, len(dataset), profiles if axis == "reliability" else asked)
-    return found
-
-
 def make(
     settings: Settings,
     dataset: Dataset,
@@ -196,10 +183,11 @@ def make(
     clean axis always stays.
 
     Args:
-        settings: the profile's.
-        dataset: the images.
+        settings: the profile's; an axis without a number of images in them asks for all.
+        dataset: the images; no axis asks for more than it holds.
         speed: of the model.
-        n: images on every axis but the clean one; see :func:`wanted`.
+        n: images on every axis but the clean one, instead of the profile's; the verdict, for which
+            one or two hundred images are enough, never asks for more than the profile's.
         minutes: how long measuring may take, the timing included.
         absent: axes that cannot be measured, with the reason.
 
@@ -207,9 +195,9 @@ def make(
         ScorecardError: n or minutes is out of range, or both are given.
     """
     check_budget(n, minutes)
-    absent = dict(absent or {})
-    asked = wanted(settings, dataset, n)
-    chosen = {axis: 0 if axis in absent else asked[axis] for axis in PLANNED}
+    notes = dict(absent or {})
+    wanted = {axis: _wanted(axis, settings, len(dataset), n) for axis in PLANNED}
+    chosen = {axis: 0 if axis in notes else wanted[axis] for axis in PLANNED}
 
     def cost(axis: str) -> float:
         return expected_seconds(axis, chosen[axis], speed, settings) if chosen[axis] else 0.0
@@ -217,8 +205,11 @@ def make(
     def total() -> float:
         return sum(map(cost, PLANNED))
 
-    notes = dict(absent)
+    budget = "the profile's numbers of images"
+    if n is not None:
+        budget = f"{n:,} images on every axis but the clean one"
     if minutes is not None:
+        budget = f"{minutes:g} minutes"
         room = 60 * minutes - speed.seconds
         while total() > room:
             tall = [axis for axis in PLANNED if chosen[axis] > LADDER[0]]
@@ -226,7 +217,7 @@ def make(
                 break
             longest = max(tall, key=cost)
             chosen[longest] = max(step for step in LADDER if step < chosen[longest])
-            notes[longest] = f"shrunk from {asked[longest]:,} to fit into {minutes:g} min"
+            notes[longest] = f"shrunk from {wanted[longest]:,} to fit into {minutes:g} min"
         for axis in LEAVING:
             if total() <= room:
                 break
@@ -236,11 +227,6 @@ def make(
                     f"{minutes:g} min leave; allow more minutes"
                 )
                 chosen[axis] = 0
-    budget = "the profile's numbers of images"
-    if n is not None:
-        budget = f"{n:,} images on every axis but the clean one"
-    if minutes is not None:
-        budget = f"{minutes:g} minutes"
     return Plan(
         budget=budget,
         seconds=total(),
@@ -250,12 +236,25 @@ def make(
         gradient_seconds=speed.gradient,
         axes=[
             PlannedAxis(
-                name=axis, wanted=asked[axis], n=chosen[axis], seconds=cost(axis),
+                name=axis,
+                wanted=wanted[axis],
+                n=chosen[axis],
+                seconds=cost(axis),
                 note=notes.get(axis, ""),
             )
             for axis in PLANNED
         ],
-    )  # fmt: skip
+    )
+
+
+def _wanted(axis: str, settings: Settings, images: int, n: int | None) -> int:
+    """How many images an axis asks for, before any budget of time."""
+    profiles = getattr(getattr(settings, axis, None), "n", None) or images
+    if n is None or axis == "clean":
+        return min(profiles, images)
+    if axis == "reliability":
+        return min(n, profiles, images)
+    return min(n, images)
 
 
 def check_budget(n: int | None, minutes: float | None) -> None:
@@ -293,43 +292,31 @@ def settings_for(settings: Settings, plan: Plan) -> Settings:
     for each in plan.axes:
         section = getattr(settings, each.name, None)
         if section is not None and each.n:
-            change = {"n": each.n}
-            if each.name == "autoattack":
-                # Which attack breaks what by itself is not on the card.
-                change["individual"] = False
-            sections[each.name] = section.model_copy(update=change)
+            sections[each.name] = section.model_copy(update={"n": each.n})
+    if "autoattack" in sections:
+        # Which attack breaks what by itself is not on the card.
+        sections["autoattack"] = sections["autoattack"].model_copy(update={"individual": False})
     return settings.model_copy(update=sections)
 
 
 def table(plan: Plan) -> str:
     """A plan as lines of text."""
-    width = max(map(len, _TITLES.values()))
+    width = max(map(len, PLANNED.values()))
     lines = [f"{'axis':<{width}}  images  expected"]
     for each in plan.axes:
-        count, time_ = (f"{each.n:,}", f"{each.seconds:.0f} s") if each.n else ("–", "–")
-        lines.append(f"{_TITLES[each.name]:<{width}}  {count:>6}  {time_:>8}  {each.note}".rstrip())
+        count, seconds = (f"{each.n:,}", f"{each.seconds:.0f} s") if each.n else ("–", "–")
+        line = f"{PLANNED[each.name]:<{width}}  {count:>6}  {seconds:>8}  {each.note}"
+        lines.append(line.rstrip())
+    expected = f"{plan.seconds:.0f} s" if plan.seconds < 100 else f"{plan.seconds / 60:.0f} min"
     lines.append(
-        f"budget: {plan.budget}; expected {_duration(plan.seconds)} after "
-        f"{plan.pilot_seconds:.0f} s of timing on {plan.pilot_images} images"
+        f"budget: {plan.budget}; expected {expected} after {plan.pilot_seconds:.0f} s of timing on "
+        f"{plan.pilot_images} images"
     )
     return "\n".join(lines)
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-
-
-def _seconds(work: Callable[[], object], device: torch.device, n: int) -> float:
-    """Seconds of one image, of work on n."""
-    _settle(device)
-    started = time.perf_counter()
-    work()
-    _settle(device)
-    return (time.perf_counter() - started) / n
-
-
-def _settle(device: torch.device) -> None:
-    """Wait for what a GPU still has to do."""
+def _wait(device: torch.device) -> None:
+    """For what a GPU still has to do."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

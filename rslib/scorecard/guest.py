@@ -1,0 +1,200 @@
+"""A model of any origin as the one model of a temporary run, so that its records are the book's.
+
+An evaluation that fails on the model, such as a gradient attack on a model without gradients, gives
+its reason instead of a record; none is dropped silently.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import nn
+
+from rslib.data import Batches, Dataset, balanced_subset
+from rslib.run import Run, object_masks, published
+from rslib.saliency import MaskError
+from rslib.saliency.gradcam import captured, last_feature_layer
+from rslib.saliency.methods import LABELS, is_transformer, methods
+from rslib.settings.names import TEACHERS
+from rslib.settings.schema import Settings
+from rslib.store import records
+from rslib.store.records import RecordError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAME = "guest"
+"""The model's name in its run."""
+
+
+class KnownMasks(NamedTuple):
+    """Where the object masks of a data set come from.
+
+    Attributes:
+        source: one of :data:`rslib.settings.names.MASK_SOURCES`.
+        identity: what decides them, as records of the book's models keep it.
+    """
+
+    source: str
+    identity: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One axis that was tried.
+
+    Attributes:
+        record: one row an image, that of saliency with the ``method`` among its attributes; None
+            for the verdict, and where it failed.
+        report: the reliability report as a document, only for the verdict.
+        reason: why there is nothing.
+        seconds: how long it took.
+    """
+
+    record: pd.DataFrame | None = None
+    report: dict[str, Any] | None = None
+    reason: str | None = None
+    seconds: float | None = None
+
+
+class Guest(Run):
+    """A run in a temporary folder whose one model, :data:`NAME`, was trained elsewhere.
+
+    Args:
+        settings: of every evaluation.
+        seed: of everything random.
+        folder: for the records.
+        model: images to logits, on the device of the settings, in eval mode.
+        images: all that it is measured on, with their masks; they are the run's test images.
+        masks: where the masks come from, or why there are none.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        seed: int,
+        folder: Path,
+        model: nn.Module,
+        images: Dataset,
+        masks: KnownMasks | str,
+    ) -> None:
+        changes = {
+            "data": {"test_size": len(images)},  # part of every record's key
+            "evaluation": {"compile": False},
+            "masks": {"sources": ["exact"]},  # the masks that the images bring, whatever made them
+        }
+        sections = {k: getattr(settings, k).model_copy(update=v) for k, v in changes.items()}
+        super().__init__(settings.model_copy(update=sections), seed, root=folder, progress=False)
+        self.folder, self.model, self.images, self.masks = folder, model, images, masks
+        summary = {"weights": {"best": NAME}}
+        records.write_json(published.model_folder(self, NAME) / "model.json", summary)
+
+    def model_inputs(self, name: str) -> dict[str, Any]:
+        """Nothing but its name: this run never has another model."""
+        return {"model": name}
+
+    def trained(self, name: str) -> nn.Module:
+        """The model."""
+        return self.model
+
+    def data(self, split: str) -> Dataset:
+        """The images that it is measured on, whatever the split."""
+        return self.images
+
+    def under_plan(self, settings: Settings) -> Guest:
+        """The same guest under other settings."""
+        return Guest(settings, self.seed, self.folder, self.model, self.images, self.masks)
+
+    def cut(self, n: int) -> Guest:
+        """The same guest on the first n of the book's nested, class-balanced images."""
+        few = balanced_subset(self.images, n)
+        return Guest(self.settings, self.seed, self.folder, self.model, few, self.masks)
+
+
+def with_masks(run: Run, images: Dataset) -> tuple[Dataset, KnownMasks | str]:
+    """Images with their masks, and where these come from, or why there are none.
+
+    Exact ones come with the data; a user's own and a teacher's are the run's, for its test images.
+    A teacher's are read where the run has made them: they would take training the teacher.
+
+    Args:
+        run: whose settings and records are used.
+        images: that the scored model is measured on.
+    """
+    if images.masks is not None:
+        return images, KnownMasks("exact", {"source": "exact"})
+    source = run.mask_source
+    if run.data("test").fingerprint != images.fingerprint:
+        return images, f"{images.name} comes without masks, and the run's are of other images"
+    try:
+        identity = run.mask_inputs(source)
+        made = records.key(**identity, split="test", n=len(images))
+        file = run.directory / "masks" / f"{source}-test-{made}.parquet"
+        if source in TEACHERS and not file.exists():
+            return images, (
+                f"{images.name} comes without masks, and the run ({run.settings.profile}, seed "
+                f"{run.seed}) has made no proxy masks: run notebook 03, or name a folder of your "
+                "own in settings masks.own"
+            )
+        masks = object_masks.of(run, source, "test").to(images.device)
+    except MaskError as error:
+        return images, str(error)
+    return replace(images, masks=masks), KnownMasks(source, identity)
+
+
+def measure(guest: Guest, axis: str, n: int) -> Attempt:
+    """Try one axis of :data:`rslib.scorecard.budget.PLANNED`.
+
+    Args:
+        guest: whose settings give n to evaluations that have a section in them.
+        axis: which; the verdict looks at AutoAttack's record where it is there.
+        n: images.
+
+    Raises:
+        RecordError: the record cannot be written, which is no property of the model.
+    """
+    started = time.perf_counter()
+    try:
+        if axis == "reliability":
+            report = guest.reliability(NAME)
+            return Attempt(report=report, seconds=time.perf_counter() - started)
+        if axis == "saliency" and isinstance(guest.masks, str):
+            return Attempt(reason=guest.masks, seconds=0.0)
+        # Evaluations without a section in the settings take all images.
+        few = guest.cut(n) if axis in ("clean", "saliency") else guest
+        record = few.evaluate(NAME, axis)
+        if axis == "saliency":
+            source = guest.masks.source
+            record = record.rename(columns=lambda column: column.replace("_exact", f"_{source}"))
+            record.attrs["method"] = _explained_by(guest)
+    except RecordError:
+        raise
+    # A model of any origin can fail in any of these ways, and says how.
+    except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
+        return Attempt(reason=_sentence(error), seconds=time.perf_counter() - started)
+    return Attempt(record, seconds=record.attrs["seconds"])
+
+
+def _explained_by(guest: Guest) -> str:
+    """The saliency method that the model is explained by, with the layer it looks at."""
+    model = guest.model
+    label = LABELS[methods(model)[0]]
+    if is_transformer(model):
+        return label
+    (batch,) = Batches(guest.images.subset([0]), 1, device=guest.device)
+    layer = last_feature_layer(model, batch.x)
+    name = next(name for name, module in model.named_modules() if module is layer)
+    with torch.no_grad(), captured(layer) as outputs:
+        model(batch.x)
+    height, width = outputs[0].shape[2:]
+    return f"{label} of {name or 'the whole model'} ({height} × {width})"
+
+
+def _sentence(error: Exception) -> str:
+    text = " ".join(str(error).split()) or "no message"
+    known = isinstance(error, ValueError | TypeError)
+    return text if known else f"{type(error).__name__}: {text}"
