@@ -102,7 +102,7 @@ def mask_agreement(masks: pd.DataFrame, agreement: Mapping[tuple[str, str], floa
     """How far the sources of masks agree, and what calibration changes (notebook 03).
 
     Args:
-        masks: of :func:`rslib.report.tables.masks_table`.
+        masks: of ``tables.masks_table``.
         agreement: two sources to the mean IoU of their masks of the same images.
     """
     told = []
@@ -156,7 +156,7 @@ def alignment_variants(variants: pd.DataFrame, source: str) -> str:
     """How many ways of alignment reach a higher IoU than training without it (notebook 04).
 
     Args:
-        variants: of :func:`rslib.report.tables.variants_table`.
+        variants: of ``tables.variants_table``.
         source: of the masks that IoU is measured with.
     """
     iou = variants[variants.quantity == f"iou_{source}"].set_index("model")
@@ -208,9 +208,9 @@ def baselines(
     """Accuracy, calibration and cost of the two baselines (notebook 06).
 
     Args:
-        table1: of :func:`rslib.report.tables.table1`.
+        table1: of ``tables.table1``.
         outcome: of McNemar's test, ResNet-18 first.
-        resnet: summary of its training (:meth:`rslib.run.Run.summary`).
+        resnet: summary of its training (``run.summary``).
         vit: the same of ViT-Small.
     """
     cells = _cells(table1)
@@ -241,7 +241,7 @@ def robustness(table2: pd.DataFrame, pgd: Iterable[pd.DataFrame], eps: float) ->
     """Accuracy under attack of standard and adversarial training (notebook 07).
 
     Args:
-        table2: of :func:`rslib.report.tables.table2`.
+        table2: of ``tables.table2``.
         pgd: the PGD record of each model in it.
         eps: the budget, in 255ths.
     """
@@ -384,8 +384,8 @@ def faithfulness(
     """Whether explanations are true to their model, and whether they survive an attack (08).
 
     Args:
-        deletion: of :func:`rslib.report.tables.faithfulness_table`.
-        attacked: of :func:`rslib.report.tables.attacked_saliency_table`.
+        deletion: of ``tables.faithfulness_table``.
+        attacked: of ``tables.attacked_saliency_table``.
         randomized: the standard models, to the rank correlation of their maps with those of the
             model with all layers random; None where it is undefined.
         eps: the budget of the attack, in 255ths.
@@ -431,7 +431,7 @@ def people(human: pd.DataFrame | None) -> str:
     """Which model's probabilities are closest to people's choices (notebook 09).
 
     Args:
-        human: of :func:`rslib.report.tables.human_table`; None where people cannot be asked.
+        human: of ``tables.human_table``; None where people cannot be asked.
     """
     if human is None:
         return (
@@ -451,9 +451,9 @@ def alignment_tests(
     """Three tests of alignment that do not use the metric that was trained for (notebook 09).
 
     Args:
-        shortcut: of :func:`rslib.report.tables.shortcut_table`.
-        swapped: of :func:`rslib.report.tables.swapped_table`.
-        attack: of :func:`rslib.report.tables.aligned_attack_table`.
+        shortcut: of ``tables.shortcut_table``.
+        swapped: of ``tables.swapped_table``.
+        attack: of ``tables.aligned_attack_table``.
         aligned: the aligned model of the shortcut experiment.
     """
     cells = _cells(shortcut)
@@ -555,7 +555,7 @@ def shift_changes(
     """Under how many corruptions adversarial training clearly changes the error (notebook 10).
 
     Args:
-        difference: of :func:`rslib.report.tables.corruption_difference_table`.
+        difference: of ``tables.corruption_difference_table``.
         changed: (robust model, standard model) to the corruptions whose error is clearly lower and
             clearly higher.
     """
@@ -579,8 +579,8 @@ def breaking_alike(
     """Whether images that PGD leaves are also robust to corruptions, and across models (10).
 
     Args:
-        agreement: of :func:`rslib.report.tables.agreement_table`.
-        table5: of :func:`rslib.report.tables.table5`.
+        agreement: of ``tables.agreement_table``.
+        table5: of ``tables.table5``.
         under_pgd: model to its accuracy under PGD.
     """
     gaps = agreement[(agreement.quantity == "gap") & agreement.low.notna()]
@@ -608,8 +608,8 @@ def tradeoffs(table: pd.DataFrame, pareto: pd.DataFrame) -> str:
     """What robustness costs, and which models are on the Pareto fronts (notebook 11).
 
     Args:
-        table: of :func:`rslib.report.tables.tradeoff_table`.
-        pareto: of :func:`rslib.report.tables.pareto_table`.
+        table: of ``tables.tradeoff_table``.
+        pareto: of ``tables.pareto_table``.
     """
     cells = _cells(table)
     prices = []
@@ -636,8 +636,8 @@ def breakage(broken: pd.DataFrame, overlapping: pd.DataFrame) -> str:
     """Whether attacks and corruptions break the same images, and whether overlap matters (11).
 
     Args:
-        broken: of :func:`rslib.report.tables.breakage_table`.
-        overlapping: of :func:`rslib.report.tables.overlap_robustness_table`.
+        broken: of ``tables.breakage_table``.
+        overlapping: of ``tables.overlap_robustness_table``.
     """
     images, equal = (_sides(broken, ("fgsm", "pgd"), suffix) for suffix in ("", "_partial"))
     seen, alone = (
@@ -673,7 +673,7 @@ def confident_errors(table: pd.DataFrame) -> str:
     """Where a model is confidently wrong (notebook 11).
 
     Args:
-        table: of :func:`rslib.report.tables.confident_errors_table`.
+        table: of ``tables.confident_errors_table``.
     """
     name = "resnet18-standard"
     cells, facts = _cells(table), table.attrs["facts"]
@@ -730,7 +730,7 @@ def combination(square: pd.DataFrame, source: str) -> str:
     """Whether alignment and adversarial training interfere with each other (notebook 12).
 
     Args:
-        square: of :func:`rslib.report.tables.orthogonality_table`.
+        square: of ``tables.orthogonality_table``.
         source: of the masks that IoU is measured with.
     """
     cells, iou = _cells(square), f"iou_{source}"
@@ -773,7 +773,7 @@ def combination_summary(square: pd.DataFrame, source: str, *, both: str, robust:
     """The model that is robust and aligned beside the one that is robust alone (notebook 12).
 
     Args:
-        square: of :func:`rslib.report.tables.orthogonality_table`.
+        square: of ``tables.orthogonality_table``.
         source: of the masks that IoU is measured with.
         both: the model that is robust and aligned.
         robust: the model that is robust alone.
