@@ -1,4 +1,4 @@
-"""What every notebook's first cells need: a run from its parameters, and numbers for its prose."""
+"""What every notebook calls: a run from its parameters, and its prose with the numbers in it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import ast
 import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rslib import verdicts
 from rslib.report import glued, labels, table
 from rslib.run import Run
 from rslib.run.provenance import provenance
 from rslib.settings import SettingsError, load
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from IPython.display import Markdown
 
 PARAMETERS = ("profile", "settings", "seed", "seeds")
 
@@ -76,8 +80,28 @@ def mark(run: Run) -> dict[str, Any]:
     }
 
 
+def say(text: str, *tables: pd.DataFrame) -> Markdown:
+    """Show sentences, in JupyterLab as in the book.
+
+    What the tables were made from is stored unseen, so that the book can refuse a notebook whose
+    sentences are of other tables than those beside it (:class:`book.editions.Account`).
+
+    Args:
+        text: Markdown, from :mod:`rslib.report.prose`.
+        *tables: that the sentences cite.
+
+    Returns:
+        What a cell shows that ends in it.
+    """
+    from IPython.display import Markdown
+
+    for each in tables:
+        glue({f"{each.attrs['table']}_made_of": table.identity(each.attrs)})
+    return Markdown(text)
+
+
 def glue(values: Mapping[str, Any]) -> None:
-    """Store values under their names for the book's prose, which cites them instead of copies.
+    """Store values under their names, for pages of the book that cite them instead of copies.
 
     Args:
         values: name to number or string. Numbers are stored as Python's own, since NumPy's do not

@@ -1,16 +1,19 @@
 """What every source notebook has to keep; nbval and the records check what they compute."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 
 from book import BookError, notebooks
 from book.__main__ import main
 from rslib import notebook, settings
+from rslib.report import frames
 from rslib.settings import PROJECT, SettingsError
 
 SOURCES = sorted((PROJECT / "notebooks").glob("*.ipynb"))
@@ -59,6 +62,98 @@ def test_notebooks_are_thin(source):
     for cell in cells:
         kinds = {type(node) for node in ast.walk(ast.parse(cell.source))}
         assert not kinds & {ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef, ast.Lambda}
+
+
+def sentences(source):
+    """Yield what a cell makes of words, which belongs in :mod:`rslib.report.prose`.
+
+    Text that depends on a condition; text with numbers put into it, and whole sentences, unless
+    they are printed.
+    """
+    tree = ast.parse(source)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    printed = {
+        inner
+        for call in calls
+        if isinstance(call.func, ast.Name) and call.func.id == "print"
+        for inner in ast.walk(call)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.IfExp):
+            parts = [node.body, node.orelse]
+        elif isinstance(node, ast.BoolOp):
+            parts = node.values
+        else:
+            parts = []
+        if any(_is_text(part) for part in parts):
+            yield ast.unparse(node)
+        if node in printed:
+            continue
+        if isinstance(node, ast.JoinedStr):
+            words = " ".join(part.value for part in node.values if isinstance(part, ast.Constant))
+            if len(re.findall(r"[A-Za-z]{2,}", words)) >= 3:
+                yield ast.unparse(node)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if len(node.value.split()) >= 5:
+                yield node.value
+
+
+def _is_text(node):
+    """Whether a node is a string with letters in it."""
+    parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+    texts = [part.value for part in parts if isinstance(part, ast.Constant)]
+    return any(isinstance(text, str) and re.search("[A-Za-z]", text) for text in texts)
+
+
+def test_sentences_are_made_elsewhere(source):
+    found = {cell.id: list(sentences(cell.source)) for cell in code(source)}
+    assert not any(found.values()), found
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        '"passed" if good else "flagged"',
+        '", ".join(found) or "none of them"',
+        'f"It gains {gain:.1f} points of accuracy."',
+        'text = "People are not asked in this run."',
+    ],
+)
+def test_a_cell_that_makes_sentences_is_found(cell):
+    assert list(sentences(cell))
+
+
+def test_a_cell_may_print_facts_and_name_things():
+    facts = 'print(f"{n} checks of the arithmetic, {wrong} contradictions")'
+    assert not list(sentences(f'{facts}\ntables.save(run, f"overlap_{{kind}}", frame)'))
+
+
+def test_numbers_are_shown_where_there_is_no_book(source):
+    texts = [c for c in nbformat.read(source, as_version=4).cells if c.cell_type == "markdown"]
+    assert not [cell.id for cell in texts if "{glue" in cell.source]
+
+
+def test_values_are_stored_for_pages_that_cite_them_alone(source):
+    pages = "".join(path.read_text() for path in (PROJECT / "book" / "pages").glob("*.md"))
+    glues = any("notebook.glue(" in cell.source for cell in code(source))
+    assert glues == (f"{{glue:text}}`{source.name}::" in pages)
+
+
+def test_sentences_are_shown_without_their_code(source):
+    for cell in code(source):
+        if cell.source.splitlines()[-1].startswith("notebook.say("):
+            known = "tables.save(" in cell.source or "remove-input" in cell.metadata["tags"]
+            assert known
+
+
+def test_what_is_said_names_the_tables_it_is_of(monkeypatch):
+    stored = {}
+    monkeypatch.setattr("rslib.report.glued.put", stored.__setitem__)
+    table = pd.DataFrame()
+    table.attrs = {"table": "table9", "settings": "key", "sources": []}
+    shown = notebook.say("**Three** of 4.", table)
+    assert shown.data == "**Three** of 4." and "**Three** of 4." in str(shown._repr_markdown_())
+    assert stored == {"table9_made_of": repr(frames.identity(table.attrs))}
 
 
 def test_sources_hold_only_checked_outputs(source):

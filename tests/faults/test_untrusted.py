@@ -401,7 +401,7 @@ def test_a_scorecard_is_written_among_scorecards(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RSLIB_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr("rslib.scorecard.scorecard", scored)
-    assert main(["scorecard", "timm:test_resnet", "--name", name]) == 1
+    assert main(["scorecard", "timm:test_resnet", "--name", name]) == 2
     assert asked["name"] == name and asked["folder"].parent == Path("scorecards")
     assert asked["folder"].name not in {"", "..", "."}
 

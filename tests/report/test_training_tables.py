@@ -98,18 +98,17 @@ def test_recipes_say_what_the_settings_and_the_name_make_of_a_training(extended)
 
 
 def test_notebook_02_takes_what_readers_add(extended, monkeypatch):
-    glued = {}
-    monkeypatch.setattr(notebook, "glue", glued.update)
+    said = []
+    monkeypatch.setattr(notebook, "say", lambda text, *tables: said.append(text))
     monkeypatch.setattr(extended, "trained", lambda name: None)
     (path,) = (PROJECT / "notebooks").glob("02_*.ipynb")
     held = {"run": extended, "notebook": notebook}
     for cell in nbformat.read(path, as_version=4).cells:
-        about = any(name in cell.source for name in ("DEFENDED", "ROBUST"))
+        about = any(name in cell.source for name in ("DEFENDED", "ROBUST", "(selection"))
         if cell.cell_type == "code" and about:
             exec(cell.source, held)
     assert held["DEFENDED"][-2:] == [OWN, CHANGED]
     assert set(held["selection"]["model"]) == {*held["DEFENDED"]} - {OWN}
-    assert glued["defenses_trained"] == glued["defenses_overfit"] == 4
     # The best of 50 images, 18 of them, less the last: 35 - 30 points, as of all others.
-    assert glued["defenses_most_lost"] == pytest.approx(5)
-    assert labels.short_label(ROBUST_RESNET) == glued["defenses_worst"]
+    assert "Of 4 robust trainings, 4 ended below their best epoch" in said[-1]
+    assert f"{labels.short_label(ROBUST_RESNET)} (5.0 points of robust" in said[-1]

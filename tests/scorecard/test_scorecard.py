@@ -565,7 +565,7 @@ def test_help_tells_the_forms_and_examples(capsys):
 def test_bad_input_ends_in_one_paragraph(arguments, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RSLIB_RUNS", str(tmp_path / "runs"))
-    assert main(["scorecard", *arguments]) == 1
+    assert main(["scorecard", *arguments]) == 2
     told = capsys.readouterr().err
     assert said in told and "Traceback" not in told
     assert not (tmp_path / "scorecards").exists()
