@@ -1,18 +1,13 @@
-"""The packages of AutoAttack's authors: whichever is installed, one attack of it at a time.
+"""The package of AutoAttack's authors, ``pyautoattack``, one attack of it at a time.
 
-``pyautoattack`` is on PyPI; ``autoattack`` is the same code in its authors' repository, called in
-another way. Both log to one place, clear the trace function that debuggers and coverage set, and
-leave their caller to keep what they say; here that is put back and kept.
+It logs its warnings and clears the trace function that debuggers and coverage set; here the
+warnings are kept and the trace function is put back.
 """
 
 import contextlib
-import importlib
-import importlib.metadata
-import io
 import logging
 import sys
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -22,7 +17,7 @@ from rslib.attacks.threat import Threat
 from rslib.models.checks import checked_logits
 
 NORMS = {"linf": "Linf", "l2": "L2"}
-"""The packages' names of the norms."""
+"""The package's names of the norms."""
 
 _LOGGER = "auto-attack"
 
@@ -42,41 +37,37 @@ class Counted(nn.Module):
 
 
 class Runner:
-    """The package's attacks, set up once and run one by one, with what they log."""
+    """The package's attacks, set up once and run one by one, with the warnings they log."""
 
     def __init__(
         self,
         model: Counted,
         threat: Threat,
-        version: str,
         batch_size: int,
         seed: int,
         targets: int,
         steps: int | None,
         queries: int | None,
     ) -> None:
-        module = package()
+        import pyautoattack
+        from pyautoattack import checks
+
         self.model, self.batch_size = model, batch_size
-        self.package = f"{module.__name__} {_version(module.__name__)}"
-        self.authors = module.__name__ == "pyautoattack"
-        self.log: list[str] = []
+        self.package = f"pyautoattack {pyautoattack.__version__}"
         self.flags: list[str] = []
-        options: dict[str, Any] = {} if self.authors else {"verbose": True}
         # The package counts calls into autograd over the life of the process; its flag for a
         # dynamic defense would otherwise stay up for every model after the first.
-        checks = _submodule(module, "checks")
-        for name in getattr(checks, "funcs", {}):
+        for name in checks.funcs:
             checks.funcs[name] = 0
         device = next((t.device for t in [*model.parameters(), *model.buffers()]), None)
-        with self._listen("set-up"):
-            self.adversary = module.AutoAttack(
+        with self._listen():
+            self.adversary = pyautoattack.AutoAttack(
                 model,
                 norm=NORMS[threat.norm],
                 eps=threat.eps,
                 seed=seed,
-                version=version,
+                version="standard",
                 device=device or torch.device("cpu"),
-                **options,
             )
         self.adversary.apgd_targeted.n_target_classes = targets
         self.adversary.fab.n_target_classes = targets
@@ -88,86 +79,43 @@ class Runner:
     def run(self, attack: str, x: Tensor, y: Tensor) -> Tensor:
         """Run one attack; images that resist, or are wrong already, come back unchanged."""
         self.adversary.attacks_to_run = [attack]
-        evaluate = self.adversary.run_standard_evaluation
-        with self._listen(attack):
-            if self.authors:
-                return evaluate(x, y, batch_size=self.batch_size)[0]
-            return evaluate(x, y, bs=self.batch_size)
+        with self._listen():
+            return self.adversary.run_standard_evaluation(x, y, batch_size=self.batch_size)[0]
 
     def breaks(self, attack: str, x: Tensor, y: Tensor, correct: Tensor) -> Tensor:
-        """Which images one attack breaks by itself (B,); clean-wrong ones count as broken."""
+        """Images that one attack breaks by itself, bool (B,); clean-wrong ones count as broken."""
         if not bool(correct.any()):
             return ~correct
         changed = (self.run(attack, x, y) != x).flatten(1).any(1)
         return changed | ~correct
 
     @contextlib.contextmanager
-    def _listen(self, source: str) -> Iterator[None]:
-        """Collect what the package logs or prints, and put back what it changes."""
+    def _listen(self) -> Iterator[None]:
+        """Collect the warnings that the package logs, and put back what it changes."""
         trace = sys.gettrace()
-        logger, handler = logging.getLogger(_LOGGER), _Collector()
+        logger, handler = logging.getLogger(_LOGGER), _Collector(self.flags)
         level, propagate = logger.level, logger.propagate
-        printed = io.StringIO()
         logger.addHandler(handler)
-        logger.setLevel(logging.DEBUG)
+        logger.setLevel(logging.WARNING)
         logger.propagate = False
         try:
-            with contextlib.ExitStack() as stack:
-                if not self.authors:
-                    stack.enter_context(contextlib.redirect_stdout(printed))
-                yield
+            yield
         finally:
             sys.settrace(trace)
             logger.removeHandler(handler)
             logger.setLevel(level)
             logger.propagate = propagate
-            lines = printed.getvalue().splitlines()
-            messages = [record.getMessage() for record in handler.records] + lines
-            self.log += [f"{source}: {message}" for message in messages]
-            self.flags += [
-                record.getMessage()
-                for record in handler.records
-                if record.levelno >= logging.WARNING
-            ]
-            # Upstream prints its warnings among its progress; they point to this document.
-            self.flags += [line for line in lines if "flags_doc" in line]
 
 
 class _Collector(logging.Handler):
-    """Keeps log records in a list."""
+    """Keeps messages in a list."""
 
-    def __init__(self) -> None:
+    def __init__(self, messages: list[str]) -> None:
         super().__init__()
-        self.records: list[logging.LogRecord] = []
+        self.messages = messages
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-
-
-def package() -> ModuleType:
-    """Import whichever package is installed."""
-    for name in ("pyautoattack", "autoattack"):
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name != name:
-                raise
-    raise ImportError("AutoAttack is not installed: pip install pyautoattack")
-
-
-def _submodule(module: ModuleType, name: str) -> ModuleType | None:
-    try:
-        return importlib.import_module(f"{module.__name__}.{name}")
-    except ModuleNotFoundError:
-        return None
-
-
-def _version(package: str) -> str:
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version(package)
-    # The import name need not be the name of the distribution.
-    owners = importlib.metadata.packages_distributions().get(package)
-    return f"{importlib.metadata.version(owners[0])} of {owners[0]}" if owners else "unknown"
+        self.messages.append(record.getMessage())
 
 
 def _shorten(adversary: Any, steps: int) -> None:

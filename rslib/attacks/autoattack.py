@@ -1,11 +1,11 @@
 """AutoAttack: four attacks without parameters to tune, run one after the other (paper 3.2.1).
 
 APGD-CE, targeted APGD, targeted FAB and Square attack; each tries only the images that the ones
-before it have left. The attacks are the authors' own, from the package ``pyautoattack`` or, where
-that is not installed, from their repository's package ``autoattack``. This module only runs them:
-one attack at a time, so that the result says which attack broke which image; with the checks and
-records that the package leaves to its caller; and without the traces that the package leaves behind
-(it clears the trace function that debuggers and coverage set, and reseeds the global generators).
+before it have left. The attacks are the authors' own, from the package ``pyautoattack``. This
+module only runs them: one attack at a time, so that the result says which attack broke which image;
+with the checks and records that the package leaves to its caller; and without the traces that the
+package leaves behind (it clears the trace function that debuggers and coverage set, and reseeds the
+global generators).
 
 Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
 parameter-free attacks", ICML 2020, arXiv:2003.01690.
@@ -22,26 +22,23 @@ from rslib.attacks.square import check_sizes
 from rslib.attacks.threat import Threat
 from rslib.models.checks import attack_mode, check_inputs, check_outputs, seeded_apart, whole
 
-VERSIONS = {
-    "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
-    "plus": ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"),
-    "rand": ("apgd-ce", "apgd-dlr"),
-}
+ATTACKS = ("apgd-ce", "apgd-t", "fab-t", "square")
+"""The attacks of the standard version, in order."""
 
-# The loss of each attack compares this many logits.
-_CLASSES_NEEDED = {"apgd-dlr": 3, "apgd-t": 4}
+# The loss of an attack compares this many logits.
+_CLASSES_NEEDED = {"apgd-t": 4}
 _TARGETS = 9
 # Distances are sums of float32 numbers.
 _TOLERANCE = 1e-5
 
 
 class ReducedAutoAttackWarning(UserWarning):
-    """What runs is less than the version that was asked for; ``label`` of the result says how."""
+    """Less runs than the standard version; ``label`` of the result says how."""
 
 
 @dataclass(frozen=True)
 class AutoAttackResult:
-    """What AutoAttack found, image by image, in the order of the batch.
+    """AutoAttack's outcome, image by image, in the order of the batch.
 
     Attributes:
         x_adv: Images (B, C, H, W) in [0, 1]: adversarial where an attack succeeded, the original
@@ -52,19 +49,12 @@ class AutoAttackResult:
         robust: (B,) bool, no stage broke the image.
         alone: (B, attacks) bool, whether each attack breaks the image when it starts from all
             clean-correct images; None unless asked for. Clean-wrong images count as broken.
-        distance: (B,) distance of x_adv from the original.
         mismatches: Images for which a fresh forward pass of x_adv disagrees with ``robust``. Not 0:
             the model's answer is not a function of the image alone.
-        outside: Images whose x_adv leaves the threat model by more than rounding.
         flags: Warnings of the package's own checks (randomized or dynamic defense, probabilities,
             zero gradients, Square stronger than the rest), without repetitions.
-        log: All that the package logged, line by line, each after the name of the attack. Shares in
-            it are of the images that the attack was given.
         label: What was run, in words; "AutoAttack (standard)" only for the unreduced version.
         package: Name and version of the package that ran.
-        seed: Seed of every attack on every batch.
-        batch_size: Images attacked at a time. It belongs to the result, since the package seeds
-            each batch anew.
         evaluations: Images passed forward through the model, all checks included.
     """
 
@@ -73,35 +63,11 @@ class AutoAttackResult:
     broken_by: Tensor
     robust: Tensor
     alone: Tensor | None
-    distance: Tensor
     mismatches: int
-    outside: int
     flags: tuple[str, ...]
-    log: tuple[str, ...]
     label: str
     package: str
-    seed: int
-    batch_size: int
     evaluations: int
-
-    def cumulative(self) -> dict[str, float]:
-        """Share of images that are still right after each stage, in order."""
-        left = [((self.broken_by < 0) | (self.broken_by > k)) for k in range(len(self.stages))]
-        return {
-            stage: share.double().mean().item()
-            for stage, share in zip(self.stages, left, strict=True)
-        }
-
-    def individual(self) -> dict[str, float]:
-        """Share of images that are right under each attack by itself.
-
-        Raises:
-            ValueError: If the attacks were not run by themselves.
-        """
-        if self.alone is None:
-            raise ValueError("the attacks ran only one after the other: pass individual=True")
-        attacks = self.stages[2:]
-        return {name: (~self.alone[:, k]).double().mean().item() for k, name in enumerate(attacks)}
 
 
 def autoattack(
@@ -124,10 +90,9 @@ def autoattack(
         y: True labels (B,), int64.
         eps: Budget in [0, 1] units, e.g. 8/255 for l_inf; an l_2 radius may exceed 1.
         norm: "linf" or "l2".
-        version: "standard", "plus" (six attacks, more restarts) or "rand" (for randomized models).
-            With fewer than 10 classes the targeted attacks aim at all wrong classes instead of
-            nine. Below 4 classes the loss of APGD-T is not defined, below 3 that of APGD-DLR: the
-            attack is left out, with a warning.
+        version: "standard", the four attacks above. With fewer than 10 classes the targeted attacks
+            aim at all wrong classes instead of nine. Below 4 classes the loss of APGD-T is not
+            defined: it is left out, with a warning.
         batch_size: Images attacked at a time. The same images in other batches meet other draws, so
             results differ slightly between batch sizes.
         seed: Seed of all random draws. Together with the model, the images and batch_size it
@@ -138,7 +103,6 @@ def autoattack(
         the model gets wrong without help, are returned unchanged.
 
     Raises:
-        ImportError: If neither package is installed.
         TypeError: If a dtype is wrong or the model is not a module.
         ValueError: If inputs, options or the model's outputs are out of range.
 
@@ -146,9 +110,9 @@ def autoattack(
         ProbabilityOutputWarning: If the outputs look like probabilities.
         ReducedAutoAttackWarning: If attacks are left out because the model has too few classes.
     """
-    return run_autoattack(
-        model, x, y, eps=eps, norm=norm, version=version, batch_size=batch_size, seed=seed
-    ).x_adv
+    if version != "standard":
+        raise ValueError(f"version={version!r} is unknown: use 'standard'")
+    return run_autoattack(model, x, y, eps=eps, norm=norm, batch_size=batch_size, seed=seed).x_adv
 
 
 def run_autoattack(
@@ -158,7 +122,6 @@ def run_autoattack(
     *,
     eps: float,
     norm: str = "linf",
-    version: str = "standard",
     batch_size: int = 250,
     seed: int = 0,
     known: Tensor | None = None,
@@ -166,40 +129,20 @@ def run_autoattack(
     steps: int | None = None,
     queries: int | None = None,
 ) -> AutoAttackResult:
-    """Run AutoAttack as ``autoattack`` does, and keep what it found out on the way.
+    """Run AutoAttack and keep what it found out on the way.
 
-    The result depends on the arguments alone, so a data set may be attacked in shards.
+    The result depends on the arguments alone, so a data set may be attacked in shards. Arguments,
+    errors and warnings are those of :func:`autoattack`, and these:
 
-    Args:
-        model: See ``autoattack``.
-        x: See ``autoattack``.
-        y: See ``autoattack``.
-        eps: See ``autoattack``.
-        norm: See ``autoattack``.
-        version: See ``autoattack``.
-        batch_size: See ``autoattack``.
-        seed: See ``autoattack``.
-        known: What an earlier attack returned for x, (B, C, H, W). Images that it breaks within the
-            budget are not attacked again; they count as broken by "known", and ``label`` says so.
-        individual: Run each attack on all clean-correct images as well; up to four times the work.
-        steps: Iterations of APGD and FAB, instead of 100. For quick looks; ``label`` says so.
-        queries: Queries of Square, instead of 5000. For quick looks; ``label`` says so.
-
-    Returns:
-        The result.
-
-    Raises:
-        ImportError: See ``autoattack``.
-        TypeError: See ``autoattack``.
-        ValueError: See ``autoattack``.
-
-    Warns:
-        ProbabilityOutputWarning: See ``autoattack``.
-        ReducedAutoAttackWarning: See ``autoattack``.
+    - ``known``: adversarial images (B, C, H, W) that an earlier attack returned for x. Images that
+      it breaks within the budget are not attacked again; they count as broken by "known", and
+      ``label`` says so.
+    - ``individual``: run each attack on all clean-correct images as well; up to four times the
+      work.
+    - ``steps`` of APGD and FAB, instead of 100, and ``queries`` of Square, instead of 5000: for
+      quick looks; ``label`` says so.
     """
     threat = Threat(norm, eps)
-    if version not in VERSIONS:
-        raise ValueError(f"version={version!r} is unknown: use {', '.join(map(repr, VERSIONS))}")
     batch_size, seed = whole("batch_size", batch_size, 1), whole("seed", seed, 0)
     steps = None if steps is None else whole("steps", steps, 1)
     queries = None if queries is None else whole("queries", queries, 1)
@@ -216,10 +159,12 @@ def run_autoattack(
         counted = Counted(model)
         logits = forward(counted, x, batch_size)
         check_outputs(logits, y)
-        attacks, targets, left_out = _plan(version, logits.shape[1])
-        if "square" in attacks:
-            check_sizes(x, threat)
-        runner = Runner(counted, threat, version, batch_size, seed, targets, steps, queries)
+        classes = logits.shape[1]
+        attacks = tuple(name for name in ATTACKS if classes >= _CLASSES_NEEDED.get(name, 2))
+        left_out = tuple(name for name in ATTACKS if name not in attacks)
+        check_sizes(x, threat)
+        targets = min(_TARGETS, classes - 1)
+        runner = Runner(counted, threat, batch_size, seed, targets, steps, queries)
 
         correct = logits.argmax(1) == y
         broken_by = torch.where(correct, -1, 0)
@@ -243,41 +188,26 @@ def run_autoattack(
             alone = torch.stack([runner.breaks(a, x, y, correct) for a in attacks], 1)
         fresh = forward(counted, x_adv, batch_size).argmax(1) == y
 
-    robust, distance = broken_by < 0, threat.distance(x_adv, x)
-    outside = (distance > threat.eps + _TOLERANCE) | ((x_adv < 0) | (x_adv > 1)).flatten(1).any(1)
-    stages = ("clean", "known", *attacks)
+    robust, stages = broken_by < 0, ("clean", "known", *attacks)
     result = AutoAttackResult(
         x_adv=x_adv,
         stages=stages,
         broken_by=broken_by,
         robust=robust,
         alone=alone,
-        distance=distance,
         mismatches=int((fresh != robust).sum()),
-        outside=int(outside.sum()),
         flags=tuple(dict.fromkeys([*runner.flags, *_square_flag(stages, broken_by)])),
-        log=tuple(runner.log),
-        label=_label(version, left_out, known is not None, steps, queries),
+        label=_label(left_out, known is not None, steps, queries),
         package=runner.package,
-        seed=seed,
-        batch_size=batch_size,
         evaluations=counted.images,
     )
     if left_out:
         warnings.warn(
-            f"the model has {logits.shape[1]} classes, so this is {result.label}",
+            f"the model has {classes} classes, so this is {result.label}",
             ReducedAutoAttackWarning,
             stacklevel=2,
         )
     return result
-
-
-def _plan(version: str, classes: int) -> tuple[tuple[str, ...], int, tuple[str, ...]]:
-    """Attacks that can run with this many classes, number of target classes, attacks left out."""
-    needed = {name: _CLASSES_NEEDED.get(name, 2) for name in VERSIONS[version]}
-    attacks = tuple(name for name, least in needed.items() if classes >= least)
-    left_out = tuple(name for name, least in needed.items() if classes < least)
-    return attacks, min(_TARGETS, classes - 1), left_out
 
 
 def _take_over(
@@ -313,15 +243,13 @@ def _square_flag(stages: tuple[str, ...], broken_by: Tensor) -> list[str]:
     ]
 
 
-def _label(
-    version: str,
-    left_out: tuple[str, ...],
-    known: bool,
-    steps: int | None,
-    queries: int | None,
-) -> str:
+def _label(left_out: tuple[str, ...], known: bool, steps: int | None, queries: int | None) -> str:
     notes = [f"without {name.upper()}, which needs more classes" for name in left_out]
-    notes += [f"{steps} steps instead of 100"] if steps not in (None, 100) else []
-    notes += [f"{queries} Square queries instead of 5000"] if queries not in (None, 5000) else []
-    label = f"AutoAttack ({version})" + (f", changed: {'; '.join(notes)}" if notes else "")
+    if steps not in (None, 100):
+        notes.append(f"{steps} steps instead of 100")
+    if queries not in (None, 5000):
+        notes.append(f"{queries} Square queries instead of 5000")
+    label = "AutoAttack (standard)"
+    if notes:
+        label += f", changed: {'; '.join(notes)}"
     return f"worst case of an earlier attack and {label}" if known else label

@@ -16,7 +16,7 @@ from rslib.models.checks import attack_mode, check_inputs, check_outputs, checke
 
 @dataclass(frozen=True)
 class PGDResult:
-    """What an attack found, image by image, in the order of the batch.
+    """PGD's outcome, image by image, in the order of the batch.
 
     Attributes:
         x_adv: Images (B, C, H, W) in [0, 1]. Where the attack succeeded, the first iterate that the
@@ -119,7 +119,7 @@ def run_pgd(
     generator: torch.Generator | None = None,
     early_stop: bool = True,
 ) -> PGDResult:
-    """Run PGD and report everything it found; ``pgd`` explains the attack and the shared arguments.
+    """Run PGD and report everything it found; arguments and errors are those of :func:`pgd`.
 
     Each iterate costs one forward pass, which serves both to judge that iterate and to leave it: a
     run of num_steps makes num_steps + 1 forward passes of the images still attacked, after one
@@ -127,27 +127,9 @@ def run_pgd(
     are still attacked, so that the same generator gives the same starts with and without early
     stopping and for every model.
 
-    Args:
-        model: See ``pgd``.
-        x: See ``pgd``.
-        y: See ``pgd``.
-        eps: See ``pgd``.
-        step_size: See ``pgd``.
-        num_steps: See ``pgd``.
-        restarts: See ``pgd``.
-        random_start: See ``pgd``.
-        norm: See ``pgd``.
-        generator: See ``pgd``.
-        early_stop: Drop an image at its first wrong iterate, which is much faster. Otherwise every
-            clean-correct image is followed to the last step, so that the last iterate is known as
-            well; ``fooled`` and ``x_adv`` are the same.
-
-    Returns:
-        The result.
-
-    Raises:
-        TypeError: See ``pgd``.
-        ValueError: See ``pgd``.
+    ``early_stop`` drops an image at its first wrong iterate, which is much faster. Without it every
+    clean-correct image is followed to the last step, so that the last iterate is known as well;
+    ``fooled`` and ``x_adv`` are the same.
     """
     threat = Threat(norm, eps)
     step_size = in_pixel_units("step_size", step_size, norm=norm)

@@ -21,10 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from rslib.attacks._lab import Lab, logits_of, share
+from rslib.attacks.pgd import run_pgd
 from rslib.attacks.report import Check, Report
 from rslib.attacks.square import square
 from rslib.attacks.threat import Threat
+from rslib.metrics import accuracy_interval
+from rslib.metrics.estimates import paired_difference
 from rslib.models.checks import (
     attack_mode,
     check_inputs,
@@ -110,7 +112,6 @@ def reliability(
         The report.
 
     Raises:
-        ImportError: If no package with Square attack is installed.
         TypeError: If a dtype is wrong or the model is not a module.
         ValueError: If inputs, options or the model's outputs are out of range, if a gradient is not
             finite, or if the model is right on no image.
@@ -137,8 +138,8 @@ def reliability(
     # Strict float32: some checks compare logits, and TF32 alone would make them differ.
     with attack_mode(model), tf32(False), seeded_apart(operator.index(seed)):
         x, y = x.detach().clone(), y.clone()
-        check_outputs(logits_of(model, x, batch_size), y)
-        lab = Lab(model, x, y, threat, examined, batch_size, seed)
+        check_outputs(_logits_of(model, x, batch_size), y)
+        lab = _Lab(model, x, y, threat, examined, batch_size, seed)
         if not bool(lab.correct.any()):
             raise ValueError(
                 f"the model is right on none of the {len(x)} images: there is nothing to attack"
@@ -162,13 +163,13 @@ def reliability(
         eps=threat.eps,
         norm=threat.norm,
         images=len(x),
-        clean_accuracy=share(lab.correct),
-        pgd_accuracy=share(lab.robust),
+        clean_accuracy=_share(lab.correct),
+        pgd_accuracy=_share(lab.robust),
     )
 
 
 def beside_autoattack(evidence: Mapping[str, Any]) -> Literal["within", "unclear", "beyond"]:
-    """How far AutoAttack ends under PGD-20, by the evidence of the check ``autoattack``.
+    """Judge AutoAttack's distance below PGD-20 by the evidence of the check ``autoattack``.
 
     Returns:
         ``"within"`` or ``"beyond"`` if the whole interval of the difference lies on that side of
@@ -181,7 +182,134 @@ def beside_autoattack(evidence: Mapping[str, Any]) -> Literal["within", "unclear
     return "within" if high <= evidence["tolerance"] else "unclear"
 
 
-def _budget(lab: Lab) -> Check:
+class _Lab:
+    """The model, its images and the result in question, which all checks look at."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        threat: Threat,
+        examined: int,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        self.judged, self.x, self.y, self.threat = model, x, y, threat
+        self.examined, self.batch_size, self.seed = examined, batch_size, seed
+        self.has_gradient = _has_gradient(model, x[:1])
+        # Attacks need some gradient to follow, if only zeros.
+        self.model = model if self.has_gradient else _ZeroGradient(model)
+        self.logits = _logits_of(model, x, batch_size)
+        self.correct = self.logits.argmax(1) == y
+        self.x_adv, fooled = self.pgd(threat.eps)
+        self.robust = self.correct & ~fooled
+        self.survivors = self.some(self.robust)
+
+    def pgd(
+        self,
+        eps: float,
+        *,
+        steps: int = 20,
+        step_size: float | None = None,
+        start: int = 0,
+        random_start: bool = True,
+        to_the_end: bool = False,
+        model: nn.Module | None = None,
+        images: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Adversarial images and whether they fooled the model, for all images or some.
+
+        Other values of ``start`` give other random starts. An image is left at its first wrong
+        iterate, or else followed to the end, which takes it away from the decision boundary.
+        """
+        x, y = (self.x, self.y) if images is None else (self.x[images], self.y[images])
+        generator = torch.Generator().manual_seed(self.seed + start)
+        found = [
+            run_pgd(
+                model or self.model,
+                part,
+                labels,
+                eps=eps,
+                step_size=step_size or 2 * eps / steps,
+                num_steps=steps,
+                random_start=random_start,
+                norm=self.threat.norm,
+                generator=generator,
+                early_stop=not to_the_end,
+            )
+            for part, labels in self.batches(x, y)
+        ]
+        if not found:
+            return x, torch.zeros_like(y, dtype=torch.bool)
+        if to_the_end:
+            return torch.cat([r.x_last for r in found]), torch.cat([r.fooled_last for r in found])
+        return torch.cat([r.x_adv for r in found]), torch.cat([r.fooled for r in found])
+
+    def batches(self, x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Images and labels in batches; none if there are no images."""
+        if len(x) == 0:
+            return []
+        return list(zip(x.split(self.batch_size), y.split(self.batch_size), strict=True))
+
+    def some(self, which: Tensor) -> Tensor:
+        """Positions of the images in ``which``, or of as many as may be examined, evenly spaced."""
+        positions = which.nonzero().squeeze(1)
+        if len(positions) <= self.examined:
+            return positions
+        return positions[torch.arange(self.examined) * len(positions) // self.examined]
+
+    def few(
+        self, name: str, found: Tensor, of: Tensor, tolerance: float
+    ) -> tuple[bool, dict[str, Any]]:
+        """Judge that few enough images are found among those examined; with the numbers.
+
+        The share found among the examined stands for all images in ``of``, and is then expressed
+        as a share of all images.
+        """
+        count, examined = int(found.sum()), len(found)
+        weight = _share(of)
+        low, high = accuracy_interval(count, examined) if examined else (0.0, 0.0)
+        evidence = {
+            name: count,
+            "examined": examined,
+            "share": weight * count / max(examined, 1),
+            "interval": [weight * low, weight * high],
+            "tolerance": tolerance,
+        }
+        return weight * low <= tolerance, evidence
+
+
+class _ZeroGradient(nn.Module):
+    """A model whose logits carry no gradient, given one of zeros."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return checked_logits(self.model, x).detach() + 0 * x.flatten(1).sum(1, keepdim=True)
+
+
+def _has_gradient(model: nn.Module, x: Tensor) -> bool:
+    """True if the logits are connected to the input at all."""
+    point = x.clone().requires_grad_()
+    logits = checked_logits(model, point)
+    if not logits.requires_grad:
+        return False
+    return torch.autograd.grad(logits.sum(), point, allow_unused=True)[0] is not None
+
+
+def _logits_of(model: nn.Module, x: Tensor, batch_size: int) -> Tensor:
+    with torch.no_grad():
+        return torch.cat([checked_logits(model, part) for part in x.split(batch_size)])
+
+
+def _share(outcomes: Tensor) -> float:
+    return outcomes.double().mean().item()
+
+
+def _budget(lab: _Lab) -> Check:
     """Double the budget until half the range of pixel values is allowed."""
     # An l2 budget is compared by the change per pixel value that it would allow if spread evenly.
     spread = 1.0 if lab.threat.norm == "linf" else math.sqrt(lab.x[0].numel())
@@ -189,9 +317,9 @@ def _budget(lab: Lab) -> Check:
     while eps < 0.5 * spread:
         eps = min(2 * eps, spread)
         budgets.append(eps)
-    accuracy = [share(lab.robust)]
+    accuracy = [_share(lab.robust)]
     for eps in budgets:
-        accuracy.append(share(lab.correct & ~lab.pgd(eps)[1]))
+        accuracy.append(_share(lab.correct & ~lab.pgd(eps)[1]))
     budgets = [lab.threat.eps, *budgets]
     rise = max((b - a for a, b in zip(accuracy, accuracy[1:], strict=False)), default=0.0)
     vanishes = accuracy[-1] <= _LEFT
@@ -215,7 +343,7 @@ def _budget(lab: Lab) -> Check:
     return Check("budget", vanishes and monotone, evidence, meaning)
 
 
-def _effort(lab: Lab, steps: int) -> Check:
+def _effort(lab: _Lab, steps: int) -> Check:
     eps = lab.threat.eps
     # Steps longer than those of PGD-20 divided by the same factor let it leave a local maximum.
     _, fooled = lab.pgd(eps, steps=steps, step_size=eps / 10, start=1, images=lab.survivors)
@@ -228,7 +356,7 @@ def _effort(lab: Lab, steps: int) -> Check:
     return Check("effort", passed, {"steps": steps, **evidence}, meaning)
 
 
-def _logit_scale(lab: Lab) -> Check:
+def _logit_scale(lab: _Lab) -> Check:
     _, fooled = lab.pgd(lab.threat.eps, model=_Rescaled(lab.model), images=lab.survivors)
     passed, evidence = lab.few("newly_broken", fooled, lab.robust, _MORE)
     largest = lab.logits.abs().amax(1).median().item()
@@ -241,7 +369,7 @@ def _logit_scale(lab: Lab) -> Check:
     return Check("logit_scale", passed, {"median_largest_logit": largest, **evidence}, meaning)
 
 
-def _black_box(lab: Lab, queries: int) -> Check:
+def _black_box(lab: _Lab, queries: int) -> Check:
     fooled = torch.zeros(0, dtype=torch.bool)
     if len(lab.survivors):
         x, y = lab.x[lab.survivors], lab.y[lab.survivors]
@@ -255,7 +383,7 @@ def _black_box(lab: Lab, queries: int) -> Check:
             batch_size=lab.batch_size,
             seed=lab.seed,
         )
-        fooled = logits_of(lab.judged, x_adv, lab.batch_size).argmax(1) != y
+        fooled = _logits_of(lab.judged, x_adv, lab.batch_size).argmax(1) != y
     passed, evidence = lab.few("newly_broken", fooled, lab.robust, _WEAKER)
     meaning = (
         "A search without gradients finds next to nothing that the gradient attack missed."
@@ -266,11 +394,11 @@ def _black_box(lab: Lab, queries: int) -> Check:
     return Check("black_box", passed, {"queries": queries, **evidence}, meaning)
 
 
-def _one_step(lab: Lab) -> Check:
+def _one_step(lab: _Lab) -> Check:
     # FGSM; in l2 the same step along the normalized gradient.
     _, wrong = lab.pgd(lab.threat.eps, steps=1, step_size=lab.threat.eps, random_start=False)
     passed, evidence = lab.few("newly_broken", wrong[lab.robust], lab.robust, _WEAKER)
-    evidence["one_step_accuracy"] = share(lab.correct & ~wrong)
+    evidence["one_step_accuracy"] = _share(lab.correct & ~wrong)
     meaning = (
         "One long step finds next to nothing that many small ones missed."
         if passed
@@ -280,7 +408,7 @@ def _one_step(lab: Lab) -> Check:
     return Check("one_step", passed, evidence, meaning)
 
 
-def _gradients(lab: Lab) -> Check:
+def _gradients(lab: _Lab) -> Check:
     zero: dict[str, list[Tensor]] = {"cross_entropy": [], "margin": []}
     sizes = []
     for x, y in lab.batches(lab.x[lab.correct], lab.y[lab.correct]):
@@ -294,7 +422,7 @@ def _gradients(lab: Lab) -> Check:
         sizes.append(gradient.flatten(1).double().norm(dim=1))
         (gradient,) = torch.autograd.grad(margin, point)
         zero["margin"].append(gradient.flatten(1).abs().amax(1) == 0)
-    shares = {f"zero_{name}": share(torch.cat(parts)) for name, parts in zero.items()}
+    shares = {f"zero_{name}": _share(torch.cat(parts)) for name, parts in zero.items()}
     passed = lab.has_gradient and max(shares.values()) <= _ZERO_GRADIENTS
     evidence = {
         "reaches_input": lab.has_gradient,
@@ -317,11 +445,11 @@ def _gradients(lab: Lab) -> Check:
     return Check("gradients", passed, evidence, meaning)
 
 
-def _recheck(lab: Lab) -> Check:
+def _recheck(lab: _Lab) -> Check:
     distance = lab.threat.distance(lab.x_adv, lab.x).max().item()
     # Rounding of float32 differences.
     inside = distance <= lab.threat.eps + 1e-5 and 0 <= lab.x_adv.min() and lab.x_adv.max() <= 1
-    still_right = logits_of(lab.judged, lab.x_adv, lab.batch_size).argmax(1) == lab.y
+    still_right = _logits_of(lab.judged, lab.x_adv, lab.batch_size).argmax(1) == lab.y
     mismatches = int((still_right != lab.robust).sum())
     few = mismatches <= max(1, _RECHECK * len(lab.x))
     evidence = {
@@ -339,10 +467,10 @@ def _recheck(lab: Lab) -> Check:
     return Check("recheck", bool(inside and few), evidence, meaning)
 
 
-def _batch(lab: Lab) -> Check:
+def _batch(lab: _Lab) -> Check:
     x = lab.x[:48]
     difference, changed = _compare(
-        logits_of(lab.judged, x, len(x)), logits_of(lab.judged, x, max(1, len(x) // 7))
+        _logits_of(lab.judged, x, len(x)), _logits_of(lab.judged, x, max(1, len(x) // 7))
     )
     passed = difference <= _SAME_LOGITS
     meaning = (
@@ -358,9 +486,9 @@ def _batch(lab: Lab) -> Check:
     return Check("batch", passed, evidence, meaning)
 
 
-def _repeat(lab: Lab) -> Check:
+def _repeat(lab: _Lab) -> Check:
     # Three passes: a model that switches between two answers may repeat one by luck.
-    passes = [logits_of(lab.judged, lab.x, lab.batch_size) for _ in range(3)]
+    passes = [_logits_of(lab.judged, lab.x, lab.batch_size) for _ in range(3)]
     pairs = [_compare(passes[0], other) for other in passes[1:]]
     difference, changed = max(pair[0] for pair in pairs), max(pair[1] for pair in pairs)
     passed = difference <= _SAME_LOGITS
@@ -378,7 +506,7 @@ def _repeat(lab: Lab) -> Check:
     return Check("repeat", passed, evidence, meaning)
 
 
-def _eight_bit(lab: Lab) -> Check:
+def _eight_bit(lab: _Lab) -> Check:
     # The first wrong iterate lies just past the boundary, where rounding decides either way; the
     # question is whether a finished attack survives it.
     broken = lab.correct & ~lab.robust
@@ -387,7 +515,7 @@ def _eight_bit(lab: Lab) -> Check:
     recovered = fooled
     if len(some):
         rounded = lab.threat.project((x_adv * 255).round() / 255, lab.x[some])
-        right = logits_of(lab.judged, rounded, lab.batch_size).argmax(1) == lab.y[some]
+        right = _logits_of(lab.judged, rounded, lab.batch_size).argmax(1) == lab.y[some]
         recovered = right & fooled
     passed, evidence = lab.few("recovered", recovered, broken, _ROUNDING)
     meaning = (
@@ -399,16 +527,14 @@ def _eight_bit(lab: Lab) -> Check:
     return Check("eight_bit", passed, evidence, meaning)
 
 
-def _autoattack(lab: Lab, correct: Tensor) -> Check:
-    from rslib.metrics.estimates import paired_difference
-
+def _autoattack(lab: _Lab, correct: Tensor) -> Check:
     # Images are the same, so what counts is on how many the two attacks disagree.
     gap = paired_difference(lab.robust.cpu().numpy(), correct.cpu().numpy())
     points = f"{100 * _MORE:g} points"
     evidence = {
-        "pgd_accuracy": share(lab.robust),
-        "autoattack_accuracy": share(correct),
-        "difference": share(lab.robust) - share(correct),
+        "pgd_accuracy": _share(lab.robust),
+        "autoattack_accuracy": _share(correct),
+        "difference": _share(lab.robust) - _share(correct),
         "interval": [gap.low / 100, gap.high / 100],
         "tolerance": _MORE,
     }

@@ -3,7 +3,7 @@
 import html
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -46,7 +46,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether every check passed."""
+        """True if every check passed."""
         return all(check.passed for check in self.checks)
 
     @property
@@ -73,15 +73,7 @@ class Report:
             "images": self.images,
             "clean_accuracy": self.clean_accuracy,
             "pgd_accuracy": self.pgd_accuracy,
-            "checks": [
-                {
-                    "name": check.name,
-                    "passed": check.passed,
-                    "evidence": check.evidence,
-                    "meaning": check.meaning,
-                }
-                for check in self.checks
-            ],
+            "checks": [asdict(check) for check in self.checks],
         }
 
     def summary(self) -> str:

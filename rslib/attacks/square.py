@@ -3,12 +3,10 @@
 Source: Andriushchenko, Croce, Flammarion and Hein, "Square attack", ECCV 2020, arXiv:1912.00049.
 """
 
-import importlib
-
 import torch
 from torch import Tensor, nn
 
-from rslib.attacks._authors import NORMS, Counted, forward, package
+from rslib.attacks._authors import NORMS, Counted, forward
 from rslib.attacks.threat import Threat
 from rslib.models.checks import attack_mode, check_inputs, check_outputs, seeded_apart, whole
 
@@ -26,28 +24,15 @@ def square(
 ) -> Tensor:
     """Attack each image with Square, AutoAttack's random search that needs no gradient.
 
-    Args:
-        model: See :func:`rslib.attacks.autoattack`.
-        x: See :func:`rslib.attacks.autoattack`.
-        y: See :func:`rslib.attacks.autoattack`.
-        eps: See :func:`rslib.attacks.autoattack`.
-        norm: See :func:`rslib.attacks.autoattack`.
-        queries: Trials for each image. The sizes of the squares are scheduled over them, unlike
-            inside AutoAttack, whose 5000 follow the first half of a schedule of 10000.
-        batch_size: See :func:`rslib.attacks.autoattack`.
-        seed: See :func:`rslib.attacks.autoattack`.
+    Arguments, errors and warnings are those of :func:`rslib.attacks.autoattack`. ``queries`` are
+    the trials for each image: the sizes of the squares are scheduled over them, unlike inside
+    AutoAttack, whose 5000 follow the first half of a schedule of 10000.
 
     Returns:
         Images (B, C, H, W) in [0, 1] within eps of x; those that resist are returned unchanged.
-
-    Raises:
-        ImportError: See :func:`rslib.attacks.autoattack`.
-        TypeError: See :func:`rslib.attacks.autoattack`.
-        ValueError: See :func:`rslib.attacks.autoattack`.
-
-    Warns:
-        ProbabilityOutputWarning: See :func:`rslib.attacks.autoattack`.
     """
+    from pyautoattack.square import SquareAttack
+
     threat = Threat(norm, eps)
     check_inputs(model, x, y)
     batch_size, seed = whole("batch_size", batch_size, 1), whole("seed", seed, 0)
@@ -58,7 +43,7 @@ def square(
         y = y.clone()
         counted = Counted(model)
         check_outputs(forward(counted, x, batch_size), y)
-        attack = importlib.import_module(f"{package().__name__}.square").SquareAttack(
+        attack = SquareAttack(
             counted,
             p_init=0.8,
             n_queries=queries,

@@ -4,12 +4,13 @@ Geometry only. A threat model knows its norm and its budget; it knows nothing of
 loops, so that every attack shares one definition of what is allowed.
 """
 
-import difflib
 import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from rslib.settings.nearest import nearest
 
 NORMS = ("linf", "l2")
 
@@ -40,7 +41,9 @@ class Threat:
             TypeError: If eps is not a number.
         """
         if self.norm not in NORMS:
-            raise ValueError(f"norm={self.norm!r} is unknown: use {_nearest(self.norm)}")
+            raise ValueError(
+                f"norm={self.norm!r} is unknown{nearest(self.norm, NORMS)} Use 'linf' or 'l2'"
+            )
         # A threat model is also a record of what was done, so a 0-d tensor or NumPy scalar becomes
         # a float.
         object.__setattr__(self, "eps", in_pixel_units("eps", self.eps, norm=self.norm))
@@ -156,14 +159,6 @@ def in_pixel_units(name: str, value: float, *, norm: str) -> float:
             f"[0, 1] units, so {number:g} of 255 is written {number:g}/255"
         )
     return number
-
-
-def _nearest(norm: object) -> str:
-    """Name the valid norm nearest to what was asked for, or all of them."""
-    spelled = str(norm).lower().replace("_", "").replace("-", "").replace("infty", "inf")
-    spelled = {"inf": "linf", "2": "l2", "euclidean": "l2", "max": "linf"}.get(spelled, spelled)
-    close = difflib.get_close_matches(spelled, NORMS, n=1, cutoff=0.6)
-    return f"{close[0]!r}" if close else " or ".join(repr(name) for name in NORMS)
 
 
 def _length(change: Tensor) -> Tensor:

@@ -68,7 +68,8 @@ _FUNCTIONS = {
     name: getattr(_MODULES[key], name) for key, names in CATEGORIES.items() for name in names
 }
 # On the CPU a chunk's tensors stay in the cache, and each thread takes a chunk of its own.
-_CHUNK = {"cpu": 125}
+_CPU_CHUNK = 125
+_CHUNK = 10_000
 
 
 Corruption = Callable[[Tensor, int, Draws], Tensor]
@@ -169,9 +170,9 @@ def corrupt(
         _check_made(name, made, part)
         result[chunk] = made
 
-    size = _CHUNK.get(images.device.type, 10_000)
+    size = _CPU_CHUNK if images.device.type == "cpu" else _CHUNK
     chunks = [slice(start, start + size) for start in range(0, len(images), size)]
-    if images.device.type == "cpu":
+    if images.device.type == "cpu" and chunks and torch.get_num_threads() > 1:
         _in_threads(make, chunks)
     else:
         for chunk in chunks:
@@ -186,10 +187,6 @@ def _in_threads(make: Callable[[slice], None], chunks: list[slice]) -> None:
     slowest every time, which costs more than it brings, above all where cores are shared.
     """
     threads = torch.get_num_threads()
-    if threads == 1 or not chunks:
-        for chunk in chunks:
-            make(chunk)
-        return
     workers = min(threads, len(chunks))
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -217,10 +214,10 @@ def check_severity(severity: int) -> int:
 
 def _check_made(name: str, made: Tensor, images: Tensor) -> None:
     """Raise TypeError unless a corruption returned images as it got them."""
-    if not isinstance(made, Tensor) or made.dtype != torch.uint8 or made.shape != images.shape:
-        found = (
-            f"{made.dtype} {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
-        )
+    found = type(made).__name__
+    if isinstance(made, Tensor):
+        found = f"{made.dtype} {tuple(made.shape)}"
+    if found != f"{torch.uint8} {tuple(images.shape)}":
         raise TypeError(
             f"the corruption {name!r} returned {found}; it must return uint8 "
             f"{tuple(images.shape)}, as it was given: end it with .round().to(torch.uint8)"
@@ -233,11 +230,9 @@ def _check_images(images: Tensor) -> None:
             f"images must be a uint8 tensor (B, 3, 32, 32), not {type(images).__name__}."
         )
     if images.dtype != torch.uint8:
-        hint = (
-            ": turn [0,1] floats into levels with (images * 255).round().to(torch.uint8)"
-            if images.is_floating_point()
-            else ""
-        )
+        hint = ""
+        if images.is_floating_point():
+            hint = ": turn [0,1] floats into levels with (images * 255).round().to(torch.uint8)"
         raise ValueError(f"images must be uint8, 0 to 255, not {images.dtype}{hint}.")
     if images.ndim != 4 or images.shape[1:] != (3, 32, 32):
         raise ValueError(

@@ -220,9 +220,8 @@ def calibration_error(
     value = expected_calibration_error(
         _probabilities(record), record["label"].to_numpy(), bins=bins, binning=binning
     )
-    found = confidence_error(
-        *_confidence(record), bins=bins, binning=binning, confidence=confidence
-    )
+    certainty, right = _confidence(record)
+    found = confidence_error(certainty, right, bins=bins, binning=binning, confidence=confidence)
     return replace(found, value=value)
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import types
 
 import pyautoattack
 import pytest
@@ -129,7 +128,7 @@ def test_same_images_and_flags_as_the_package_called_directly(norm, eps, caplog)
 def test_the_function_returns_the_images_of_the_result(monkeypatch):
     model = Linear()
     x, y = labelled(model, 4)
-    monkeypatch.setitem(module.VERSIONS, "standard", ("apgd-ce",))
+    monkeypatch.setattr(module, "ATTACKS", ("apgd-ce",))
     x_adv = autoattack(model, x, y, eps=EPS, seed=1)
     assert torch.equal(x_adv, run_autoattack(model, x, y, eps=EPS, seed=1).x_adv)
 
@@ -146,24 +145,18 @@ def test_every_image_is_accounted_for(linear):
     assert torch.equal(unchanged, result.robust | (result.broken_by == 0))
     with torch.no_grad():
         assert torch.equal(model(result.x_adv).argmax(1) == y, result.robust)
-    assert result.mismatches == 0 and result.outside == 0
-    torch.testing.assert_close(result.distance, Threat("linf", EPS).distance(result.x_adv, x))
-    assert result.distance.max() <= EPS + 1e-6
-    shares = list(result.cumulative().values())
-    assert shares == sorted(shares, reverse=True)
-    assert shares[0] == 38 / 40
-    assert shares[-1] == result.robust.double().mean().item()
+    assert result.mismatches == 0
+    assert Threat("linf", EPS).distance(result.x_adv, x).max() <= EPS + 1e-6
+    assert (result.broken_by != 0).sum() == 38
 
 
 def test_provenance(linear):
     *_, result = linear
     assert result.package == f"pyautoattack {pyautoattack.__version__}"
-    assert (result.seed, result.batch_size) == (0, 40)
     assert result.label == (
         "AutoAttack (standard), changed: 6 steps instead of 100; 30 Square queries instead of 5000"
     )
     assert result.flags == ()
-    assert "apgd-ce: running apgd-ce" in result.log
     # 38 correct images, 7 passes of APGD-CE each, and much more.
     assert result.evaluations > 38 * 7
 
@@ -182,11 +175,9 @@ def test_individual_outcomes(linear):
     # What broke an image in turn also breaks it alone here, as the first attack has all images.
     first = result.broken_by == 2
     assert torch.equal(result.alone[:, 0], first | (result.broken_by == 0))
-    assert list(result.individual()) == ["apgd-ce", "apgd-t", "fab-t", "square"]
-    assert result.individual()["square"] >= result.individual()["apgd-t"]
-    assert min(result.individual().values()) >= result.robust.double().mean().item()
-    with pytest.raises(ValueError, match="pass individual=True"):
-        together.individual()
+    assert result.alone.shape == (40, 4) and together.alone is None
+    broken = result.alone.sum(0).tolist()
+    assert broken[3] <= broken[1] and max(broken) <= (~result.robust).sum()
 
 
 def test_what_an_earlier_attack_broke_is_taken_over_and_said_so(linear):
@@ -367,43 +358,6 @@ def test_an_attack_that_needs_more_classes_is_left_out_with_a_warning(classes):
     with pytest.warns(ReducedAutoAttackWarning, match=f"{classes} classes.*without APGD-T"):
         result = run_autoattack(model, x, y, eps=EPS, **QUICK)
     assert result.stages[2:] == ("apgd-ce", "fab-t", "square")
-
-
-# The other package
-
-
-def test_upstreams_package_is_used_where_it_is_what_is_installed(monkeypatch, linear):
-    model, x, y, expected = linear
-
-    class AutoAttack(pyautoattack.AutoAttack):
-        """Upstream's signature over the same attacks."""
-
-        def __init__(self, model, norm, eps, seed, verbose, version, device):
-            super().__init__(model, norm=norm, eps=eps, seed=seed, version=version, device=device)
-            assert verbose
-
-        def run_standard_evaluation(self, x_orig, y_orig, bs=250):
-            print("it seems to be a strange defense! See flags_doc.md for details.")
-            return super().run_standard_evaluation(x_orig, y_orig, batch_size=bs)[0]
-
-    upstream = types.ModuleType("autoattack")
-    upstream.AutoAttack = AutoAttack
-    upstream.__path__ = []
-    monkeypatch.setitem(sys.modules, "pyautoattack", None)
-    monkeypatch.setitem(sys.modules, "autoattack", upstream)
-    with pytest.raises(ModuleNotFoundError):
-        __import__("pyautoattack")
-    result = run_autoattack(model, x, y, eps=EPS, batch_size=40, **QUICK)
-    assert torch.equal(result.x_adv, expected.x_adv)
-    assert result.package.startswith("autoattack ")
-    assert result.flags == ("it seems to be a strange defense! See flags_doc.md for details.",)
-
-
-def test_no_package_at_all(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyautoattack", None)
-    monkeypatch.setitem(sys.modules, "autoattack", None)
-    with pytest.raises(ImportError, match="pip install pyautoattack"):
-        autoattack(Linear(), images(1), torch.zeros(1, dtype=torch.int64), eps=EPS)
 
 
 # Square by itself

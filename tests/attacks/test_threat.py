@@ -142,12 +142,12 @@ def test_memory_format_is_kept(norm):
     [("Linf", "'linf'"), ("l_inf", "'linf'"), ("inf", "'linf'"), ("L2", "'l2'"), (2, "'l2'")],
 )
 def test_unknown_norm_names_the_nearest(given, nearest):
-    with pytest.raises(ValueError, match=f"unknown: use {nearest}$"):
+    with pytest.raises(ValueError, match=f"unknown; did you mean {nearest}"):
         Threat(given, 0.1)
 
 
 def test_far_off_norm_names_both():
-    with pytest.raises(ValueError, match="use 'linf' or 'l2'"):
+    with pytest.raises(ValueError, match="unknown. Use 'linf' or 'l2'"):
         Threat("wasserstein", 0.1)
 
 

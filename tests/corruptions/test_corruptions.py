@@ -56,8 +56,8 @@ class TestNames:
         }  # fmt: skip
 
     def test_category(self):
-        assert corruptions.category("brightness") == "weather"
-        assert corruptions.category("saturate") == "digital"
+        assert "brightness" in corruptions.CATEGORIES["weather"]
+        assert "saturate" in corruptions.CATEGORIES["digital"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -83,7 +83,7 @@ class TestEach:
     def test_chunks_and_memory_layout_change_nothing(self, apply, name, monkeypatch):
         images = pictures(7)
         together = apply(images, name, 3)
-        monkeypatch.setitem(corruptions._CHUNK, "cpu", 3)
+        monkeypatch.setattr(corruptions, "_CPU_CHUNK", 3)
         last = images.contiguous(memory_format=torch.channels_last)
         assert torch.equal(apply(last, name, 3), together)
 
@@ -95,7 +95,7 @@ class TestEach:
             alone = apply(images, name, 4)
             torch.set_num_threads(3)
             assert torch.equal(apply(images, name, 4), alone)  # inside one chunk
-            monkeypatch.setitem(corruptions._CHUNK, "cpu", 9)
+            monkeypatch.setattr(corruptions, "_CPU_CHUNK", 9)
             assert torch.equal(apply(images, name, 4), alone)  # chunks side by side
             assert torch.get_num_threads() == 3
         finally:
@@ -369,7 +369,7 @@ class TestFrostPhotographs:
             corrupt(pictures(1), "frost", 1, seed=0, photographs=tmp_path)
 
     def test_an_error_in_a_thread_arrives(self, tmp_path, monkeypatch):
-        monkeypatch.setitem(corruptions._CHUNK, "cpu", 1)
+        monkeypatch.setattr(corruptions, "_CPU_CHUNK", 1)
         with pytest.raises(DataError, match=r"frost1\.png is missing"):
             corrupt(pictures(3), "frost", 1, seed=0, photographs=tmp_path)
 
