@@ -13,7 +13,6 @@ import pytest
 from book import BookError, notebooks
 from book.__main__ import main
 from rslib import notebook, settings
-from rslib.report import table
 from rslib.settings import PROJECT, SettingsError
 
 SOURCES = sorted((PROJECT / "notebooks").glob("*.ipynb"))

@@ -77,7 +77,7 @@ def robust_history(summary: Mapping[str, Any]) -> list[dict[str, float]]:
     """The epochs of a training that was validated under attack.
 
     Args:
-        summary: of the model, from :meth:`rslib.run.Run.summary`.
+        summary: of the model, from :meth:`rslib.run.results.Results.summary`.
 
     Raises:
         ValueError: its training was validated on clean images only.

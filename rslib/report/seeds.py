@@ -1,7 +1,7 @@
 """Several seeds side by side: how far a number moves when everything is trained anew.
 
 An interval over images speaks of one set of weights. Where a run has siblings
-(:attr:`rslib.run.Run.siblings`: the same settings under other seeds), every table is made once more
+(:attr:`rslib.run.results.Results.siblings`: the same settings under other seeds), every table is made once more
 for each of them, and its numbers get their mean and standard deviation over seeds beside the
 interval. A claim about a training method rests on those: from three seeds on, differences between
 models are tested over them. Figures show the other seeds as small dots or thin lines.
@@ -41,7 +41,7 @@ def others(run: Run, read: Callable[[Run], T]) -> list[T]:
     Args:
         run: the run; one without siblings has none to read.
         read: takes one of them. Where it asks for a model that the sibling is not to have
-            (:meth:`rslib.run.Run.has`), nothing is read from that one.
+            (:meth:`rslib.run.results.Results.has`), nothing is read from that one.
 
     Raises:
         RecordError: a sibling lacks something; says what, and which seed to run.

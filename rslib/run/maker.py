@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Maker(Protocol):
-    """What it takes to make models, masks and records; :class:`rslib.run.Run` is one."""
+    """What it takes to make models, masks and records; :class:`rslib.run.run.Run` is one."""
 
     settings: Settings
     seed: int
