@@ -142,7 +142,7 @@ class Sample:
         evaluations: one of each kind.
         training: one, or None where it was left out.
         left_out: what could not be made again, and why.
-        provenance: of the making (:func:`rslib.store.records.provenance`).
+        provenance: of the making (:func:`rslib.run.provenance.provenance`).
     """
 
     evaluations: tuple[Agreement, ...]

@@ -101,7 +101,7 @@ class Claim(Asserted):
         models: what it speaks of.
         tables: columns of the paper's own tables that bear on it, by table.
         evidence: the numbers that settle it; none where a function of
-            :mod:`rslib.verdicts.evidence` does, and for an untestable claim.
+            ``rslib.verdicts.evidence`` does, and for an untestable claim.
     """
 
     name: str

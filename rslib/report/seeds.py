@@ -1,10 +1,11 @@
 """Several seeds side by side: how far a number moves when everything is trained anew.
 
 An interval over images speaks of one set of weights. Where a run has siblings
-(:attr:`rslib.run.results.Results.siblings`: the same settings under other seeds), every table is made once more
-for each of them, and its numbers get their mean and standard deviation over seeds beside the
-interval. A claim about a training method rests on those: from three seeds on, differences between
-models are tested over them. Figures show the other seeds as small dots or thin lines.
+(:attr:`rslib.run.results.Results.siblings`: the same settings under other seeds), every table is
+made once more for each of them, and its numbers get their mean and standard deviation over seeds
+beside the interval. A claim about a training method rests on those: from three seeds on,
+differences between models are tested over them. Figures show the other seeds as small dots or thin
+lines.
 
 Siblings may have some of the models only (the setting ``seeded``). Then the rows of those, and of
 differences between them, have means and deviations; the others are of this seed alone, and captions

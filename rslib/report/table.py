@@ -153,7 +153,7 @@ class Table:
             quantity: such as ``"pgd_accuracy"``.
             estimate: our number.
             header: of the column; the paper's by default, with its unit.
-            unit: as :func:`rslib.report.numbers.written` knows it.
+            unit: as ``rslib.report.numbers.written`` knows it.
             label: what the row is called where it is not about one model.
             training: the second line of such a label.
             further: more cells of the row, or others than the usual ones.

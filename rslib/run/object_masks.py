@@ -119,8 +119,8 @@ def record(run: Maker, source: str, split: str) -> pd.DataFrame:
 def priors(run: Maker) -> pd.DataFrame:
     """What overlap with the test images' masks means, whatever the model; made where missing.
 
-    Made as well for the further seeds that follow (:attr:`rslib.run.Results.followers`), whose
-    teachers' masks are others.
+    Made as well for the further seeds that follow (:attr:`rslib.run.results.Results.followers`),
+    whose teachers' masks are others.
 
     Returns:
         One row a test image and, for each source, ``coverage_<source>`` (share of the image),

@@ -94,7 +94,7 @@ def under_pgd(settings: PGD, twins: Twins, *, allow_tf32: bool = False) -> Evalu
 
 
 def under_attack(attack: Callable[..., Tensor], settings: PGD) -> Evaluate:
-    """An attack of :data:`rslib.attacks.ADDED` with PGD's budget; columns as of FGSM.
+    """An attack of :func:`rslib.attacks.attack` with PGD's budget; columns as of FGSM.
 
     Args:
         attack: ``attack(model, x, y, eps=..., generator=...)`` to images of the shape of ``x``.

@@ -47,7 +47,7 @@ def jobs(run: Results) -> dict[str, Job]:
 
     Args:
         run: whose settings and seed decide; neither images nor weights are read. A further seed
-            has the models that it is to have (:meth:`rslib.run.Results.has`).
+            has the models that it is to have (:meth:`rslib.run.results.Results.has`).
 
     Returns:
         A key to its job: the name of the model's folder as :func:`slug` writes it, such as

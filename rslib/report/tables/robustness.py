@@ -46,7 +46,7 @@ def table2(run: Run, names: Sequence[str] = ROBUSTNESS) -> pd.DataFrame:
     Clean accuracy is over all test images; each attack's accuracy and success over the images it
     was run on. Two columns are ours: the success of FGSM, of which the text says over 99 % while
     the paper's own accuracies give 67 to 69 %, and accuracy at PGD's last iterate, which is what
-    other libraries report. An added attack (:mod:`rslib.attacks.added`) has a column where all
+    other libraries report. An added attack (:func:`rslib.attacks.attack`) has a column where all
     these models were evaluated under it.
     """
     chosen = run.settings
