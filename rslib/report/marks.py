@@ -55,10 +55,13 @@ def cells(frame: pd.DataFrame, names: Sequence[str], quantity: str) -> pd.DataFr
     return frame[frame["quantity"] == quantity].set_index("model").loc[list(names)]
 
 
-def reaches(cells: pd.DataFrame) -> np.ndarray:
-    """How far the intervals of a table's rows reach below and above, (2, n); 0 without one."""
-    ends = [cells["ours"] - cells["low"], cells["high"] - cells["ours"]]
-    return np.nan_to_num(np.array(ends, float))
+def intervals(cells: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of a table's rows, (n,), and how far their intervals reach, (2, n).
+
+    The reach is that below and above; 0 where a row has no interval.
+    """
+    middle, low, high = cells[["ours", "low", "high"]].to_numpy(float).T
+    return middle, np.nan_to_num([middle - low, high - middle])
 
 
 def history(

@@ -46,15 +46,14 @@ def show(frame: pd.DataFrame, *, caption: str | None = None) -> Shown:
     """
     about = frame.attrs
     own = " ".join([about["title"], f"{sentence(about['stamp'])}.", *about["notes"]])
-    groups = []
-    for _, rows in frame.groupby("model", sort=False):
-        cells = rows.to_dict("records")
-        groups.append(_Group(_names(cells[0], about), _rows(cells, about["unreported"])))
+    models = [rows.to_dict("records") for _, rows in frame.groupby("model", sort=False)]
     return Shown(
         caption=own if caption is None else caption,
         first=about.get("pairs") or "Model",
-        heads=[cell["header"] for cell in cells],
-        groups=groups,
+        heads=[cell["header"] for cell in models[0]],
+        groups=[
+            _Group(_names(cells[0], about), _rows(cells, about["unreported"])) for cells in models
+        ],
     )
 
 
@@ -86,7 +85,7 @@ class _Cell:
     text: str
     below: str = ""  # a second line
     span: int = 1  # columns
-    words: bool = False
+    words: bool = False  # a phrase in place of a number
 
 
 @dataclass(frozen=True)

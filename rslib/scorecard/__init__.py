@@ -23,7 +23,6 @@ import tempfile
 import warnings
 from collections.abc import Collection
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -197,14 +196,12 @@ def _model(source: Source) -> Model:
 
 def _plan(guest: Guest, n: int | None, minutes: float | None, unasked: dict[str, str]) -> Plan:
     """Time the model, find out what cannot be measured at all, and plan the rest."""
-    absent, explain = dict(unasked), None
+    absent = dict(unasked)
     if "saliency" not in absent:
         tried = measure(guest, "saliency", min(_CHECKED, len(guest.images)))
-        if tried.reason is None:
-            explain = partial(measure, guest, "saliency")
-        else:
+        if tried.reason is not None:
             absent["saliency"] = tried.reason
-    speed = budget.measure_speed(guest.model, guest.images, guest.settings, guest.device, explain)
+    speed = budget.measure_speed(guest, explain="saliency" not in absent)
     return budget.make(guest.settings, guest.images, speed, n=n, minutes=minutes, absent=absent)
 
 

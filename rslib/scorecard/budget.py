@@ -14,12 +14,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from rslib.attacks import run_pgd
 from rslib.corruptions import NAMES, SEVERITIES, corrupt
 from rslib.data import Batches, Dataset, balanced_subset
 from rslib.scorecard.card import Plan, PlannedAxis, ScorecardError
+from rslib.scorecard.guest import Guest, measure
 from rslib.settings.schema import Settings
 
 PLANNED = {
@@ -69,32 +69,24 @@ class Speed:
     seconds: float
 
 
-def measure_speed(
-    model: nn.Module,
-    dataset: Dataset,
-    settings: Settings,
-    device: torch.device,
-    explain: Callable[[int], object] | None = None,
-) -> Speed:
-    """Time a model on a few images of a data set.
+def measure_speed(guest: Guest, *, explain: bool) -> Speed:
+    """Time a model on a few of its images.
 
     Args:
-        model: on the device, in eval mode.
-        dataset: the images that are to be scored.
-        settings: whose PGD budget the short attack has.
-        device: where to compute.
-        explain: makes the saliency axis of so many images, where there can be one.
+        guest: the model; the short attack has the budget of its settings' PGD.
+        explain: whether to time the saliency axis, too.
     """
     started = time.perf_counter()
-    few = balanced_subset(dataset, min(_PILOT, len(dataset)))
-    (batch,) = Batches(few, len(few), device=device, channels_last=True)
+    model, settings = guest.model, guest.settings
+    few = balanced_subset(guest.images, min(_PILOT, len(guest.images)))
+    (batch,) = Batches(few, len(few), device=guest.device, channels_last=True)
 
     def seconds(work: Callable[[], object]) -> float:
         """Of one image."""
-        _wait(device)
+        _wait(guest.device)
         began = time.perf_counter()
         work()
-        _wait(device)
+        _wait(guest.device)
         return (time.perf_counter() - began) / len(few)
 
     def forward() -> torch.Tensor:
@@ -123,7 +115,7 @@ def measure_speed(
         forward=once,
         gradient=gradient,
         corrupting=corrupting * len(SEVERITIES),
-        explaining=0.0 if explain is None else seconds(lambda: explain(len(few))),
+        explaining=seconds(lambda: measure(guest, "saliency", len(few))) if explain else 0.0,
         right=right.float().mean().item(),
         robust=robust.float().mean().item(),
         images=len(few),
@@ -148,8 +140,7 @@ def expected_seconds(axis: str, n: int, speed: Speed, settings: Settings) -> flo
             return n * (4 * f + right * chosen.restarts * (chosen.steps * g + f))
         case "autoattack":
             steps, queries = settings.autoattack.steps or 100, settings.autoattack.queries or 5000
-            # APGD-CE on what is right; nine targets of APGD and of FAB, and Square, on what it
-            # leaves.
+            # APGD-CE on what is right; nine targets of APGD and FAB, and Square, on what it leaves.
             rest = 9 * steps * g + 9 * steps * (g + f) + queries * f
             return n * (6 * f + right * steps * g + robust * rest)
         case "corruptions":

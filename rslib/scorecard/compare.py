@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rslib.data import DataError, Dataset, balanced_subset
 from rslib.metrics.estimates import Estimate
@@ -76,11 +76,9 @@ class Peers:
                 continue
             theirs, ours = on_common(theirs, record)
             n = len(ours)
-            if n == 0:
-                continue
-            if n not in same:
+            if n and n not in same:
                 same[n] = Measure.of(value(ours))
-            measure = Measure.of(value(theirs))
+            measure = Measure.of(value(theirs)) if n else None
             if measure is None or same[n] is None:
                 continue
             gap = None if difference is None else Measure.of(difference(ours, theirs))
@@ -100,26 +98,15 @@ class Peers:
         """The recorded reliability verdicts."""
         found = []
         for name in self.names:
-            report = self._report(name)
-            if report is not None:
-                found.append(
-                    PeerVerdict(
-                        model=name,
-                        label=labels.short_label(name),
-                        passed=report["passed"],
-                        failed=report["failed"],
-                    )
-                )
+            try:
+                key = records.key(**reliability.inputs(self.run, name))
+                path = self.run.directory / "records" / name / f"reliability-{key}.json"
+                report = records.read_json(path)
+            except (RecordError, DataError):
+                continue
+            verdict = {"passed": report["passed"], "failed": report["failed"]}
+            found.append(PeerVerdict(model=name, label=labels.short_label(name), **verdict))
         return found
-
-    def _report(self, name: str) -> dict[str, Any] | None:
-        try:
-            made = records.key(**reliability.inputs(self.run, name))
-            return records.read_json(
-                self.run.directory / "records" / name / f"reliability-{made}.json"
-            )
-        except (RecordError, DataError):
-            return None
 
     def phrase(self) -> str:
         """Which models stand beside the scored one, in a sentence."""

@@ -68,7 +68,12 @@ def write(folder: Path, card: Scorecard, frames: Mapping[str, pd.DataFrame]) -> 
 
     stale = [old for old in (folder / RECORDS).glob("*.parquet") if old.stem not in frames]
     for old in (folder / DOCUMENT, folder / PAGE, *stale):
-        _remove(old)
+        try:
+            old.unlink(missing_ok=True)
+        except OSError as error:
+            raise records.RecordError(
+                f"cannot replace {old}: {error.strerror}. {records.way_out(error)}"
+            ) from error
     about = {"model": card.name, "digest": card.model.digest, "profile": card.profile}
     for axis, frame in frames.items():
         metadata = about | {"evaluation": axis, "n": len(frame), "provenance": card.provenance}
@@ -79,15 +84,6 @@ def write(folder: Path, card: Scorecard, frames: Mapping[str, pd.DataFrame]) -> 
     with records.atomic(folder / PAGE) as temporary:
         temporary.write_text(page.page(card, drawn), encoding="utf-8")
     records.write_json(folder / DOCUMENT, card.model_dump(mode="json"))
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise records.RecordError(
-            f"cannot replace {path}: {error.strerror}. {records.way_out(error)}"
-        ) from error
 
 
 def read(folder: str | Path) -> Scorecard:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from rslib.report import labels, style
 from rslib.report.style import GREY
-from rslib.scorecard.card import Axis, Measure, Scorecard
+from rslib.scorecard.card import Axis, Scorecard
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,8 +67,11 @@ def _panel(place: Axes, axis: Axis, rows: list[str | None]) -> None:
     found = {None: axis.result} | {each.model: each.measure for each in axis.compared}
     for row, name in enumerate(rows):
         if name in found:
-            look = _OURS if name is None else _look(name)
-            place.errorbar(found[name].value, row, xerr=_reach(found[name]), linestyle="", **look)
+            measure, look = found[name], _OURS
+            if name is not None:
+                look = {"color": style.color(name), "marker": style.marker(name)}
+            reach = None if measure.low is None else style.reach(measure)
+            place.errorbar(measure.value, row, xerr=reach, linestyle="", **look)
     if axis.chance is not None:
         place.axvline(axis.chance, color=GREY, linestyle=":", linewidth=1.2)
     ends = [each.high or each.value for each in found.values()]
@@ -92,17 +93,6 @@ def _verdict(place: Axes, card: Scorecard) -> None:
     weight = "bold" if verdict.passed is False else "normal"
     place.text(0, 0.95, _wrapped(said), ha="left", va="top", fontsize=8, fontweight=weight,
                transform=place.transAxes)  # fmt: skip
-
-
-def _look(name: str) -> dict[str, Any]:
-    return {"color": style.color(name), "marker": style.marker(name)}
-
-
-def _reach(measure: Measure) -> np.ndarray | None:
-    if measure.low is None or measure.high is None:
-        return None
-    ends = [[measure.value - measure.low], [measure.high - measure.value]]
-    return np.maximum(0.0, ends)
 
 
 def _footer(card: Scorecard) -> str:

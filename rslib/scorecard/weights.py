@@ -48,7 +48,16 @@ def read(path: Path, *, allow_pickle: bool = False) -> tuple[dict[str, Tensor], 
     if not path.is_file():
         raise SourceError(f"there is no file of weights {path}: give the path of one that is there")
     if path.suffix.lower() in SAFE:
-        return _read_safe(path), []
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path), []
+        except (SafetensorError, OSError, ValueError) as error:
+            raise SourceError(
+                f"{path} is damaged or not a safetensors file ({error}): save the weights again "
+                "with safetensors.torch.save_file"
+            ) from None
     if not allow_pickle:
         raise SourceError(
             f"{path.name} is a pickled file, which can run any program while it is read, so it is "
@@ -60,10 +69,11 @@ def read(path: Path, *, allow_pickle: bool = False) -> tuple[dict[str, Tensor], 
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     # The restricted reader reports what it refuses and what is damaged by many kinds of error.
     except Exception as error:
+        first = next(iter(str(error).strip().splitlines()), "")
         raise SourceError(
             f"{path.name} was not read: PyTorch's restricted reader (weights_only=True) refuses "
             f"what is not tensors and plain containers, or the file is damaged "
-            f"({_first_sentence(error)})"
+            f"({type(error).__name__}: {first})"
         ) from error
     return _tensors(path, loaded)
 
@@ -108,19 +118,6 @@ def fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> list[str
     return [f"the prefix {taken!r} was taken off all names in {path.name}"] if taken else []
 
 
-def _read_safe(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise SourceError(
-            f"{path} is damaged or not a safetensors file ({error}): save the weights again with "
-            "safetensors.torch.save_file"
-        ) from None
-
-
 def _tensors(path: Path, loaded: Any) -> tuple[dict[str, Tensor], list[str]]:
     """The tensors of what was unpickled, at its top or under one of the usual names."""
     notes = [f"{path.name} was read with weights_only=True"]
@@ -149,7 +146,3 @@ def _all_tensors(value: Any) -> bool:
 def _some(names: list[str]) -> str:
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _first_sentence(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"

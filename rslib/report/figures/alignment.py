@@ -95,13 +95,13 @@ def masks_needed(run: Run, names: Sequence[str]) -> Figure:
     source, start = run.mask_source, run.record(baseline(names[0]), "saliency")
     footer = style.table_footer(run, names, frame, others="thin lines")
     figure, axes = style.canvas([["iou", "accuracy"]], height=2.4, footer=footer, grid="both")
-    known = marks.cells(frame, names, "masked_images")["ours"]
+    known = marks.cells(frame, names, "masked_images")["ours"].to_numpy(float)
     for axis, quantity, title, level in (
         (axes["iou"], f"iou_{source}", "Mean IoU", start[f"iou_{source}"].mean()),
         (axes["accuracy"], "clean_accuracy", "Clean accuracy (%)", 100 * start["correct"].mean()),
     ):
         found = marks.cells(frame, names, quantity)
-        axis.errorbar(known, found["ours"], marks.reaches(found), marker="o", color=PURPLE)
+        axis.errorbar(known, *marks.intervals(found), marker="o", color=PURPLE)
         axis.plot(known, marks.other_seeds(run, found), color=PURPLE, **marks.THIN)
         axis.axhline(level, color=GREY, ls=":", label="baseline, no masks")
         axis.set(xscale="log", xlabel="Training images with a mask", title=title)

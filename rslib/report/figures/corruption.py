@@ -126,7 +126,7 @@ def by_severity(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
             cells = cells.loc[[f"{panel}_{severity}" for severity in severities]]
             look = {"color": style.color(name), "marker": style.marker(name)}
             look["ls"] = "-" if name.endswith("-standard") else "--"
-            axis.errorbar(severities, cells["ours"], marks.reaches(cells), **look)
+            axis.errorbar(severities, *marks.intervals(cells), **look)
             axis.plot(severities, marks.other_seeds(run, cells), **look | marks.THIN)
         axis.set_xticks(range(6), ["clean", *map(str, SEVERITIES)])
         axis.set_xlim(-0.2, 5.2)
@@ -161,8 +161,9 @@ def corruption_differences(run: Run, pairs: Sequence[tuple[str, str]]) -> Figure
     figure, axes = style.canvas(places, height=height, footer=footer, grid="x")
     for (a, b), axis in zip(pairs, axes.values(), strict=True):
         cells = frame[frame["model"] == f"{a}_vs_{b}"].set_index("quantity").loc[order]
-        reach, look = marks.reaches(cells), {"ls": "", "marker": "o", "ms": 4}
-        axis.errorbar(cells["ours"], range(len(order)), xerr=reach, color=style.color(a), **look)
+        values, reach = marks.intervals(cells)
+        look = {"color": style.color(a), "ls": "", "marker": "o", "ms": 4}
+        axis.errorbar(values, range(len(order)), xerr=reach, **look)
         for line, rest in enumerate(marks.other_seeds(run, cells)):
             marks.dots(axis, rest, line + 0.25, style.color(a))
         axis.axvline(0, color=GREY, linewidth=1)
