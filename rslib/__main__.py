@@ -382,7 +382,7 @@ def _masks(chosen: argparse.Namespace) -> int:
     run, source = _run(chosen), chosen.source
     if chosen.check:
         run, source = run.under({"masks": {"own": str(chosen.check)}}), "own"
-    source = source or object_masks.default(run)
+    source = source or run.mask_source
     if chosen.out:
         _new_folder(chosen.out)
     files: dict[str, list[tuple[Tensor, Tensor]]] = {}

@@ -161,7 +161,7 @@ def test_masks_of_ones_own_are_used_where_images_bring_none(run, own, tmp_path):
 
 
 def test_no_teacher_is_trained_for_its_masks(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("rslib.run.object_masks.default", lambda run: "cnn")
+    monkeypatch.setattr(Unmasked, "mask_source", "cnn")
     other = Unmasked(run.settings, 0, root=tmp_path, progress=False)
     images, masks = with_masks(other, other.data("test"))
     assert "has made no proxy masks: run notebook 03" in masks and images.masks is None
