@@ -103,16 +103,6 @@ def corruption(name: str) -> Callable[[Corruption], Corruption]:
     return extensions.adding("corruption", name, NAMES)
 
 
-def category(name: str) -> str:
-    """The category of a corruption; ``"added"`` for one of :data:`ADDED`.
-
-    Raises:
-        ValueError: if there is no such corruption; names the nearest.
-    """
-    check_name(name)
-    return next((key for key, names in CATEGORIES.items() if name in names), "added")
-
-
 def corrupt(
     images: Tensor,
     name: str,

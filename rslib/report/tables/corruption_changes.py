@@ -8,14 +8,11 @@ import numpy as np
 
 from rslib.corruptions import ALL19
 from rslib.metrics import holm
+from rslib.metrics.bootstrap import sign_flips
 from rslib.run.outcomes import outcomes
 
 if TYPE_CHECKING:
     from rslib.run import Run
-
-_DRAWS = 9_999
-# Signs are drawn for so many repetitions at a time, to bound the memory.
-_CHUNK = 500
 
 
 def clearly_changed(run: Run, a: str, b: str) -> tuple[int, int]:
@@ -43,28 +40,3 @@ def clearly_changed(run: Run, a: str, b: str) -> tuple[int, int]:
     clear = np.array(holm(sign_flips(gaps))) < 1 - run.settings.evaluation.confidence
     means = gaps.mean(0)
     return int((clear & (means < 0)).sum()), int((clear & (means > 0)).sum())
-
-
-def sign_flips(gaps: np.ndarray) -> np.ndarray:
-    """Whether paired differences are as often above 0 as below: p-values of the sign-flip test.
-
-    If two models are alike, each image's difference could as well have had the other sign. The
-    p-value is the share of 9,999 seeded draws of signs, and of what was seen, in which the sum is
-    as far from 0 as that seen or further. Differences that are mostly 0 need no approximation.
-
-    Source: Fisher, "The Design of Experiments", 1935, section 21.
-
-    Args:
-        gaps: (n, k) differences of n images, one column a test; whole numbers.
-
-    Returns:
-        (k,) two-sided p-values.
-    """
-    gaps = np.asarray(gaps, np.float32)
-    seen, generator = np.abs(gaps.sum(0)), np.random.default_rng(0)
-    reached = np.ones(gaps.shape[1])
-    for start in range(0, _DRAWS, _CHUNK):
-        draws = min(_CHUNK, _DRAWS - start)
-        signs = generator.integers(2, size=(draws, len(gaps)), dtype=np.int8)
-        reached += (np.abs((2 * signs - 1).astype(np.float32) @ gaps) >= seen).sum(0)
-    return reached / (_DRAWS + 1)
