@@ -400,7 +400,7 @@ def _masks(chosen: argparse.Namespace) -> int:
 
 
 def _covered(masks: Tensor) -> str:
-    """How many images have a mask, and what their masks cover, in words."""
+    """The number of images with a mask, and their coverage, in words."""
     from rslib.saliency.masks import coverage
 
     found = coverage(masks)

@@ -1,4 +1,4 @@
-"""What every notebook calls: a run from its parameters, and its prose with the numbers in it."""
+"""The calls of every notebook: a run from its parameters, and prose with the numbers in it."""
 
 from __future__ import annotations
 

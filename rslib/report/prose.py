@@ -32,7 +32,7 @@ _ARCHITECTURES = ("resnet18", "vit_small")
 
 
 def parameters(counts: Mapping[str, int]) -> str:
-    """The sizes of the paper's two architectures beside those that the paper prints (notebook 01).
+    """Compare the sizes of the two architectures with those that the paper prints (notebook 01).
 
     Args:
         counts: architecture to number of parameters, at the paper's own sizes.
@@ -51,7 +51,7 @@ def parameters(counts: Mapping[str, int]) -> str:
 def loss_traces(
     traces: Mapping[str, Sequence[float]], images: int, step_size: float, *, tf32: bool
 ) -> str:
-    """Whether PGD's loss climbs, and in which precision it was followed (notebook 02).
+    """Tell of PGD's loss along the steps, and of the precision of its gradients (notebook 02).
 
     Args:
         traces: the loss at each step, by curve.
@@ -72,7 +72,7 @@ def loss_traces(
 
 
 def defenses(mixed_epochs: int, pure_epochs: int, *, trades: bool) -> str:
-    """How long the two ways of adversarial training train, and whether TRADES is here (02)."""
+    """Tell how long adversarial training takes in its two ways, and of TRADES (notebook 02)."""
     does = "trains" if trades else "does not train"
     return (
         f"*Purely adversarial* trains for {labels.count(pure_epochs, 'epoch')} here, alternating "
@@ -81,7 +81,7 @@ def defenses(mixed_epochs: int, pure_epochs: int, *, trades: bool) -> str:
 
 
 def overfitting(selection: pd.DataFrame) -> str:
-    """How many robust trainings ended below their best epoch, and the most that was lost (02)."""
+    """Count the robust trainings that ended below their best epoch (notebook 02)."""
     lost = selection[selection.quantity == "overfitting"].set_index("model")["ours"]
     below = int((lost > 0).sum())
     trained = labels.count(len(lost), "robust training")
@@ -99,7 +99,7 @@ def overfitting(selection: pd.DataFrame) -> str:
 
 
 def mask_agreement(masks: pd.DataFrame, agreement: Mapping[tuple[str, str], float]) -> str:
-    """How far the sources of masks agree, and what calibration changes (notebook 03).
+    """Tell how far the sources of masks agree, and what calibration changes (notebook 03).
 
     Args:
         masks: of ``tables.masks_table``.
@@ -138,7 +138,7 @@ def mask_agreement(masks: pd.DataFrame, agreement: Mapping[tuple[str, str], floa
 
 
 def overlap_floor(masks: pd.DataFrame, source: str) -> str:
-    """What a random map, the image's center and the best map score on a source's masks (03)."""
+    """Tell the IoU of a random map, the image's center and the best map (notebook 03)."""
     cells = _cells(masks)
     share, chance, center, ceiling = (
         cells.get((source, quantity)) for quantity in ("coverage", "chance", "center", "ceiling")
@@ -153,7 +153,7 @@ def overlap_floor(masks: pd.DataFrame, source: str) -> str:
 
 
 def alignment_variants(variants: pd.DataFrame, source: str) -> str:
-    """How many ways of alignment reach a higher IoU than training without it (notebook 04).
+    """Count the ways of alignment that reach a higher IoU than their control (notebook 04).
 
     Args:
         variants: of ``tables.variants_table``.
@@ -179,7 +179,7 @@ def alignment_variants(variants: pd.DataFrame, source: str) -> str:
 
 
 def corruption_error(ours: ErrorTable, reference: ErrorTable, corrupted: Corrupted) -> str:
-    """Equations 14 and 15 worked through for fog and for all 19 corruptions (notebook 05).
+    """Work through equations 14 and 15 for fog and for all 19 corruptions (notebook 05).
 
     Args:
         ours: the errors of a model.
@@ -205,7 +205,7 @@ def corruption_error(ours: ErrorTable, reference: ErrorTable, corrupted: Corrupt
 def baselines(
     table1: pd.DataFrame, outcome: McNemar, resnet: Mapping[str, Any], vit: Mapping[str, Any]
 ) -> str:
-    """Accuracy, calibration and cost of the two baselines (notebook 06).
+    """Compare accuracy, calibration and cost of the two baselines (notebook 06).
 
     Args:
         table1: of ``tables.table1``.
@@ -238,7 +238,7 @@ def baselines(
 
 
 def robustness(table2: pd.DataFrame, pgd: Iterable[pd.DataFrame], eps: float) -> str:
-    """Accuracy under attack of standard and adversarial training (notebook 07).
+    """Compare standard and adversarial training under attack (notebook 07).
 
     Args:
         table2: of ``tables.table2``.
@@ -307,7 +307,7 @@ def _last_iterates(pgd: Iterable[pd.DataFrame]) -> str:
 
 
 def attack_checks(reports: Mapping[str, Mapping[str, Any]], masked: str) -> str:
-    """Which models the checks on attacks flag, and how far AutoAttack ends under PGD (07).
+    """Name the models that the checks on attacks flag, and AutoAttack's gaps (notebook 07).
 
     Args:
         reports: label of a model to its report (:meth:`rslib.attacks.Report.to_dict`).
@@ -342,7 +342,7 @@ def attack_checks(reports: Mapping[str, Mapping[str, Any]], masked: str) -> str:
 
 
 def overlap(table3: pd.DataFrame) -> str:
-    """IoU beside trivial baselines, what training changes, and attention on the object (08)."""
+    """Compare IoU with trivial baselines, between trainings and with attention (notebook 08)."""
     rows, low, high = (
         table3.pivot(index="model", columns="quantity", values=values)
         for values in ("ours", "low", "high")
@@ -381,7 +381,7 @@ def faithfulness(
     randomized: Mapping[str, float | None],
     eps: float,
 ) -> str:
-    """Whether explanations are true to their model, and whether they survive an attack (08).
+    """Tell whether explanations are true to their model and survive an attack (notebook 08).
 
     Args:
         deletion: of ``tables.faithfulness_table``.
@@ -411,7 +411,7 @@ def faithfulness(
 
 
 def alignment(table4: pd.DataFrame) -> str:
-    """What alignment changes against a control that was trained as long (notebook 09)."""
+    """Compare alignment with a control that was trained as long (notebook 09)."""
     cells = _cells(table4)
     overlaps, accuracies = [], []
     for name in ALIGNED:
@@ -428,7 +428,7 @@ def alignment(table4: pd.DataFrame) -> str:
 
 
 def people(human: pd.DataFrame | None) -> str:
-    """Which model's probabilities are closest to people's choices (notebook 09).
+    """Name the model whose probabilities are closest to people's choices (notebook 09).
 
     Args:
         human: of ``tables.human_table``; None where people cannot be asked.
@@ -448,7 +448,7 @@ def alignment_tests(
     *,
     aligned: str,
 ) -> str:
-    """Three tests of alignment that do not use the metric that was trained for (notebook 09).
+    """Tell of three tests of alignment by other metrics than the one trained for (notebook 09).
 
     Args:
         shortcut: of ``tables.shortcut_table``.
@@ -496,7 +496,7 @@ def alignment_tests(
 
 
 def shift(table5: pd.DataFrame) -> str:
-    """Order of the categories, what adversarial training changes, and two means (notebook 10)."""
+    """Tell the order of the categories, the ratios of mCE and its two means (notebook 10)."""
     cells = _cells(table5)
     standard = {
         category: cells["resnet18-standard", category]["ours"]
@@ -531,7 +531,7 @@ def shift(table5: pd.DataFrame) -> str:
 
 
 def shift_summary(table5: pd.DataFrame) -> str:
-    """The ratio of mCE between adversarial and standard training (notebook 10)."""
+    """Tell the ratio of mCE between adversarial and standard training (notebook 10)."""
     cells = _cells(table5)
     return (
         "The ratio of mCE between adversarial and standard training is "
@@ -552,7 +552,7 @@ def _mce_ratio(
 def shift_changes(
     difference: pd.DataFrame, changed: Mapping[tuple[str, str], tuple[int, int]]
 ) -> str:
-    """Under how many corruptions adversarial training clearly changes the error (notebook 10).
+    """Count the corruptions whose error adversarial training clearly changes (notebook 10).
 
     Args:
         difference: of ``tables.corruption_difference_table``.
@@ -576,7 +576,7 @@ def shift_changes(
 def breaking_alike(
     agreement: pd.DataFrame, table5: pd.DataFrame, under_pgd: Mapping[str, float]
 ) -> str:
-    """Whether images that PGD leaves are also robust to corruptions, and across models (10).
+    """Tell whether images that PGD leaves are also robust to corruptions (notebook 10).
 
     Args:
         agreement: of ``tables.agreement_table``.
@@ -605,7 +605,7 @@ def breaking_alike(
 
 
 def tradeoffs(table: pd.DataFrame, pareto: pd.DataFrame) -> str:
-    """What robustness costs, and which models are on the Pareto fronts (notebook 11).
+    """Tell the price of robustness and the models on the Pareto fronts (notebook 11).
 
     Args:
         table: of ``tables.tradeoff_table``.
@@ -633,7 +633,7 @@ def tradeoffs(table: pd.DataFrame, pareto: pd.DataFrame) -> str:
 
 
 def breakage(broken: pd.DataFrame, overlapping: pd.DataFrame) -> str:
-    """Whether attacks and corruptions break the same images, and whether overlap matters (11).
+    """Tell whether attacks and corruptions break the same images, and of overlap (notebook 11).
 
     Args:
         broken: of ``tables.breakage_table``.
@@ -660,7 +660,7 @@ def breakage(broken: pd.DataFrame, overlapping: pd.DataFrame) -> str:
 
 
 def _sides(frame: pd.DataFrame, kinds: Sequence[str], suffix: str) -> tuple[int, int, int]:
-    """How many correlations there are, and how many lie clearly above and below zero."""
+    """Count the correlations: all, those clearly above zero and those clearly below."""
     rows = frame[frame.quantity.isin([kind + suffix for kind in kinds]) & frame.low.notna()]
     return len(rows), int((rows.low > 0).sum()), int((rows.high < 0).sum())
 
@@ -670,7 +670,7 @@ def _significant(frame: pd.DataFrame, kinds: Sequence[str]) -> int:
 
 
 def confident_errors(table: pd.DataFrame) -> str:
-    """Where a model is confidently wrong (notebook 11).
+    """Tell of the errors that a model is sure of (notebook 11).
 
     Args:
         table: of ``tables.confident_errors_table``.
@@ -703,7 +703,7 @@ def confident_errors(table: pd.DataFrame) -> str:
 
 
 def tradeoff_summary(table: pd.DataFrame, broken: pd.DataFrame) -> str:
-    """The price of robustness, and how often attacks and corruptions agree (notebook 11)."""
+    """Tell the price of robustness, and how often attacks and corruptions agree (notebook 11)."""
     gain, loss = _price(_cells(table), "resnet18")
     made, above, _ = _sides(broken, ("fgsm", "pgd"), "_partial")
     stamp = table.attrs["stamp"]
@@ -727,7 +727,7 @@ def _ratio(gain: float, loss: float) -> str:
 
 
 def combination(square: pd.DataFrame, source: str) -> str:
-    """Whether alignment and adversarial training interfere with each other (notebook 12).
+    """Tell whether alignment and adversarial training interfere (notebook 12).
 
     Args:
         square: of ``tables.orthogonality_table``.
@@ -770,7 +770,7 @@ def combination(square: pd.DataFrame, source: str) -> str:
 
 
 def combination_summary(square: pd.DataFrame, source: str, *, both: str, robust: str) -> str:
-    """The model that is robust and aligned beside the one that is robust alone (notebook 12).
+    """Compare the model that is robust and aligned with the one that is robust alone (notebook 12).
 
     Args:
         square: of ``tables.orthogonality_table``.
@@ -791,7 +791,7 @@ def combination_summary(square: pd.DataFrame, source: str, *, both: str, robust:
 
 
 def rule(share: float, tolerances: Mapping[str, float], relative: float) -> str:
-    """The numbers of the rule of verdicts (notebook 13).
+    """Tell the numbers of the rule of verdicts (notebook 13).
 
     Args:
         share: of a claimed difference that must be found.
@@ -807,7 +807,7 @@ def rule(share: float, tolerances: Mapping[str, float], relative: float) -> str:
 
 
 def verdict_counts(told: Mapping[str, Any]) -> str:
-    """How many numbers and claims have which verdict (notebook 13).
+    """Count the numbers and claims by verdict (notebook 13).
 
     Args:
         told: of :func:`rslib.verdicts.values`.
@@ -824,7 +824,7 @@ def verdict_counts(told: Mapping[str, Any]) -> str:
 
 
 def conclusion(told: Mapping[str, Any]) -> str:
-    """The findings of the paper's conclusion beside ours (notebook 13).
+    """Compare the findings of the paper's conclusion with ours (notebook 13).
 
     Args:
         told: of :func:`rslib.verdicts.values`, with the claims cited here.
@@ -846,7 +846,7 @@ def conclusion(told: Mapping[str, Any]) -> str:
 
 
 def attack_claims(told: Mapping[str, Any]) -> str:
-    """Two claims on attacks that the paper's text makes (notebook 13).
+    """Compare two of the paper's claims on attacks with ours (notebook 13).
 
     Args:
         told: of :func:`rslib.verdicts.values`, with the claims cited here.
@@ -860,7 +860,7 @@ def attack_claims(told: Mapping[str, Any]) -> str:
 
 
 def contradictions(checks: int, wrong: int) -> str:
-    """How many checks of the paper's arithmetic find a contradiction (notebook 13)."""
+    """Count the checks of the paper's arithmetic that find a contradiction (notebook 13)."""
     finds = "finds" if wrong == 1 else "find"
     return f"Of {labels.count(checks, 'check')}, {wrong} {finds} a contradiction:"
 
@@ -870,7 +870,7 @@ def _judged(told: Mapping[str, Any], claim: str) -> str:
 
 
 def scorecards(robust: Any, rounded: Any, images: int) -> str:
-    """A robust model beside one that only looks robust (notebook 14).
+    """Compare a robust model with one that only looks robust (notebook 14).
 
     Args:
         robust: the scorecard of the adversarially trained ResNet-18.
