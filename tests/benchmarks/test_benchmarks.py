@@ -962,7 +962,7 @@ def test_the_figure_marks_targets_met_and_missed(document):
     (axis,) = page.figure(document).axes
     dots = [line for line in axis.lines if line.get_marker() == "o"]
     assert [line.get_xdata()[0] for line in dots] == [8.0, 3.0]
-    assert [line.get_color() for line in dots] == [page._style.BLUE, page._style.VERMILION]
+    assert [line.get_color() for line in dots] == [page.style.BLUE, page.style.VERMILION]
     assert axis.get_xscale() == "log"
 
 
