@@ -235,7 +235,7 @@ def test_corrupted_pictures_and_progress(place, capsys):
     [
         (["fogg"], "no corruption 'fogg'; did you mean 'fog'?"),
         (["fog", "--severity", "6"], "severity=6 must be 1, 2, 3, 4 or 5"),
-        (["fog", "--data", "shape"], "Did you mean 'shapes'?"),
+        (["fog", "--data", "shape"], "did you mean 'shapes'?"),
         (["fog"], "CIFAR-10 is not there"),
         (["fog", "--data", "shapes", "-n", "0"], "0"),
     ],

@@ -507,7 +507,7 @@ def test_two_functions_of_one_text_are_told_apart_by_their_closure(tmp_path):
 
 
 def test_modules_of_ones_own_count_by_their_text(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     text = "import own_helper\n\n\ndef f(x):\n    return own_helper.g(x)\n"
     digests = []
     for level in (1, 2):

@@ -84,6 +84,11 @@ class Archive:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def generated(self) -> bool:
+        """True if :func:`export` wrote the folder."""
+        return (self.folder / MARKER).is_file()
+
     def images(self, name: str, severity: int, positions: Tensor) -> Tensor:
         """The corrupted versions of the images at these positions.
 

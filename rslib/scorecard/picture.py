@@ -70,7 +70,10 @@ def _panel(place: Axes, axis: Axis, rows: list[str | None]) -> None:
             measure, look = found[name], _OURS
             if name is not None:
                 look = {"color": style.color(name), "marker": style.marker(name)}
-            reach = None if measure.low is None else style.reach(measure)
+            reach = None
+            if measure.low is not None:
+                low, high = measure.value - measure.low, measure.high - measure.value
+                reach = [[max(0.0, low)], [max(0.0, high)]]
             place.errorbar(measure.value, row, xerr=reach, linestyle="", **look)
     if axis.chance is not None:
         place.axvline(axis.chance, color=GREY, linestyle=":", linewidth=1.2)

@@ -146,7 +146,7 @@ def test_the_command_trains_once_with_what_comes_before(tiny, tmp_path, capsys):
 
 
 def test_the_command_says_what_it_does_not_know(tiny, capsys):
-    assert main(["train", "resnet18-magic", "--profile", str(tiny)]) == 1
+    assert main(["train", "resnet18-magic", "--profile", str(tiny)]) == 2
     assert "no model 'resnet18-magic'" in capsys.readouterr().err
 
 

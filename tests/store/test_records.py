@@ -181,7 +181,7 @@ import errno, resource, signal, sys
 import numpy as np
 import pandas as pd
 from pathlib import Path
-from rslib import records
+from rslib.store import records
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 path = Path(sys.argv[1])
 records.write_record(path, pd.DataFrame({"a": [1]}), {"good": 1})
