@@ -13,6 +13,7 @@ import pytest
 from book import BookError, notebooks
 from book.__main__ import main
 from rslib import notebook, settings
+from rslib.report.table import identity
 from rslib.settings import PROJECT, SettingsError
 
 SOURCES = sorted((PROJECT / "notebooks").glob("*.ipynb"))
@@ -152,7 +153,7 @@ def test_what_is_said_names_the_tables_it_is_of(monkeypatch):
     table.attrs = {"table": "table9", "settings": "key", "sources": []}
     shown = notebook.say("**Three** of 4.", table)
     assert shown.data == "**Three** of 4." and "**Three** of 4." in str(shown._repr_markdown_())
-    assert stored == {"table9_made_of": repr(table.identity(table.attrs))}
+    assert stored == {"table9_made_of": repr(identity(table.attrs))}
 
 
 def test_sources_hold_only_checked_outputs(source):
