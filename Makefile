@@ -1,6 +1,7 @@
 # make book          run every notebook, build the HTML book     PROFILE=smoke|cpu|fast|paper SEEDS="0 1 2"
 # make run           run every notebook, without building the book    GPUS=5 FAN_OUT=1: five models at a time share a GPU;
 #                    GPUS=1: one notebook at a time has it, also in a profile of your own
+# make check         lint, floors, and the unit tests that take seconds      WORKERS=2
 # make test          lint, notebooks as tests, unit tests             WORKERS=2, files side by side
 # make faults        kill, fill, damage and lock on purpose, many times, and say what was lost
 # make bench         time rslib beside public peers, write the book's page on speed     CIFAR-10 needed; DEVICE=cuda on a GPU
@@ -30,7 +31,7 @@ SEED  = $(firstword $(SEEDS))
 # The profiles fast and paper ask for a GPU by themselves; GPUS, if given, says so for any.
 ASKS  = $(if $(filter file,$(origin GPUS)),,$(if $(filter-out 0,$(GPUS)),gpus=1))
 
-.PHONY: book run test faults bench cluster slurm-test lab site keep publish restore clean help
+.PHONY: book run check test faults bench cluster slurm-test lab site keep publish restore clean help
 .DEFAULT_GOAL := help
 
 book: run
@@ -40,6 +41,10 @@ book: run
 run: $(DONE)
 	$(BIN)/python -m rslib.store.locks $(RUNS)/$(PROFILE) -- $(BIN)/snakemake --nolock --cores $(CORES) --resources gpu=$(GPUS) --rerun-incomplete --rerun-triggers mtime input --quiet rules host --config profile=$(PROFILE) seeds="$(SEEDS)" $(if $(FAN_OUT),fan_out=$(FAN_OUT)) $(ASKS) \
 	|| { $(BIN)/python -m book errors $(RUNS)/$(PROFILE); exit 1; }
+
+check: $(DONE)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow" tests
 
 test: $(DONE)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

@@ -11,6 +11,15 @@ from rslib import settings
 from rslib.run import Run
 from tests.helpers.tiny import TINY
 
+SLOW = ("tests/faults", "tests/benchmarks", "tests/book")
+"""Folders whose tests kill, time or build whole runs; elsewhere a slow test is marked by itself."""
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.nodeid.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope="session")
 def explained_run(tmp_path_factory):

@@ -23,6 +23,8 @@ from rslib.settings.schema import PGD, Training
 from rslib.store import records
 from tests.helpers.tiny import TINY
 
+pytestmark = pytest.mark.slow
+
 REPRODUCE = (PROJECT / "book" / "pages" / "reproduce.md").read_text()
 PAGE = (PROJECT / "book" / "pages" / "extend.md").read_text()
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)

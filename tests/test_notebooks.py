@@ -179,6 +179,7 @@ def test_labels_are_unique():
     assert len(names) == len(set(names))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -204,6 +205,7 @@ def test_papermill_takes_parameters_in_every_form(tmp_path, options, said):
     assert last.outputs[0]["text"].startswith(said)
 
 
+@pytest.mark.slow
 def test_a_mistyped_parameter_stops_papermill_and_names_the_nearest(tmp_path):
     (path,) = (p for p in SOURCES if p.name.startswith("06_"))
     command = [sys.executable, "-m", "papermill", str(path), str(tmp_path / "out.ipynb")]
@@ -215,6 +217,7 @@ def test_a_mistyped_parameter_stops_papermill_and_names_the_nearest(tmp_path):
     assert "no parameter 'profle'; did you mean 'profile'?" in ran.stderr
 
 
+@pytest.mark.slow
 def test_a_bad_setting_stops_papermill_and_names_the_nearest(tmp_path):
     (path,) = (p for p in SOURCES if p.name.startswith("07_"))
     command = [sys.executable, "-m", "papermill", str(path), str(tmp_path / "out.ipynb")]

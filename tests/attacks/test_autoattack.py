@@ -111,6 +111,7 @@ def quick_package(model, norm, eps):
     return adversary
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 6 / 255), ("l2", 0.3)])
 def test_same_images_and_flags_as_the_package_called_directly(norm, eps, caplog):
     caplog.set_level(logging.CRITICAL, "auto-attack")
@@ -200,6 +201,7 @@ def test_what_an_earlier_attack_broke_is_taken_over_and_said_so(linear):
 # What must not matter, and what must be put back
 
 
+@pytest.mark.slow
 def test_a_shard_depends_on_its_arguments_alone(linear):
     model, x, y, whole = linear
     torch.manual_seed(99)

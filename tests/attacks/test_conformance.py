@@ -14,6 +14,8 @@ from tests.helpers.attack_models import (
     trained_cnn,
 )
 
+pytestmark = pytest.mark.slow
+
 EPS, STEP, STEPS = 4 / 255, 1 / 255, 10
 
 

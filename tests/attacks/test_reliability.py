@@ -12,6 +12,8 @@ from rslib.attacks import ProbabilityOutputWarning, Report
 from rslib.attacks.reliability import _autoattack, beside_autoattack, reliability
 from tests.helpers.attack_models import patterned_set, train_on_patterns
 
+pytestmark = pytest.mark.slow
+
 EPS = 8 / 255
 QUICK = {"strong_steps": 40, "queries": 80}
 PGD_ONLY = {"strong_steps": 1, "queries": 1, "examined": 1}

@@ -329,6 +329,7 @@ class TestFrostPhotographs:
         with pytest.raises(DataError, match=r"pip install --no-deps imagecorruptions"):
             corrupt(pictures(1), "frost", 1, seed=0)
 
+    @pytest.mark.slow
     def test_the_package_is_found_and_never_imported(self, tmp_path):
         package = tmp_path / "imagecorruptions"
         photographs(package / "frost")

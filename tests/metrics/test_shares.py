@@ -96,6 +96,7 @@ class TestHolm:
         # Smallest first: 3 * 0.01; then 2 * 0.03; then max(0.06, 1 * 0.04).
         assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
+    @pytest.mark.slow
     def test_a_single_test_is_unchanged_and_nothing_exceeds_one(self):
         assert holm([0.02]) == pytest.approx([0.02])
         assert holm([0.9, 0.8]) == [1.0, 1.0]

@@ -129,6 +129,7 @@ def test_sizes_halve(largest, expected):
     assert sizes(largest) == expected
 
 
+@pytest.mark.slow
 def test_padded_batches_have_the_logits_and_gradients_of_their_own_images(resnet, x):
     twin = Bucketed(resnet, (4, 8), backend="eager")
     for n in (1, 4, 5, 8, 20):
@@ -142,6 +143,7 @@ def test_padded_batches_have_the_logits_and_gradients_of_their_own_images(resnet
         torch.testing.assert_close(gradients[1], gradients[0])
 
 
+@pytest.mark.slow
 def test_a_shrinking_batch_compiles_once_for_each_size(resnet, x):
     torch._dynamo.reset()
     seen = []

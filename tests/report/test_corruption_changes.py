@@ -30,6 +30,7 @@ def test_each_interval_by_itself_finds_what_all_nineteen_together_do_not(run):
     assert clearly_changed(run, ROBUST_RESNET, RESNET) == (0, 0)
 
 
+@pytest.mark.slow
 def test_what_is_clear_is_counted_by_its_sign(run):
     # All ten images differ, always the same way: 2/2^10 of one test, 19 times that is 3.7 %.
     wrong = np.ones(10, bool)

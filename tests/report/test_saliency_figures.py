@@ -8,6 +8,8 @@ from rslib.report import figures, tables
 from rslib.run import object_masks
 from rslib.settings.names import TOPS, baseline, control
 
+pytestmark = pytest.mark.slow
+
 STANDARD = ["resnet18-standard", "vit_small-standard"]
 ALIGNED = "resnet18-aligned"
 SHARED = f"{ALIGNED}@share=0.5"

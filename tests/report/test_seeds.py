@@ -126,6 +126,7 @@ def test_the_seed_that_asks_does_not_change_the_means(run, tmp_path):
     assert pick(theirs, RESNET, "clean_accuracy")["ours"] == pytest.approx(75)
 
 
+@pytest.mark.slow
 def test_counts_of_the_protocol_and_p_values_have_no_mean(run):
     sibling = run.siblings[0]
     slower = sibling.summary(RESNET) | {"seconds": 9000.0}
@@ -141,6 +142,7 @@ def test_counts_of_the_protocol_and_p_values_have_no_mean(run):
     assert numbers.missing(pick(tests, f"{RESNET}_vs_{VIT}", "p_holm")["seeds"])
 
 
+@pytest.mark.slow
 def test_methods_are_compared_over_seeds_with_holms_correction(run):
     frame = tables.mcnemar_table(run, [(ROBUST_RESNET, RESNET), (ROBUST_RESNET, VIT)])
     first, second = (
@@ -160,6 +162,7 @@ def test_methods_are_compared_over_seeds_with_holms_correction(run):
     assert "+40.0 ± 10.0 p = 0.020" in repr(tables.show(frame))
 
 
+@pytest.mark.slow
 def test_two_seeds_are_too_few_for_a_test(run, tmp_path):
     two = Run(run.settings, 0, seeds=[1], root=tmp_path, progress=False)
     frame = tables.mcnemar_table(two, [(ROBUST_RESNET, RESNET)])
@@ -276,6 +279,7 @@ def test_rows_rest_on_several_seeds_where_these_have_the_models(run, partial):
     assert [row["seeds"] for row in back if row["quantity"] == "clean_accuracy"] == [3, 3, 1]
 
 
+@pytest.mark.slow
 def test_differences_rest_on_several_seeds_where_these_have_both_models(partial):
     frame = tables.mcnemar_table(partial, [(ROBUST_RESNET, RESNET), (ROBUST_RESNET, VIT)])
     both, one = (
@@ -347,6 +351,7 @@ def following(tiny_run):
     return Run(one.settings, 0, seeds=[1], root=one.directory.parents[1], progress=False)
 
 
+@pytest.mark.slow
 def test_what_notebooks_ask_for_is_made_under_the_seeds_that_follow(following, tiny_run):
     (other,) = following.followers
     for name in (NAME, VIT):

@@ -30,6 +30,7 @@ def run(tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_the_place_of_a_model_is_what_the_other_tables_say(run):
     values = tradeoffs.place(run, NAMES, ALL)
     for line, name in zip(values, NAMES, strict=True):
@@ -65,6 +66,7 @@ def test_resamples_surround_the_estimate_and_are_paired(run):
     assert drawn[:, 0, 0].std() == pytest.approx(binomial, rel=0.2)
 
 
+@pytest.mark.slow
 def test_a_dominated_model_is_on_the_front_of_few_resamples(run):
     frame = tables.pareto_table(run, NAMES)
     assert pick(frame, RESNET, "plane")["ours"] > 70
@@ -105,6 +107,7 @@ def test_confident_mistakes_by_hand(run):
     assert np.isnan(pick(frame, RESNET, "corrupted")["ours"])  # none is that sure: 0.8
 
 
+@pytest.mark.slow
 def test_a_worst_class_and_a_rough_test_are_said_to_be_such(run, monkeypatch):
     # Of two classes with 5 images each, 2 and none are wrong: one mistake is expected in each.
     by_class = pd.DataFrame({"sum": [2, 0], "size": [5, 5]})
@@ -122,6 +125,7 @@ def test_a_worst_class_and_a_rough_test_are_said_to_be_such(run, monkeypatch):
     assert not any("picked" in note or "rough" in note for note in notes)
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_from_records_alone(run, monkeypatch):
     monkeypatch.setattr(run, "trained", lambda name: pytest.fail("a figure asked for a model"))
     for name in NAMES:

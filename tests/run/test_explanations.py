@@ -14,6 +14,8 @@ from rslib.saliency.methods import explain, is_transformer, methods
 from rslib.settings.names import TEACHERS
 from rslib.store.records import RecordError
 
+pytestmark = pytest.mark.slow
+
 MODELS = ["resnet18-standard", "vit_small-standard"]
 
 

@@ -65,6 +65,7 @@ def test_the_clean_record_agrees_with_a_plain_loop(tiny_run):
     assert frame.attrs["n"] == len(frame) == 60
 
 
+@pytest.mark.slow
 def test_attack_records_hold_the_threat_model_and_the_order_of_strength(tiny_run):
     run = tiny_run()
     clean = run.evaluate(NAME, "clean").set_index("image")
@@ -78,6 +79,7 @@ def test_attack_records_hold_the_threat_model_and_the_order_of_strength(tiny_run
     assert not (pgd.correct & ~pgd.correct_last).any()
 
 
+@pytest.mark.slow
 def test_other_settings_make_other_records_beside_the_first(tiny_run):
     tiny_run().evaluate(NAME, "pgd")
     changed = tiny_run({"pgd": {"steps": 2}})
@@ -141,6 +143,7 @@ def test_a_changed_data_set_is_noticed(tiny_run):
         other.trained(NAME)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("evaluated", ["pgd", "autoattack", "smoothing", "corruptions"])
 def test_an_interrupted_evaluation_gives_the_same_record(tiny_run, monkeypatch, evaluated):
     run = tiny_run()
@@ -217,6 +220,7 @@ def test_test_subsets_are_nested(tiny_run):
     assert attacked < set(run.data("test").ids.tolist())
 
 
+@pytest.mark.slow
 def test_a_run_with_tf32_gradients_repeats_some_images_in_strict_fp32(tiny_run):
     repeated = tiny_run({"evaluation": {"tf32": True}}).evaluate(NAME, "pgd").attrs["strict_fp32"]
     assert repeated["n"] == 20
@@ -226,6 +230,7 @@ def test_a_run_with_tf32_gradients_repeats_some_images_in_strict_fp32(tiny_run):
     assert "strict_fp32" not in tiny_run().evaluate(NAME, "pgd").attrs
 
 
+@pytest.mark.slow
 def test_leaving_images_at_their_first_mistake_gives_the_same_verdict_sooner(tiny_run):
     whole, early = (
         tiny_run({"pgd": {"last_iterate": followed}}).evaluate(NAME, "pgd")
@@ -271,6 +276,7 @@ def test_two_processes_do_not_make_the_same_thing(tiny_run, capsys):
 ROBUST = "resnet18-adversarial"
 
 
+@pytest.mark.slow
 def test_a_defended_model_starts_from_the_baselines_weights(tiny_run, monkeypatch):
     run = tiny_run()
     baseline = run.trained(NAME).state_dict()
@@ -289,6 +295,7 @@ def test_a_defended_model_starts_from_the_baselines_weights(tiny_run, monkeypatc
     assert summary["parent_weights"] == run.summary(NAME)["weights"]["best"]
 
 
+@pytest.mark.slow
 def test_a_defended_model_is_selected_by_its_robust_validation_accuracy(tiny_run):
     run = tiny_run()
     run.trained(ROBUST)
@@ -299,6 +306,7 @@ def test_a_defended_model_is_selected_by_its_robust_validation_accuracy(tiny_run
                for row in summary["history"])  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_model_trained_with_noise_is_selected_with_noise(tiny_run):
     run = tiny_run({"training": {"noise": {"resnet18": {"epochs": 3}}}})
     run.trained("resnet18-noise")
@@ -351,6 +359,7 @@ def test_a_record_of_autoattack_after_pgd_depends_on_that_pgd(tiny_run):
     assert path(False, steps=3).name == path(False, steps=4).name
 
 
+@pytest.mark.slow
 def test_a_model_from_other_parents_is_refused(tiny_run):
     run = tiny_run()
     run.trained(ROBUST)
@@ -368,6 +377,7 @@ def test_what_the_parent_was_trained_with_is_in_the_childs_key(tiny_run):
     assert tiny_run().model_folder(NAME) == changed.model_folder(NAME)
 
 
+@pytest.mark.slow
 def test_autoattack_records_say_what_ran(tiny_run):
     frame = tiny_run().evaluate(NAME, "autoattack")
     notes = frame.attrs["notes"]
@@ -379,6 +389,7 @@ def test_autoattack_records_say_what_ran(tiny_run):
     assert (frame.clean_correct == (frame.broken_by != 0)).all()
 
 
+@pytest.mark.slow
 def test_each_attack_by_itself_where_asked_for(tiny_run):
     run = tiny_run({"autoattack": {"individual": True}})
     frame = run.evaluate(NAME, "autoattack")
@@ -392,6 +403,7 @@ def test_each_attack_by_itself_where_asked_for(tiny_run):
     pd.testing.assert_frame_equal(frame[plain.columns], plain, check_exact=True)
 
 
+@pytest.mark.slow
 def test_certificates_stay_under_the_ceiling(tiny_run):
     run = tiny_run()
     frame = run.evaluate(NAME, "smoothing")
@@ -402,6 +414,7 @@ def test_certificates_stay_under_the_ceiling(tiny_run):
     assert not (frame.correct & (frame.prediction == smoothing.ABSTAIN)).any()
 
 
+@pytest.mark.slow
 def test_a_reliability_report_is_made_once_and_says_whose_it_is(tiny_run, monkeypatch):
     run = tiny_run()
     report = run.reliability(NAME)
@@ -411,6 +424,7 @@ def test_a_reliability_report_is_made_once_and_says_whose_it_is(tiny_run, monkey
     assert run.reliability(NAME) == report
 
 
+@pytest.mark.slow
 def test_the_verdict_compares_autoattack_on_the_same_images_once_it_has_run(tiny_run):
     run = tiny_run({"autoattack": {"n": 60}, "reliability": {"n": 40}})
     before = run.reliability(NAME)
@@ -423,6 +437,7 @@ def test_the_verdict_compares_autoattack_on_the_same_images_once_it_has_run(tiny
     assert report["inputs"]["autoattack"] is not None
 
 
+@pytest.mark.slow
 def test_autoattack_on_too_few_images_or_another_budget_is_no_part_of_the_verdict(tiny_run):
     for overrides in (
         {"autoattack": {"n": 30}, "reliability": {"n": 40}},
@@ -433,6 +448,7 @@ def test_autoattack_on_too_few_images_or_another_budget_is_no_part_of_the_verdic
         assert run.reliability(NAME)["inputs"]["autoattack"] is None
 
 
+@pytest.mark.slow
 def test_corruption_records_agree_with_a_plain_loop(tiny_run):
     run = tiny_run()
     frame = run.evaluate(NAME, "corruptions")
@@ -450,6 +466,7 @@ def test_corruption_records_agree_with_a_plain_loop(tiny_run):
     assert frame.image.tolist() == corrupted.clean.ids.tolist()
 
 
+@pytest.mark.slow
 def test_models_evaluated_together_share_the_corrupted_images(tiny_run, monkeypatch, tmp_path):
     names = [NAME, "alexnet-standard"]
     alone = {n: tiny_run(root=tmp_path / "alone").evaluate(n, "corruptions") for n in names}
@@ -463,6 +480,7 @@ def test_models_evaluated_together_share_the_corrupted_images(tiny_run, monkeypa
         pd.testing.assert_frame_equal(together[name], alone[name])
 
 
+@pytest.mark.slow
 def test_records_of_other_corrupted_images_are_refused(tiny_run, monkeypatch):
     run = tiny_run()
     run.evaluate(NAME, "corruptions")

@@ -5,6 +5,8 @@ import pytest
 from rslib import settings
 from rslib.run import Run
 
+pytestmark = pytest.mark.slow
+
 MODELS = ("resnet18-standard", "vit_small-standard")
 
 

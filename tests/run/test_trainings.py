@@ -126,6 +126,7 @@ def tiny(tmp_path, monkeypatch):
     return path
 
 
+@pytest.mark.slow
 def test_the_command_trains_once_with_what_comes_before(tiny, tmp_path, capsys):
     command = ["train", "resnet18-aligned", "--profile", str(tiny), "--seed", "1"]
     assert main(command) == 0

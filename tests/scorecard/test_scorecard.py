@@ -24,6 +24,8 @@ from rslib.scorecard.card import AXES, Compared, Measure, Scorecard
 from rslib.scorecard.guest import Attempt, Guest, with_masks
 from rslib.store import records
 
+pytestmark = pytest.mark.slow
+
 # Each forward pass a hundredth of a second, all images right, half of them withstand an attack.
 SPEED = Speed(0.01, 0.03, 0.1, 0.02, right=1.0, robust=0.5, images=50, seconds=10.0)
 

@@ -15,6 +15,8 @@ from rslib import settings
 from rslib.settings import PROJECT
 from tests.helpers.tiny import TINY
 
+pytestmark = pytest.mark.slow
+
 NAME = "resnet18-standard"
 # Shards small enough that some are done and some are not when the kill comes.
 OVERRIDES = {

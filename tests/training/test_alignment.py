@@ -146,6 +146,7 @@ def test_an_aligned_model_records_overlap_and_both_losses(tiny_run):
             assert row["validation_loss"] > 0
 
 
+@pytest.mark.slow
 def test_alignment_moves_saliency_onto_the_objects(tiny_run):
     recipe = {"epochs": 6, "batch_size": 40, "learning_rate": 0.02}
     found = {}

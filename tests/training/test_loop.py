@@ -61,6 +61,7 @@ RECIPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 @pytest.mark.parametrize("stop_after", [1, 2])
 def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path, recipe, stop_after):
@@ -360,6 +361,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
         checkpoint.load_weights(path, models.build("resnet18", width=12))
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path):
     script = """
 import resource, signal, sys
@@ -406,6 +408,7 @@ run.trained("resnet18-standard")
 """
 
 
+@pytest.mark.slow
 def test_sigkill_at_random_moments_changes_nothing(tmp_path):
     def start(root):
         return subprocess.Popen([sys.executable, "-c", TRAIN, str(root), str(PROJECT)])

@@ -86,6 +86,7 @@ def parts(run, name):
     return {part.label: part.estimate for part in found}
 
 
+@pytest.mark.slow
 def test_every_number_and_claim_has_one_verdict(frame):
     cells = [f"{t.name}/{r}/{c}" for t in paper.TABLES.values() for r, c in t.values]
     assert list(dict.fromkeys(frame.model)) == [*cells, *paper.CLAIMS]
@@ -205,6 +206,7 @@ def test_airplanes_are_images_of_airplanes(run):
     assert {each.n for each in parts(run, "cats_and_dogs").values()} == {4}
 
 
+@pytest.mark.slow
 def test_the_papers_protocol_can_reproduce(tmp_path):
     run = filled(tmp_path, profile="paper")
     assert protocol.of(run, MODELS, ["clean", "fgsm", "pgd", "corruptions"]).differs == ""
@@ -276,6 +278,7 @@ def test_verdicts_survive_saving(run, frame):
     assert table.load(run, "verdicts").attrs == frame.attrs
 
 
+@pytest.mark.slow
 def test_values_for_the_prose(frame):
     v = verdicts.values(frame, paper.CLAIMS)
     assert v["verdicts_total"] == 64 + len(paper.CLAIMS)
