@@ -37,8 +37,8 @@ PINNED = {
     ("fast", 1): "2cda07a3dc",
     ("paper", 0): "ba5c954f5e",
     ("paper", 1): "5efe58db6a",
-    ("wide", 0): "65fc7c1e96",
-    ("wide", 1): "9f94859cf9",
+    ("wide", 0): "b90f3f5445",
+    ("wide", 1): "7031a86a7c",
 }
 
 
