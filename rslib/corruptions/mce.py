@@ -20,7 +20,7 @@ import numpy as np
 
 from rslib.corruptions import ADDED, CATEGORIES, SEVERITIES, TEST15, check_name
 from rslib.metrics.bootstrap import resampled_means
-from rslib.metrics.corruption import corruption_errors
+from rslib.metrics.corruption_error import corruption_errors
 
 
 class ReferenceMismatch(ValueError):

@@ -7,11 +7,10 @@ Everything takes arrays or tensors. What is exported here returns plain Python n
 from rslib.metrics.bootstrap import bootstrap_interval
 from rslib.metrics.calibration import expected_calibration_error
 from rslib.metrics.correlation import RankCorrelation, rank_correlation
-from rslib.metrics.corruption import SEVERITIES, mean_corruption_error
+from rslib.metrics.corruption_error import mean_corruption_error
 from rslib.metrics.shares import McNemar, accuracy_interval, holm, mcnemar
 
 __all__ = [
-    "SEVERITIES",
     "McNemar",
     "RankCorrelation",
     "accuracy_interval",

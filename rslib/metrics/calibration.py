@@ -13,18 +13,11 @@ from rslib.metrics._checks import array, whole
 if TYPE_CHECKING:
     import torch
 
-# Temperatures that are tried.
-_LOWEST, _HIGHEST = 1e-2, 1e2
-
 
 def expected_calibration_error(
-    probabilities: ArrayLike | torch.Tensor,
-    labels: ArrayLike | torch.Tensor,
-    *,
-    bins: int = 15,
-    binning: str = "width",
+    probabilities: ArrayLike, labels: ArrayLike, *, bins: int = 15, binning: str = "width"
 ) -> float:
-    """Mean gap between confidence and accuracy, over bins of confidence (paper 4.1).
+    """Mean gap between confidence and accuracy, over bins of confidence (paper 4.1), in [0, 1].
 
     ECE = sum over bins of (share of images) ``|accuracy - mean confidence|``, where confidence
     is the largest probability. The value depends on the bins, so two kinds are offered: ``"width"``
@@ -39,9 +32,6 @@ def expected_calibration_error(
         labels: (n,) whole numbers below the number of classes.
         bins: number of bins, at least 1.
         binning: "width" or "mass".
-
-    Returns:
-        The error, in [0, 1].
 
     Raises:
         ValueError: if shapes, ranges, bins or binning are wrong, or if logits were given.
@@ -63,15 +53,10 @@ def expected_calibration_error(
 
 
 def confidence_bins(confidence: np.ndarray, bins: int, binning: str) -> np.ndarray:
-    """The bin of each image.
+    """The bin of each of n images by its largest probability: (n,) from 0 to bins - 1.
 
-    Args:
-        confidence: (n,) largest probabilities.
-        bins: number of bins.
-        binning: ``"width"`` (bins equally wide) or ``"mass"`` (bins with equally many images).
-
-    Returns:
-        (n,) from 0 to bins - 1; of bins equally wide, a confidence of exactly 1 is in bin ``bins``.
+    ``binning`` is ``"width"`` (bins equally wide; a confidence of exactly 1 is in bin ``bins``) or
+    ``"mass"`` (bins with equally many images).
 
     Raises:
         ValueError: if the binning is neither.
@@ -90,15 +75,13 @@ def confidence_bins(confidence: np.ndarray, bins: int, binning: str) -> np.ndarr
 def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """The temperature whose division of the logits gives the least cross-entropy.
 
-    It changes no prediction, and no ranking of a saliency map either. Source: Guo, Pleiss, Sun and
-    Weinberger, ICML 2017, arXiv:1706.04599, section 4.2.
+    It is within 0.01 and 100; over 1 the model was overconfident. It changes no prediction, and no
+    ranking of a saliency map either. Source: Guo, Pleiss, Sun and Weinberger, ICML 2017,
+    arXiv:1706.04599, section 4.2.
 
     Args:
         logits: float (N, C), of images the model was not trained on.
         labels: int64 (N,).
-
-    Returns:
-        A number within 0.01 and 100; over 1 the model was overconfident.
 
     Raises:
         ValueError: if there is no image, or a logit is NaN or infinite.
@@ -113,7 +96,7 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     def loss(exponent: float) -> float:
         return cross_entropy(logits / math.exp(exponent), labels).item()
 
-    bounds = (math.log(_LOWEST), math.log(_HIGHEST))
+    bounds = (math.log(1e-2), math.log(1e2))
     return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x)
 
 
@@ -136,7 +119,7 @@ def _equal_width_error(confidence: np.ndarray, right: np.ndarray, bins: int) -> 
 
 
 def _checked_predictions(
-    probabilities: ArrayLike | torch.Tensor, labels: ArrayLike | torch.Tensor
+    probabilities: ArrayLike, labels: ArrayLike
 ) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities (n, C) in double precision, and labels (n,)."""
     p, y = array("probabilities", probabilities).astype(float), array("labels", labels)
