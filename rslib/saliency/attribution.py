@@ -4,6 +4,8 @@ Integrated Gradients: Sundararajan, Taly and Yan, ICML 2017 (the paper's referen
 alone: Simonyan, Vedaldi and Zisserman, 2013, arXiv:1312.6034.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -26,11 +28,8 @@ def integrated_gradients(
     """
     from captum.attr import IntegratedGradients
 
-    with eval_mode(model), torch.enable_grad():
-        chosen = _predicted(model, x) if target is None else target
-        found = IntegratedGradients(model).attribute(
-            x, target=chosen, n_steps=steps, internal_batch_size=max(len(x), 64)
-        )
+    options = {"n_steps": steps, "internal_batch_size": max(len(x), 64)}
+    found = _attribute(IntegratedGradients, model, x, target, **options)
     return found.abs().sum(1).detach().to(x.dtype)
 
 
@@ -41,13 +40,15 @@ def input_gradient(model: nn.Module, x: Tensor, target: Tensor | None = None) ->
     """
     from captum.attr import Saliency
 
+    point = x.detach().clone().requires_grad_()
+    return _attribute(Saliency, model, point, target, abs=True).sum(1).detach()
+
+
+def _attribute(
+    method: Any, model: nn.Module, x: Tensor, target: Tensor | None, **options: Any
+) -> Any:
     with eval_mode(model), torch.enable_grad():
-        chosen = _predicted(model, x) if target is None else target
-        point = x.detach().clone().requires_grad_()
-        found = Saliency(model).attribute(point, target=chosen, abs=True)
-    return found.sum(1).detach()
-
-
-def _predicted(model: nn.Module, x: Tensor) -> Tensor:
-    with torch.no_grad():
-        return model(x).argmax(1)
+        if target is None:
+            with torch.no_grad():
+                target = model(x).argmax(1)
+        return method(model).attribute(x, target=target, **options)

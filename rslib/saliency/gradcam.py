@@ -2,10 +2,6 @@
 
 Selvaraju et al., "Grad-CAM: Visual explanations from deep networks via gradient-based
 localization", ICCV 2017, arXiv:1610.02391.
-
-Where the layer is followed by average pooling and one linear map, the weights of equation 6 are
-that map's, divided by the number of places: no backward pass is needed, and a loss of the map has
-first-order gradients. This closed form is used where it holds, and equals the general one there.
 """
 
 from collections.abc import Iterator
@@ -17,9 +13,6 @@ from torch import Tensor, nn
 from rslib.models import eval_mode
 from rslib.saliency.rollout import find_transformer
 from rslib.settings.nearest import nearest
-
-# Float32 sums in another order stay well within this.
-_SAME = {"rtol": 1e-4, "atol": 1e-4}
 
 
 def gradcam(
@@ -59,12 +52,8 @@ def gradcam(
         x = x.clone() if x.is_inference() else x
         with captured(found) as outputs:
             logits = model(x)
-        features = _features(outputs)
-        chosen = _target(target, logits)
-        if features.ndim == 3:
-            cam = token_form(model, features, logits, chosen, create_graph=create_graph)
-        else:
-            cam = activation_map(model, features, logits, chosen, create_graph=create_graph)
+        features, chosen = _features(outputs), _target(target, logits)
+        cam = activation_map(model, features, logits, chosen, create_graph=create_graph)
         cam = cam.relu() if relu else cam
     return cam if create_graph else cam.detach()
 
@@ -74,9 +63,14 @@ def activation_map(
 ) -> Tensor:
     """The signed map from one forward pass, in closed form where that is exact.
 
+    Where the layer is followed by average pooling and one linear map, y_c = sum_k W_ck mean(A_k) +
+    b_c, so equation 6 gives alpha_k = W_ck / (h w): no backward pass is needed, and a loss of the
+    map has first-order gradients.
+
     Args:
-        model: What made both tensors; its last linear layer is looked at.
-        features: (B, K, h, w), with the graph to the logits.
+        model: What made both tensors.
+        features: (B, K, h, w), or a transformer's tokens (B, n, K) with the patches last, with the
+            graph to the logits.
         logits: (B, classes).
         target: (B,) int64.
         create_graph: See :func:`gradcam`.
@@ -85,85 +79,46 @@ def activation_map(
         (B, h, w).
 
     Raises:
-        ValueError: If the logits do not depend on the features.
+        ValueError: If the logits do not depend on the features, or the model of tokens is no timm
+            vision transformer.
     """
+    if features.ndim == 3:
+        grid = find_transformer(model).patch_embed.grid_size
+        return general_form(features, logits, target, grid=grid, create_graph=create_graph)
     head = linear_head(model, features, logits)
-    if head is not None:
-        return closed_form(features, head.weight, target)
-    return general_form(features, logits, target, create_graph=create_graph)
-
-
-def closed_form(features: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-    """Equation 5 without its ReLU, for features -> average pooling -> linear.
-
-    There y_c = sum_k W_ck mean(A_k) + b_c, so equation 6 gives alpha_k = W_ck / (h w).
-
-    Args:
-        features: (B, K, h, w).
-        weight: (classes, K).
-        target: (B,) int64.
-
-    Returns:
-        (B, h, w).
-    """
+    if head is None:
+        return general_form(features, logits, target, create_graph=create_graph)
     places = features.shape[2] * features.shape[3]
-    return torch.einsum("bk,bkhw->bhw", weight[target], features) / places
+    return torch.einsum("bk,bkhw->bhw", head.weight[target], features) / places
 
 
 def general_form(
-    features: Tensor, logits: Tensor, target: Tensor, *, create_graph: bool = False
+    features: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    *,
+    grid: tuple[int, int] | None = None,
+    create_graph: bool = False,
 ) -> Tensor:
     """Equation 5 without its ReLU, for any layer: the weights of equation 6 by a backward pass.
 
-    Args:
-        features: (B, K, h, w), with the graph to the logits.
-        logits: (B, classes).
-        target: (B,) int64.
-        create_graph: Whether the weights keep their own graph (second-order gradients).
-
-    Returns:
-        (B, h, w).
+    Takes and returns what :func:`activation_map` does. Of tokens, ``grid`` says how the patches
+    lie; ``create_graph`` lets the weights keep their own graph (second-order gradients).
 
     Raises:
         ValueError: If the logits do not depend on the features.
     """
-    gradient = _gradient(features, logits, target, create_graph=create_graph)
-    return (gradient.mean((2, 3), keepdim=True) * features).sum(1)
-
-
-def token_form(
-    model: nn.Module, tokens: Tensor, logits: Tensor, target: Tensor, *, create_graph: bool = False
-) -> Tensor:
-    """:func:`general_form` with a transformer's patch tokens as the feature map.
-
-    Args:
-        model: Holds a timm vision transformer, which gives the grid.
-        tokens: (B, n, K) after the layer, patches last, with the graph to the logits.
-        logits: (B, classes).
-        target: (B,) int64.
-        create_graph: See :func:`general_form`.
-
-    Returns:
-        (B, h, w).
-
-    Raises:
-        ValueError: If the model is no such transformer, or the logits do not depend on the tokens.
-    """
-    grid = find_transformer(model).patch_embed.grid_size
-    gradient = _gradient(tokens, logits, target, create_graph=create_graph)
-    patches = slice(tokens.shape[1] - grid[0] * grid[1], None)
-    weights = gradient[:, patches].mean(1, keepdim=True)
-    return (weights * tokens[:, patches]).sum(2).unflatten(1, grid)
-
-
-def _gradient(features: Tensor, logits: Tensor, target: Tensor, *, create_graph: bool) -> Tensor:
     score = logits.gather(1, target.unsqueeze(1)).sum()
     (gradient,) = torch.autograd.grad(
         score, features, create_graph=create_graph, retain_graph=True, allow_unused=True
     )
     if gradient is None:
         raise ValueError("the logits do not depend on this layer's output: name another layer")
-    return gradient
+    if grid is None:
+        return (gradient.mean((2, 3), keepdim=True) * features).sum(1)
+    patches = slice(features.shape[1] - grid[0] * grid[1], None)
+    weights = gradient[:, patches].mean(1, keepdim=True)
+    return (weights * features[:, patches]).sum(2).unflatten(1, grid)
 
 
 def linear_head(model: nn.Module, features: Tensor, logits: Tensor) -> nn.Linear | None:
@@ -173,7 +128,10 @@ def linear_head(model: nn.Module, features: Tensor, logits: Tensor) -> nn.Linear
         return None
     with torch.no_grad():
         pooled = linear[-1](features.mean((2, 3)))
-    same = pooled.shape == logits.shape and torch.allclose(pooled, logits.detach(), **_SAME)
+    # Float32 sums in another order stay well within this.
+    same = pooled.shape == logits.shape and torch.allclose(
+        pooled, logits.detach(), rtol=1e-4, atol=1e-4
+    )
     return linear[-1] if same else None
 
 
@@ -192,11 +150,7 @@ def named_layer(model: nn.Module, layer: str | nn.Module) -> nn.Module:
 
 
 def last_feature_layer(model: nn.Module, x: Tensor) -> nn.Module:
-    """The module that gives the last feature map (B, K, h, w), of more than one place, of a pass.
-
-    Args:
-        model: Images to logits.
-        x: Images; the first one is looked at.
+    """The module that gives the last feature map (B, K, h, w), of more than one place, for images.
 
     Raises:
         ValueError: If there is none, or if tokens (B, n, K) come after it, as in a transformer.

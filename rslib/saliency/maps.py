@@ -9,10 +9,7 @@ class NotSaliency(ValueError):
 
 
 def check_maps(saliency: Tensor) -> Tensor:
-    """Refuse what is not a batch of finite maps.
-
-    Args:
-        saliency: float (B, h, w).
+    """The maps, float (B, h, w), if they are a batch of finite ones.
 
     Raises:
         NotSaliency: If the shape or dtype is wrong, or a value is NaN or infinite.
@@ -32,55 +29,38 @@ def check_maps(saliency: Tensor) -> Tensor:
 
 
 def degenerate(saliency: Tensor) -> Tensor:
-    """Find the maps that are constant, so that they point nowhere.
+    """Find the maps, float (B, h, w), that are constant, so that they point nowhere: bool (B,).
 
     They are to be counted, never dropped: their overlap with any mask is that of chance.
 
-    Args:
-        saliency: float (B, h, w).
-
-    Returns:
-        bool (B,).
-
     Raises:
-        NotSaliency: As in :func:`check_maps`.
+        NotSaliency: If the maps are not finite or of another form.
     """
     flat = check_maps(saliency).flatten(1)
     return flat.amax(1) == flat.amin(1)
 
 
 def resize(saliency: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring maps to an image's size, bilinearly, as Grad-CAM's authors do (Selvaraju et al., 2017).
+    """Bring maps (B, h, w) to an image's size (H, W), as Grad-CAM's authors do.
 
-    Args:
-        saliency: float (B, h, w).
-        size: (H, W).
-
-    Returns:
-        float (B, H, W), differentiable.
+    Bilinear and differentiable (Selvaraju et al., 2017).
 
     Raises:
-        NotSaliency: As in :func:`check_maps`.
+        NotSaliency: If the maps are not finite or of another form.
     """
     maps = check_maps(saliency).unsqueeze(1)
     return interpolate(maps, size=size, mode="bilinear", align_corners=False).squeeze(1)
 
 
 def standardize(saliency: Tensor, *, eps: float = 1e-6) -> Tensor:
-    """Each map less its mean, over its standard deviation: signed, whatever the map's scale.
+    """Each map (B, h, w) less its mean, over its standard deviation; differentiable.
 
     The sigmoid of equation 12 is flat on a map near 0 and saturated on one near 16; on a
-    standardized map it can reach both ends.
-
-    Args:
-        saliency: float (B, h, w).
-        eps: added to the standard deviation, so that a constant map becomes 0.
-
-    Returns:
-        float (B, h, w), differentiable.
+    standardized map it can reach both ends. With ``eps`` added to the deviation, a constant map
+    becomes 0.
 
     Raises:
-        NotSaliency: As in :func:`check_maps`.
+        NotSaliency: If the maps are not finite or of another form.
     """
     flat = check_maps(saliency).flatten(1)
     centered = flat - flat.mean(1, keepdim=True)

@@ -6,8 +6,6 @@ threshold, opening and closing by a 3 x 3 cross, the largest component. A proxy 
 *model* looked; overlap with it measures agreement with that model, not with an object.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,12 +22,9 @@ class MaskError(ValueError):
 
 
 def check_masks(mask: Tensor, *, like: Tensor | None = None, least: int = 1) -> Tensor:
-    """Refuse what is not a batch of masks with an object in each.
+    """The masks, bool (B, H, W), if there is an object in each.
 
-    Args:
-        mask: bool (B, H, W).
-        like: Maps (B, H, W) whose shape the masks must have.
-        least: Fewest masks.
+    They have the shape of the maps ``like``, where given, and are at least ``least``.
 
     Raises:
         MaskError: If the dtype or shape is wrong, there are too few, or one is empty.
@@ -56,16 +51,12 @@ def check_masks(mask: Tensor, *, like: Tensor | None = None, least: int = 1) -> 
 def proxy_masks(
     saliency: Tensor, *, smallest: float = 0.02, largest: float = 0.95
 ) -> tuple[Tensor, Tensor]:
-    """Object masks from activation maps (paper 3.4.1).
-
-    Args:
-        saliency: float (B, H, W), at the image's size.
-        smallest: A component that covers less than this share is no object.
-        largest: Nor is one that covers more than this.
+    """Object masks from activation maps, float (B, H, W), at the image's size (paper 3.4.1).
 
     Returns:
         masks bool (B, H, W), empty where refused, and refused bool (B,): constant maps, and maps
-        whose largest component is too small or too large. Refusals are to be counted.
+        whose largest component covers a share under ``smallest`` or over ``largest``. Refusals are
+        to be counted.
 
     Raises:
         NotSaliency: If the maps are not finite or not of the form above.
@@ -75,13 +66,11 @@ def proxy_masks(
     from skimage.morphology import closing, footprint_rectangle, opening
 
     maps = check_maps(saliency).detach().cpu().numpy()
-    constant = degenerate(saliency).cpu().numpy()
     cross = footprint_rectangle((3, 3))
     cross[[0, 0, -1, -1], [0, -1, 0, -1]] = 0
     masks = np.zeros(maps.shape, dtype=bool)
-    for position, values in enumerate(maps):
-        if constant[position]:
-            continue
+    for position in (~degenerate(saliency)).nonzero().flatten().tolist():
+        values = maps[position]
         cleaned = closing(opening(values > threshold_otsu(values), cross), cross)
         parts, number = label(cleaned, return_num=True, connectivity=1)
         if number:
@@ -95,13 +84,10 @@ def proxy_masks(
 
 
 def coverage(masks: Tensor) -> dict[str, float]:
-    """Share of the image that masks cover: mean, std, and the quartiles, over non-empty ones.
-
-    Args:
-        masks: bool (B, H, W); empty ones are counted and left out.
+    """Share of the image that masks, bool (B, H, W), cover, over non-empty ones.
 
     Returns:
-        n, empty, mean, std, q25, q50, q75; the shares are NaN where all are empty.
+        n, empty (how many), mean, std, q25, q50, q75; the shares are NaN where all are empty.
 
     Raises:
         MaskError: If they are not bool (B, H, W).
@@ -114,9 +100,7 @@ def coverage(masks: Tensor) -> dict[str, float]:
     if not len(some):
         return found | dict.fromkeys(("mean", "std", "q25", "q50", "q75"), float("nan"))
     found |= {"mean": float(some.mean()), "std": float(some.std())}
-    for percent in (25, 50, 75):
-        found[f"q{percent}"] = float(np.quantile(some, percent / 100))
-    return found
+    return found | {f"q{k}": float(np.quantile(some, k / 100)) for k in (25, 50, 75)}
 
 
 def read_masks(
@@ -158,13 +142,13 @@ def read_masks(
     masks = np.zeros((len(ids), *size), dtype=bool)
     for position, image in enumerate(ids):
         if image in found:
-            if found[image].all() or not found[image].any():
-                what = "the whole image" if found[image].all() else "nothing"
+            masks[position] = found[image]
+            if masks[position].all() or not masks[position].any():
+                what = "the whole image" if masks[position].all() else "nothing"
                 raise MaskError(
                     f"{source}: the mask of image {image} covers {what}: save the object as 255 on "
                     "0, or leave that image's mask out"
                 )
-            masks[position] = found[image]
     known = torch.tensor([image in found for image in ids])
     return torch.from_numpy(masks), known
 

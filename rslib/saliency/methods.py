@@ -1,7 +1,5 @@
 """The saliency methods by name, each for the models it is defined on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -9,6 +7,7 @@ from torch import Tensor, nn
 
 from rslib.models import eval_mode
 from rslib.saliency.attribution import input_gradient, integrated_gradients
+from rslib.saliency.faithfulness import Method
 from rslib.saliency.gradcam import gradcam
 from rslib.saliency.maps import resize
 from rslib.saliency.rollout import attention_rollout, find_transformer
@@ -22,8 +21,6 @@ LABELS = {
     "input_gradient": "Input gradient",
 }
 """The methods' names as the book writes them; added ones follow."""
-
-Method = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 ADDED: dict[str, Method] = extensions.ADDED["saliency_method"]
 """The user's own, name to function (:func:`saliency_method`)."""
@@ -43,10 +40,7 @@ def saliency_method(name: str) -> Callable[[Method], Method]:
             return (x * input_gradient(model, x, target).unsqueeze(1)).mean(1)
 
     It is measured on every model beside the methods of :data:`LABELS`, in the figures and tables of
-    notebooks 03 and 08 that compare methods, marked as added.
-
-    Args:
-        name: of the method; ``"gradient_times_input"`` is written "Gradient times input (added)".
+    notebooks 03 and 08 that compare methods, and written "Gradient times input (added)".
 
     Raises:
         rslib.settings.extensions.ExtensionError: the name cannot be used.
@@ -60,11 +54,7 @@ def saliency_method(name: str) -> Callable[[Method], Method]:
 
 
 def methods(model: nn.Module) -> tuple[str, ...]:
-    """The methods that can explain a model, the paper's first (3.3.1, 3.3.2).
-
-    Args:
-        model: images to logits.
-    """
+    """The methods that can explain a model, the paper's first (3.3.1, 3.3.2)."""
     others = ("integrated_gradients", "input_gradient", *ADDED)
     return ("rollout", "gradcam", *others) if is_transformer(model) else ("gradcam", *others)
 

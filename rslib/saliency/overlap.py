@@ -6,6 +6,8 @@ exactly the share that is kept. Those levels are here beside the measure.
 
 Saliency maps tie, above all where a ReLU leaves zeros. Which of the tied pixels enter the top share
 is then not the map's to say, so the expectation over all choices is taken, never the pixels' order.
+
+Maps are float (B, H, W), masks bool (B, H, W), ``top`` is the share of the pixels kept, in (0, 1).
 """
 
 from collections.abc import Sequence
@@ -22,15 +24,12 @@ TOP = 0.30
 
 
 def iou(saliency: Tensor, mask: Tensor, *, top: float = TOP) -> Tensor:
-    """IoU of the most salient pixels with the object's mask (equation 9).
+    """IoU of the most salient pixels with the object's mask (equation 9): float64 (B,), in [0, 1].
 
     Args:
         saliency: float (B, H, W); ties are taken in expectation, so a constant map scores chance.
         mask: bool (B, H, W).
         top: Share of the pixels kept, in (0, 1).
-
-    Returns:
-        float64 (B,), in [0, 1].
 
     Raises:
         NotSaliency: If the maps are not finite or not of the form above.
@@ -44,38 +43,25 @@ def iou_curve(saliency: Tensor, mask: Tensor, *, tops: Sequence[float]) -> Tenso
     """:func:`iou` at several shares ``tops``, each in (0, 1): float64 (B, shares)."""
     values, inside = _flat(saliency, mask)
     order = values.sort(1, descending=True).values
-    area = inside.sum(1)
     columns = []
     for top in tops:
         kept = _kept(top, values.shape[1])
         threshold = order[:, kept - 1 : kept]
         above, tied = values > threshold, values == threshold
-        sure = (above & inside).sum(1)
-        columns.append(
-            _expected_iou(
-                sure=sure,
-                tied=tied.sum(1),
-                tied_inside=(tied & inside).sum(1),
-                drawn=kept - above.sum(1),
-                kept=kept,
-                area=area,
-            )
-        )
-    return torch.stack(columns, 1)
+        drawn = kept - above.sum(1)
+        sets = (above & inside, tied, tied & inside, inside)
+        counts = [count.cpu().numpy() for count in (*(each.sum(1) for each in sets), drawn)]
+        columns.append(_expected_iou(*counts, kept))
+    return torch.from_numpy(np.stack(columns, 1)).to(saliency.device)
 
 
 def same_top(first: Tensor, second: Tensor, *, top: float = TOP) -> Tensor:
-    """IoU of the most salient pixels of two maps of the same image.
+    """IoU of the most salient pixels of two maps of the same image, float (B, H, W) each.
 
     Each map's pixels belong to its top by a share: 1 above its threshold, 0 below, and at it the
     chance that one of the tied pixels is among those kept. The IoU of such sets is the sum of the
     smaller shares over that of the larger ones: the usual one where nothing ties, and 1 for equal
     maps, whatever ties in them.
-
-    Args:
-        first: float (B, H, W).
-        second: The same shape.
-        top: Share of the pixels kept, in (0, 1).
 
     Returns:
         float64 (B,), in [0, 1]. A constant map, which has no top, scores ``top / (2 - top)`` with a
@@ -92,32 +78,17 @@ def same_top(first: Tensor, second: Tensor, *, top: float = TOP) -> Tensor:
 
 
 def chance(mask: Tensor, *, top: float = TOP) -> Tensor:
-    """Expected IoU of a map drawn at random: all that a mask's size explains.
+    """Expected :func:`iou` of a map drawn at random, all that a mask's size explains: float64 (B,).
 
     For a mask of share m it is about ``top * m / (top + (1 - top) * m)``: 0.15 at m = 0.24.
-
-    Args:
-        mask: bool (B, H, W).
-        top: Share of the pixels kept.
-
-    Returns:
-        float64 (B,).
-
-    Raises:
-        MaskError, ValueError: As in :func:`iou`.
     """
     return iou(torch.zeros(mask.shape, device=mask.device), mask, top=top)
 
 
 def ceiling(mask: Tensor, *, top: float = TOP) -> Tensor:
-    """The largest IoU that any map can reach: the kept share and the object differ in size.
+    """The largest :func:`iou` that any map can reach, float64 (B,).
 
-    Args:
-        mask: bool (B, H, W).
-        top: Share of the pixels kept.
-
-    Returns:
-        float64 (B,).
+    The kept share and the object differ in size.
 
     Raises:
         MaskError, ValueError: As in :func:`iou`.
@@ -128,14 +99,9 @@ def ceiling(mask: Tensor, *, top: float = TOP) -> Tensor:
 
 
 def center_prior(size: tuple[int, int], n: int = 1) -> Tensor:
-    """A map that looks at the middle of the image, whatever is there.
+    """A map that looks at the middle of the image: n copies, float (n, H, W).
 
-    Args:
-        size: (H, W).
-        n: Copies.
-
-    Returns:
-        float (n, H, W), falling with the distance from the center.
+    It falls with the distance from the center of an image of size (H, W), whatever is there.
     """
     rows, columns = (torch.arange(side) - (side - 1) / 2 for side in size)
     distance = (rows.view(-1, 1) ** 2 + columns.view(1, -1) ** 2).sqrt()
@@ -145,11 +111,7 @@ def center_prior(size: tuple[int, int], n: int = 1) -> Tensor:
 def mean_mask_prior(mask: Tensor) -> Tensor:
     """For each image the mean of all *other* images' masks: where objects usually are.
 
-    Args:
-        mask: bool (B, H, W), B >= 2.
-
-    Returns:
-        float (B, H, W), in [0, 1].
+    Float (B, H, W), in [0, 1].
 
     Raises:
         MaskError: If the masks are of another form, one is empty, or there is only one.
@@ -159,16 +121,9 @@ def mean_mask_prior(mask: Tensor) -> Tensor:
 
 
 def shuffled_pairs(saliency: Tensor, mask: Tensor, *, top: float = TOP, seed: int = 0) -> Tensor:
-    """IoU of each map with another image's mask: what the maps share whatever they show.
+    """:func:`iou` of each map with another image's mask: what the maps share whatever they show.
 
-    Args:
-        saliency: float (B, H, W), B >= 2.
-        mask: bool (B, H, W).
-        top: Share of the pixels kept.
-        seed: Of the pairing, in which no map meets its own mask.
-
-    Returns:
-        float64 (B,).
+    The seed is of the pairing, in which no map meets its own mask.
 
     Raises:
         MaskError: If there is only one mask; other errors as in :func:`iou`.
@@ -184,13 +139,9 @@ def shuffled_pairs(saliency: Tensor, mask: Tensor, *, top: float = TOP, seed: in
 def mass_inside(saliency: Tensor, mask: Tensor) -> Tensor:
     """Share of the saliency that lies on the object; 4.3 of the paper reads IoU as this.
 
-    Args:
-        saliency: float (B, H, W); negative values count as none.
-        mask: bool (B, H, W).
-
     Returns:
-        float64 (B,), in [0, 1]; where a map has no positive value, the mask's own share, which is
-        what a constant map scores.
+        float64 (B,), in [0, 1]; negative saliency counts as none. Where a map has no positive
+        value, the mask's own share, which is what a constant map scores.
 
     Raises:
         NotSaliency, MaskError: As in :func:`iou`.
@@ -204,10 +155,6 @@ def mass_inside(saliency: Tensor, mask: Tensor) -> Tensor:
 
 def pointing_game(saliency: Tensor, mask: Tensor) -> Tensor:
     """The pointing game of Zhang et al. (2018, arXiv:1608.00507): is the brightest pixel inside?
-
-    Args:
-        saliency: float (B, H, W).
-        mask: bool (B, H, W).
 
     Returns:
         float64 (B,): 1 or 0, or the share of the tied maxima that lie on the object.
@@ -241,15 +188,16 @@ def _shares(values: Tensor, top: float) -> Tensor:
 
 
 def _expected_iou(
-    *, sure: Tensor, tied: Tensor, tied_inside: Tensor, drawn: Tensor, kept: int, area: Tensor
-) -> Tensor:
+    sure: np.ndarray,
+    tied: np.ndarray,
+    tied_inside: np.ndarray,
+    area: np.ndarray,
+    drawn: np.ndarray,
+    kept: int,
+) -> np.ndarray:
     """E[I / (kept + area - I)] where I = sure + the hits among ``drawn`` of the ``tied`` pixels."""
     from scipy.stats import hypergeom
 
-    device = sure.device
-    sure, tied, tied_inside, drawn, area = (
-        value.cpu().numpy().astype(np.int64) for value in (sure, tied, tied_inside, drawn, area)
-    )
     hits = sure + np.minimum(drawn, tied_inside)
     result = hits / (kept + area - hits)
     # Nothing to choose where all tied pixels are drawn, or all or none of them lie on the object.
@@ -260,4 +208,4 @@ def _expected_iou(
         weight = hypergeom.pmf(found, tied[row], tied_inside[row], drawn[row])
         total = sure[row] + found
         result[row] = (weight * total / (kept + area[row] - total)).sum() / weight.sum()
-    return torch.from_numpy(result).to(device)
+    return result

@@ -3,8 +3,6 @@
 Abnar and Zuidema, "Quantifying attention flow in transformers", ACL 2020, arXiv:2005.00928. They
 renormalize each layer's rows; equation 7 of the paper does not. Rows of E + A sum to 2, so the two
 differ by the factor 2^L alone: the same ranking of patches, and the same overlap with a mask.
-
-Unlike Grad-CAM, rollout does not ask for a class.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,8 +17,8 @@ from rslib.models import eval_mode
 def attention_rollout(model: nn.Module, x: Tensor, *, normalise: bool = False) -> Tensor:
     """Rollout from the class token to the patches, for a timm vision transformer.
 
-    Gradients flow where the caller has them switched on, so a loss of the map can be minimized;
-    they are of first order.
+    It asks for no class. Gradients flow where the caller has them switched on, so a loss of the map
+    can be minimized; they are of first order.
 
     Args:
         model: Holds a timm vision transformer with a class token, perhaps behind other modules. It
@@ -65,15 +63,7 @@ def rollout(attentions: Tensor, *, normalise: bool = False) -> Tensor:
 
 
 def class_token_rollout(attentions: Sequence[Tensor], *, normalise: bool = False) -> Tensor:
-    """The class token's row of :func:`rollout`, by vector-matrix products from the last layer.
-
-    Args:
-        attentions: For each layer (B, n+1, n+1), averaged over heads, first layer first.
-        normalise: See :func:`attention_rollout`.
-
-    Returns:
-        (B, n+1).
-    """
+    """The class token's row (B, n+1) of :func:`rollout`, by vector-matrix products alone."""
     row = torch.zeros_like(attentions[0][:, 0])
     row[:, 0] = 1
     for attention in reversed(attentions):
@@ -95,8 +85,7 @@ def find_transformer(model: nn.Module) -> nn.Module:
                 "the transformer has no class token (it pools its patches), so there is no row "
                 "of the rollout to take"
             )
-        blocks = list(module.blocks)
-        if not all(hasattr(getattr(block, "attn", None), "attn_drop") for block in blocks):
+        if not all(hasattr(getattr(b, "attn", None), "attn_drop") for b in module.blocks):
             raise ValueError(
                 "the transformer's blocks do not expose their attention as timm's "
                 "VisionTransformer does (block.attn.attn_drop)"
@@ -112,14 +101,9 @@ def find_transformer(model: nn.Module) -> nn.Module:
 def attention_matrices(transformer: nn.Module) -> Iterator[list[Tensor]]:
     """Collect each layer's attention, averaged over heads (equation 8), while the context lasts.
 
-    Fused attention never forms the matrix, so it is switched off meanwhile; that changes the logits
-    by rounding only. The switch and the hooks are put back after, errors included.
-
-    Args:
-        transformer: From :func:`find_transformer`.
-
-    Yields:
-        A list that each forward pass extends by one (B, n+1, n+1) per layer, first layer first.
+    Each forward pass extends the list by one (B, n+1, n+1) per layer, first layer first. Fused
+    attention never forms the matrix, so it is switched off meanwhile; that changes the logits by
+    rounding only. The switch and the hooks are put back after, errors included.
     """
     collected: list[Tensor] = []
     layers = [block.attn for block in transformer.blocks]
@@ -136,21 +120,12 @@ def attention_matrices(transformer: nn.Module) -> Iterator[list[Tensor]]:
             layer.fused_attn = False
         yield collected
     finally:
-        for layer, flag in zip(layers, fused, strict=True):
+        for layer, flag, hook in zip(layers, fused, hooks, strict=True):
             layer.fused_attn = flag
-        for hook in hooks:
             hook.remove()
 
 
 def patch_map(transformer: nn.Module, row: Tensor) -> Tensor:
-    """The patches of a rollout row as a map.
-
-    Args:
-        transformer: Gives the grid and the number of tokens before the patches.
-        row: (B, n+1).
-
-    Returns:
-        (B, h, w).
-    """
+    """The patches of a rollout's row (B, n+1) as a map (B, h, w) on the transformer's grid."""
     height, width = transformer.patch_embed.grid_size
     return row[:, transformer.num_prefix_tokens :].unflatten(1, (height, width))

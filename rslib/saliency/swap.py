@@ -4,8 +4,6 @@ After Xiao, Engstrom, Ilyas and Madry, "Noise or signal: the role of image backg
 recognition", ICLR 2021, arXiv:2006.09994 (their Mixed-Same and Mixed-Rand sets).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -37,19 +35,14 @@ def composites(x: Tensor, masks: Tensor, partner: Tensor) -> Tensor:
 
 
 def partners(labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """For each image one of its own class, and one of another.
-
-    Args:
-        labels: int64 (B,).
-        generator: of the draw, on the CPU.
+    """For each image one of its own class, and one of another, drawn by a generator on the CPU.
 
     Returns:
-        Two int64 (B,) of positions; -1 where there is none.
+        Positions among the labels (B,), int64 (B,) each; -1 where there is none.
     """
-    n = len(labels)
-    own, other = torch.full((n,), -1), torch.full((n,), -1)
     known = labels.cpu()
-    for position in range(n):
+    own, other = torch.full_like(known, -1), torch.full_like(known, -1)
+    for position in range(len(known)):
         alike = known == known[position]
         rest = (~alike).nonzero().flatten()
         alike[position] = False
