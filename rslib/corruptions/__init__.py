@@ -10,15 +10,14 @@ written out term by term (see ``_filters``). Between devices no more is expected
 last bit of a float32 product or quotient, which can move a value that lies on the edge between two
 levels by one level.
 
-The constants are those of the benchmark's CIFAR generator, so the corruptions that draw nothing
-agree with it to a level or two; the others agree in distribution, for it was never seeded. What
-this makes is not the published archive: results must say "generated" (see ``cifar10c``).
+The constants are those of the benchmark's CIFAR generator, and as there values are cut to 0..255
+and truncated. So the corruptions that draw nothing agree with it to a level or two; the others
+agree in distribution, for it was never seeded. What this makes is not the published archive:
+results must say "generated" (see ``cifar10c``).
 
 Source: Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
 Perturbations", ICLR 2019, arXiv:1903.12261.
 """
-
-from __future__ import annotations
 
 import operator
 from collections.abc import Callable
@@ -43,23 +42,7 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
 }
 # The benchmark's four validation corruptions; its main table leaves them out.
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
-TEST15 = (
-    "gaussian_noise",
-    "shot_noise",
-    "impulse_noise",
-    "defocus_blur",
-    "glass_blur",
-    "motion_blur",
-    "zoom_blur",
-    "snow",
-    "frost",
-    "fog",
-    "brightness",
-    "contrast",
-    "elastic_transform",
-    "pixelate",
-    "jpeg_compression",
-)
+TEST15 = tuple(name for names in CATEGORIES.values() for name in names if name not in EXTRA)
 ALL19 = TEST15 + EXTRA
 NAMES = ALL19  # in the order of the published generator; each is also the name of its file
 
@@ -70,7 +53,6 @@ _FUNCTIONS = {
 # On the CPU a chunk's tensors stay in the cache, and each thread takes a chunk of its own.
 _CPU_CHUNK = 125
 _CHUNK = 10_000
-
 
 Corruption = Callable[[Tensor, int, Draws], Tensor]
 
@@ -93,9 +75,6 @@ def corruption(name: str) -> Callable[[Corruption], Corruption]:
     It stands beside the nineteen in the tables and figures of notebooks 05 and 10, marked as added,
     and enters no mean. Its outcomes are kept in a record of their own, so that records of the
     nineteen stay valid.
-
-    Args:
-        name: of the corruption, such as ``"fade"``.
 
     Raises:
         rslib.settings.extensions.ExtensionError: the name cannot be used.
@@ -152,17 +131,16 @@ def corrupt(
     result = torch.empty_like(images, memory_format=torch.contiguous_format)
 
     def make(chunk: slice) -> None:
-        part = images[chunk]
-        keys = image_keys(
-            part, name, severity, operator.index(seed), None if ids is None else ids[chunk]
-        )
+        part, some = images[chunk], None if ids is None else ids[chunk]
+        keys = image_keys(part, name, severity, operator.index(seed), some)
         made = function(part, severity, Draws(keys), **options)
         _check_made(name, made, part)
         result[chunk] = made
 
-    size = _CPU_CHUNK if images.device.type == "cpu" else _CHUNK
+    on_cpu = images.device.type == "cpu"
+    size = _CPU_CHUNK if on_cpu else _CHUNK
     chunks = [slice(start, start + size) for start in range(0, len(images), size)]
-    if images.device.type == "cpu" and chunks and torch.get_num_threads() > 1:
+    if on_cpu and chunks and torch.get_num_threads() > 1:
         _in_threads(make, chunks)
     else:
         for chunk in chunks:

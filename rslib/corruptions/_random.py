@@ -1,16 +1,14 @@
 """Random numbers that belong to an image, not to a batch.
 
-A generator that is advanced call by call gives an image other numbers whenever it moves to another
-batch. Here each number is a function of a 64-bit key and a counter: the key is a hash of the
-image's own bytes, the corruption's name, the severity and the seed. Hashing is integer arithmetic,
-and every number is 16 bits wide and looked up in a table that is computed once in double precision,
-so batch, order and device cannot change it.
+Each number is a function of a 64-bit key and a counter: the key is a hash of the image's own bytes,
+the corruption's name, the severity and the seed. Hashing is integer arithmetic, and every number is
+16 bits wide and looked up in a table that is computed once in double precision, so batch, order and
+device cannot change it.
 """
-
-from __future__ import annotations
 
 import functools
 import hashlib
+import math
 
 import torch
 from torch import Tensor
@@ -23,17 +21,9 @@ _STREAM = 1 << 32  # words apart: more than any corruption draws for one image
 
 
 def image_keys(images: Tensor, name: str, severity: int, seed: int, ids: Tensor | None) -> Tensor:
-    """One 64-bit key per image.
+    """One 64-bit key for each of the images, uint8 (B, 3, 32, 32): int64 (B,).
 
-    Args:
-        images: uint8 (B, 3, 32, 32).
-        name: the corruption.
-        severity: 1 to 5.
-        seed: any integer.
-        ids: int64 (B,); they take the place of the images' bytes where given.
-
-    Returns:
-        int64 (B,).
+    Where ``ids`` are given, int64 (B,), they take the place of the images' bytes.
     """
     digest = hashlib.sha256(f"{name}/{severity}/{seed}".encode()).digest()
     salt = int.from_bytes(digest[:8], "little", signed=True)
@@ -48,6 +38,8 @@ def image_keys(images: Tensor, name: str, severity: int, seed: int, ids: Tensor 
 class Draws:
     """The random numbers of a batch, one independent sequence per image and stream.
 
+    Two draws with the same stream give the same numbers; ``shape`` is that of one image's draws.
+
     Args:
         keys: int64 (B,), from :func:`image_keys`.
     """
@@ -56,15 +48,8 @@ class Draws:
         self.keys = keys
 
     def words(self, stream: int, *shape: int) -> Tensor:
-        """Whole numbers, each of 0 to 65,535 equally likely: int32 (B, *shape).
-
-        Args:
-            stream: which sequence; two draws with the same stream give the same numbers.
-            *shape: the shape of one image's draws.
-        """
-        count = 1
-        for size in shape:
-            count *= size
+        """Whole numbers, each of 0 to 65,535 equally likely: int32 (B, *shape)."""
+        count = math.prod(shape)
         packed = -(-count // 4)  # four 16-bit words come out of each hash
         bits = self._bits(stream, packed).view(torch.int16)[:, :count]
         return (bits.to(torch.int32) + LEVELS // 2).reshape(-1, *shape)

@@ -7,11 +7,9 @@ The archive (https://zenodo.org/records/2535967) is a folder ``CIFAR-10-C`` with
 published generator was not seeded. Each result says which it is from.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,41 +33,40 @@ _MEND = "Unpack the archive again, or move the folder away to have images genera
 GENERATOR_VERSION = 1
 
 
-@dataclass(frozen=True)
 class Archive:
     """A folder in the official layout, checked when opened; the images stay on disk.
 
-    Args:
+    Attributes:
         folder: where the files are.
+        labels: int64 (N,), the same for each severity and corruption.
+        generated: True if :func:`export` wrote the folder.
 
     Raises:
         DataError: if a file is missing, truncated, or of another shape or type, or if the labels
             differ between severities.
     """
 
-    folder: Path
-    labels: Tensor = field(init=False, repr=False)
-    """int64 (N,), the same for each severity and corruption."""
-
-    def __post_init__(self) -> None:
-        folder = Path(self.folder).expanduser()
-        missing = [name for name in (*NAMES, "labels") if not (folder / f"{name}.npy").is_file()]
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = folder = Path(folder).expanduser()
+        self.generated = (folder / MARKER).is_file()
+        files = [f"{name}.npy" for name in (*NAMES, "labels")]
+        missing = [file for file in files if not (folder / file).is_file()]
         if missing:
             raise DataError(
-                f"{folder} is incomplete: {', '.join(f'{name}.npy' for name in missing)} missing. "
+                f"{folder} is incomplete: {', '.join(missing)} missing. "
                 "Unpack the whole archive, or move the folder away to have images generated."
             )
-        labels = _open(folder / "labels.npy")
+        path = folder / "labels.npy"
+        labels = _open(path)
         if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) % len(SEVERITIES):
             raise DataError(
-                f"{folder / 'labels.npy'}: expected whole numbers, as many for each of 5 "
-                f"severities, got {labels.dtype} {labels.shape}. {_MEND}"
+                f"{path}: expected whole numbers, as many for each of 5 severities, got "
+                f"{labels.dtype} {labels.shape}. {_MEND}"
             )
         rows = np.asarray(labels).reshape(len(SEVERITIES), -1)
         if (rows != rows[0]).any():
-            raise DataError(
-                f"{folder / 'labels.npy'}: the labels differ between severities. {_MEND}"
-            )
+            raise DataError(f"{path}: the labels differ between severities. {_MEND}")
+        self.labels = torch.from_numpy(rows[0].astype(np.int64))
         expected = (len(labels), 32, 32, 3)
         for name in NAMES:
             images = _open(folder / f"{name}.npy")
@@ -78,27 +75,14 @@ class Archive:
                     f"{folder / name}.npy: expected uint8 {expected}, got {images.dtype} "
                     f"{images.shape}. {_MEND}"
                 )
-        object.__setattr__(self, "folder", folder)
-        object.__setattr__(self, "labels", torch.from_numpy(rows[0].astype(np.int64)))
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
-    def generated(self) -> bool:
-        """True if :func:`export` wrote the folder."""
-        return (self.folder / MARKER).is_file()
-
     def images(self, name: str, severity: int, positions: Tensor) -> Tensor:
-        """The corrupted versions of the images at these positions.
+        """The images at positions, int64 (B,), under one of the 19 corruptions at severity 1 to 5.
 
-        Args:
-            name: one of the 19 corruptions.
-            severity: 1 to 5.
-            positions: int64 (B,), each below ``len(self)``.
-
-        Returns:
-            uint8 (B, 3, 32, 32) on the CPU.
+        They are uint8 (B, 3, 32, 32) on the CPU.
         """
         check_name(name)
         start = (check_severity(severity) - 1) * len(self)
@@ -130,19 +114,18 @@ class Corrupted:
     @property
     def identity(self) -> dict[str, Any]:
         """All that decides the pixels, as JSON: results of different identities do not compare."""
-        made: dict[str, Any] = {}
-        if self.archive is None:
-            made = {"seed": self.seed, "generator": GENERATOR_VERSION}
-            if self.photographs is not None:
-                made["photographs"] = photographs_digest(self.photographs)
-        return {
+        found = {
             "origin": self.origin,
             "dataset": self.clean.name,
             "split": self.clean.split,
             "images": len(self.clean),
             "fingerprint": self.clean.fingerprint,
-            **made,
         }
+        if self.archive is None:
+            found |= {"seed": self.seed, "generator": GENERATOR_VERSION}
+            if self.photographs is not None:
+                found["photographs"] = photographs_digest(self.photographs)
+        return found
 
     def __str__(self) -> str:
         what = f"{self.clean.name} {self.clean.split}, n={len(self.clean):,}"
@@ -164,10 +147,6 @@ class Corrupted:
                 self.clean.images, name, severity, seed=self.seed, photographs=self.photographs
             )
         return self.archive.images(name, severity, self.clean.ids).to(self.clean.device)
-
-    def dataset(self, name: str, severity: int) -> Dataset:
-        """The data set with corrupted images; labels, ids and masks stay, so that records join."""
-        return replace(self.clean, images=self.images(name, severity))
 
 
 def load(
@@ -194,19 +173,19 @@ def load(
             and not there.
     """
     folder = (default_root() if root is None else Path(root).expanduser()) / FOLDER
-    there = folder.is_dir() and not (folder / MARKER).is_file()
-    covered = clean.name == "cifar10" and clean.split == "test"
-    if official and not (there and covered):
-        reason = (
-            f"there is none for {clean.name} {clean.split}, only for cifar10 test"
-            if not covered
-            else f"{folder} holds generated images ({MARKER})"
-            if folder.is_dir()
-            else f"{folder} does not exist: get CIFAR-10-C.tar from "
+    lacking = ""
+    if clean.name != "cifar10" or clean.split != "test":
+        lacking = f"there is none for {clean.name} {clean.split}, only for cifar10 test"
+    elif not folder.is_dir():
+        lacking = (
+            f"{folder} does not exist: get CIFAR-10-C.tar from "
             "https://zenodo.org/records/2535967 and unpack it there"
         )
-        raise DataError(f"the official archive was asked for, but {reason}.")
-    if official is False or not (there and covered):
+    elif (folder / MARKER).is_file():
+        lacking = f"{folder} holds generated images ({MARKER})"
+    if official and lacking:
+        raise DataError(f"the official archive was asked for, but {lacking}.")
+    if official is False or lacking:
         return Corrupted(clean, None, seed, photographs)
     archive = Archive(folder)
     if len(archive) != OFFICIAL_IMAGES:

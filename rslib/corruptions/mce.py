@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from rslib.corruptions import ADDED, CATEGORIES, SEVERITIES, TEST15, check_name
+from rslib.corruptions import ADDED, CATEGORIES, TEST15, check_name
 from rslib.metrics.bootstrap import resampled_means
 from rslib.metrics.corruption_error import corruption_errors
 
@@ -52,7 +52,7 @@ class ErrorTable:
         rows = {name: tuple(float(value) for value in row) for name, row in self.errors.items()}
         for name, row in rows.items():
             check_name(name)
-            if len(row) != len(SEVERITIES):
+            if len(row) != 5:
                 raise ValueError(f"errors[{name!r}] has {len(row)} values; 5 are needed.")
         for value in (self.clean, *(value for row in rows.values() for value in row)):
             if not 0 <= value <= 1:
@@ -68,13 +68,8 @@ class ErrorTable:
 
     def document(self) -> dict[str, Any]:
         """The table as JSON, with its digest."""
-        return {
-            "model": self.model,
-            "errors": {name: list(row) for name, row in self.errors.items()},
-            "clean": self.clean,
-            "data": self.data,
-            "digest": self.digest,
-        }
+        errors = {name: list(row) for name, row in self.errors.items()}
+        return vars(self) | {"errors": errors, "digest": self.digest}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> ErrorTable:
@@ -97,49 +92,44 @@ class ErrorTable:
 
 @dataclass(frozen=True)
 class Score:
-    """A model's corruption errors relative to a reference.
+    """A model's corruption errors relative to a reference; None where undefined.
+
+    Each is a number, or (low, high) where the score is an interval.
 
     Attributes:
-        ce: for each corruption, its errors' sum over that of the reference; None where the
-            reference makes no error.
         mce: eq. 14, the mean of ``ce``; None if one of them is.
-        categories: the mean of ``ce`` over each category; of added corruptions, ``"added"``.
         category_mean: the mean of the categories, which is what Table 5 of the paper shows.
         error: the plain mean error over corruptions and severities, without a reference.
         relative_mce: how much the error grows from clean to corrupted, relative to how much the
             reference's does; None where the reference's does not grow.
-        reference: the reference's model and digest.
-        names: the corruptions that count.
+        categories: the mean of ``ce`` over each category; of added corruptions, ``"added"``.
+        ce: for each corruption that counts, its errors' sum over that of the reference; None where
+            the reference makes no error.
     """
 
-    ce: dict[str, float | None]
-    mce: float | None
-    categories: dict[str, float | None]
-    category_mean: float | None
-    error: float
-    relative_mce: float | None
-    reference: tuple[str, str]
-    names: tuple[str, ...]
+    mce: Any
+    category_mean: Any
+    error: Any
+    relative_mce: Any
+    categories: dict[str, Any]
+    ce: dict[str, Any]
 
 
 def score(table: ErrorTable, reference: ErrorTable, *, names: Sequence[str] = TEST15) -> Score:
-    """Compare a model with the reference.
+    """Compare a model's errors with the reference's, on the same images.
 
-    Args:
-        table: the model's errors.
-        reference: the reference's, on the same images.
-        names: which corruptions count: ``TEST15``, ``ALL19``, or others.
+    ``names`` are the corruptions that count: ``TEST15``, ``ALL19``, or others.
 
     Raises:
         ReferenceMismatch: if the two were not measured on the same images; says what differs.
         ValueError: if a corruption is missing from either.
     """
     if table.data != reference.data:
-        differ = []
-        for key in sorted(set(table.data) | set(reference.data)):
-            ours, theirs = table.data.get(key), reference.data.get(key)
-            if ours != theirs:
-                differ.append(f"{key} {ours!r} against {theirs!r}")
+        differ = [
+            f"{key} {table.data.get(key)!r} against {reference.data.get(key)!r}"
+            for key in sorted(set(table.data) | set(reference.data))
+            if table.data.get(key) != reference.data.get(key)
+        ]
         raise ReferenceMismatch(
             f"{table.model} and the reference {reference.model} were measured on other images "
             f"({'; '.join(differ)}). Measure the reference on the same ones."
@@ -149,20 +139,7 @@ def score(table: ErrorTable, reference: ErrorTable, *, names: Sequence[str] = TE
         np.array([each.errors[name] for name in names], dtype=float) for each in (table, reference)
     )
     numbers = _numbers(ours, table.clean, theirs, reference.clean, names)
-    known = [None if math.isnan(number) else float(number) for number in numbers]
-    return Score(**_named(known, names), reference=(reference.model, reference.digest), names=names)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Percentile intervals over images of the numbers in :class:`Score`; None where undefined."""
-
-    mce: tuple[float, float] | None
-    category_mean: tuple[float, float] | None
-    error: tuple[float, float]
-    relative_mce: tuple[float, float] | None
-    categories: dict[str, tuple[float, float] | None]
-    ce: dict[str, tuple[float, float] | None]
+    return _score([None if math.isnan(number) else float(number) for number in numbers], names)
 
 
 def interval(
@@ -175,8 +152,8 @@ def interval(
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
-) -> Interval:
-    """Bootstrap intervals over images, drawing the same images for the model and the reference.
+) -> Score:
+    """Percentile bootstrap intervals, drawing the same images for the model and the reference.
 
     An image is drawn with all its corrupted versions, for these are not independent. The intervals
     speak of these two sets of weights.
@@ -197,10 +174,8 @@ def interval(
     if not 0 < confidence < 1:
         raise ValueError(f"confidence={confidence!r} must be between 0 and 1, e.g. 0.95.")
     names = _names(names, wrong, reference_wrong)
-    ours, theirs = (
-        _outcomes(wrong, clean_wrong, names),
-        _outcomes(reference_wrong, reference_clean_wrong, names),
-    )
+    ours = _outcomes(wrong, clean_wrong, names)
+    theirs = _outcomes(reference_wrong, reference_clean_wrong, names)
     if ours.shape != theirs.shape:
         raise ValueError(
             f"the model has {len(ours)} images and the reference {len(theirs)}: both must have "
@@ -215,20 +190,13 @@ def interval(
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     ends = np.quantile(values, tails, axis=0).T
     pairs = [None if np.isnan(pair).any() else (float(pair[0]), float(pair[1])) for pair in ends]
-    return Interval(**_named(pairs, names))
+    return _score(pairs, names)
 
 
 def table_from_outcomes(
     model: str, wrong: Mapping[str, np.ndarray], clean_wrong: np.ndarray, data: dict[str, Any]
 ) -> ErrorTable:
-    """The table of errors from per-image outcomes.
-
-    Args:
-        model: which model.
-        wrong: for each corruption, bool (5, N).
-        clean_wrong: bool (N,).
-        data: what the images are (``cifar10c.Corrupted.identity``).
-    """
+    """The table of errors from outcomes, bool (5, N) for each corruption and (N,) clean."""
     _outcomes(wrong, clean_wrong, tuple(wrong))
     errors = {name: tuple(np.asarray(rows).mean(1)) for name, rows in wrong.items()}
     return ErrorTable(model, errors, float(np.mean(clean_wrong)), data)
@@ -251,39 +219,26 @@ def _numbers(
     base_clean: float,
     names: tuple[str, ...],
 ) -> list[float]:
-    """The numbers of a score in the order of :func:`_named`, NaN where undefined."""
+    """The numbers of a score in the order of :func:`_score`, NaN where undefined."""
     ratios = corruption_errors(errors, base_errors)
     relative = corruption_errors(errors - clean, base_errors - base_clean)
     categories = [float(ratios[which].mean()) for which in _categories(names).values()]
     category_mean = math.fsum(categories) / len(categories)
-    return [
-        ratios.mean(),
-        category_mean,
-        errors.mean(),
-        relative.mean(),
-        *categories,
-        *ratios,
-    ]
+    return [ratios.mean(), category_mean, errors.mean(), relative.mean(), *categories, *ratios]
 
 
-def _named(values: Sequence[Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """Values in the order of :func:`_numbers` as the fields of a score."""
-    categories = _categories(names)
-    first = 4 + len(categories)
-    fields = dict(zip(("mce", "category_mean", "error", "relative_mce"), values[:4], strict=True))
-    fields["categories"] = dict(zip(categories, values[4:first], strict=True))
-    fields["ce"] = dict(zip(names, values[first:], strict=True))
-    return fields
+def _score(values: Sequence[Any], names: tuple[str, ...]) -> Score:
+    """A score of values in the order of :func:`_numbers`."""
+    kinds = _categories(names)
+    categories = dict(zip(kinds, values[4 : 4 + len(kinds)], strict=True))
+    return Score(*values[:4], categories, dict(zip(names, values[4 + len(kinds) :], strict=True)))
 
 
 def _categories(names: tuple[str, ...]) -> dict[str, list[int]]:
     """The categories that names belong to, with the positions of each one's names."""
-    found = {}
-    for key, members in (CATEGORIES | {"added": tuple(ADDED)}).items():
-        which = [k for k, name in enumerate(names) if name in members]
-        if which:
-            found[key] = which
-    return found
+    members = CATEGORIES | {"added": tuple(ADDED)}
+    places = {key: [k for k, name in enumerate(names) if name in members[key]] for key in members}
+    return {key: which for key, which in places.items() if which}
 
 
 def _outcomes(
@@ -296,7 +251,7 @@ def _outcomes(
     columns = [clean[:, None]]
     for name in names:
         rows = np.asarray(wrong[name])
-        if rows.shape != (len(SEVERITIES), len(clean)):
+        if rows.shape != (5, len(clean)):
             raise ValueError(f"{name}: outcomes must be (5, {len(clean)}), not {rows.shape}.")
         columns.append(rows.T)
     return np.concatenate(columns, axis=1).astype(np.float32)

@@ -1,11 +1,4 @@
-"""Weather: snow, frost, fog, brightness, spatter.
-
-Source: Hendrycks and Dietterich, ICLR 2019, arXiv:1903.12261, with the constants of their CIFAR
-generator. Each function takes uint8 images (B, 3, 32, 32), a severity from 1 to 5 and the images'
-random numbers, and returns uint8 images; values are cut to 0..255 and truncated, as there.
-"""
-
-from __future__ import annotations
+"""Weather: snow, frost, fog, brightness, spatter."""
 
 import functools
 import hashlib
@@ -18,10 +11,9 @@ from torch import Tensor
 
 from rslib.corruptions import _filters as filters
 from rslib.corruptions import _liquid as liquid
+from rslib.corruptions._filters import SIZE
 from rslib.corruptions._random import Draws
 from rslib.data.datasets import DataError
-
-SIZE = filters.SIZE
 
 # Mean and deviation of the flakes, zoom, threshold, radius and sigma of their motion, mix.
 SNOW = (
@@ -62,12 +54,7 @@ def frost(
 ) -> Tensor:
     """Lay a random part of a random photograph of frost over the image.
 
-    Args:
-        images: uint8 (B, 3, 32, 32).
-        severity: 1 to 5.
-        draws: the images' random numbers.
-        photographs: the folder with the five photographs; by default the installed package
-            ``imagecorruptions`` has them.
+    ``photographs`` is the folder with the five; by default that of :func:`frost_folder`.
 
     Raises:
         DataError: if a photograph is missing or cannot be used.
@@ -113,32 +100,24 @@ def brightness(images: Tensor, severity: int, draws: Draws) -> Tensor:
 
 def spatter(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """Lay drops of water (severities 1 to 3) or mud (4 and 5) over the image."""
-    wet = severity <= len(WATER)
     mean, deviation, blur, threshold, last = (WATER + MUD)[severity - 1]
-    device = str(images.device)
-    noise = filters.smooth(
-        draws.normal(0, SIZE, SIZE), filters.layer_weights(blur, "nearest", 4.0, device)
-    )
-    drops = noise * deviation + mean
+    drops = filters.smooth(draws.normal(0, SIZE, SIZE), blur) * deviation + mean
     drops = torch.where(drops < threshold, 0.0, drops)
     pixels = images.to(torch.float32)
+    wet = severity <= len(WATER)
+    color = torch.tensor(WATER_COLOR if wet else MUD_COLOR, dtype=torch.float32)
+    color = color.to(images.device)[:, None, None]
     if wet:
-        cover = water(drops) * last
-        added = cover[:, None] * _color(WATER_COLOR, images.device)
-        return (pixels + added).clamp_(0, 255).to(torch.uint8)
-    rim = filters.layer_weights(last, "nearest", 4.0, device)
-    cover = filters.smooth((drops > 0).to(torch.float32), rim)[:, None]
-    cover = torch.where(cover < 0.8, 0.0, cover)
-    mixed = pixels * (1 - cover) + cover * _color(MUD_COLOR, images.device)
+        mixed = pixels + (water(drops) * last)[:, None] * color
+    else:
+        cover = filters.smooth((drops > 0).to(torch.float32), last)[:, None]
+        cover = torch.where(cover < 0.8, 0.0, cover)
+        mixed = pixels * (1 - cover) + cover * color
     return mixed.clamp_(0, 255).to(torch.uint8)
 
 
 def water(drops: Tensor) -> Tensor:
-    """Strength of the water at each pixel, its maximum in each image 1: (B, 32, 32).
-
-    Args:
-        drops: float32 (B, 32, 32), 0 where it is dry.
-    """
+    """Strength of the water at each pixel, its maximum in each image 1, from drops (B, 32, 32)."""
     depth = (drops * 255).clamp(0, 255).to(torch.int32)
     glint = depth * liquid.relief(depth)
     # Without a single glint the published code divides by zero; here nothing is added.
@@ -244,7 +223,3 @@ def _plasma(draws: Draws, decay: float) -> Tensor:
         step, wobble = half, wobble / decay
     height = height - height.amin((1, 2), keepdim=True)
     return height / height.amax((1, 2), keepdim=True)
-
-
-def _color(rgb: tuple[int, int, int], device: torch.device) -> Tensor:
-    return torch.tensor(rgb, dtype=torch.float32, device=device)[:, None, None]
