@@ -92,10 +92,9 @@ def infidelity(
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Spearman's correlation of two maps of the same image, float (B, h, w) each, by pixel.
+    """Spearman's correlation of two maps of the same image, (B, h, w) each, pixel by pixel.
 
-    Returns:
-        float64 (B,), in [-1, 1]; NaN where a map is constant (see :func:`degenerate`).
+    It is float64 (B,), in [-1, 1]; NaN where a map is constant (see :func:`degenerate`).
 
     Raises:
         NotSaliency: If the maps are not finite or of another form.
@@ -177,22 +176,16 @@ def _curve(
         )
     color = x.mean((2, 3), keepdim=True).expand_as(x)
     start, end = (color, x) if insert else (x, color)
-    order = _order(saliency)
-    shares = []
-    with eval_mode(model), torch.no_grad():
-        for step in range(steps + 1):
-            changed = order < round(step / steps * order.shape[1])
-            mask = changed.view(len(x), 1, *x.shape[2:])
-            probabilities = model(torch.where(mask, end, start)).softmax(1)
-            shares.append(probabilities.gather(1, target.unsqueeze(1)).squeeze(1))
-    return torch.stack(shares, 1)
-
-
-def _order(saliency: Tensor) -> Tensor:
-    """Each pixel's place, the most salient first; ties in a random but fixed order."""
+    # Each pixel's place, the most salient first; ties in a random but fixed order.
     flat = saliency.detach().flatten(1)
     shuffle = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(0))
     shuffle = shuffle.to(flat.device)
-    ranked = shuffle[torch.argsort(flat[:, shuffle], dim=1, descending=True, stable=True)]
-    places = torch.arange(flat.shape[1], device=flat.device).expand_as(ranked)
-    return torch.empty_like(ranked).scatter_(1, ranked, places)
+    ranked = shuffle[flat[:, shuffle].argsort(dim=1, descending=True, stable=True)]
+    place, shares = ranked.argsort(1), []
+    with eval_mode(model), torch.no_grad():
+        for step in range(steps + 1):
+            changed = place < round(step / steps * place.shape[1])
+            mixed = torch.where(changed.view(len(x), 1, *x.shape[2:]), end, start)
+            probabilities = model(mixed).softmax(1)
+            shares.append(probabilities.gather(1, target.unsqueeze(1)).squeeze(1))
+    return torch.stack(shares, 1)

@@ -52,7 +52,17 @@ def gradcam(
         x = x.clone() if x.is_inference() else x
         with captured(found) as outputs:
             logits = model(x)
-        features, chosen = _features(outputs), _target(target, logits)
+        if len(outputs) != 1:
+            raise ValueError(
+                f"the layer ran {len(outputs)} times in one forward pass; Grad-CAM needs one that "
+                "runs once"
+            )
+        features, chosen = outputs[0], _target(target, logits)
+        if not isinstance(features, Tensor) or features.ndim not in (3, 4):
+            form = type(features).__name__
+            if isinstance(features, Tensor):
+                form = tuple(features.shape)
+            raise ValueError(f"the layer returned {form}; a feature map (B, K, h, w) is needed")
         cam = activation_map(model, features, logits, chosen, create_graph=create_graph)
         cam = cam.relu() if relu else cam
     return cam if create_graph else cam.detach()
@@ -61,22 +71,19 @@ def gradcam(
 def activation_map(
     model: nn.Module, features: Tensor, logits: Tensor, target: Tensor, *, create_graph: bool
 ) -> Tensor:
-    """The signed map from one forward pass, in closed form where that is exact.
+    """The signed map (B, h, w) from one forward pass, in closed form where that is exact.
 
     Where the layer is followed by average pooling and one linear map, y_c = sum_k W_ck mean(A_k) +
     b_c, so equation 6 gives alpha_k = W_ck / (h w): no backward pass is needed, and a loss of the
     map has first-order gradients.
 
     Args:
-        model: What made both tensors.
+        model: What made features and logits.
         features: (B, K, h, w), or a transformer's tokens (B, n, K) with the patches last, with the
             graph to the logits.
         logits: (B, classes).
         target: (B,) int64.
         create_graph: See :func:`gradcam`.
-
-    Returns:
-        (B, h, w).
 
     Raises:
         ValueError: If the logits do not depend on the features, or the model of tokens is no timm
@@ -188,19 +195,6 @@ def captured(layer: nn.Module) -> Iterator[list[Tensor]]:
         yield outputs
     finally:
         hook.remove()
-
-
-def _features(outputs: list[Tensor]) -> Tensor:
-    if len(outputs) != 1:
-        raise ValueError(
-            f"the layer ran {len(outputs)} times in one forward pass; Grad-CAM needs one that runs "
-            "once"
-        )
-    (features,) = outputs
-    if not isinstance(features, Tensor) or features.ndim not in (3, 4):
-        found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise ValueError(f"the layer returned {found}; a feature map (B, K, h, w) is needed")
-    return features
 
 
 def _target(target: int | Tensor | None, logits: Tensor) -> Tensor:

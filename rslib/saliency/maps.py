@@ -1,4 +1,7 @@
-"""The form and size of saliency maps, and the maps that say nothing."""
+"""The form and size of saliency maps, and the maps that say nothing.
+
+All take maps (B, h, w) and raise what :func:`check_maps` raises.
+"""
 
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -29,38 +32,26 @@ def check_maps(saliency: Tensor) -> Tensor:
 
 
 def degenerate(saliency: Tensor) -> Tensor:
-    """Find the maps, float (B, h, w), that are constant, so that they point nowhere: bool (B,).
+    """Find the maps that are constant, so that they point nowhere: bool (B,).
 
     They are to be counted, never dropped: their overlap with any mask is that of chance.
-
-    Raises:
-        NotSaliency: If the maps are not finite or of another form.
     """
     flat = check_maps(saliency).flatten(1)
     return flat.amax(1) == flat.amin(1)
 
 
 def resize(saliency: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring maps (B, h, w) to an image's size (H, W), as Grad-CAM's authors do.
-
-    Bilinear and differentiable (Selvaraju et al., 2017).
-
-    Raises:
-        NotSaliency: If the maps are not finite or of another form.
-    """
+    """Bring maps to an image's size (H, W), bilinearly as Grad-CAM's authors do, differentiably."""
     maps = check_maps(saliency).unsqueeze(1)
     return interpolate(maps, size=size, mode="bilinear", align_corners=False).squeeze(1)
 
 
 def standardize(saliency: Tensor, *, eps: float = 1e-6) -> Tensor:
-    """Each map (B, h, w) less its mean, over its standard deviation; differentiable.
+    """Each map less its mean, over its standard deviation; differentiable.
 
     The sigmoid of equation 12 is flat on a map near 0 and saturated on one near 16; on a
     standardized map it can reach both ends. With ``eps`` added to the deviation, a constant map
     becomes 0.
-
-    Raises:
-        NotSaliency: If the maps are not finite or of another form.
     """
     flat = check_maps(saliency).flatten(1)
     centered = flat - flat.mean(1, keepdim=True)

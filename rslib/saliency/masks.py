@@ -16,6 +16,8 @@ from torch import Tensor
 from rslib.saliency.maps import check_maps, degenerate
 from rslib.store.arrays import ArrayError, open_array
 
+_SIZE = (32, 32)
+
 
 class MaskError(ValueError):
     """Masks that cannot be used; the message says which and why."""
@@ -103,20 +105,17 @@ def coverage(masks: Tensor) -> dict[str, float]:
     return found | {f"q{k}": float(np.quantile(some, k / 100)) for k in (25, 50, 75)}
 
 
-def read_masks(
-    source: str | Path, ids: Sequence[int], *, size: tuple[int, int] = (32, 32)
-) -> tuple[Tensor, Tensor]:
-    """Masks of one's own, for all or some of the images.
+def read_masks(source: str | Path, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Masks of one's own, 32 x 32, for all or some of the images.
 
     Args:
         source: A folder of PNG files named by the image's number, ``17.png``, whose values above
-            half the range are the object; or a ``.npy`` file, bool or uint8 (N, H, W), whose row i
-            belongs to image i, all zeros where there is none.
+            half the range are the object; or a ``.npy`` file, bool or uint8 (N, 32, 32), whose row
+            i belongs to image i, all zeros where there is none.
         ids: The images wanted, by their position in the canonical order of their split.
-        size: (H, W).
 
     Returns:
-        masks bool (B, H, W), empty where there is none, and known bool (B,).
+        masks bool (B, 32, 32), empty where there is none, and known bool (B,).
 
     Raises:
         MaskError: If the source is missing, holds no mask of these images, or a mask has another
@@ -125,35 +124,31 @@ def read_masks(
     source = Path(source).expanduser()
     if source.is_dir():
         files = {i: source / f"{i}.png" for i in ids}
-        found = {i: _read_png(path, size) for i, path in files.items() if path.is_file()}
+        found = {i: _read_png(path) for i, path in files.items() if path.is_file()}
     elif source.suffix == ".npy" and source.is_file():
-        rows = _open_rows(source, size)
+        rows = _open_rows(source)
         found = {i: rows[i] > 0 for i in ids if i < len(rows) and (rows[i] > 0).any()}
     else:
         raise MaskError(
-            f"{source}: expected a folder of PNG files named 0.png, 1.png, … or a .npy file "
-            "(N, H, W)"
+            f"{source}: expected a folder of PNG files named 0.png, 1.png, … or a .npy file"
         )
     if not found:
         raise MaskError(
             f"{source} holds no mask of any of the {len(ids):,} images asked for, such as image "
             f"{ids[0]}: name files, or order rows, by the images' places in their split"
         )
-    masks = np.zeros((len(ids), *size), dtype=bool)
-    for position, image in enumerate(ids):
-        if image in found:
-            masks[position] = found[image]
-            if masks[position].all() or not masks[position].any():
-                what = "the whole image" if masks[position].all() else "nothing"
-                raise MaskError(
-                    f"{source}: the mask of image {image} covers {what}: save the object as 255 on "
-                    "0, or leave that image's mask out"
-                )
-    known = torch.tensor([image in found for image in ids])
-    return torch.from_numpy(masks), known
+    for image, mask in found.items():
+        if mask.all() or not mask.any():
+            what = "the whole image" if mask.all() else "nothing"
+            raise MaskError(
+                f"{source}: the mask of image {image} covers {what}: save the object as 255 on 0, "
+                "or leave that image's mask out"
+            )
+    masks = np.stack([found.get(image, np.zeros(_SIZE, bool)) for image in ids])
+    return torch.from_numpy(masks), torch.tensor([image in found for image in ids])
 
 
-def _read_png(path: Path, size: tuple[int, int]) -> np.ndarray:
+def _read_png(path: Path) -> np.ndarray:
     from PIL import Image
 
     try:
@@ -161,23 +156,21 @@ def _read_png(path: Path, size: tuple[int, int]) -> np.ndarray:
             values = np.asarray(picture.convert("L"))
     # Pillow reports damage by many kinds of error.
     except Exception as error:
-        raise MaskError(
-            f"{path} cannot be read as an image ({error}): save it again as a PNG file"
-        ) from None
-    if values.shape != size:
+        hint = "save it again as a PNG file"
+        raise MaskError(f"{path} cannot be read as an image ({error}): {hint}") from None
+    if values.shape != _SIZE:
         found = " x ".join(map(str, values.shape))
-        raise MaskError(f"{path} is {found}; {size[0]} x {size[1]} is needed")
+        raise MaskError(f"{path} is {found}; 32 x 32 is needed")
     return values > 127
 
 
-def _open_rows(path: Path, size: tuple[int, int]) -> np.ndarray:
+def _open_rows(path: Path) -> np.ndarray:
     try:
         rows = open_array(path)
     except ArrayError as error:
         raise MaskError(f"{error}: save it again with numpy.save") from None
-    if rows.ndim != 3 or rows.shape[1:] != size or rows.dtype.kind not in "bu":
+    if rows.shape[1:] != _SIZE or rows.dtype.kind not in "bu":
         raise MaskError(
-            f"{path} holds {rows.dtype} {rows.shape}; bool or uint8 (N, {size[0]}, {size[1]}) is "
-            "needed"
+            f"{path} holds {rows.dtype} {rows.shape}; bool or uint8 (N, 32, 32) is needed"
         )
     return rows

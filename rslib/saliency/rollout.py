@@ -39,14 +39,10 @@ def attention_rollout(model: nn.Module, x: Tensor, *, normalise: bool = False) -
 
 
 def rollout(attentions: Tensor, *, normalise: bool = False) -> Tensor:
-    """The full product of equation 7.
+    """The full product of equation 7, (B, n+1, n+1), ``normalise`` as in :func:`attention_rollout`.
 
-    Args:
-        attentions: (L, B, n+1, n+1), averaged over heads (equation 8), first layer first.
-        normalise: See :func:`attention_rollout`.
-
-    Returns:
-        (B, n+1, n+1): row i says how token i at the end draws on the tokens at the start.
+    Attentions are (L, B, n+1, n+1), averaged over heads (equation 8), first layer first. Row i says
+    how token i at the end draws on the tokens at the start.
 
     Raises:
         ValueError: If the shape is not (L, B, m, m).

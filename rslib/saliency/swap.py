@@ -11,7 +11,7 @@ from rslib.saliency.masks import check_masks
 
 
 def composites(x: Tensor, masks: Tensor, partner: Tensor) -> Tensor:
-    """Each image's object before its partner's background.
+    """Each image's object before its partner's background: (B, C, H, W).
 
     What the partner's object covers is filled with the mean color of that background, so that no
     part of it shows.
@@ -20,9 +20,6 @@ def composites(x: Tensor, masks: Tensor, partner: Tensor) -> Tensor:
         x: images (B, C, H, W) in [0, 1].
         masks: bool (B, H, W), an object in each.
         partner: int64 (B,), positions in the batch.
-
-    Returns:
-        (B, C, H, W).
 
     Raises:
         rslib.saliency.MaskError: masks of another form, or an empty one.
