@@ -87,8 +87,7 @@ def streak(layers: Tensor, radius: int, sigma: float, angle: Tensor) -> Tensor:
 
     The line has 2 * radius + 1 steps at an angle in degrees, float64 (B,) on the CPU, each at the
     nearest pixel, with the weights of half a Gaussian. Pixels outside the image repeat its edge.
-    Levels are truncated, after a rounding to 16 bits that lets a level just under a whole one reach
-    it.
+    Levels are rounded to 16 bits and then truncated, so that one just under a whole one reaches it.
     """
     step = np.arange(2 * radius + 1)
     weights = np.exp(-(step**2) / (2 * sigma**2))

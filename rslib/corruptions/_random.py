@@ -20,28 +20,20 @@ _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)  # the increment of SplitMix64, as a si
 _STREAM = 1 << 32  # words apart: more than any corruption draws for one image
 
 
-def image_keys(images: Tensor, name: str, severity: int, seed: int, ids: Tensor | None) -> Tensor:
-    """One 64-bit key for each of the images, uint8 (B, 3, 32, 32): int64 (B,).
-
-    Where ``ids`` are given, int64 (B,), they take the place of the images' bytes.
-    """
+def image_keys(images: Tensor, name: str, severity: int, seed: int) -> Tensor:
+    """One 64-bit key for each of the images, uint8 (B, 3, 32, 32): int64 (B,)."""
     digest = hashlib.sha256(f"{name}/{severity}/{seed}".encode()).digest()
     salt = int.from_bytes(digest[:8], "little", signed=True)
-    if ids is None:
-        words = images.contiguous().flatten(1).view(torch.int64)
-        position = torch.arange(1, words.shape[1] + 1, device=images.device) * _GOLDEN
-        # Each word is mixed with its position before the sum: a sum alone forgets the order.
-        ids = _mix(words + position).sum(1)
-    return _mix(_mix(ids) ^ salt)
+    words = images.contiguous().flatten(1).view(torch.int64)
+    position = torch.arange(1, words.shape[1] + 1, device=images.device) * _GOLDEN
+    # Each word is mixed with its position before the sum: a sum alone forgets the order.
+    return _mix(_mix(_mix(words + position).sum(1)) ^ salt)
 
 
 class Draws:
-    """The random numbers of a batch, one independent sequence per image and stream.
+    """The random numbers of a batch with keys int64 (B,), a sequence per image and stream.
 
     Two draws with the same stream give the same numbers; ``shape`` is that of one image's draws.
-
-    Args:
-        keys: int64 (B,), from :func:`image_keys`.
     """
 
     def __init__(self, keys: Tensor):
@@ -66,8 +58,7 @@ class Draws:
     def fractions(self, stream: int, count: int) -> Tensor:
         """Uniform in [0, 1) with 53 bits: float64 (B, count), on the CPU.
 
-        For the few numbers that steer a whole image, such as an angle: what follows from them is
-        computed on the CPU in double precision, whatever the device of the images.
+        For the few numbers that steer a whole image, such as an angle.
         """
         bits = Draws(self.keys.cpu())._bits(stream, count)
         return _shift(bits, 11).to(torch.float64) * 2.0**-53

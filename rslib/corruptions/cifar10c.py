@@ -2,13 +2,12 @@
 
 The archive (https://zenodo.org/records/2535967) is a folder ``CIFAR-10-C`` with one
 ``<corruption>.npy`` each, uint8 (50000, 32, 32, 3), the 10,000 test images at severity 1 first, and
-``labels.npy``. Generated images are made when they are asked for and are never stored, unless
-:func:`export` writes them in the same layout for other tools. The two are not the same pixels: the
-published generator was not seeded. Each result says which it is from.
+``labels.npy``. Generated images are made when they are asked for; only :func:`export` stores them.
+The two are not the same pixels: the published generator was not seeded.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,10 +35,8 @@ GENERATOR_VERSION = 1
 class Archive:
     """A folder in the official layout, checked when opened; the images stay on disk.
 
-    Attributes:
-        folder: where the files are.
-        labels: int64 (N,), the same for each severity and corruption.
-        generated: True if :func:`export` wrote the folder.
+    Its labels, int64 (N,), are the same for each severity and corruption; it is ``generated`` if
+    :func:`export` wrote it.
 
     Raises:
         DataError: if a file is missing, truncated, or of another shape or type, or if the labels
@@ -80,10 +77,7 @@ class Archive:
         return len(self.labels)
 
     def images(self, name: str, severity: int, positions: Tensor) -> Tensor:
-        """The images at positions, int64 (B,), under one of the 19 corruptions at severity 1 to 5.
-
-        They are uint8 (B, 3, 32, 32) on the CPU.
-        """
+        """Corrupted images at positions, int64 (B,): uint8 (B, 3, 32, 32) on the CPU."""
         check_name(name)
         start = (check_severity(severity) - 1) * len(self)
         rows = _open(self.folder / f"{name}.npy")[start + positions.cpu().numpy()]
@@ -94,11 +88,8 @@ class Archive:
 class Corrupted:
     """A data set in all its corrupted versions, each read or made when it is asked for.
 
-    Args:
-        clean: the data set itself.
-        archive: where its corrupted versions are read; None to make them.
-        seed: of what is made.
-        photographs: the folder of frost photographs; None for the installed package's.
+    They are read from the archive, or made where it is None, with this seed and folder of frost
+    photographs (None for the installed package's).
     """
 
     clean: Dataset
@@ -159,18 +150,12 @@ def load(
 ) -> Corrupted:
     """Find the official archive for a data set, or prepare to generate.
 
-    Args:
-        clean: CIFAR-10's test split or a subset of it; for any other data set, whose images must be
-            32x32, only generated images exist.
-        root: the folder that holds ``CIFAR-10-C``; by default ``$RSLIB_DATA``.
-        official: True to insist on the archive, False to generate even where it is; None takes it
-            where it is. An export is never taken for it.
-        seed: of generated images.
-        photographs: the folder of frost photographs; by default the installed package's.
+    The archive is of CIFAR-10's test split, or a subset of it, and lies in the folder ``root``, by
+    default ``$RSLIB_DATA``. ``official`` is True to insist on it and False to generate even where
+    it is; an export is never taken for it. Seed and photographs are as in :class:`Corrupted`.
 
     Raises:
-        DataError: if the archive is there but damaged or of other images, or if it is insisted on
-            and not there.
+        DataError: if the archive is damaged or of other images, or insisted on and not there.
     """
     folder = (default_root() if root is None else Path(root).expanduser()) / FOLDER
     lacking = ""
@@ -210,23 +195,13 @@ def export(
     seed: int = 0,
     photographs: str | Path | None = None,
     names: Sequence[str] = NAMES,
-    progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Write generated images in the official layout, for use with other tools.
 
-    Each file is whole or absent. Files that an interrupted export left are kept, so the same call
-    again finishes it. The full test set takes 2.9 GB.
-
-    Args:
-        clean: the images; their order becomes that of the files.
-        folder: where to; it is made, and may hold nothing but an unfinished export of the same.
-        seed: of the images.
-        photographs: the folder of frost photographs; by default the installed package's.
-        names: which corruptions.
-        progress: called with each file's name before it is made.
-
-    Returns:
-        The folder.
+    The images keep their order. The folder is made, and may hold nothing but an unfinished export
+    of the same. Each file is whole or absent. Files that an interrupted export left are kept, so
+    the same call again finishes it. The full test set takes 2.9 GB. Seed and photographs are as in
+    :class:`Corrupted`.
 
     Raises:
         DataError: if the folder holds other arrays, or frost lacks its photographs.
@@ -237,7 +212,17 @@ def export(
         check_name(name)
     folder = Path(folder).expanduser()
     corrupted = Corrupted(clean, None, seed, photographs)
-    _claim(folder, {"generated by": "rslib.corruptions", **corrupted.identity})
+    identity = {"generated by": "rslib.corruptions", **corrupted.identity}
+    marker = folder / MARKER
+    if not marker.is_file():
+        if any(folder.glob("*.npy")):
+            raise DataError(
+                f"{folder} holds arrays that no export made, perhaps the official archive; choose "
+                "another folder."
+            )
+        write_json(marker, identity)
+    elif _read_json(marker) != identity:
+        raise DataError(f"{folder} holds another export ({MARKER}); choose another folder.")
     with atomic(folder / "labels.npy") as path, open(path, "wb") as file:
         labels = clean.labels.cpu().numpy().astype(np.uint8)
         np.save(file, np.tile(labels, len(SEVERITIES)))
@@ -245,8 +230,6 @@ def export(
         target = folder / f"{name}.npy"
         if target.is_file():
             continue
-        if progress:
-            progress(target.name)
         with atomic(target) as path, open(path, "wb") as file:
             # Not through a memory map: where the disk is full, that ends the process with SIGBUS.
             shape = (len(SEVERITIES) * len(clean), 32, 32, 3)
@@ -258,23 +241,11 @@ def export(
     return folder
 
 
-def _claim(folder: Path, identity: dict[str, Any]) -> None:
-    """Mark the folder as an export of this, unless it holds something else."""
-    marker = folder / MARKER
-    if marker.is_file():
-        try:
-            found = json.loads(marker.read_text())
-        except ValueError:
-            found = None
-        if found != identity:
-            raise DataError(f"{folder} holds another export ({MARKER}); choose another folder.")
-    elif any(folder.glob("*.npy")):
-        raise DataError(
-            f"{folder} holds arrays that no export made, perhaps the official archive; choose "
-            "another folder."
-        )
-    else:
-        write_json(marker, identity)
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        return None
 
 
 def _open(path: Path) -> np.ndarray:

@@ -16,13 +16,7 @@ from rslib.corruptions._random import Draws
 
 CONTRAST = (15, 10, 8, 6, 3)  # twentieths of the distance from the mean that stay
 # Strength and sigma of the displacement, and how far an anchor point moves: shares of 32 pixels.
-ELASTIC = (
-    (0, 0, 0.08),
-    (0.05, 0.2, 0.07),
-    (0.08, 0.06, 0.06),
-    (0.1, 0.04, 0.05),
-    (0.1, 0.03, 0.03),
-)
+WARP = ((0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03))
 PIXELATE = (30, 28, 27, 24, 20)  # pixels a side in between
 JPEG = (80, 65, 58, 50, 40)  # quality
 SATURATE = ((3, 0), (1, 0), (15, 0), (20, 1), (25, 2))  # tenths: saturation * a + b
@@ -83,7 +77,7 @@ def jpeg_compression(images: Tensor, severity: int, draws: Draws) -> Tensor:
 
 def elastic_transform(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """Move three anchor points, then every pixel by smoothed noise."""
-    strength, sigma, affine = (SIZE * value for value in ELASTIC[severity - 1])
+    strength, sigma, affine = (SIZE * value for value in WARP[severity - 1])
     pixels = _warp(images, (draws.fractions(0, 6) * 2 - 1) * affine)
     if strength == 0:
         return pixels.to(torch.uint8)

@@ -2,9 +2,8 @@
 
 CIFAR-10-C has no canonical reference model, so a score means something only beside the table of
 errors that it was divided by. Here that table is an object with the data it was measured on and a
-digest, and a score refuses a reference that was measured on other images.
-
-Source: Hendrycks and Dietterich, ICLR 2019, arXiv:1903.12261, section 4.
+digest, and a score refuses a reference that was measured on other images. Source: Hendrycks
+and Dietterich, ICLR 2019, arXiv:1903.12261, section 4.
 """
 
 from __future__ import annotations
@@ -29,13 +28,10 @@ class ReferenceMismatch(ValueError):
 
 @dataclass(frozen=True)
 class ErrorTable:
-    """The errors of one model: per corruption at five severities, and on the clean images.
+    """The errors of one model, fractions in [0, 1].
 
-    Args:
-        model: which model; for the reader.
-        errors: for each corruption its five errors, fractions in [0, 1].
-        clean: the error on the clean images.
-        data: what the errors were measured on (``cifar10c.Corrupted.identity``).
+    They are for each corruption five, one a severity, and one on the clean images. ``data`` is what
+    they were measured on (``cifar10c.Corrupted.identity``), ``model`` a name for the reader.
 
     Raises:
         ValueError: if a name is unknown, a row has not five errors, or one is not in [0, 1].
@@ -92,19 +88,17 @@ class ErrorTable:
 
 @dataclass(frozen=True)
 class Score:
-    """A model's corruption errors relative to a reference; None where undefined.
+    """A model's corruption errors relative to a reference.
 
-    Each is a number, or (low, high) where the score is an interval.
+    Each is a number, or (low, high) of an interval; None where the reference's does not allow one.
 
     Attributes:
-        mce: eq. 14, the mean of ``ce``; None if one of them is.
-        category_mean: the mean of the categories, which is what Table 5 of the paper shows.
+        mce: eq. 14, the mean of ``ce``.
+        category_mean: the mean of the categories, as in Table 5 of the paper.
         error: the plain mean error over corruptions and severities, without a reference.
-        relative_mce: how much the error grows from clean to corrupted, relative to how much the
-            reference's does; None where the reference's does not grow.
+        relative_mce: the error's growth from clean to corrupted, relative to the reference's.
         categories: the mean of ``ce`` over each category; of added corruptions, ``"added"``.
-        ce: for each corruption that counts, its errors' sum over that of the reference; None where
-            the reference makes no error.
+        ce: for each corruption that counts, its errors' sum over that of the reference.
     """
 
     mce: Any
@@ -136,9 +130,10 @@ def score(table: ErrorTable, reference: ErrorTable, *, names: Sequence[str] = TE
         )
     names = _names(names, table.errors, reference.errors)
     ours, theirs = (
-        np.array([each.errors[name] for name in names], dtype=float) for each in (table, reference)
+        np.array([each.clean, *(error for name in names for error in each.errors[name])])
+        for each in (table, reference)
     )
-    numbers = _numbers(ours, table.clean, theirs, reference.clean, names)
+    numbers = _numbers(ours, theirs, names)
     return _score([None if math.isnan(number) else float(number) for number in numbers], names)
 
 
@@ -155,21 +150,12 @@ def interval(
 ) -> Score:
     """Percentile bootstrap intervals, drawing the same images for the model and the reference.
 
-    An image is drawn with all its corrupted versions, for these are not independent. The intervals
-    speak of these two sets of weights.
-
-    Args:
-        wrong: for each corruption, whether each image is wrong at each severity: bool (5, N).
-        reference_wrong: the same of the reference.
-        clean_wrong: whether each clean image is wrong: bool (N,).
-        reference_clean_wrong: the same of the reference.
-        names: which corruptions count.
-        confidence: coverage, between 0 and 1.
-        resamples: how many.
-        seed: of the draws.
+    Outcomes are True where an image is wrong: for each corruption bool (5, N), by severity, and
+    bool (N,) of the clean images. An image is drawn with all its corrupted versions, for these are
+    not independent. The intervals speak of these two sets of weights.
 
     Raises:
-        ValueError: if shapes differ or a corruption is missing.
+        ValueError: if shapes differ, a corruption is missing, or confidence is no fraction.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence={confidence!r} must be between 0 and 1, e.g. 0.95.")
@@ -181,12 +167,8 @@ def interval(
             f"the model has {len(ours)} images and the reference {len(theirs)}: both must have "
             "seen the same ones."
         )
-    both = np.concatenate([ours, theirs], axis=1)
-    values = []
-    for means in resampled_means(both, resamples=resamples, seed=seed):
-        mine, base = np.split(means, 2)
-        errors, base_errors = mine[1:].reshape(-1, 5), base[1:].reshape(-1, 5)
-        values.append(_numbers(errors, mine[0], base_errors, base[0], names))
+    means = resampled_means(np.concatenate([ours, theirs], 1), resamples=resamples, seed=seed)
+    values = [_numbers(*np.split(each, 2), names) for each in means]
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     ends = np.quantile(values, tails, axis=0).T
     pairs = [None if np.isnan(pair).any() else (float(pair[0]), float(pair[1])) for pair in ends]
@@ -212,16 +194,11 @@ def _names(names: Sequence[str], *tables: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _numbers(
-    errors: np.ndarray,
-    clean: float,
-    base_errors: np.ndarray,
-    base_clean: float,
-    names: tuple[str, ...],
-) -> list[float]:
-    """The numbers of a score in the order of :func:`_score`, NaN where undefined."""
+def _numbers(ours: np.ndarray, theirs: np.ndarray, names: tuple[str, ...]) -> list[float]:
+    """The numbers in the order of :func:`_score`, NaN where undefined, of errors as _outcomes."""
+    errors, base_errors = (each[1:].reshape(-1, 5) for each in (ours, theirs))
     ratios = corruption_errors(errors, base_errors)
-    relative = corruption_errors(errors - clean, base_errors - base_clean)
+    relative = corruption_errors(errors - ours[0], base_errors - theirs[0])
     categories = [float(ratios[which].mean()) for which in _categories(names).values()]
     category_mean = math.fsum(categories) / len(categories)
     return [ratios.mean(), category_mean, errors.mean(), relative.mean(), *categories, *ratios]

@@ -37,8 +37,7 @@ FROST_PHOTOGRAPHS = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "fr
 def snow(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """Whiten the image and lay falling flakes over it."""
     mean, deviation, factor, threshold, radius, sigma, mix = SNOW[severity - 1]
-    flakes = draws.normal(0, SIZE, SIZE) * deviation + mean
-    flakes = _enlarge(flakes, factor)
+    flakes = _enlarge(draws.normal(0, SIZE, SIZE) * deviation + mean, factor)
     flakes = torch.where(flakes < threshold, 0.0, flakes).clamp_(0, 1) * 255
     angle = draws.fractions(1, 1)[:, 0] * 90 - 135
     flakes = filters.streak(flakes.to(torch.uint8)[:, None], radius, sigma, angle)
@@ -76,20 +75,42 @@ def frost(
 
 
 def fog(images: Tensor, severity: int, draws: Draws) -> Tensor:
-    """Add a plasma fractal and scale back to the image's own maximum."""
+    """Add a plasma fractal, 0 to 1, and scale back to the image's own maximum.
+
+    The fractal is made by the diamond-square method of Fournier, Fussell and Carpenter, CACM 25
+    (1982). It wraps around; the noise starts at 100^2 and its two factors shrink by the decay.
+    """
     strength, decay = FOG[severity - 1]
+    height = torch.zeros(len(images), SIZE, SIZE, device=images.device)
+    step, wobble, stream = SIZE, 100.0, 0
+
+    def middle(total: Tensor) -> Tensor:
+        nonlocal stream
+        stream += 1
+        return total / 4 + draws.uniform(stream, *total.shape[1:]) * wobble**2
+
+    while step >= 2:
+        half = step // 2
+        corners = height[:, ::step, ::step]
+        across = corners + corners.roll(-1, 1)
+        centers = middle(across + across.roll(-1, 2))
+        height[:, half::step, half::step] = centers
+        # the middles of the sides, each between two corners and two centers
+        upper = centers + centers.roll(1, 1) + corners + corners.roll(-1, 2)
+        left = centers + centers.roll(1, 2) + corners + corners.roll(-1, 1)
+        height[:, ::step, half::step] = middle(upper)
+        height[:, half::step, ::step] = middle(left)
+        step, wobble = half, wobble / decay
+    height = height - height.amin((1, 2), keepdim=True)
+    mist = (height / height.amax((1, 2), keepdim=True))[:, None] * (255 * strength)
     pixels = images.to(torch.float32)
     brightest = pixels.amax((1, 2, 3), keepdim=True)
-    mist = _plasma(draws, decay)[:, None] * (255 * strength)
     scale = brightest / (brightest + 255 * strength)
     return ((pixels + mist) * scale).clamp_(0, 255).to(torch.uint8)
 
 
 def brightness(images: Tensor, severity: int, draws: Draws) -> Tensor:
-    """Raise the value of HSV.
-
-    At the same hue and saturation all channels keep their ratio to the value, the largest of them.
-    """
+    """Raise the value of HSV, the largest channel, to which all channels keep their ratio."""
     pixels = images.to(torch.float32)
     value = pixels.amax(1, keepdim=True)
     raised = (value * 20 + BRIGHTNESS[severity - 1] * 255).clamp_(max=20 * 255)  # twentieths
@@ -132,22 +153,17 @@ def frost_folder() -> Path:
         DataError: if the package is not installed.
     """
     found = importlib.util.find_spec("imagecorruptions")
-    places = [] if found is None else list(found.submodule_search_locations or [])
-    if not places:
+    if found is None or not found.submodule_search_locations:
         raise DataError(
             "frost needs photographs from the package imagecorruptions, which is not installed. "
             "Install it with `pip install --no-deps imagecorruptions`, or give a folder that holds "
             f"{', '.join(FROST_PHOTOGRAPHS)} as photographs=."
         )
-    return Path(places[0]) / "frost"
+    return Path(found.submodule_search_locations[0]) / "frost"
 
 
 def photographs_digest(folder: str | Path) -> str:
-    """SHA-256 (hex) of the photographs in a folder, as frost uses them.
-
-    Raises:
-        DataError: if a photograph is missing or cannot be used.
-    """
+    """SHA-256 (hex) of the photographs in a folder, as :func:`frost` uses them and raises."""
     digest = hashlib.sha256()
     for picture in _photographs(str(folder)):
         digest.update(f"{tuple(picture.shape)}".encode())
@@ -157,10 +173,7 @@ def photographs_digest(folder: str | Path) -> str:
 
 @functools.lru_cache(maxsize=4)
 def _photographs(folder: str) -> tuple[Tensor, ...]:
-    """The photographs at a fifth of their size: uint8 (3, H, W) each.
-
-    A fifth by linear interpolation, as OpenCV does it, is every fifth pixel from the third on.
-    """
+    """The photographs at a fifth of their size, as OpenCV interpolates: uint8 (3, H, W) each."""
     from PIL import Image, UnidentifiedImageError
 
     pictures = []
@@ -193,33 +206,3 @@ def _enlarge(layer: Tensor, factor: float) -> Tensor:
         low, high = layer.index_select(dim, first), layer.index_select(dim, first + 1)
         layer = low * (1 - part) + high * part
     return layer
-
-
-def _plasma(draws: Draws, decay: float) -> Tensor:
-    """A plasma fractal by the diamond-square method, 0 to 1 in each image: float32 (B, 32, 32).
-
-    Source: Fournier, Fussell and Carpenter, CACM 25 (1982). The map wraps around; the noise starts
-    at 100^2 and its two factors shrink by `decay` at each level.
-    """
-    height = torch.zeros(len(draws.keys), SIZE, SIZE, device=draws.keys.device)
-    step, wobble, stream = SIZE, 100.0, 0
-
-    def middle(total: Tensor) -> Tensor:
-        nonlocal stream
-        stream += 1
-        return total / 4 + draws.uniform(stream, *total.shape[1:]) * wobble**2
-
-    while step >= 2:
-        half = step // 2
-        corners = height[:, ::step, ::step]
-        across = corners + corners.roll(-1, 1)
-        centers = middle(across + across.roll(-1, 2))
-        height[:, half::step, half::step] = centers
-        # the middles of the sides, each between two corners and two centers
-        upper = centers + centers.roll(1, 1) + corners + corners.roll(-1, 2)
-        left = centers + centers.roll(1, 2) + corners + corners.roll(-1, 1)
-        height[:, ::step, half::step] = middle(upper)
-        height[:, half::step, ::step] = middle(left)
-        step, wobble = half, wobble / decay
-    height = height - height.amin((1, 2), keepdim=True)
-    return height / height.amax((1, 2), keepdim=True)

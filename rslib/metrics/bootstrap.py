@@ -32,20 +32,14 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval over images, seeded: (low, high).
 
-    With no statistic, the interval of the mean of ``values``. With one, ``values`` is a sequence of
-    arrays that share their first dimension; images are drawn with replacement, the same ones from
-    every array::
+    Without a statistic it is that of the mean. With one, images are drawn with replacement, the
+    same ones from every array::
 
         bootstrap_interval((probabilities, labels), statistic=expected_calibration_error)
 
-    A resampled calibration error is biased upward (bins get noisier), so its interval leans high.
-
-    Args:
-        values: one value per image (n,), or, with a statistic, several arrays (n, ...).
-        statistic: takes the resampled arrays as NumPy arrays and returns a number.
-        confidence: coverage, between 0 and 1.
-        resamples: number of resamples.
-        seed: seed of the draws.
+    Values are one per image (n,), or, with a statistic, several arrays (n, ...); it takes them
+    resampled, as NumPy arrays, and returns a number. A resampled calibration error is biased upward
+    (bins get noisier), so its interval leans high.
 
     Raises:
         ValueError: if there are fewer than two images, lengths differ, a value is not finite, or
@@ -134,14 +128,8 @@ def sign_flips(gaps: np.ndarray) -> np.ndarray:
 
     If two models are alike, each image's difference could as well have had the other sign. The
     p-value is the share of 9,999 seeded draws of signs, and of what was seen, in which the sum is
-    as far from 0 as that seen or further. Source: Fisher, "The Design of Experiments", 1935,
-    section 21.
-
-    Args:
-        gaps: (n, k) differences of n images, one column a test; whole numbers.
-
-    Returns:
-        (k,) two-sided p-values.
+    as far from 0 as that seen or further: (k,), two-sided, from differences of n images, whole
+    numbers (n, k). Source: Fisher, "The Design of Experiments", 1935, section 21.
     """
     gaps = np.asarray(gaps, np.float32)
     seen, generator = np.abs(gaps.sum(0)), np.random.default_rng(0)

@@ -25,23 +25,29 @@ def expected_calibration_error(
     Cooper and Hauskrecht, AAAI 2015; Guo et al., ICML 2017, arXiv:1706.04599), ``"mass"`` into
     parts with equally many images (Nguyen and O'Connor, EMNLP 2015, arXiv:1508.05154). Where a run
     of equal confidences straddles two equal-mass bins, its correct images are spread evenly over
-    it, so that the value does not depend on the order of images.
-
-    Args:
-        probabilities: (n, classes), rows in [0, 1] that sum to 1.
-        labels: (n,) whole numbers below the number of classes.
-        bins: number of bins, at least 1.
-        binning: "width" or "mass".
+    it, so that the value does not depend on the order of images. Probabilities are (n, classes),
+    rows in [0, 1] that sum to 1; labels (n,), whole numbers below the number of classes.
 
     Raises:
         ValueError: if shapes, ranges, bins or binning are wrong, or if logits were given.
     """
-    probabilities, labels = _checked_predictions(probabilities, labels)
-    bins = whole("bins", bins)
-    if bins < 1:
+    p, y = array("probabilities", probabilities).astype(float), array("labels", labels)
+    if p.ndim != 2 or p.shape[0] == 0 or p.shape[1] < 2:
+        raise ValueError(f"probabilities has shape {p.shape}; (n, classes) is needed")
+    if not ((p >= -1e-6) & (p <= 1 + 1e-6)).all() or not (np.abs(p.sum(1) - 1) < 1e-3).all():
+        raise ValueError(
+            "probabilities must lie in [0, 1] with rows that sum to 1: apply softmax first"
+        )
+    if y.shape != (len(p),) or y.dtype.kind not in "iu":
+        raise ValueError(
+            f"labels has shape {y.shape} and dtype {y.dtype}; {len(p)} whole numbers are needed"
+        )
+    if y.min() < 0 or y.max() >= p.shape[1]:
+        raise ValueError(f"labels span {y.min()} to {y.max()}; there are {p.shape[1]} classes")
+    if whole("bins", bins) < 1:
         raise ValueError(f"bins={bins} must be at least 1")
-    confidence = probabilities.max(1)
-    right = (probabilities.argmax(1) == labels).astype(float)
+    p = p.clip(0, 1)
+    confidence, right = p.max(1), (p.argmax(1) == y).astype(float)
     if binning == "width":
         return _equal_width_error(confidence.astype(np.float32), right, bins)
     place = confidence_bins(confidence, bins, binning)
@@ -73,15 +79,11 @@ def confidence_bins(confidence: np.ndarray, bins: int, binning: str) -> np.ndarr
 
 
 def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """The temperature whose division of the logits gives the least cross-entropy.
+    """The temperature whose division of logits (N, C) gives the least cross-entropy.
 
-    It is within 0.01 and 100; over 1 the model was overconfident. It changes no prediction, and no
-    ranking of a saliency map either. Source: Guo, Pleiss, Sun and Weinberger, ICML 2017,
-    arXiv:1706.04599, section 4.2.
-
-    Args:
-        logits: float (N, C), of images the model was not trained on.
-        labels: int64 (N,).
+    The images are ones the model was not trained on, with labels int64 (N,). It is within 0.01 and
+    100; over 1 the model was overconfident. It changes no prediction, and no ranking of a saliency
+    map either. Source: Guo, Pleiss, Sun and Weinberger, ICML 2017, arXiv:1706.04599, section 4.2.
 
     Raises:
         ValueError: if there is no image, or a logit is NaN or infinite.
@@ -116,23 +118,3 @@ def _equal_width_error(confidence: np.ndarray, right: np.ndarray, bins: int) -> 
     gaps = np.abs(accuracy - certainty) * (images / images.sum())
     lanes = np.pad(gaps, (0, -len(gaps) % 8)).reshape(-1, 8).sum(0)
     return float(np.cumsum(lanes)[-1])
-
-
-def _checked_predictions(
-    probabilities: ArrayLike, labels: ArrayLike
-) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (n, C) in double precision, and labels (n,)."""
-    p, y = array("probabilities", probabilities).astype(float), array("labels", labels)
-    if p.ndim != 2 or p.shape[0] == 0 or p.shape[1] < 2:
-        raise ValueError(f"probabilities has shape {p.shape}; (n, classes) is needed")
-    if not ((p >= -1e-6) & (p <= 1 + 1e-6)).all() or not (np.abs(p.sum(1) - 1) < 1e-3).all():
-        raise ValueError(
-            "probabilities must lie in [0, 1] with rows that sum to 1: apply softmax first"
-        )
-    if y.shape != (len(p),) or y.dtype.kind not in "iu":
-        raise ValueError(
-            f"labels has shape {y.shape} and dtype {y.dtype}; {len(p)} whole numbers are needed"
-        )
-    if y.min() < 0 or y.max() >= p.shape[1]:
-        raise ValueError(f"labels span {y.min()} to {y.max()}; there are {p.shape[1]} classes")
-    return p.clip(0, 1), y

@@ -22,15 +22,10 @@ def rank_correlation(
 ) -> RankCorrelation:
     """Spearman's rank correlation of two values of the same images, with others held fixed.
 
-    The partial correlation is that of what is left of the two after the ranks of the others have
-    been regressed out of their ranks; its p-value is Student's with n - 2 - k degrees of freedom.
-    Source: Kendall, Biometrika 32 (1942) 277-283; Conover, "Practical Nonparametric Statistics",
-    1999, section 5.4.
-
-    Args:
-        first: (n,) one value an image; ties share their mean rank.
-        second: (n,) the other.
-        given: k arrays (n,) that are held fixed.
+    The values are (n,), and ties share their mean rank. The partial correlation is that of what is
+    left of the two after the ranks of the k others have been regressed out of their ranks; its
+    p-value is Student's with n - 2 - k degrees of freedom. Source: Kendall, Biometrika 32 (1942)
+    277-283; Conover, "Practical Nonparametric Statistics", 1999, section 5.4.
 
     Raises:
         ValueError: if lengths differ, there are fewer than 4 + k images, or a value is not finite,

@@ -17,12 +17,8 @@ def mean_corruption_error(
     corruptions of CE / CE of the reference. (Equation 15 averages over severities; the factor 1/5
     cancels.) Source: Hendrycks and Dietterich, ICLR 2019, arXiv:1903.12261.
 
-    Args:
-        errors: for each corruption, the error (1 - accuracy) at severities 1 to 5.
-        reference: the same for the reference model. Both in the same unit, fractions or percent.
-
-    Returns:
-        A ratio (not percent): 1 is the reference's level, lower is better.
+    Both give for each corruption the error (1 - accuracy) at severities 1 to 5, in the same unit,
+    fractions or percent. The mCE is a ratio: 1 is the reference's level, lower is better.
 
     Raises:
         ValueError: if the corruptions differ or there are none, a row has not five finite

@@ -34,14 +34,10 @@ FEWEST_SEEDS = 3
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval, in one unit.
+    """A number with its interval, in one unit; ``low`` and ``high`` are None where it has none.
 
-    Attributes:
-        value: the number.
-        low: lower end of its interval, or None where it has none.
-        high: upper end.
-        n: images it rests on, or None where it is not about images.
-        method: how the interval was made, such as ``"Wilson"`` or ``"bootstrap"``.
+    It rests on ``n`` images (None where it is not about images); ``method`` says how the interval
+    was made, such as ``"Wilson"`` or ``"bootstrap"``.
     """
 
     value: float
@@ -112,10 +108,9 @@ def accuracy(correct: Iterable[bool], *, confidence: float = 0.95) -> Estimate:
 def attack_success(record: pd.DataFrame, *, confidence: float = 0.95) -> Estimate:
     """The share of correctly classified images that an attack turns, in percent (paper 4.2).
 
-    It equals 1 - attacked accuracy / clean accuracy on the same images, which is how the paper's
-    Table 2 computes it. Given the images that are right when clean, which are its n, it is a
-    proportion, so its interval is Wilson's; a bootstrap would give an attack that never failed no
-    uncertainty at all. The record has ``clean_correct`` and ``correct``.
+    It equals 1 - attacked accuracy / clean accuracy on the same images, as in the paper's Table 2.
+    The record has ``clean_correct`` and ``correct``. Of the images that are right when clean, which
+    are its n, it is a proportion, so its interval is Wilson's.
 
     Raises:
         ValueError: no image is right when clean.
@@ -149,11 +144,8 @@ def certified_accuracy(
 ) -> Estimate:
     """The share of images certified right within an l2 radius, in percent (paper 3.2.2).
 
-    Args:
-        record: of smoothing, with ``correct`` (False where it abstains) and ``radius``.
-        radius: in [0, 1] pixel units; at 0 it is the accuracy of the smoothed classifier, with
-            abstentions counted as wrong.
-        confidence: coverage of Wilson's interval.
+    The record is of smoothing, with ``correct`` (False where it abstains) and ``radius``, in [0, 1]
+    pixel units. At radius 0 it is the accuracy of the smoothed classifier.
     """
     # Radii may have been stored in single precision.
     reached = record["radius"].to_numpy(float) >= radius * (1 - 1e-6)
@@ -163,8 +155,7 @@ def certified_accuracy(
 def mean_radius(record: pd.DataFrame, *, confidence: float = 0.95) -> Estimate:
     """The mean certified l2 radius of a smoothing record, as :func:`mean` (paper 3.2.2).
 
-    Wrong answers and abstentions count as 0, so it is the area under the curve of certified
-    accuracy.
+    Wrong answers and abstentions count as 0: it is the area under the curve of certified accuracy.
     """
     radii = np.where(record["correct"].to_numpy(bool), record["radius"].to_numpy(float), 0.0)
     return mean(radii, confidence=confidence)
@@ -217,8 +208,8 @@ def rank_correlation(
     """Rank correlation of two values of the same images, others held fixed, and its p-value.
 
     The interval is Fisher's, with Bonett and Wright's variance (Psychometrika 65 (2000) 23-28);
-    the rest is :func:`rslib.metrics.rank_correlation`. Where one of the two does not vary (given
-    the others), or there are too few images, it is :data:`UNDEFINED` and None.
+    the rest is :func:`rslib.metrics.rank_correlation`. It is :data:`UNDEFINED` and None where that
+    raises a ValueError.
     """
     from scipy.stats import norm
 
@@ -243,12 +234,11 @@ def calibration_error(
     The record has the class probabilities p0, p1, ... and ``label``; the bins are those of
     :func:`rslib.metrics.expected_calibration_error`.
     """
-    value = expected_calibration_error(
-        _probabilities(record), record["label"].to_numpy(), bins=bins, binning=binning
+    kind = {"bins": bins, "binning": binning}
+    value = expected_calibration_error(_probabilities(record), record["label"].to_numpy(), **kind)
+    return replace(
+        confidence_error(*_confidence(record), confidence=confidence, **kind), value=value
     )
-    certainty, right = _confidence(record)
-    found = confidence_error(certainty, right, bins=bins, binning=binning, confidence=confidence)
-    return replace(found, value=value)
 
 
 def confidence_error(
@@ -262,9 +252,8 @@ def confidence_error(
     """Expected calibration error from largest probabilities (n,) and correctness (n,) alone.
 
     Resampled calibration errors lie above the estimate (bins get noisier), so their percentiles are
-    moved down by their mean excess; the interval then surrounds the estimate. It says how far the
-    estimate moves from one sample of images to another; the estimate itself leans high, by about
-    the same excess, so even a perfectly calibrated model does not measure 0.
+    moved down by their mean excess; the interval then surrounds the estimate. The estimate itself
+    leans high, by about the same excess: even a perfectly calibrated model does not measure 0.
     """
     # With each image's bin fixed, a resample costs one count: bins need not be cut again.
     gap, place = certainty - right, confidence_bins(certainty, bins, binning)
@@ -283,9 +272,8 @@ def confidence_error(
 def binned_gaps(record: pd.DataFrame, *, bins: int = 15) -> np.ndarray:
     """Confidence less correctness of each image of a clean record, in the column of its bin.
 
-    Returns:
-        (n, bins), 0 outside the image's bin; bins are equally wide. The calibration error is the
-        sum over bins of the absolute column means, also of images weighted or resampled.
+    (n, bins), bins equally wide, 0 elsewhere. The calibration error is the sum of the absolute
+    column means, also of images weighted or resampled.
     """
     certainty, right = _confidence(record)
     place = confidence_bins(certainty, bins, "width").clip(max=bins - 1)
@@ -299,10 +287,8 @@ def reliability(
 ) -> pd.DataFrame:
     """Accuracy against confidence of a clean record, for a reliability diagram (paper 4.1).
 
-    Returns:
-        One row per bin that holds an image: n, mean confidence, accuracy, and the ends low and high
-        of its Wilson interval; all but n as fractions. The calibration error is the mean of
-        ``|accuracy - confidence|`` weighted by n.
+    One row per bin that holds an image: n, mean confidence, accuracy, and the ends low and high of
+    its Wilson interval; all but n as fractions.
     """
     import pandas as pd
 
@@ -312,16 +298,9 @@ def reliability(
     for number in np.unique(place):
         inside = place == number
         found = accuracy(right[inside], confidence=confidence)
-        rows.append(
-            {
-                "n": int(inside.sum()),
-                "confidence": float(certainty[inside].mean()),
-                "accuracy": found.value / 100,
-                "low": found.low / 100,
-                "high": found.high / 100,
-            }
-        )
-    return pd.DataFrame(rows)
+        ends = (found.value / 100, found.low / 100, found.high / 100)
+        rows.append((found.n, float(certainty[inside].mean()), *ends))
+    return pd.DataFrame(rows, columns=["n", "confidence", "accuracy", "low", "high"])
 
 
 def spread(values: Iterable[float]) -> Spread:
@@ -333,16 +312,11 @@ def spread(values: Iterable[float]) -> Spread:
 
 
 def paired_p(differences: Iterable[float]) -> float | None:
-    """The p-value of a paired t-test over seeds: that two methods do not differ.
+    """The p-value of a paired t-test over seeds that two methods do not differ.
 
-    Unlike McNemar's test, which asks the images about one pair of trained models, it asks the seeds
-    about the way of training; with few of them it finds large differences only.
-
-    Args:
-        differences: (seeds,) one method less the other; NaN stands for "not known".
-
-    Returns:
-        None for fewer than :data:`FEWEST_SEEDS`, or where the difference does not vary.
+    It is of one method less the other, (seeds,), where NaN stands for "not known"; None for fewer
+    than :data:`FEWEST_SEEDS`, or where the difference does not vary. Unlike McNemar's test, which
+    asks the images about one pair of trained models, it asks the seeds about the way of training.
     """
     from scipy.stats import ttest_1samp
 

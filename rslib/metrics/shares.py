@@ -12,11 +12,8 @@ from rslib.metrics._checks import array, check_confidence, whole
 class McNemar(NamedTuple):
     """Result of McNemar's exact test on two models judged on the same images.
 
-    Attributes:
-        b: images that only the first model gets right.
-        c: images that only the second model gets right.
-        statistic: the smaller of b and c.
-        p_value: two-sided exact binomial p-value of b against c; 1.0 where the models never differ.
+    Only the first model is right on ``b`` images, only the second on ``c``; the statistic is the
+    smaller of the two, the p-value the two-sided exact binomial one, 1.0 where they never differ.
     """
 
     b: int
@@ -67,14 +64,10 @@ def paired_interval(
 
 
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
-    """Compare two models on the same images by the images on which they differ.
+    """Compare two models by the images, (n,) bool each in one order, on which only one is right.
 
     Source: McNemar, Psychometrika 12 (1947) 153-157; exact binomial form. It speaks of these two
     sets of weights; a claim about methods needs several seeds.
-
-    Args:
-        correct_a: (n,) bool, the first model is right.
-        correct_b: (n,) bool, the second model is right, in the same order of images.
 
     Raises:
         ValueError: if shapes differ, are empty or not (n,), or if values are not true or false.

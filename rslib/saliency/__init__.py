@@ -4,8 +4,6 @@ Images are float tensors (B, C, H, W) in [0, 1], models map images to logits, an
 a float tensor (B, h, w) whose larger values mean more attention. Nothing here knows of attacks.
 """
 
-from rslib.saliency.attribution import input_gradient as input_gradient
-from rslib.saliency.attribution import integrated_gradients as integrated_gradients
 from rslib.saliency.faithfulness import deletion_curve as deletion_curve
 from rslib.saliency.faithfulness import infidelity as infidelity
 from rslib.saliency.faithfulness import insertion_curve as insertion_curve
@@ -20,6 +18,8 @@ from rslib.saliency.masks import MaskError as MaskError
 from rslib.saliency.masks import coverage as coverage
 from rslib.saliency.masks import proxy_masks as proxy_masks
 from rslib.saliency.masks import read_masks as read_masks
+from rslib.saliency.methods import input_gradient as input_gradient
+from rslib.saliency.methods import integrated_gradients as integrated_gradients
 from rslib.saliency.methods import saliency_method as saliency_method
 from rslib.saliency.overlap import ceiling as ceiling
 from rslib.saliency.overlap import center_prior as center_prior

@@ -23,17 +23,10 @@ def deletion_curve(
 ) -> Tensor:
     """The class's probability as the most salient pixels are replaced by the image's mean color.
 
-    A faithful map makes it fall at once: a smaller mean over the curve is better.
-
-    Args:
-        model: Images to logits; it runs in eval mode and is given back as it was.
-        x: Images (B, C, H, W) in [0, 1].
-        saliency: float (B, H, W); ties fall in random but fixed order.
-        target: (B,) int64.
-        steps: Points after the first.
-
-    Returns:
-        float (B, steps + 1), from the image to its mean color.
+    A faithful map makes it fall at once: a smaller mean over the curve is better. The curve is
+    float (B, steps + 1), from the image to its mean color; ties fall in random but fixed order.
+    Images are (B, C, H, W) in [0, 1], maps (B, H, W), targets (B,) int64. The model runs in eval
+    mode and is given back as it was.
 
     Raises:
         NotSaliency: If the maps are not finite or of another form.
@@ -68,10 +61,7 @@ def infidelity(
     Computed by captum, from ``draws`` samples an image of noise of standard deviation ``sigma``, in
     [0, 1] units; torch's generators are left as they were. The map stands for all channels alike,
     and is rescaled as captum's ``normalize`` does, so that maps in other units compare. The rest is
-    as in :func:`deletion_curve`.
-
-    Returns:
-        float (B,), 0 or more.
+    as in :func:`deletion_curve`. Float (B,), 0 or more.
 
     Raises:
         NotSaliency: If the maps are not finite or of another form.
@@ -125,12 +115,9 @@ def randomization_check(
     layer, as a transformer's positions and class token, are drawn anew with the first layer, from a
     normal distribution of standard deviation 0.02.
 
-    Args:
-        model: Left as it is; a copy is randomized.
-        x: Images (B, C, H, W) in [0, 1].
-        method: Explains the class that the *trained* model predicts.
-        seed: Of the new weights; torch's generators are left as they were.
-        points: Look only this often, evenly over the layers; None looks after each layer.
+    The model is left as it is, as are torch's generators. The method explains the class that the
+    *trained* model predicts. With ``points`` maps are looked at only so often, evenly over the
+    layers.
 
     Returns:
         For each look: how many layers with parameters were random, the last first, the mean rank

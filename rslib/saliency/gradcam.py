@@ -29,12 +29,10 @@ def gradcam(
     Args:
         model: Images to logits (B, classes). It runs in eval mode and is given back as it was.
         x: Images (B, C, H, W) in [0, 1].
-        target: The class explained: one for all, or one per image (B,) int64; None takes the
-            predicted class.
+        target: The class explained: one for all, or (B,) int64; None takes the predicted one.
         layer: The layer whose feature maps are weighted, a module or its name in
-            ``model.named_modules()``; None takes the last feature map before the classifier. A
-            layer of a timm vision transformer, such as ``blocks.11.norm1``, gives tokens; those of
-            the patches are taken for a feature map.
+            ``model.named_modules()``; None takes the last feature map before the classifier. Of a
+            timm vision transformer's, such as ``blocks.11.norm1``, the patches' tokens are taken.
         relu: Keep positive evidence only, as equation 5 does; otherwise the signed map.
         create_graph: Keep the graph, so that a loss of the map can be minimized.
 
@@ -75,15 +73,8 @@ def activation_map(
 
     Where the layer is followed by average pooling and one linear map, y_c = sum_k W_ck mean(A_k) +
     b_c, so equation 6 gives alpha_k = W_ck / (h w): no backward pass is needed, and a loss of the
-    map has first-order gradients.
-
-    Args:
-        model: What made features and logits.
-        features: (B, K, h, w), or a transformer's tokens (B, n, K) with the patches last, with the
-            graph to the logits.
-        logits: (B, classes).
-        target: (B,) int64.
-        create_graph: See :func:`gradcam`.
+    map has first-order gradients. Features, (B, K, h, w), or a transformer's tokens (B, n, K) with
+    the patches last, hold the graph to the logits (B, classes); targets are int64 (B,).
 
     Raises:
         ValueError: If the logits do not depend on the features, or the model of tokens is no timm
@@ -109,11 +100,8 @@ def general_form(
 ) -> Tensor:
     """Equation 5 without its ReLU, for any layer: the weights of equation 6 by a backward pass.
 
-    Takes and returns what :func:`activation_map` does. Of tokens, ``grid`` says how the patches
-    lie; ``create_graph`` lets the weights keep their own graph (second-order gradients).
-
-    Raises:
-        ValueError: If the logits do not depend on the features.
+    Takes, returns and raises what :func:`activation_map` does. Of tokens, ``grid`` says how the
+    patches lie; ``create_graph`` lets the weights keep their own graph (second-order gradients).
     """
     score = logits.gather(1, target.unsqueeze(1)).sum()
     (gradient,) = torch.autograd.grad(
@@ -135,19 +123,15 @@ def linear_head(model: nn.Module, features: Tensor, logits: Tensor) -> nn.Linear
         return None
     with torch.no_grad():
         pooled = linear[-1](features.mean((2, 3)))
+    if pooled.shape != logits.shape:
+        return None
     # Float32 sums in another order stay well within this.
-    same = pooled.shape == logits.shape and torch.allclose(
-        pooled, logits.detach(), rtol=1e-4, atol=1e-4
-    )
+    same = torch.allclose(pooled, logits.detach(), rtol=1e-4, atol=1e-4)
     return linear[-1] if same else None
 
 
 def named_layer(model: nn.Module, layer: str | nn.Module) -> nn.Module:
-    """A layer by its name, or itself.
-
-    Raises:
-        KeyError: If no module has this name; names near ones.
-    """
+    """A layer by its name, or itself; a KeyError names near ones."""
     if isinstance(layer, nn.Module):
         return layer
     modules = dict(model.named_modules())
@@ -207,9 +191,7 @@ def _target(target: int | Tensor | None, logits: Tensor) -> Tensor:
             f"target is {chosen.dtype} {tuple(chosen.shape)}; a class, or int64 ({len(logits)},), "
             "is needed"
         )
-    low, high = int(chosen.min()), int(chosen.max())
-    if low < 0 or high >= logits.shape[1]:
-        raise ValueError(
-            f"target holds {low if low < 0 else high}; classes run from 0 to {logits.shape[1] - 1}"
-        )
+    for value in (int(chosen.min()), int(chosen.max())):
+        if not 0 <= value < logits.shape[1]:
+            raise ValueError(f"target holds {value}; classes run from 0 to {logits.shape[1] - 1}")
     return chosen

@@ -46,15 +46,14 @@ def resize(saliency: Tensor, size: tuple[int, int]) -> Tensor:
     return interpolate(maps, size=size, mode="bilinear", align_corners=False).squeeze(1)
 
 
-def standardize(saliency: Tensor, *, eps: float = 1e-6) -> Tensor:
+def standardize(saliency: Tensor) -> Tensor:
     """Each map less its mean, over its standard deviation; differentiable.
 
     The sigmoid of equation 12 is flat on a map near 0 and saturated on one near 16; on a
-    standardized map it can reach both ends. With ``eps`` added to the deviation, a constant map
-    becomes 0.
+    standardized map it can reach both ends. A constant map becomes 0.
     """
     flat = check_maps(saliency).flatten(1)
     centered = flat - flat.mean(1, keepdim=True)
-    # The root of a sum of squares has no finite derivative at 0; under eps it is not needed there.
-    spread = (centered.pow(2).mean(1, keepdim=True) + eps**2).sqrt()
+    # The root of a sum of squares has no finite derivative at 0: 1e-6 keeps it from there.
+    spread = (centered.pow(2).mean(1, keepdim=True) + 1e-6**2).sqrt()
     return (centered / spread).view_as(saliency)

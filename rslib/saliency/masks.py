@@ -24,9 +24,7 @@ class MaskError(ValueError):
 
 
 def check_masks(mask: Tensor, *, like: Tensor | None = None, least: int = 1) -> Tensor:
-    """The masks, bool (B, H, W), if there is an object in each.
-
-    They have the shape of the maps ``like``, where given, and are at least ``least``.
+    """The masks, bool (B, H, W), if they are ``least`` or more, shaped ``like`` maps, none empty.
 
     Raises:
         MaskError: If the dtype or shape is wrong, there are too few, or one is empty.
@@ -56,9 +54,9 @@ def proxy_masks(
     """Object masks from activation maps, float (B, H, W), at the image's size (paper 3.4.1).
 
     Returns:
-        masks bool (B, H, W), empty where refused, and refused bool (B,): constant maps, and maps
-        whose largest component covers a share under ``smallest`` or over ``largest``. Refusals are
-        to be counted.
+        masks bool (B, H, W), empty where refused, and refused bool (B,), to be counted: of constant
+        maps, and maps whose largest component covers a share under ``smallest`` or over
+        ``largest``.
 
     Raises:
         NotSaliency: If the maps are not finite or not of the form above.
@@ -86,13 +84,9 @@ def proxy_masks(
 
 
 def coverage(masks: Tensor) -> dict[str, float]:
-    """Share of the image that masks, bool (B, H, W), cover, over non-empty ones.
+    """Share of the image that masks, bool (B, H, W) or a MaskError, cover, over non-empty ones.
 
-    Returns:
-        n, empty (how many), mean, std, q25, q50, q75; the shares are NaN where all are empty.
-
-    Raises:
-        MaskError: If they are not bool (B, H, W).
+    It has n, empty (how many), mean, std, q25, q50, q75; the shares are NaN where all are empty.
     """
     if masks.dtype != torch.bool or masks.ndim != 3:
         raise MaskError(f"masks are {masks.dtype} {tuple(masks.shape)}; bool (B, H, W) is needed")
@@ -126,7 +120,14 @@ def read_masks(source: str | Path, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
         files = {i: source / f"{i}.png" for i in ids}
         found = {i: _read_png(path) for i, path in files.items() if path.is_file()}
     elif source.suffix == ".npy" and source.is_file():
-        rows = _open_rows(source)
+        try:
+            rows = open_array(source)
+        except ArrayError as error:
+            raise MaskError(f"{error}: save it again with numpy.save") from None
+        if rows.shape[1:] != _SIZE or rows.dtype.kind not in "bu":
+            raise MaskError(
+                f"{source} holds {rows.dtype} {rows.shape}; bool or uint8 (N, 32, 32) is needed"
+            )
         found = {i: rows[i] > 0 for i in ids if i < len(rows) and (rows[i] > 0).any()}
     else:
         raise MaskError(
@@ -162,15 +163,3 @@ def _read_png(path: Path) -> np.ndarray:
         found = " x ".join(map(str, values.shape))
         raise MaskError(f"{path} is {found}; 32 x 32 is needed")
     return values > 127
-
-
-def _open_rows(path: Path) -> np.ndarray:
-    try:
-        rows = open_array(path)
-    except ArrayError as error:
-        raise MaskError(f"{error}: save it again with numpy.save") from None
-    if rows.shape[1:] != _SIZE or rows.dtype.kind not in "bu":
-        raise MaskError(
-            f"{path} holds {rows.dtype} {rows.shape}; bool or uint8 (N, 32, 32) is needed"
-        )
-    return rows

@@ -1,12 +1,12 @@
-"""The saliency methods by name, each for the models it is defined on."""
+"""The saliency methods by name, each for the models it is defined on, and two further ones."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rslib.models import eval_mode
-from rslib.saliency.attribution import input_gradient, integrated_gradients
 from rslib.saliency.faithfulness import Method
 from rslib.saliency.gradcam import gradcam
 from rslib.saliency.maps import resize
@@ -71,17 +71,12 @@ def is_transformer(model: nn.Module) -> bool:
 def explain(
     model: nn.Module, x: Tensor, target: Tensor | None = None, *, method: str | None = None
 ) -> Tensor:
-    """A saliency map for each image, at the image's size.
+    """A saliency map for each image (B, C, H, W) in [0, 1], at its size: float (B, H, W).
 
-    Args:
-        model: images to logits; it runs in eval mode and is given back as it was.
-        x: images (B, C, H, W) in [0, 1].
-        target: class explained, (B,) int64; None takes the predicted class. Rollout has none.
-        method: one of :data:`LABELS`; None takes the paper's for this kind of model. Grad-CAM of a
-            transformer takes the patch tokens that enter its last block.
-
-    Returns:
-        float (B, H, W).
+    The model, images to logits, runs in eval mode and is given back as it was. The target is the
+    class explained, (B,) int64; None takes the predicted one; rollout has none. The method is one
+    of :data:`LABELS`; None takes the paper's for this kind of model. Grad-CAM of a transformer
+    takes the patch tokens that enter its last block.
 
     Raises:
         ValueError: the method is unknown, or not defined for this model.
@@ -105,3 +100,43 @@ def explain(
     raise ValueError(
         f"no saliency method {method!r}{nearest(method, LABELS)} There are: {', '.join(LABELS)}"
     )
+
+
+def integrated_gradients(
+    model: nn.Module, x: Tensor, target: Tensor | None = None, *, steps: int = 32
+) -> Tensor:
+    """Integrated Gradients from a black image, summed over channels in absolute value.
+
+    Source: Sundararajan, Taly and Yan, ICML 2017 (the paper's reference 4), through captum.
+
+    The model, from images (B, C, H, W) in [0, 1] to logits, runs in eval mode and is given back as
+    it was. The target is the class explained, (B,) int64; None takes the predicted one. ``steps``
+    are the points of the integral. Maps are (B, H, W), 0 or more.
+    """
+    from captum.attr import IntegratedGradients
+
+    options = {"n_steps": steps, "internal_batch_size": max(len(x), 64)}
+    found = _attribute(IntegratedGradients, model, x, target, **options)
+    return found.abs().sum(1).detach().to(x.dtype)
+
+
+def input_gradient(model: nn.Module, x: Tensor, target: Tensor | None = None) -> Tensor:
+    """The gradient of the class's logit, summed over channels in absolute value.
+
+    Takes and returns what :func:`integrated_gradients` does. Source: Simonyan, Vedaldi and
+    Zisserman, 2013, arXiv:1312.6034, through captum.
+    """
+    from captum.attr import Saliency
+
+    point = x.detach().clone().requires_grad_()
+    return _attribute(Saliency, model, point, target, abs=True).sum(1).detach()
+
+
+def _attribute(
+    method: Any, model: nn.Module, x: Tensor, target: Tensor | None, **options: Any
+) -> Any:
+    with eval_mode(model), torch.enable_grad():
+        if target is None:
+            with torch.no_grad():
+                target = model(x).argmax(1)
+        return method(model).attribute(x, target=target, **options)

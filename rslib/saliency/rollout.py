@@ -15,19 +15,12 @@ from rslib.models import eval_mode
 
 
 def attention_rollout(model: nn.Module, x: Tensor, *, normalise: bool = False) -> Tensor:
-    """Rollout from the class token to the patches, for a timm vision transformer.
+    """Rollout from the class token to the patches of images (B, C, H, W): maps (B, h, w).
 
-    It asks for no class. Gradients flow where the caller has them switched on, so a loss of the map
-    can be minimized; they are of first order.
-
-    Args:
-        model: Holds a timm vision transformer with a class token, perhaps behind other modules. It
-            runs in eval mode, with fused attention off for this pass, and is given back as it was.
-        x: Images (B, C, H, W) in [0, 1].
-        normalise: Average E and A instead of adding them, so that rows sum to 1.
-
-    Returns:
-        Maps (B, h, w), one value per patch.
+    The model holds a timm vision transformer with a class token, perhaps behind other modules. It
+    runs in eval mode, with fused attention off, and is given back as it was. No class is asked for.
+    A loss of the map can be minimized, with gradients of first order. ``normalise`` averages E and
+    A instead of adding them, so that rows sum to 1.
 
     Raises:
         ValueError: If the model holds no such transformer; says what is missing.

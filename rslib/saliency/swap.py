@@ -14,12 +14,8 @@ def composites(x: Tensor, masks: Tensor, partner: Tensor) -> Tensor:
     """Each image's object before its partner's background: (B, C, H, W).
 
     What the partner's object covers is filled with the mean color of that background, so that no
-    part of it shows.
-
-    Args:
-        x: images (B, C, H, W) in [0, 1].
-        masks: bool (B, H, W), an object in each.
-        partner: int64 (B,), positions in the batch.
+    part of it shows. Images are in [0, 1], masks bool (B, H, W) with an object in each, partners
+    int64 (B,), positions in the batch.
 
     Raises:
         rslib.saliency.MaskError: masks of another form, or an empty one.

@@ -238,10 +238,15 @@ class TestExport:
             cifar10c.export(clean, tmp_path, names=names)
         left = {path.name for path in tmp_path.iterdir()}
         assert left == {cifar10c.MARKER, "labels.npy", "contrast.npy"}
-        monkeypatch.setattr(cifar10c, "corrupt", corrupt)
-        made = []
-        cifar10c.export(clean, tmp_path, names=names, progress=made.append)
-        assert made == ["pixelate.npy"]
+
+        def counting(images, name, severity, **options):
+            calls.append(name)
+            return corrupt(images, name, severity, **options)
+
+        calls.clear()
+        monkeypatch.setattr(cifar10c, "corrupt", counting)
+        cifar10c.export(clean, tmp_path, names=names)
+        assert set(calls) == {"pixelate"}
         assert np.load(tmp_path / "pixelate.npy").shape == (5 * N, 32, 32, 3)
 
     def test_unknown_names_leave_nothing(self, tmp_path):
