@@ -81,12 +81,7 @@ def corruption(name: str) -> Callable[[Corruption], Corruption]:
 
 
 def corrupt(
-    images: Tensor,
-    name: str,
-    severity: int,
-    *,
-    seed: int,
-    photographs: str | Path | None = None,
+    images: Tensor, name: str, severity: int, *, seed: int, photographs: str | Path | None = None
 ) -> Tensor:
     """Corrupt images as CIFAR-10-C does.
 
@@ -101,8 +96,7 @@ def corrupt(
         uint8 (B, 3, 32, 32) on the same device.
 
     Raises:
-        ValueError: if the name is unknown, the severity not 1 to 5, or images or seed are not of
-            the form above.
+        ValueError: if name or severity is unknown, or images or seed are not of the form above.
         DataError: if the photographs of frost are missing or damaged.
         TypeError: if an added corruption does not return images of the form above.
     """
@@ -111,14 +105,14 @@ def corrupt(
     _check_images(images)
     if isinstance(seed, bool) or not hasattr(seed, "__index__"):
         raise ValueError(f"seed={seed!r} must be a whole number.")
-    options = {"photographs": photographs} if name == "frost" else {}
+    more = {"photographs": photographs} if name == "frost" else {}
     function = _FUNCTIONS.get(name) or ADDED[name]
     result = torch.empty_like(images, memory_format=torch.contiguous_format)
 
     def make(chunk: slice) -> None:
         part = images[chunk]
         draws = Draws(image_keys(part, name, severity, operator.index(seed)))
-        made = function(part, severity, draws, **options)
+        made = function(part, severity, draws, **more)
         form = type(made).__name__
         if isinstance(made, Tensor):
             form = f"{made.dtype} {tuple(made.shape)}"
@@ -129,26 +123,21 @@ def corrupt(
             )
         result[chunk] = made
 
-    on_cpu = images.device.type == "cpu"
+    on_cpu, threads = images.device.type == "cpu", torch.get_num_threads()
     size = _CPU_CHUNK if on_cpu else _CHUNK
     chunks = [slice(start, start + size) for start in range(0, len(images), size)]
-    if on_cpu and chunks and torch.get_num_threads() > 1:
-        _in_threads(make, chunks)
-    else:
+    if not on_cpu or threads == 1 or not chunks:
         for chunk in chunks:
             make(chunk)
-    return result
-
-
-def _in_threads(make: Callable[[slice], None], chunks: list[slice]) -> None:
-    """Run chunks side by side, each in one thread: torch would divide each small operation."""
-    threads = torch.get_num_threads()
-    workers = min(threads, len(chunks))
+        return result
+    # Each chunk in one thread: torch would divide each small operation over all of them.
+    options = {"initializer": torch.set_num_threads, "initargs": (1,)}
     try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(min(threads, len(chunks)), **options) as pool:
             list(pool.map(make, chunks))
     finally:
         torch.set_num_threads(threads)  # the workers also set what later threads begin with
+    return result
 
 
 def check_name(name: str) -> None:

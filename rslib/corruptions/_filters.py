@@ -140,8 +140,7 @@ def sample(images: Tensor, y: Tensor, x: Tensor, fy: Tensor, fx: Tensor, *, bord
 def levels(numerator: Tensor, denominator: Tensor | int) -> Tensor:
     """The quotient of whole numbers, below 256, truncated: uint8.
 
-    Float32 division is several times faster than that of integers. The half keeps a quotient so
-    far from the next whole number that rounding cannot reach it, for numerators (float32) up to
-    2^23 and denominators from 1 to 32,768.
+    The half keeps a quotient so far from the next whole number that rounding cannot reach it, for
+    numerators (float32) up to 2^23 and denominators from 1 to 32,768.
     """
     return ((numerator + 0.5) / denominator).to(torch.uint8)

@@ -2,8 +2,8 @@
 
 CIFAR-10-C has no canonical reference model, so a score means something only beside the table of
 errors that it was divided by. Here that table is an object with the data it was measured on and a
-digest, and a score refuses a reference that was measured on other images. Source: Hendrycks
-and Dietterich, ICLR 2019, arXiv:1903.12261, section 4.
+digest, and a score refuses a reference that was measured on other images. Source: Hendrycks and
+Dietterich, ICLR 2019, arXiv:1903.12261, section 4.
 """
 
 from __future__ import annotations
@@ -69,11 +69,7 @@ class ErrorTable:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> ErrorTable:
-        """Read what :meth:`document` made.
-
-        Raises:
-            ValueError: if fields are missing or the digest is not that of the content.
-        """
+        """Read what :meth:`document` made; a ValueError says what is missing or was altered."""
         missing = {"model", "errors", "clean", "data", "digest"} - set(document)
         if missing:
             raise ValueError(f"not a table of errors: {', '.join(sorted(missing))} missing.")

@@ -51,9 +51,7 @@ def snow(images: Tensor, severity: int, draws: Draws) -> Tensor:
 def frost(
     images: Tensor, severity: int, draws: Draws, *, photographs: str | Path | None = None
 ) -> Tensor:
-    """Lay a random part of a random photograph of frost over the image.
-
-    ``photographs`` is the folder with the five; by default that of :func:`frost_folder`.
+    """Lay a random part of a random photograph, from a folder of five, over the image.
 
     Raises:
         DataError: if a photograph is missing or cannot be used.
@@ -174,7 +172,7 @@ def photographs_digest(folder: str | Path) -> str:
 @functools.lru_cache(maxsize=4)
 def _photographs(folder: str) -> tuple[Tensor, ...]:
     """The photographs at a fifth of their size, as OpenCV interpolates: uint8 (3, H, W) each."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     pictures = []
     for name in FROST_PHOTOGRAPHS:
@@ -186,7 +184,7 @@ def _photographs(folder: str) -> tuple[Tensor, ...]:
             raise DataError(
                 f"frost: {path} is missing; the folder must hold {', '.join(FROST_PHOTOGRAPHS)}."
             ) from None
-        except (UnidentifiedImageError, OSError) as error:
+        except OSError as error:
             raise DataError(f"frost: {path} cannot be read as an image ({error}).") from error
         if min(picture.shape[:2]) <= SIZE:
             raise DataError(

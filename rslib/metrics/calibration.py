@@ -49,7 +49,17 @@ def expected_calibration_error(
     p = p.clip(0, 1)
     confidence, right = p.max(1), (p.argmax(1) == y).astype(float)
     if binning == "width":
-        return _equal_width_error(confidence.astype(np.float32), right, bins)
+        # In single precision, summed in eight lanes: so the published values were made.
+        confidence = confidence.astype(np.float32)
+        place = confidence_bins(confidence, bins, "width")
+        images = np.bincount(place, minlength=bins + 1).astype(np.float32)
+        sums = np.zeros((2, bins + 1), np.float32)
+        np.add.at(sums[0], place, confidence)
+        np.add.at(sums[1], place, right)
+        certainty, accuracy = sums / np.maximum(images, 1)
+        gaps = np.abs(accuracy - certainty) * (images / images.sum())
+        lanes = np.pad(gaps, (0, -len(gaps) % 8)).reshape(-1, 8).sum(0)
+        return float(np.cumsum(lanes)[-1])
     place = confidence_bins(confidence, bins, binning)
     # Images of equal confidence share their accuracy, so that a bin's edge may cut through them.
     _, group, size = np.unique(confidence, return_inverse=True, return_counts=True)
@@ -62,10 +72,7 @@ def confidence_bins(confidence: np.ndarray, bins: int, binning: str) -> np.ndarr
     """The bin of each of n images by its largest probability: (n,) from 0 to bins - 1.
 
     ``binning`` is ``"width"`` (bins equally wide; a confidence of exactly 1 is in bin ``bins``) or
-    ``"mass"`` (bins with equally many images).
-
-    Raises:
-        ValueError: if the binning is neither.
+    ``"mass"`` (bins with equally many images), else a ValueError.
     """
     if binning == "width":
         return np.searchsorted(np.linspace(0, 1, bins + 1), confidence, side="right") - 1
@@ -105,16 +112,3 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
 def scaled(logits: torch.Tensor, temperature: float) -> torch.Tensor:
     """Probabilities (N, C) of logits (N, C) at a temperature over 0."""
     return (logits.detach() / temperature).softmax(1)
-
-
-def _equal_width_error(confidence: np.ndarray, right: np.ndarray, bins: int) -> float:
-    """The error in single precision, summed in eight lanes: so the published values were made."""
-    place = confidence_bins(confidence, bins, "width")
-    images = np.bincount(place, minlength=bins + 1).astype(np.float32)
-    sums = np.zeros((2, bins + 1), np.float32)
-    np.add.at(sums[0], place, confidence)
-    np.add.at(sums[1], place, right)
-    certainty, accuracy = sums / np.maximum(images, 1)
-    gaps = np.abs(accuracy - certainty) * (images / images.sum())
-    lanes = np.pad(gaps, (0, -len(gaps) % 8)).reshape(-1, 8).sum(0)
-    return float(np.cumsum(lanes)[-1])

@@ -84,11 +84,11 @@ def on_images(record: pd.DataFrame, images: Iterable[int]) -> pd.DataFrame:
     wanted = np.asarray(list(images))
     missing = int((~np.isin(wanted, record["image"])).sum())
     if missing:
-        about = record.attrs
+        kind, model = (record.attrs.get(key, "") for key in ("evaluation", "model"))
         raise ValueError(
-            f"the {about.get('evaluation', '')} record of {about.get('model', 'a model')} holds "
-            f"{len(record)} images and lacks {missing} of the {len(wanted)} to compare on: set its "
-            "n in the settings as high as the other's, or leave it out"
+            f"the {kind} record of {model or 'a model'} holds {len(record)} images and lacks "
+            f"{missing} of the {len(wanted)} to compare on: set its n in the settings as high as "
+            "the other's, or leave it out"
         )
     return record.set_index("image").loc[wanted].reset_index()
 
@@ -164,8 +164,7 @@ def mean_radius(record: pd.DataFrame, *, confidence: float = 0.95) -> Estimate:
 def mean(values: Iterable[float], *, confidence: float = 0.95) -> Estimate:
     """The mean over images, (n,), with a bootstrap interval; NaN stands for "not known".
 
-    Its n counts the values that are known; :data:`UNDEFINED` if none is. There is no interval where
-    all of them agree.
+    Its n counts those known; :data:`UNDEFINED` if none is. Where all agree there is no interval.
     """
     known = _known(values)
     if not len(known):
@@ -255,7 +254,6 @@ def confidence_error(
     moved down by their mean excess; the interval then surrounds the estimate. The estimate itself
     leans high, by about the same excess: even a perfectly calibrated model does not measure 0.
     """
-    # With each image's bin fixed, a resample costs one count: bins need not be cut again.
     gap, place = certainty - right, confidence_bins(certainty, bins, binning)
 
     def error(drawn: np.ndarray) -> float:

@@ -1,7 +1,6 @@
-"""Pareto fronts of models, and their uncertainty (paper 4.6).
+"""Pareto fronts of models, and how often a model is on one when images are resampled (paper 4.6).
 
-A front drawn through estimates looks sharper than it is. The images are resampled, the same ones
-for all models and all axes, and a model's place on the front is counted over the resamples.
+A front drawn through estimates looks sharper than it is.
 """
 
 from collections.abc import Sequence

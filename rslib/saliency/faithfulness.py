@@ -56,12 +56,12 @@ def infidelity(
     draws: int = 16,
     seed: int = 0,
 ) -> Tensor:
-    """The error of a map's prediction of what small noise does to the logit; less is better.
+    """The error (B,) of a map's prediction of what small noise does to the logit; less is better.
 
     Computed by captum, from ``draws`` samples an image of noise of standard deviation ``sigma``, in
     [0, 1] units; torch's generators are left as they were. The map stands for all channels alike,
     and is rescaled as captum's ``normalize`` does, so that maps in other units compare. The rest is
-    as in :func:`deletion_curve`. Float (B,), 0 or more.
+    as in :func:`deletion_curve`.
 
     Raises:
         NotSaliency: If the maps are not finite or of another form.
@@ -113,11 +113,9 @@ def randomization_check(
     trained model's after all layers are random shows the image instead (Adebayo et al., section 3).
     The last look is at a network that keeps nothing it learned: parameters that belong to no such
     layer, as a transformer's positions and class token, are drawn anew with the first layer, from a
-    normal distribution of standard deviation 0.02.
-
-    The model is left as it is, as are torch's generators. The method explains the class that the
-    *trained* model predicts. With ``points`` maps are looked at only so often, evenly over the
-    layers.
+    normal distribution of standard deviation 0.02. The method explains the class that the *trained*
+    model predicts; the model and torch's generators are left as they were. With ``points`` maps are
+    looked at only so often, evenly over the layers.
 
     Returns:
         For each look: how many layers with parameters were random, the last first, the mean rank
@@ -146,8 +144,7 @@ def randomization_check(
                 continue
             maps = method(altered, x, target)
             defined = rank_correlation(original, maps)
-            defined = defined[~defined.isnan()]
-            mean = float(defined.mean()) if len(defined) else float("nan")
+            mean = float(defined[~defined.isnan()].mean())  # NaN if none is
             found.append((number, mean, int(degenerate(maps).sum())))
     return found
 

@@ -39,8 +39,8 @@ def saliency_method(name: str) -> Callable[[Method], Method]:
         def gradient_times_input(model, x, target):
             return (x * input_gradient(model, x, target).unsqueeze(1)).mean(1)
 
-    It is measured on every model beside the methods of :data:`LABELS`, in the figures and tables of
-    notebooks 03 and 08 that compare methods, and written "Gradient times input (added)".
+    It is measured beside the methods of :data:`LABELS` in notebooks 03 and 08, and written
+    "Gradient times input (added)".
 
     Raises:
         rslib.settings.extensions.ExtensionError: the name cannot be used.

@@ -55,8 +55,7 @@ def iou_curve(saliency: Tensor, mask: Tensor, *, tops: Sequence[float]) -> Tenso
         hits = sure + np.minimum(drawn, tied_inside)
         found = hits / (kept + area - hits)
         # Nothing to choose where all tied pixels are drawn, or all or none lie on the object.
-        open_to_chance = (drawn < tied) & (tied_inside > 0) & (tied_inside < tied)
-        for row in np.flatnonzero(open_to_chance):
+        for row in np.flatnonzero((drawn < tied) & (tied_inside > 0) & (tied_inside < tied)):
             least = max(0, drawn[row] - (tied[row] - tied_inside[row]))
             luck = np.arange(least, min(drawn[row], tied_inside[row]) + 1)
             weight = hypergeom.pmf(luck, tied[row], tied_inside[row], drawn[row])

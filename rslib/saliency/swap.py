@@ -15,10 +15,7 @@ def composites(x: Tensor, masks: Tensor, partner: Tensor) -> Tensor:
 
     What the partner's object covers is filled with the mean color of that background, so that no
     part of it shows. Images are in [0, 1], masks bool (B, H, W) with an object in each, partners
-    int64 (B,), positions in the batch.
-
-    Raises:
-        rslib.saliency.MaskError: masks of another form, or an empty one.
+    int64 (B,), positions in the batch. Other masks are a :class:`rslib.saliency.MaskError`.
     """
     inside = check_masks(masks).unsqueeze(1)
     outside = (~inside).to(x.dtype)
