@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rslib.metrics import correlation
-from rslib.metrics.bootstrap import bootstrap_interval, resampled
+from rslib.metrics.bootstrap import RESAMPLES, bootstrap_interval, resampled
 from rslib.metrics.calibration import confidence_bins, expected_calibration_error
 from rslib.metrics.shares import accuracy_interval, paired_interval
 
@@ -171,7 +171,7 @@ def mean(values: Iterable[float], *, confidence: float = 0.95) -> Estimate:
         return UNDEFINED
     if np.ptp(known) == 0:
         return Estimate(float(known[0]), n=len(known))
-    low, high = bootstrap_interval(known, confidence=confidence)
+    low, high = bootstrap_interval(known, confidence=confidence, resamples=RESAMPLES)
     return Estimate(float(known.mean()), low, high, len(known), "bootstrap")
 
 
@@ -260,7 +260,7 @@ def confidence_error(
         return float(np.abs(np.bincount(place[drawn], weights=gap[drawn])).sum() / len(drawn))
 
     value = error(np.arange(len(gap)))
-    result = resampled(error, len(gap), confidence=confidence)
+    result = resampled(error, len(gap), confidence=confidence, resamples=RESAMPLES)
     excess = float(result.bootstrap_distribution.mean()) - value
     low, high = (float(end) - excess for end in result.confidence_interval)
     low, high = max(0.0, min(value, low)), min(1.0, max(value, high))

@@ -46,7 +46,7 @@ class Brightness(nn.Module):
 def few_resamples():
     """Rough intervals, for speed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(estimates, "_RESAMPLES", 50)
+        patch.setattr(estimates, "RESAMPLES", 50)
         yield
 
 
