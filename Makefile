@@ -23,6 +23,7 @@ CORES   ?= all
 GPUS    ?= 1
 WORKERS ?= 2
 DEVICE  ?= cpu
+LAB     ?=
 VENV    ?= .venv
 # The exact versions to install; LOCK= takes the newest that pyproject.toml allows.
 LOCK    ?= constraints.txt
@@ -74,7 +75,7 @@ slurm-test: $(DONE)
 	$(BIN)/python tests/slurm/run.py --install
 
 lab: $(DONE)
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB) notebooks
 
 # All editions, unless PROFILE was given: what is set above does not count.
 site: $(DONE)
