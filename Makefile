@@ -9,6 +9,8 @@
 # make slurm-test    prove that on a SLURM of this machine's own                   root, Debian's packages
 # make lab           open the notebooks in JupyterLab
 # make site          build the book from all that is published, running nothing    PROFILE=cpu for one alone
+# make pdf           print one edition from what is published, with Chromium        PROFILE=cpu
+# make archive       source, editions and weights with their checksums in one file, for Zenodo
 # make keep          copy what is finished of a run that still goes on into the book  PROFILE=wide
 # make publish       copy a run's records and notebooks into the book               PROFILE=cpu
 # make restore       copy a published run back into runs/, to go on from it         PROFILE=cpu
@@ -38,7 +40,7 @@ SEED  = $(firstword $(SEEDS))
 # The profiles fast and paper ask for a GPU by themselves; GPUS, if given, says so for any.
 ASKS  = $(if $(filter file,$(origin GPUS)),,$(if $(filter-out 0,$(GPUS)),gpus=1))
 
-.PHONY: book run check test faults bench cluster slurm-test lab site keep publish restore lock clean help
+.PHONY: book run check test faults bench cluster slurm-test lab site pdf archive keep publish restore lock clean help
 .DEFAULT_GOAL := help
 
 book: run
@@ -80,6 +82,17 @@ lab: $(DONE)
 # All editions, unless PROFILE was given: what is set above does not count.
 site: $(DONE)
 	$(BIN)/python -m book site $(if $(filter file,$(origin PROFILE)),,$(PROFILE))
+
+pdf: $(DONE)
+	$(BIN)/python -m book pdf $(if $(filter file,$(origin PROFILE)),,$(PROFILE))
+
+# What is committed, in one file that `sha256sum --check SHA256SUMS` checks.
+archive:
+	@git diff --quiet HEAD || { echo "make archive packs what is committed, and there are changes that are not: commit them first"; exit 1; }
+	git ls-tree -rz --name-only HEAD | xargs -0 sha256sum > SHA256SUMS
+	git archive --prefix=robustsight/ --add-file=SHA256SUMS --output=robustsight.tar.gz HEAD
+	rm SHA256SUMS
+	@ls -l robustsight.tar.gz
 
 keep: $(DONE)
 	$(BIN)/python -m book keep $(PROFILE)

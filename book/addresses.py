@@ -1,9 +1,9 @@
 """Sphinx extension: what pages link to once `_config.yml` names the places the book lives at.
 
-`html.baseurl` is the address of the built book: pages then carry canonical links and OpenGraph tags,
-and there is a sitemap. `html_context.repository` is the address of the source repository on GitHub:
-pages then link to it, to their source and to a new issue, and notebooks open in Colab. Where a
-value is empty, there is no such link.
+`html.baseurl` is the address of the built book: pages then carry canonical links and OpenGraph
+tags, and there is a sitemap. `html_context.repository` is the address of the source repository on
+GitHub: pages then link to it, to their source and to a new issue, and notebooks open in Colab.
+Where a value is empty, there is no such link.
 """
 
 from pathlib import Path
