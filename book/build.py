@@ -238,7 +238,8 @@ def site(profiles: Sequence[str] = (), *, root: Path = Path(), builder: str = "h
     Args:
         profiles: the editions to show; all by default, the best one first
             (:data:`book.editions.ORDER`).
-        root, builder: as of :func:`build`.
+        root: as of :func:`build`.
+        builder: as of :func:`build`.
 
     Returns:
         The path of `index.html`.
