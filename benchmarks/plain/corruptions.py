@@ -2,7 +2,7 @@
 
 Written from the published description (Hendrycks and Dietterich, ICLR 2019, arXiv:1903.12261), with
 the CIFAR constants and without a seed. Each takes one image, uint8 (32, 32, 3), and gives values
-from 0 to 255. OpenCV comes with the package imagecorruptions.
+from 0 to 255. OpenCV is installed for it.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _snow(x: Array, severity: int) -> Array:
 def _frost(x: Array, severity: int) -> Array:
     keep, lay = ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45))[severity - 1]
     name = weather.FROST_PHOTOGRAPHS[np.random.randint(5)]
-    photograph = cv2.imread(str(weather.frost_folder() / name))
+    photograph = cv2.imread(str(weather.FROST_FOLDER / name))
     photograph = cv2.resize(photograph, (0, 0), fx=0.2, fy=0.2)[..., ::-1]
     top = np.random.randint(photograph.shape[0] - 32)
     left = np.random.randint(photograph.shape[1] - 32)

@@ -90,7 +90,7 @@ def corrupt(
         name: one of :data:`NAMES` or of :data:`ADDED`.
         severity: 1 to 5.
         seed: any integer; another seed draws other noise. Two equal images get equal noise.
-        photographs: the folder of frost's; by default the installed package ``imagecorruptions``.
+        photographs: the folder of frost's, full size; by default those of the published generator.
 
     Returns:
         uint8 (B, 3, 32, 32) on the same device.

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +30,7 @@ WATER = ((0.62, 0.1, 0.7, 0.7, 0.5), (0.65, 0.1, 0.8, 0.7, 0.5), (0.65, 0.3, 1, 
 MUD = ((0.65, 0.1, 0.7, 0.69, 0.6), (0.65, 0.1, 0.5, 0.68, 0.6))  # the last: sigma of the rim
 WATER_COLOR, MUD_COLOR = (175, 238, 238), (63, 42, 20)
 
+FROST_FOLDER = Path(__file__).with_name("frost")
 FROST_PHOTOGRAPHS = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
 
 
@@ -57,7 +57,7 @@ def frost(
         DataError: if a photograph is missing or cannot be used.
     """
     keep, lay = FROST[severity - 1]
-    pictures = _photographs(str(photographs or frost_folder()))
+    pictures = _photographs(str(photographs or FROST_FOLDER))
     which, top, left = draws.fractions(0, 3).T
     which = (which * len(pictures)).to(torch.int64)
     line = torch.arange(SIZE)
@@ -142,22 +142,6 @@ def water(drops: Tensor) -> Tensor:
     # Without a single glint the published code divides by zero; here nothing is added.
     largest = glint.amax((1, 2), keepdim=True).clamp(min=1)
     return glint.to(torch.float32) / largest
-
-
-def frost_folder() -> Path:
-    """The folder of frost photographs in the package ``imagecorruptions``, which is not imported.
-
-    Raises:
-        DataError: if the package is not installed.
-    """
-    found = importlib.util.find_spec("imagecorruptions")
-    if found is None or not found.submodule_search_locations:
-        raise DataError(
-            "frost needs photographs from the package imagecorruptions, which is not installed. "
-            "Install it with `pip install --no-deps imagecorruptions`, or give a folder that holds "
-            f"{', '.join(FROST_PHOTOGRAPHS)} as photographs=."
-        )
-    return Path(found.submodule_search_locations[0]) / "frost"
 
 
 def photographs_digest(folder: str | Path) -> str:

@@ -8,6 +8,7 @@ import functools
 import json
 import re
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -353,19 +354,20 @@ def test_autoattack_reaches_no_higher_accuracy(patterns, monkeypatch):
 def test_corruptions_agree_with_the_plain_ones():
     suite = corruptions.corruptions(6, 4, ["gaussian_noise", "contrast", "zoom_blur"])
     rows = measured(suite)
-    assert all(peers(row) == {"plain", "imagecorruptions"} for row in rows)
+    # An old package, measured where somebody has installed it.
+    others = {"plain"} | ({"imagecorruptions"} if find_spec("imagecorruptions") else set())
+    assert all(peers(row) == others for row in rows)
     assert "within one level" in rows[1]["same"] and "random" in rows[0]["same"]
     found = harness.total(suite.total, rows, suite.targets)
-    assert set(found["ratios"]) == {"plain", "imagecorruptions"}
+    assert set(found["ratios"]) == others
 
 
 def test_all_corruptions_have_a_row():
     suite = corruptions.corruptions(4, 1)
     assert len(suite.rows) == 19
     # imagecorruptions was not made for 32 pixels.
-    missing = {row.name for row in suite.rows if row.missing}
-    assert missing and all("fails on 32" in row.missing["imagecorruptions"]
-                           for row in suite.rows if row.name in missing)  # fmt: skip
+    told = [row.missing["imagecorruptions"] for row in suite.rows if row.missing]
+    assert told and all("fails on 32" in why or "No module named" in why for why in told)
 
 
 def test_saliency_maps_agree():
