@@ -70,24 +70,27 @@ class Speed:
 
 
 def measure_speed(guest: Guest, *, explain: bool) -> Speed:
-    """Time a model on a few of its images.
+    """Time a model on a few of its images, attacked with the budget of its settings' PGD.
 
     Args:
-        guest: the model; the short attack has the budget of its settings' PGD.
+        guest: the model.
         explain: whether to time the saliency axis, too.
     """
     started = time.perf_counter()
-    model, settings = guest.model, guest.settings
+    model, pgd, device = guest.model, guest.settings.pgd, guest.device
     few = balanced_subset(guest.images, min(_PILOT, len(guest.images)))
-    (batch,) = Batches(few, len(few), device=guest.device, channels_last=True)
+    (batch,) = Batches(few, len(few), device=device, channels_last=True)
+
+    def now() -> float:
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+        return time.perf_counter()
 
     def seconds(work: Callable[[], object]) -> float:
         """Of one image."""
-        _wait(guest.device)
-        began = time.perf_counter()
+        began = now()
         work()
-        _wait(guest.device)
-        return (time.perf_counter() - began) / len(few)
+        return (now() - began) / len(few)
 
     def forward() -> torch.Tensor:
         with torch.no_grad():
@@ -102,11 +105,9 @@ def measure_speed(guest: Guest, *, explain: bool) -> Speed:
     gradient = 3 * once
     # A model that has no gradients is told so by the axes that need them.
     with contextlib.suppress(TypeError, ValueError, RuntimeError):
-        eps = settings.pgd.eps_unit
-        robust = ~run_pgd(
-            model, batch.x, batch.y, eps=eps, step_size=2 * eps / _PILOT_STEPS,
-            num_steps=_PILOT_STEPS, norm=settings.pgd.norm, random_start=False,
-        ).fooled  # fmt: skip
+        attack = {"step_size": 2 * pgd.eps_unit / _PILOT_STEPS, "num_steps": _PILOT_STEPS}
+        attack |= {"eps": pgd.eps_unit, "norm": pgd.norm, "random_start": False}
+        robust = ~run_pgd(model, batch.x, batch.y, **attack).fooled
         gradient = seconds(backward)
     part = few.images  # corrupted where data sets live, not where models do
     corrupt(part[:1], NAMES[0], SEVERITIES[0], seed=0)
@@ -150,11 +151,11 @@ def expected_seconds(axis: str, n: int, speed: Speed, settings: Settings) -> flo
         case "reliability":
             chosen = settings.reliability
             doublings = max(0, math.ceil(math.log2(0.5 / settings.pgd.eps_unit)))
-            again = min(_EXAMINED, robust * n)
             steps = chosen.strong_steps + 2 * _CHECK_STEPS
             # Larger budgets break most images within a few steps.
             attacks = right * n * _CHECK_STEPS * (1 + doublings / 4) * g
-            return attacks + again * (steps * g + chosen.queries * f) + n * (3 * g + 8 * f)
+            again = min(_EXAMINED, robust * n) * (steps * g + chosen.queries * f)
+            return attacks + again + n * (3 * g + 8 * f)
     raise ValueError(f"no axis {axis!r}; there are: {', '.join(PLANNED)}")
 
 
@@ -193,48 +194,45 @@ def make(
     def cost(axis: str) -> float:
         return expected_seconds(axis, chosen[axis], speed, settings) if chosen[axis] else 0.0
 
-    def total() -> float:
-        return sum(map(cost, PLANNED))
-
     budget = "the profile's numbers of images"
     if n is not None:
         budget = f"{n:,} images on every axis but the clean one"
     if minutes is not None:
         budget = f"{minutes:g} minutes"
         room = 60 * minutes - speed.seconds
-        while total() > room:
+        while sum(map(cost, PLANNED)) > room:
             tall = [axis for axis in PLANNED if chosen[axis] > LADDER[0]]
-            if not tall:
+            if tall:
+                longest = max(tall, key=cost)
+                chosen[longest] = max(step for step in LADDER if step < chosen[longest])
+                notes[longest] = f"shrunk from {wanted[longest]:,} to fit into {minutes:g} min"
+                continue
+            axis = next((axis for axis in LEAVING if chosen[axis]), None)
+            if axis is None:
                 break
-            longest = max(tall, key=cost)
-            chosen[longest] = max(step for step in LADDER if step < chosen[longest])
-            notes[longest] = f"shrunk from {wanted[longest]:,} to fit into {minutes:g} min"
-        for axis in LEAVING:
-            if total() <= room:
-                break
-            if chosen[axis]:
-                notes[axis] = (
-                    f"left out: {chosen[axis]} images take about {cost(axis):.0f} s, more than "
-                    f"{minutes:g} min leave; allow more minutes"
-                )
-                chosen[axis] = 0
+            notes[axis] = (
+                f"left out: {chosen[axis]} images take about {cost(axis):.0f} s, more than "
+                f"{minutes:g} min leave; allow more minutes"
+            )
+            chosen[axis] = 0
+    axes = [
+        PlannedAxis(
+            name=axis,
+            wanted=wanted[axis],
+            n=chosen[axis],
+            seconds=cost(axis),
+            note=notes.get(axis, ""),
+        )
+        for axis in PLANNED
+    ]
     return Plan(
         budget=budget,
-        seconds=total(),
+        seconds=sum(each.seconds for each in axes),
         pilot_images=speed.images,
         pilot_seconds=speed.seconds,
         forward_seconds=speed.forward,
         gradient_seconds=speed.gradient,
-        axes=[
-            PlannedAxis(
-                name=axis,
-                wanted=wanted[axis],
-                n=chosen[axis],
-                seconds=cost(axis),
-                note=notes.get(axis, ""),
-            )
-            for axis in PLANNED
-        ],
+        axes=axes,
     )
 
 
@@ -243,9 +241,7 @@ def _wanted(axis: str, settings: Settings, images: int, n: int | None) -> int:
     profiles = getattr(getattr(settings, axis, None), "n", None) or images
     if n is None or axis == "clean":
         return min(profiles, images)
-    if axis == "reliability":
-        return min(n, profiles, images)
-    return min(n, images)
+    return min(n, profiles, images) if axis == "reliability" else min(n, images)
 
 
 def check_budget(n: int | None, minutes: float | None) -> None:
@@ -283,10 +279,10 @@ def settings_for(settings: Settings, plan: Plan) -> Settings:
     for each in plan.axes:
         section = getattr(settings, each.name, None)
         if section is not None and each.n:
-            sections[each.name] = section.model_copy(update={"n": each.n})
-    if "autoattack" in sections:
-        # Which attack breaks what by itself is not on the card.
-        sections["autoattack"] = sections["autoattack"].model_copy(update={"individual": False})
+            changes = {"n": each.n}
+            if each.name == "autoattack":
+                changes["individual"] = False  # which attack breaks what is not on the card
+            sections[each.name] = section.model_copy(update=changes)
     return settings.model_copy(update=sections)
 
 
@@ -304,11 +300,3 @@ def table(plan: Plan) -> str:
         f"{plan.pilot_images} images"
     )
     return "\n".join(lines)
-
-
-def _wait(device: torch.device) -> None:
-    """For what a GPU still has to do."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
