@@ -127,36 +127,30 @@ def measure_speed(guest: Guest, *, explain: bool) -> Speed:
 def expected_seconds(axis: str, n: int, speed: Speed, settings: Settings) -> float:
     """How long an axis takes on n images.
 
-    Counted in forward passes (f) and forward-and-backward passes (g) of one image. Attacks go on
-    with the images that are still right: of n, the shares ``right`` and ``robust``.
+    Counted in forward (f) and forward-and-backward passes (g) of one image. Attacks go on with the
+    images that are still right: of n, the shares ``right`` and ``robust``.
     """
     f, g, right, robust = speed.forward, speed.gradient, speed.right, speed.robust
-    match axis:
-        case "clean":
-            return n * f
-        case "fgsm":
-            return n * (g + 3 * f)
-        case "pgd":
-            chosen = settings.pgd
-            return n * (4 * f + right * chosen.restarts * (chosen.steps * g + f))
-        case "autoattack":
-            steps, queries = settings.autoattack.steps or 100, settings.autoattack.queries or 5000
-            # APGD-CE on what is right; nine targets of APGD and FAB, and Square, on what it leaves.
-            rest = 9 * steps * g + 9 * steps * (g + f) + queries * f
-            return n * (6 * f + right * steps * g + robust * rest)
-        case "corruptions":
-            return n * (len(NAMES) * len(SEVERITIES) * f + speed.corrupting)
-        case "saliency":
-            return n * speed.explaining
-        case "reliability":
-            chosen = settings.reliability
-            doublings = max(0, math.ceil(math.log2(0.5 / settings.pgd.eps_unit)))
-            steps = chosen.strong_steps + 2 * _CHECK_STEPS
-            # Larger budgets break most images within a few steps.
-            attacks = right * n * _CHECK_STEPS * (1 + doublings / 4) * g
-            again = min(_EXAMINED, robust * n) * (steps * g + chosen.queries * f)
-            return attacks + again + n * (3 * g + 8 * f)
-    raise ValueError(f"no axis {axis!r}; there are: {', '.join(PLANNED)}")
+    pgd, auto, checks = settings.pgd, settings.autoattack, settings.reliability
+    steps, queries = auto.steps or 100, auto.queries or 5000
+    # APGD-CE on what is right; nine targets of APGD and FAB, and Square, on what it leaves.
+    rest = 9 * steps * g + 9 * steps * (g + f) + queries * f
+    # Larger budgets break most images within a few steps.
+    doublings = max(0, math.ceil(math.log2(0.5 / pgd.eps_unit)))
+    again = (checks.strong_steps + 2 * _CHECK_STEPS) * g + checks.queries * f
+    each = {
+        "clean": f,
+        "fgsm": g + 3 * f,
+        "pgd": 4 * f + right * pgd.restarts * (pgd.steps * g + f),
+        "autoattack": 6 * f + right * steps * g + robust * rest,
+        "corruptions": len(NAMES) * len(SEVERITIES) * f + speed.corrupting,
+        "saliency": speed.explaining,
+        "reliability": right * _CHECK_STEPS * (1 + doublings / 4) * g + 3 * g + 8 * f,
+    }
+    if axis not in each:
+        raise ValueError(f"no axis {axis!r}; there are: {', '.join(PLANNED)}")
+    further = min(_EXAMINED, robust * n) * again if axis == "reliability" else 0.0
+    return n * each[axis] + further
 
 
 def make(
@@ -178,8 +172,8 @@ def make(
         settings: the profile's; an axis without a number of images in them asks for all.
         dataset: the images; no axis asks for more than it holds.
         speed: of the model.
-        n: images on every axis but the clean one, instead of the profile's; the verdict, for which
-            one or two hundred images are enough, never asks for more than the profile's.
+        n: images on every axis but the clean one, instead of the profile's; the verdict never asks
+            for more than the profile's.
         minutes: how long measuring may take, the timing included.
         absent: axes that cannot be measured, with the reason.
 
@@ -210,21 +204,15 @@ def make(
             axis = next((axis for axis in LEAVING if chosen[axis]), None)
             if axis is None:
                 break
-            notes[axis] = (
-                f"left out: {chosen[axis]} images take about {cost(axis):.0f} s, more than "
-                f"{minutes:g} min leave; allow more minutes"
-            )
+                notes[axis] = (
+                    f"left out: {chosen[axis]} images take about {cost(axis):.0f} s, more than "
+                    f"{minutes:g} min leave; allow more minutes"
+                )
             chosen[axis] = 0
-    axes = [
-        PlannedAxis(
-            name=axis,
-            wanted=wanted[axis],
-            n=chosen[axis],
-            seconds=cost(axis),
-            note=notes.get(axis, ""),
-        )
-        for axis in PLANNED
-    ]
+    axes = []
+    for axis in PLANNED:
+        about = {"name": axis, "wanted": wanted[axis], "n": chosen[axis], "seconds": cost(axis)}
+        axes.append(PlannedAxis(**about, note=notes.get(axis, "")))
     return Plan(
         budget=budget,
         seconds=sum(each.seconds for each in axes),
@@ -275,14 +263,14 @@ def check_without(without: Collection[str]) -> dict[str, str]:
 
 def settings_for(settings: Settings, plan: Plan) -> Settings:
     """The settings with the plan's numbers of images in them."""
-    sections = {}
-    for each in plan.axes:
-        section = getattr(settings, each.name, None)
-        if section is not None and each.n:
-            changes = {"n": each.n}
-            if each.name == "autoattack":
-                changes["individual"] = False  # which attack breaks what is not on the card
-            sections[each.name] = section.model_copy(update=changes)
+    changes = {each.name: {"n": each.n} for each in plan.axes if each.n}
+    if "autoattack" in changes:
+        changes["autoattack"]["individual"] = False  # which attack breaks what is not on the card
+    sections = {
+        name: getattr(settings, name).model_copy(update=change)
+        for name, change in changes.items()
+        if name in type(settings).model_fields
+    }
     return settings.model_copy(update=sections)
 
 

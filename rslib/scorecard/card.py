@@ -201,10 +201,10 @@ class Scorecard(_Part):
         Raises:
             KeyError: there is none; names those there are.
         """
-        for each in self.axes:
-            if each.name == name:
-                return each
-        raise KeyError(f"{name}: the axes are {', '.join(each.name for each in self.axes)}")
+        there = {each.name: each for each in self.axes}
+        if name not in there:
+            raise KeyError(f"{name}: the axes are {', '.join(there)}")
+        return there[name]
 
     def _repr_html_(self) -> str:
         from rslib.scorecard.page import body
@@ -248,19 +248,15 @@ def fields() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["field", "type", "meaning"])
 
 
-_WORDS = {"string": "text", "integer": "whole number", "boolean": "true or false"}
-
-
 def _written(field: dict[str, Any]) -> str:
     """A type of the schema as the table writes it."""
     if "$ref" in field:
         return field["$ref"].rpartition("/")[2]
     if "anyOf" in field:
         return " or ".join(map(_written, field["anyOf"]))
-    if "const" in field:
-        return f'"{field["const"]}"'
-    if "enum" in field:
-        return " or ".join(f'"{each}"' for each in field["enum"])
+    if "const" in field or "enum" in field:
+        return " or ".join(f'"{each}"' for each in field.get("enum", [field.get("const")]))
     if field["type"] == "array":
         return f"list of {_written(field['items'])}"
-    return _WORDS.get(field["type"], field["type"])
+    words = {"string": "text", "integer": "whole number", "boolean": "true or false"}
+    return words.get(field["type"], field["type"])

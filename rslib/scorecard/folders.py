@@ -35,13 +35,13 @@ def claim(folder: Path, model: Model, *, force: bool = False) -> None:
         return
     if (folder / DOCUMENT).exists():
         held = read(folder)
-        if (held.model.digest, held.model.reference) == (model.digest, model.reference):
-            return
-        raise ScorecardError(
-            f"{folder} holds the scorecard of another model ({held.name}: {held.model.reference}, "
-            f"{held.model.digest[:10]}; this is {model.digest[:10]}): choose another folder with "
-            "--out, or replace it with --force"
-        )
+        if (held.model.digest, held.model.reference) != (model.digest, model.reference):
+            raise ScorecardError(
+                f"{folder} holds the scorecard of another model ({held.name}: "
+                f"{held.model.reference}, {held.model.digest[:10]}; this is {model.digest[:10]}): "
+                "choose another folder with --out, or replace it with --force"
+            )
+        return
     others = {path.name for path in folder.iterdir()} - {PAGE, PICTURE, RECORDS}
     if others:
         raise ScorecardError(

@@ -105,14 +105,11 @@ class Guest(Run):
         """The images that it is measured on, whatever the split."""
         return self.images
 
-    def under_plan(self, settings: Settings) -> Guest:
-        """The same guest under other settings."""
-        return Guest(settings, self.seed, self.folder, self.model, self.images, self.masks)
-
-    def cut(self, n: int) -> Guest:
-        """The same guest on the first n of the book's nested, class-balanced images."""
-        few = balanced_subset(self.images, n)
-        return Guest(self.settings, self.seed, self.folder, self.model, few, self.masks)
+    def changed(self, *, settings: Settings | None = None, n: int | None = None) -> Guest:
+        """The same guest under other settings, or on the first n nested, class-balanced images."""
+        few = self.images if n is None else balanced_subset(self.images, n)
+        chosen = settings or self.settings
+        return Guest(chosen, self.seed, self.folder, self.model, few, self.masks)
 
 
 def with_masks(run: Run, images: Dataset) -> tuple[Dataset, KnownMasks | str]:
@@ -120,10 +117,6 @@ def with_masks(run: Run, images: Dataset) -> tuple[Dataset, KnownMasks | str]:
 
     Exact ones come with the data; a user's own and a teacher's are the run's, for its test images.
     A teacher's are read where the run has made them: they would take training the teacher.
-
-    Args:
-        run: whose settings and records are used.
-        images: that the scored model is measured on.
     """
     if images.masks is not None:
         return images, KnownMasks("exact", {"source": "exact"})
@@ -147,12 +140,10 @@ def with_masks(run: Run, images: Dataset) -> tuple[Dataset, KnownMasks | str]:
 
 
 def measure(guest: Guest, axis: str, n: int) -> Attempt:
-    """Try one axis of :data:`rslib.scorecard.budget.PLANNED`.
+    """Try one axis of :data:`rslib.scorecard.budget.PLANNED` on n images.
 
-    Args:
-        guest: whose settings give n to evaluations that have a section in them.
-        axis: which; the verdict looks at AutoAttack's record where it is there.
-        n: images.
+    Evaluations with a section in the settings take n from there. The verdict looks at AutoAttack's
+    record where it is there.
 
     Raises:
         RecordError: the record cannot be written, which is no property of the model.
@@ -164,8 +155,7 @@ def measure(guest: Guest, axis: str, n: int) -> Attempt:
             return Attempt(report=report, seconds=time.perf_counter() - started)
         if axis == "saliency" and isinstance(guest.masks, str):
             return Attempt(reason=guest.masks, seconds=0.0)
-        # Evaluations without a section in the settings take all images.
-        few = guest.cut(n) if axis in ("clean", "saliency") else guest
+        few = guest.changed(n=n) if axis in ("clean", "saliency") else guest
         record = few.evaluate(NAME, axis)
         if axis == "saliency":
             source = guest.masks.source
@@ -175,7 +165,10 @@ def measure(guest: Guest, axis: str, n: int) -> Attempt:
         raise
     # A model of any origin can fail in any of these ways, and says how.
     except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
-        return Attempt(reason=_sentence(error), seconds=time.perf_counter() - started)
+        reason = " ".join(str(error).split()) or "no message"
+        if not isinstance(error, ValueError | TypeError):
+            reason = f"{type(error).__name__}: {reason}"
+        return Attempt(reason=reason, seconds=time.perf_counter() - started)
     return Attempt(record, seconds=record.attrs["seconds"])
 
 
@@ -192,9 +185,3 @@ def _explained_by(guest: Guest) -> str:
         model(batch.x)
     height, width = outputs[0].shape[2:]
     return f"{label} of {name or 'the whole model'} ({height} × {width})"
-
-
-def _sentence(error: Exception) -> str:
-    text = " ".join(str(error).split()) or "no message"
-    known = isinstance(error, ValueError | TypeError)
-    return text if known else f"{type(error).__name__}: {text}"

@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 
 
 def page(card: BaseModel, picture: bytes) -> str:
-    """The whole page; it needs no other file and no network.
-
-    Args:
-        card: the scorecard.
-        picture: a PNG file.
-    """
+    """The whole page, with a PNG file as its picture; it needs no other file and no network."""
     return _rendered(card, picture, whole=True)
 
 
@@ -44,11 +39,11 @@ def text(card: BaseModel) -> str:
     lines = [f"{card.name} ({card.model.reference}) on {_dataset(card)}, profile {card.profile}"]
     width = max(len(axis.title) for axis in card.axes)
     for axis in card.axes:
-        if axis.result is None:
-            lines.append(f"{axis.title:<{width}}  not available: {axis.reason}")
-            continue
-        value, ends = _value(axis.result, axis.unit), _interval(axis.result, axis.unit)
-        lines.append(f"{axis.title:<{width}}  {value:>7} {ends:<16} n = {axis.result.n:,}")
+        told = f"not available: {axis.reason}"
+        if axis.result is not None:
+            value, ends = _value(axis.result, axis.unit), _interval(axis.result, axis.unit)
+            told = f"{value:>7} {ends:<16} n = {axis.result.n:,}"
+        lines.append(f"{axis.title:<{width}}  {told}")
     return "\n".join([*lines, f"{'Reliability':<{width}}  {_judged(card.reliability)}"])
 
 
@@ -60,11 +55,16 @@ def _rendered(card: BaseModel, picture: bytes | None, *, whole: bool) -> str:
         "data fingerprint": card.data.fingerprint,
         "schema version": card.schema_version,
     }
+    values = [
+        f"{axis.title} {_value(axis.result, axis.unit) if axis.result else 'not available'}"
+        for axis in card.axes
+    ]
     return _template().render(
         card=card,
         whole=whole,
         picture=None if picture is None else base64.b64encode(picture).decode(),
-        spoken=_spoken(card),
+        # The picture in words, for those who do not see it.
+        spoken=f"Scorecard of {card.name} beside the book's own models: {'; '.join(values)}",
         model=", ".join(dict.fromkeys([model.reference, model.architecture])),
         dataset=_dataset(card),
         verdict=_judged(verdict),
@@ -80,20 +80,11 @@ def _rendered(card: BaseModel, picture: bytes | None, *, whole: bool) -> str:
 def _template() -> Template:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    made.filters |= {
-        "value": _value,
-        "interval": _interval,
-        "written": numbers.written,
-        "gap": _gap,
-        "evidence": lambda evidence: json.dumps(_short(evidence)),
-    }
+    options = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
+    loader = FileSystemLoader(Path(__file__).parent)
+    made = Environment(loader=loader, autoescape=True, **options)
+    made.filters |= {"value": _value, "interval": _interval, "written": numbers.written}
+    made.filters |= {"gap": _gap, "evidence": lambda evidence: json.dumps(_short(evidence))}
     return made.get_template("page.html")
 
 
@@ -109,28 +100,16 @@ def _judged(verdict: BaseModel) -> str:
     )
 
 
-def _spoken(card: BaseModel) -> str:
-    """The picture in words, for those who do not see it."""
-    values = []
-    for axis in card.axes:
-        value = _value(axis.result, axis.unit) if axis.result else "not available"
-        values.append(f"{axis.title} {value}")
-    return f"Scorecard of {card.name} beside the book's own models: {'; '.join(values)}"
-
-
 def _dataset(card: BaseModel) -> str:
     return labels.DATASETS.get(card.data.name, card.data.name)
 
 
 def _value(measure: BaseModel, unit: str) -> str:
-    written = numbers.written(measure.value, unit)
-    return f"{written} %" if unit == "%" else written
+    return numbers.quantity(measure.value, unit)
 
 
 def _interval(measure: BaseModel, unit: str) -> str:
-    if measure.low is None or measure.high is None:
-        return ""
-    return f"[{numbers.written(measure.low, unit)}, {numbers.written(measure.high, unit)}]"
+    return numbers.interval({"low": measure.low, "high": measure.high, "unit": unit})
 
 
 def _gap(measure: BaseModel | None, unit: str) -> list[str]:
@@ -138,21 +117,17 @@ def _gap(measure: BaseModel | None, unit: str) -> list[str]:
     if measure is None:
         return []
     digits = 1 if unit == "%" else 3
-
-    def signed(value: float) -> str:
-        return f"{value:+.{digits}f}".replace("-", numbers.MINUS)
-
-    if measure.low is None or measure.high is None:
-        return [signed(measure.value)]
-    return [signed(measure.value), f"[{signed(measure.low)}, {signed(measure.high)}]"]
+    ends = [each for each in (measure.low, measure.high) if each is not None]
+    value, *ends = (
+        f"{each:+.{digits}f}".replace("-", numbers.MINUS) for each in (measure.value, *ends)
+    )
+    return [value, f"[{', '.join(ends)}]"] if len(ends) == 2 else [value]
 
 
 def _short(value: Any) -> Any:
     """Evidence with three significant digits."""
-    if isinstance(value, float):
-        return float(f"{value:.3g}")
     if isinstance(value, list):
         return [_short(each) for each in value]
     if isinstance(value, dict):
         return {key: _short(each) for key, each in value.items()}
-    return value
+    return float(f"{value:.3g}") if isinstance(value, float) else value

@@ -16,9 +16,10 @@ import importlib
 import inspect
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,9 +28,9 @@ from torch import Tensor, nn
 from rslib import models
 from rslib.models import BUILDERS, Normalize, eval_mode
 from rslib.models.checks import checked_logits
-from rslib.scorecard.weights import SourceError, fit, is_weights_file, read
+from rslib.scorecard import weights as files
+from rslib.scorecard.weights import SourceError
 from rslib.store import records
-from rslib.store.records import RecordError
 
 if TYPE_CHECKING:
     from rslib.run import Run
@@ -114,7 +115,7 @@ def load(
         found = Source(reference, kind, "module", f"a {kind} in memory", kind)
     else:
         text, into = str(reference), str(reference)
-        file = is_weights_file(text)
+        file = Path(text).suffix.lower() in (*files.SAFE, *files.PICKLED)
         if file and weights is not None:
             raise SourceError(f"two files of weights are given, {text} and {weights}: give one")
         if file and architecture is None:
@@ -130,7 +131,14 @@ def load(
             weights, into = text, architecture
         found = _build(into, run, folder, pretrained)
         if weights is not None:
-            found = _filled(found, Path(weights).expanduser(), allow_pickle)
+            if found.known is not None:
+                raise SourceError(
+                    f"{into} is a trained model of the run: it takes no other weights"
+                )
+            path = Path(weights).expanduser()
+            tensors, notes = files.read(path, allow_pickle=allow_pickle)
+            notes = (*found.notes, *notes, *files.fit(found.model, tensors, path))
+            found = replace(found, random_weights=False, file=path, notes=notes)
         if file:
             called = file_name(Path(text).stem, architecture)
             found = replace(found, name=called, kind="weights", reference=text)
@@ -189,13 +197,18 @@ def digest(model: nn.Module) -> str:
     """SHA-256 (hex) of a module's printed structure and of all its weights and buffers."""
     found = hashlib.sha256(repr(model).encode())
     for name, value in model.state_dict().items():
-        if not isinstance(value, Tensor):
-            continue
-        found.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        # NumPy has no bfloat16: bytes are taken as they lie.
-        plain = value.detach().cpu().contiguous().reshape(-1)
-        found.update(plain.view(torch.uint8).numpy() if plain.numel() else b"")
+        if isinstance(value, Tensor):
+            found.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
+            # NumPy has no bfloat16: bytes are taken as they lie.
+            plain = value.detach().cpu().contiguous().reshape(-1)
+            found.update(plain.view(torch.uint8).numpy() if plain.numel() else b"")
     return found.hexdigest()
+
+
+def file_name(*parts: str) -> str:
+    """A name for files: letters, digits, dots and dashes of what a model is called."""
+    name = "-".join("".join(c if c.isalnum() or c in "._-@=," else "-" for c in p) for p in parts)
+    return name.strip("-.")[:_LONGEST] or "model"
 
 
 def _build(reference: str, run: Run, folder: str | Path | None, pretrained: bool) -> Source:
@@ -204,7 +217,14 @@ def _build(reference: str, run: Run, folder: str | Path | None, pretrained: bool
     architecture, dash, _ = reference.partition("-")
     own = f"inside {architecture}, CIFAR-10's mean and std"
     if architecture in BUILDERS and dash:
-        network = _trained(run, reference)
+        try:
+            run.summary(reference)
+            network = run.trained(reference)
+        except (records.RecordError, ValueError) as error:
+            raise SourceError(
+                f"{reference} cannot be scored: {error}. (Scoring trains nothing; a published "
+                "edition's weights are brought into the run by make restore)"
+            ) from error
         return Source(network, reference, "book", reference, architecture, own, known=reference)
     with torch.random.fork_rng():
         torch.manual_seed(int(records.key(seed=run.seed, scored=reference), 16))
@@ -230,41 +250,20 @@ def _build(reference: str, run: Run, folder: str | Path | None, pretrained: bool
     )
 
 
-def _trained(run: Run, name: str) -> nn.Module:
-    """A model of the run that is already trained."""
-    try:
-        run.summary(name)
-        return run.trained(name)
-    except (RecordError, ValueError) as error:
-        raise SourceError(
-            f"{name} cannot be scored: {error}. (Scoring trains nothing; a published edition's "
-            "weights are brought into the run by make restore)"
-        ) from error
-
-
-def _filled(source: Source, path: Path, allow_pickle: bool) -> Source:
-    """The model with the weights of a file."""
-    if source.known is not None:
-        raise SourceError(
-            f"{source.known} is a trained model of the run: it takes no other weights"
-        )
-    tensors, told = read(path, allow_pickle=allow_pickle)
-    notes = (*source.notes, *told, *fit(source.model, tensors, path))
-    return replace(source, random_weights=False, file=path, notes=notes)
+def _near(name: str, names: Iterable[str]) -> str:
+    return ", ".join(difflib.get_close_matches(name, names, n=3)) or "none"
 
 
 def _timm(name: str, classes: int, pretrained: bool) -> tuple[nn.Module, tuple[str, ...]]:
     import timm
 
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        raise SourceError(
-            f"timm {timm.__version__} has no model {name!r}; near it: {', '.join(near) or 'none'}"
-        )
+        near = _near(name, timm.list_models())
+        raise SourceError(f"timm {timm.__version__} has no model {name!r}; near it: {near}")
     about = timm.models.get_pretrained_cfg(name)
-    sized = {"img_size": _SIZE} if getattr(about, "fixed_input_size", False) else {}
+    options = {"img_size": _SIZE} if getattr(about, "fixed_input_size", False) else {}
     try:
-        network = timm.create_model(name, pretrained=pretrained, num_classes=classes, **sized)
+        network = timm.create_model(name, pretrained=pretrained, num_classes=classes, **options)
     # timm's builders, and the hub's client, raise whatever they like.
     except Exception as error:
         why = f"({type(error).__name__}: {str(error).strip()})"
@@ -290,12 +289,11 @@ def _timm(name: str, classes: int, pretrained: bool) -> tuple[nn.Module, tuple[s
 def _imported(reference: str, classes: int, folder: Path) -> nn.Module:
     """What a factory of the user's returns."""
     path, _, attribute = reference.partition(":")
-    module = _module(path, folder)
-    found: Any = module
+    found: Any = _module(path, folder)
     for part in attribute.split("."):
         if not hasattr(found, part):
-            near = difflib.get_close_matches(part, [n for n in vars(found) if n[:1] != "_"], n=3)
-            raise SourceError(f"{path} has no {attribute!r}; near it: {', '.join(near) or 'none'}")
+            near = _near(part, [name for name in vars(found) if name[:1] != "_"])
+            raise SourceError(f"{path} has no {attribute!r}; near it: {near}")
         found = getattr(found, part)
     if callable(found) and not isinstance(found, nn.Module):
         try:
@@ -318,7 +316,7 @@ def _imported(reference: str, classes: int, folder: Path) -> nn.Module:
     return found
 
 
-def _module(path: str, folder: Path) -> Any:
+def _module(path: str, folder: Path) -> ModuleType:
     folder = folder.expanduser().resolve()
     if not folder.is_dir():
         raise SourceError(
@@ -336,24 +334,24 @@ def _module(path: str, folder: Path) -> Any:
     sys.path.insert(0, str(folder))
     try:
         return importlib.import_module(path)
-    except ModuleNotFoundError as error:
-        told = f"{path} imports {error.name}, which is not installed"
-        if error.name and f"{path}.".startswith(f"{error.name}."):
-            told = (
-                f"there is no module {error.name} in {folder} or among the installed packages: "
-                "name its folder with --path"
-            )
-        raise SourceError(told) from error
-    except SystemExit as error:
-        raise SourceError(
-            f"{path} ends the program when it is imported (SystemExit: {error}): put what it does "
-            'beside defining the model under if __name__ == "__main__"'
-        ) from error
-    except Exception as error:
-        raise SourceError(
+    except (Exception, SystemExit) as error:
+        told = (
             f"{path} cannot be imported ({type(error).__name__}: {error}): name a module that can, "
             "as in package.module:factory"
-        ) from error
+        )
+        if isinstance(error, SystemExit):
+            told = (
+                f"{path} ends the program when it is imported (SystemExit: {error}): put what it "
+                'does beside defining the model under if __name__ == "__main__"'
+            )
+        elif isinstance(error, ModuleNotFoundError):
+            told = f"{path} imports {error.name}, which is not installed"
+            if error.name and f"{path}.".startswith(f"{error.name}."):
+                told = (
+                    f"there is no module {error.name} in {folder} or among the installed packages: "
+                    "name its folder with --path"
+                )
+        raise SourceError(told) from error
     finally:
         sys.path.remove(str(folder))
 
@@ -364,9 +362,8 @@ def _normalized(source: Source, normalize: str | tuple[Sequence[float], Sequence
         raise SourceError(f"{source.architecture} normalizes its images itself: ask for no other")
     if isinstance(normalize, str):
         if normalize not in NORMALIZATIONS:
-            raise SourceError(
-                f"no normalization {normalize!r}; there are: {', '.join(NORMALIZATIONS)}"
-            )
+            there = ", ".join(NORMALIZATIONS)
+            raise SourceError(f"no normalization {normalize!r}; there are: {there}")
         normalize = NORMALIZATIONS[normalize]
     mean, std = (tuple(float(value) for value in values) for values in normalize)
     if not len(mean) == len(std) == 3 or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
@@ -376,9 +373,3 @@ def _normalized(source: Source, normalize: str | tuple[Sequence[float], Sequence
         )
     model = nn.Sequential(Normalize(mean, std), source.model)
     return replace(source, model=model, normalization=f"mean {mean}, std {std}")
-
-
-def file_name(*parts: str) -> str:
-    """A name for files: letters, digits, dots and dashes of what a model is called."""
-    name = "-".join("".join(c if c.isalnum() or c in "._-@=," else "-" for c in p) for p in parts)
-    return name.strip("-.")[:_LONGEST] or "model"
