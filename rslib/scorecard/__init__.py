@@ -139,7 +139,7 @@ def scorecard(
         )
         plan = _plan(guest, n, minutes, unasked)
         chosen = budget.settings_for(run.settings, plan)
-        guest = guest.under_plan(chosen)
+        guest = guest.changed(settings=chosen)
         print(
             f"{source.name}: {source.reference}, on {images.name} {images.split}, profile "
             f"{run.settings.profile}, {devices.describe(run.device)}",

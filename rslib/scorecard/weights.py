@@ -121,8 +121,9 @@ def fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> list[str
             told.append(f"{', '.join(names[:_SHOWN])}{more} {what}")
     if told:
         raise SourceError(
-            f"{path.name} does not fit this architecture: {'; '.join(told)}. Name the architecture, "
-            "and the profile or settings that give its size, that the weights were trained with"
+            f"{path.name} does not fit this architecture: {'; '.join(told)}. Name the "
+            "architecture, and the profile or settings that give its size, that the weights were "
+            "trained with"
         )
     model.load_state_dict(found)
     return [f"the prefix {taken!r} was taken off all names in {path.name}"] if taken else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +14,6 @@ from rslib.paper import TABLES, Evidence
 from rslib.report.labels import mask_label
 from rslib.verdicts import measures
 from rslib.verdicts.reader import Reader, Unmeasured
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _CORRUPTION_ERRORS = TABLES["table5"].columns
 _OF_TRAINING = ("training_hours", "parameters")
@@ -60,9 +57,9 @@ def parts(reader: Reader, wanted: Evidence) -> Iterator[Part]:
     Raises:
         Unmeasured: a record or model was not made, and the evidence is not optional.
     """
-    for source in reader.sources_of_masks if wanted.every_mask else [""]:
+    for source in reader.run.mask_sources if wanted.every_mask else [""]:
         try:
-            found = _compared(reader, wanted, source)
+            found = _compared(reader, wanted, source or reader.run.mask_source)
         except Unmeasured:
             if wanted.optional:
                 continue
@@ -70,45 +67,29 @@ def parts(reader: Reader, wanted: Evidence) -> Iterator[Part]:
         yield Part(wanted.about, found, source)
 
 
-def value(reader: Reader, name: str, quantity: str, masks: str = "") -> Estimate:
-    """A number of a model.
-
-    Args:
-        reader: of the run.
-        name: the model's.
-        quantity: see :class:`rslib.paper.Evidence`.
-        masks: source of the masks; by default the one that models are aligned to.
-
-    Raises:
-        Unmeasured: the record or model was not made.
-    """
-    confidence = reader.confidence
-    if quantity in _CORRUPTION_ERRORS:
-        return _of_errors(reader, "value", [(name, quantity)])
+def _value(reader: Reader, name: str, quantity: str, masks: str) -> Estimate:
+    """A number of a model; :class:`rslib.paper.Evidence` lists the quantities."""
     if quantity in _ACCURACIES:
         right = reader.answers(name, _ACCURACIES[quantity])["correct"]
-        return estimates.accuracy(right, confidence=confidence)
+        return estimates.accuracy(right, **reader.at)
     if quantity in _SUCCESSES:
-        record = reader.record(name, _SUCCESSES[quantity])
-        return estimates.attack_success(record, confidence=confidence)
+        return estimates.attack_success(reader.record(name, _SUCCESSES[quantity]), **reader.at)
     match quantity:
         case "ece":
-            return estimates.calibration_error(
-                reader.record(name, "clean"), bins=reader.bins, confidence=confidence
-            )
+            clean, bins = reader.record(name, "clean"), reader.run.settings.evaluation.ece_bins
+            return estimates.calibration_error(clean, bins=bins, **reader.at)
         case "training_hours":
             return Estimate(reader.summary(name)["seconds"] / 3600)
         case "parameters":
             return Estimate(reader.summary(name)["parameters"])
         case "iou_mean" | "final_iou":
-            found = reader.record(name, "saliency")[f"iou_{masks or reader.masks}"]
-            return estimates.mean(found, confidence=confidence)
+            return estimates.mean(reader.record(name, "saliency")[f"iou_{masks}"], **reader.at)
         case "iou_std":
-            found = reader.record(name, "saliency")[f"iou_{masks or reader.masks}"]
+            found = reader.record(name, "saliency")[f"iou_{masks}"]
             return Estimate(float(found.std(ddof=0)), n=int(found.notna().sum()))
         case "attention_share":
-            inside = 100 * reader.record(name, "saliency")[f"mass_{masks or reader.masks}"]
-            return estimates.mean(inside, confidence=confidence)
+            inside = 100 * reader.record(name, "saliency")[f"mass_{masks}"]
+            return estimates.mean(inside, **reader.at)
         case "alignment_loss":
             summary = reader.summary(name)
             best = summary["history"][summary["best_epoch"] - 1]
@@ -119,70 +100,49 @@ def value(reader: Reader, name: str, quantity: str, masks: str = "") -> Estimate
 
 
 def paired(reader: Reader, first: tuple[str, str], second: tuple[str, str]) -> Estimate:
-    """Accuracy less accuracy on the same images, in points.
-
-    Args:
-        reader: of the run.
-        first: a model and the evaluation that it is right or wrong in.
-        second: the same of what is taken off.
-    """
-    right = reader.together([first, second])
-    return estimates.paired_difference(*right, confidence=reader.confidence)
+    """Accuracy of a (model, evaluation) less another's on the same images, in points."""
+    return estimates.paired_difference(*reader.together([first, second]), **reader.at)
 
 
 def _compared(reader: Reader, wanted: Evidence, masks: str) -> Estimate:
     cells = [tuple(cell.split("/")) for cell in wanted.cells]
     names = [name for name, _ in cells]
-    kind, quantity = wanted.kind, cells[0][1]
-    if kind == "value":
-        return value(reader, *cells[0], masks)
+    kind, quantity, combine = wanted.kind, cells[0][1], _KINDS[wanted.kind]
     if quantity in _CORRUPTION_ERRORS:
-        return _of_errors(reader, kind, cells)
+        shift = reader.shift(*dict.fromkeys(names))
+        return measures.resampled(
+            shift.columns,
+            lambda means: combine(*(shift.score(means, *cell) for cell in cells)),
+            **reader.at,
+        )
+    if kind == "value":
+        return _value(reader, *cells[0], masks)
     if quantity in _OF_TRAINING:
-        return Estimate(_KINDS[kind](*(value(reader, *cell).value for cell in cells)))
+        return Estimate(combine(*(_value(reader, *cell, masks).value for cell in cells)))
     if quantity == "iou_mean":
-        saliency = [(name, "saliency") for name in names]
-        ious = reader.together(saliency, f"iou_{masks or reader.masks}")
+        ious = reader.together([(name, "saliency") for name in names], f"iou_{masks}")
         return measures.resampled(
             np.stack(ious, axis=1),
-            lambda means: _KINDS[kind](*np.moveaxis(means, -1, 0)),
-            confidence=reader.confidence,
+            lambda means: combine(*np.moveaxis(means, -1, 0)),
+            **reader.at,
         )
     if kind == "difference" and quantity in _ACCURACIES:
-        first, second = ((name, _ACCURACIES[each]) for name, each in cells)
-        return paired(reader, first, second)
+        return paired(reader, *((name, _ACCURACIES[each]) for name, each in cells))
     if kind == "difference" and quantity in _SUCCESSES:
-        first, second = (_turned(reader.record(name, _SUCCESSES[each])) for name, each in cells)
-        return measures.shares_apart(first, second, confidence=reader.confidence)
+        shares = []
+        for name, each in cells:
+            record = reader.record(name, _SUCCESSES[each])
+            right = record["clean_correct"].to_numpy(bool)
+            turned = right & ~record["correct"].to_numpy(bool)
+            shares.append((int(turned.sum()), int(right.sum())))
+        return measures.shares_apart(*shares, **reader.at)
     if kind == "difference" and quantity == "ece":
-        return _calibration_difference(reader, *names)
+        bins = reader.run.settings.evaluation.ece_bins
+        records = [reader.record(name, "clean") for name in names]
+        return measures.resampled(
+            np.hstack([estimates.binned_gaps(record, bins=bins) for record in records]),
+            lambda m: np.abs(m[..., :bins]).sum(-1) - np.abs(m[..., bins:]).sum(-1),
+            centered=True,
+            **reader.at,
+        )
     raise ValueError(f"nothing measures a {kind} of {quantity!r}")
-
-
-def _of_errors(reader: Reader, kind: str, cells: list[tuple[str, ...]]) -> Estimate:
-    """A function of Table 5's numbers, (model, column)."""
-    shift = reader.shift(*dict.fromkeys(name for name, _ in cells))
-    return measures.resampled(
-        shift.columns,
-        lambda means: _KINDS[kind](*(shift.score(means, *cell) for cell in cells)),
-        confidence=reader.confidence,
-    )
-
-
-def _turned(record: pd.DataFrame) -> tuple[int, int]:
-    """The number of images that an attack turns, and of those that are right when clean."""
-    right = record["clean_correct"].to_numpy(bool)
-    return int((right & ~record["correct"].to_numpy(bool)).sum()), int(right.sum())
-
-
-def _calibration_difference(reader: Reader, first: str, second: str) -> Estimate:
-    bins = reader.bins
-    gaps = [
-        estimates.binned_gaps(reader.record(name, "clean"), bins=bins) for name in (first, second)
-    ]
-    return measures.resampled(
-        np.hstack(gaps),
-        lambda m: np.abs(m[..., :bins]).sum(-1) - np.abs(m[..., bins:]).sum(-1),
-        confidence=reader.confidence,
-        centered=True,
-    )

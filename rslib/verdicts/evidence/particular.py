@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
-from rslib.corruptions import CATEGORIES
+from rslib.corruptions import ALL19, CATEGORIES, SEVERITIES
 from rslib.metrics import estimates
 from rslib.metrics.estimates import Estimate
 from rslib.report.labels import architecture_label
@@ -34,7 +33,7 @@ def early_accuracy(reader: Reader) -> Iterator[Part]:
         history = reader.summary(name)["history"]
         early = history[math.ceil(len(history) / 10) - 1]
         counts.append((round(early["validation_accuracy"] * n), n))
-    yield Part("", measures.shares_apart(*counts, confidence=reader.confidence))
+    yield Part("", measures.shares_apart(*counts, **reader.at))
 
 
 def away_from_objects(*classes: str) -> Callable[[Reader], Iterator[Part]]:
@@ -48,9 +47,9 @@ def away_from_objects(*classes: str) -> Callable[[Reader], Iterator[Part]]:
             record = reader.record(name, "saliency")
             covered = estimates.on_images(priors, record["image"])
             chosen = record["label"].isin(wanted) if classes else record["label"] >= 0
-            for source in reader.sources_of_masks:
+            for source in reader.run.mask_sources:
                 pair = np.stack([covered[f"coverage_{source}"], record[f"mass_{source}"]], axis=1)
-                gap = measures.difference(100 * pair[chosen], confidence=reader.confidence)
+                gap = measures.difference(100 * pair[chosen], **reader.at)
                 yield Part(architecture_label(name), gap, source)
 
     return measure
@@ -78,22 +77,42 @@ def largest_fall(reader: Reader) -> Iterator[Part]:
 
 
 def degradation(reader: Reader) -> Iterator[Part]:
-    """Error under corruptions less clean error of the baselines, in points."""
+    """Error under corruptions less error of the baselines on the same clean images, in points."""
     for name in BASELINES:
-        found = measures.degradation(reader.outcomes(name), confidence=reader.confidence)
-        yield Part(architecture_label(name), found)
+        found = reader.outcomes(name)
+        wrong = np.mean([found.wrong[each].sum(0) for each in ALL19], axis=0) / len(SEVERITIES)
+        pair = 100 * np.stack([wrong, found.clean_wrong], axis=1)
+        yield Part(architecture_label(name), measures.difference(pair, **reader.at))
 
 
 def noise_gains_most(reader: Reader) -> Iterator[Part]:
     """The gain under noise from adversarial training, less the largest of another category."""
-    for pair in (_RESNETS, _VITS):
-        yield _of_errors(reader, pair, _noise_lead)
+    others = ("blur", "weather", "digital")
+    return _of_gains(reader, lambda gain: gain("noise") - np.maximum.reduce([*map(gain, others)]))
 
 
 def weather_lags(reader: Reader) -> Iterator[Part]:
     """Half of the gain under noise from adversarial training, less weather's least."""
+    weather = CATEGORIES["weather"]
+    return _of_gains(
+        reader, lambda gain: gain("noise") / 2 - np.minimum.reduce([*map(gain, weather)])
+    )
+
+
+def _of_gains(reader: Reader, function: Callable[..., np.ndarray]) -> Iterator[Part]:
+    """A function of what adversarial training takes off corruption errors, by architecture."""
     for pair in (_RESNETS, _VITS):
-        yield _of_errors(reader, pair, _weather_lag)
+        shift = reader.shift(*pair)
+
+        def measure(means: np.ndarray, shift=shift, pair=pair) -> np.ndarray:
+            def gain(column: str) -> np.ndarray:
+                before, after = (shift.score(means, name, column) for name in pair)
+                return before - after
+
+            return function(gain)
+
+        found = measures.resampled(shift.columns, measure, **reader.at)
+        yield Part(architecture_label(pair[0]), found)
 
 
 def tradeoff_ratio(reader: Reader) -> Iterator[Part]:
@@ -103,7 +122,7 @@ def tradeoff_ratio(reader: Reader) -> Iterator[Part]:
     found = measures.resampled(
         np.stack(columns, axis=1),
         lambda m: (m[..., 3] - m[..., 2]) / (m[..., 0] - m[..., 1]),
-        confidence=reader.confidence,
+        **reader.at,
     )
     yield Part("", found)
 
@@ -127,7 +146,7 @@ def breakage(reader: Reader) -> Iterator[Part]:
         right = attacked["clean_correct"].to_numpy(bool)
         survives = attacked["correct"].to_numpy(float)[right]
         found, _ = estimates.rank_correlation(
-            survives, 1 - outcomes.share_wrong()[common][right], confidence=reader.confidence
+            survives, 1 - outcomes.share_wrong()[common][right], **reader.at
         )
         yield Part(architecture_label(name), found)
 
@@ -141,7 +160,7 @@ def other_methods(reader: Reader) -> Iterator[Part]:
             if method not in (own, "random"):
                 wanted = [(each, "faithfulness") for each in (name, baseline(name))]
                 pair = np.stack(reader.together(wanted, column), axis=1)
-                gap = measures.difference(pair, confidence=reader.confidence)
+                gap = measures.difference(pair, **reader.at)
                 yield Part(f"{architecture_label(name)}, {method.replace('_', ' ')}", gap)
 
 
@@ -152,7 +171,7 @@ def reliance_reduced(reader: Reader) -> Iterator[Part]:
         for model in (control(name), name):
             record = reader.record(model, "swapped")
             pair.append(100 * (record["same_correct"] - record["other_correct"]).to_numpy())
-        gap = measures.difference(np.stack(pair, axis=1), confidence=reader.confidence)
+        gap = measures.difference(np.stack(pair, axis=1), **reader.at)
         yield Part(architecture_label(name), gap)
 
 
@@ -161,35 +180,9 @@ def background_reliance(reader: Reader) -> Iterator[Part]:
     for name in BASELINES:
         known = reader.record(name, "swapped").dropna(subset=["clean_correct"])
         gap = estimates.paired_difference(
-            known["same_correct"] > 0.5, known["other_correct"] > 0.5, confidence=reader.confidence
+            known["same_correct"] > 0.5, known["other_correct"] > 0.5, **reader.at
         )
         yield Part(architecture_label(name), gap)
-
-
-def _of_errors(reader: Reader, pair: tuple[str, ...], function: Callable[..., Any]) -> Part:
-    """A function of corruption errors before and after adversarial training."""
-    shift = reader.shift(*pair)
-    found = measures.resampled(
-        shift.columns, lambda means: function(shift, means, *pair), confidence=reader.confidence
-    )
-    return Part(architecture_label(pair[0]), found)
-
-
-def _noise_lead(shift: measures.Shift, means: np.ndarray, before: str, after: str) -> np.ndarray:
-    noise, *others = (
-        shift.score(means, before, column) - shift.score(means, after, column)
-        for column in ("noise", "blur", "weather", "digital")
-    )
-    return noise - np.maximum.reduce(others)
-
-
-def _weather_lag(shift: measures.Shift, means: np.ndarray, before: str, after: str) -> np.ndarray:
-    weather = [
-        shift.single(means, before, name) - shift.single(means, after, name)
-        for name in CATEGORIES["weather"]
-    ]
-    noise = shift.score(means, before, "noise") - shift.score(means, after, "noise")
-    return noise / 2 - np.minimum.reduce(weather)
 
 
 FUNCTIONS: dict[str, Callable[[Reader], Iterator[Part]]] = {

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rslib import paper
 from rslib.metrics.estimates import UNDEFINED
-from rslib.paper import Asserted, PaperValue
+from rslib.paper import Asserted, Evidence
 from rslib.report import numbers, protocol
 from rslib.report.labels import short_label
 from rslib.report.table import Table, flat
@@ -27,13 +26,9 @@ if TYPE_CHECKING:
 TABLE = "verdicts"
 """The name that the table is stored under."""
 
-_SCALES = {
-    "training_hours": "hardware",
-    "iou_mean": "masks",
-    "iou_std": "masks",
-    "final_iou": "masks",
-    "alignment_loss": "masks",
-}
+_SCALES = {"training_hours": "hardware"} | dict.fromkeys(
+    ("iou_mean", "iou_std", "final_iou", "alignment_loss"), "masks"
+)
 # Of an undefended model, an accuracy under attack is neither better nor worse: it is expected gone.
 _BETTER = {"clean_accuracy": 1, "ece": -1}
 _BETTER_IF_DEFENDED = {"fgsm_accuracy": 1, "pgd_accuracy": 1, "attack_success": -1}
@@ -64,8 +59,35 @@ def table(run: Run) -> pd.DataFrame:
         "Fisher's for correlations, bootstrap otherwise; for one seed",
         unreported="not reported",
     )
-    for cells in (*_cells(reader), *_claims(reader)):
-        filled.add(*cells.pop("cell"), **cells)
+    measured: dict[evidence.Source, tuple[list[Part], dict[str, Any]]] = {}
+    for name, group, statement, claimed, source in (*_cells(), *_claims()):
+        if source not in measured:
+            measured[source] = _measured(reader, source)
+        parts, used = measured[source]
+        if isinstance(claimed, paper.Claim) and not claimed.models:
+            used = used | {"models": ()}
+        differs = protocol.of(run, **used)
+        judged = [(part, judge(claimed, part.estimate, differs)) for part in parts]
+        if not parts:
+            judged = [(Part("", UNDEFINED), judge(claimed, None, differs))]
+        whole = combine((part.about, judgment) for part, judgment in judged)
+        for number, (part, judgment) in enumerate(judged):
+            filled.add(
+                name,
+                str(number),
+                part.estimate,
+                "",
+                claimed.unit,
+                label=part.label,
+                paper=claimed.value,
+                group=group,
+                statement=statement,
+                relation=claimed.relation,
+                claimed=_claimed_text(claimed),
+                part_verdict=judgment.verdict.value,
+                verdict=whole.verdict.value,
+                why=whole.why,
+            )
     filled.note(*reader.sources.values())
     return filled.done()
 
@@ -95,8 +117,8 @@ def counts_by_group(frame: pd.DataFrame) -> pd.DataFrame:
 
     claims = frame.drop_duplicates("model")
     found = pd.crosstab(claims["group"], claims["verdict"])
-    groups = list(dict.fromkeys(claims["group"]))
-    return found.reindex(index=groups, columns=[each.value for each in Verdict], fill_value=0)
+    columns = [each.value for each in Verdict]
+    return found.reindex(index=claims["group"].unique(), columns=columns, fill_value=0)
 
 
 def values(frame: pd.DataFrame, claims: Iterable[str] = ()) -> dict[str, float | int | str]:
@@ -114,25 +136,23 @@ def values(frame: pd.DataFrame, claims: Iterable[str] = ()) -> dict[str, float |
     Raises:
         rslib.paper.UnknownValue: there is no such claim.
     """
+    counted = counts(frame)
     found: dict[str, float | int | str] = {
-        f"verdicts_{flat(verdict)}": count for verdict, count in counts(frame).items()
+        f"verdicts_{flat(each)}": counted[each] for each in counted
     }
-    found["verdicts_total"] = sum(counts(frame).values())
+    found["verdicts_total"] = sum(counted.values())
     for claim in claims:
         name = paper.claim(claim).name
         cells = frame[frame["model"] == name].to_dict("records")
+        told = []
+        for cell in cells:
+            label = f"{cell['label']}: " if cell["label"] else ""
+            known = not numbers.missing(cell["ours"])
+            told.append(f"{label}{number_text(cell)}" if known else "not measured")
         found[f"verdict_{name}"] = cells[0]["verdict"]
         found[f"verdict_{name}_why"] = cells[0]["why"]
-        found[f"verdict_{name}_ours"] = "; ".join(map(ours_text, cells))
+        found[f"verdict_{name}_ours"] = "; ".join(told)
     return found
-
-
-def ours_text(cell: Mapping[str, Any]) -> str:
-    """Our number of one row, with what it is about, its unit and its interval."""
-    if numbers.missing(cell["ours"]):
-        return "not measured"
-    label = f"{cell['label']}: " if cell["label"] else ""
-    return f"{label}{number_text(cell)}"
 
 
 def number_text(cell: Mapping[str, Any]) -> str:
@@ -143,97 +163,56 @@ def number_text(cell: Mapping[str, Any]) -> str:
     return text.replace("-", numbers.MINUS)
 
 
-def asserted_cell(value: PaperValue) -> Asserted:
-    """A number of a table, for the rule."""
-    defended = not value.row.endswith("-standard")
-    better = _BETTER | (_BETTER_IF_DEFENDED if defended else {})
-    return Asserted(
-        "about",
-        value.value,
-        value.unit,
-        rounding=value.rounding,
-        scale="reference" if value.table == "table5" else _SCALES.get(value.column, ""),
-        sized=value.column == "parameters",
-        better=better.get(value.column, 0),
-    )
+Judged = tuple[str, str, str, Asserted, evidence.Source]
+# Name, group, statement, what is claimed, and where our numbers come from.
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """Our numbers for a claim, none where one is missing, and what they were read from."""
-
-    parts: tuple[Part, ...] = ()
-    models: tuple[str, ...] = ()
-    evaluations: tuple[str, ...] = ()
-    generated: bool = False
-
-
-def _measured(reader: Reader, source: evidence.Source) -> _Measured:
-    reader.start()
-    try:
-        parts = tuple(evidence.parts(reader, source))
-    except Unmeasured:
-        return _Measured()
-    models = tuple(dict.fromkeys(model for model, _ in reader.used))
-    evaluations = tuple(dict.fromkeys(evaluated for _, evaluated in reader.used))
-    return _Measured(parts, models, evaluations, reader.generated)
-
-
-def _cells(reader: Reader) -> Iterator[dict[str, Any]]:
+def _cells() -> Iterator[Judged]:
     for table in paper.TABLES.values():
         for value in table.values.values():
-            name = f"{value.table}/{value.row}/{value.column}"
-            statement = f"{short_label(value.row)}: {table.columns[value.column].header}"
-            found = _measured(reader, evidence.of_cell(value))
-            yield from _rows(reader, name, table.name, statement, asserted_cell(value), found)
+            row, column = value.row, value.column
+            better = _BETTER
+            if not row.endswith("-standard"):
+                better = _BETTER | _BETTER_IF_DEFENDED
+            claimed = Asserted(
+                "about",
+                value.value,
+                value.unit,
+                rounding=value.rounding,
+                scale="reference" if value.table == "table5" else _SCALES.get(column, ""),
+                sized=column == "parameters",
+                better=better.get(column, 0),
+            )
+            statement = f"{short_label(row)}: {table.columns[column].header}"
+            source = (Evidence(kind="value", cells=(f"{row}/{column}",)),)
+            yield f"{value.table}/{row}/{column}", table.name, statement, claimed, source
 
 
-def _claims(reader: Reader) -> Iterator[dict[str, Any]]:
-    known: dict[evidence.Source, _Measured] = {}
+def _claims() -> Iterator[Judged]:
     for claim in paper.CLAIMS.values():
-        source = evidence.of_claim(claim)
-        if source not in known:
-            known[source] = _measured(reader, source)
-        found = known[source]
-        if not claim.models:
-            found = replace(found, models=())
         also = f" [also {', '.join(claim.also)}]" if claim.also else ""
         group = paper.section_of(claim.section)
-        yield from _rows(reader, claim.name, group, f"{claim.statement}{also}", claim, found)
+        source = evidence.FUNCTIONS.get(claim.name, claim.evidence)
+        yield claim.name, group, f"{claim.statement}{also}", claim, source
 
 
-def _rows(
-    reader: Reader, name: str, group: str, statement: str, claimed: Asserted, found: _Measured
-) -> Iterator[dict[str, Any]]:
-    """The rows of one number or claim: one a part, or one without a number."""
-    differs = protocol.of(reader.run, found.models, found.evaluations, generated=found.generated)
-    if found.parts:
-        judged = [(part, judge(claimed, part.estimate, differs)) for part in found.parts]
-        whole = combine((part.about, judgment) for part, judgment in judged)
-    else:
-        whole = judge(claimed, None, differs)
-        judged = [(Part("", UNDEFINED), whole)]
-    for number, (part, judgment) in enumerate(judged):
-        yield {
-            "cell": (name, str(number), part.estimate, "", claimed.unit),
-            "label": part.label,
-            "paper": claimed.value,
-            "group": group,
-            "statement": statement,
-            "relation": claimed.relation,
-            "claimed": claimed_text(claimed),
-            "part_verdict": judgment.verdict.value,
-            "verdict": whole.verdict.value,
-            "why": whole.why,
-        }
+def _measured(reader: Reader, source: evidence.Source) -> tuple[list[Part], dict[str, Any]]:
+    """Our numbers, none where one is missing, and what they were read from."""
+    reader.used = {}
+    try:
+        parts = list(evidence.parts(reader, source))
+    except Unmeasured:
+        return [], {"models": (), "evaluations": ()}
+    models, evaluations = ([*dict.fromkeys(key[k] for key in reader.used)] for k in (0, 1))
+    used = {"models": models, "evaluations": evaluations, "generated": reader.generated}
+    return parts, used
 
 
-def claimed_text(claimed: Asserted) -> str:
+def _claimed_text(claimed: Asserted) -> str:
     """The number claimed, as text; a dash where there is none."""
     if claimed.value is None:
         return "alike" if claimed.relation == "alike" else numbers.NONE
-    text = numbers.quantity(claimed.value, claimed.unit)
-    text = text.replace("-", numbers.MINUS)
+    text = numbers.quantity(claimed.value, claimed.unit).replace("-", numbers.MINUS)
     if claimed.unit == "points" and claimed.relation in ("below", "above"):
         text = text.removeprefix("+")
     return {"below": "< ", "above": "> "}.get(claimed.relation, "") + text
