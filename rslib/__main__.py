@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 PROGRAM = "robustsight"
 
-# --- scorecard ---------------------------------------------------------------------------------
-
 _SCORECARD = """\
 score a model of your own on every axis of the book
 
@@ -61,39 +59,29 @@ scorecard.png and the per-image records.
 def _scorecard_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", metavar="MODEL", help="what to score; see above")
     add = parser.add_argument_group("the model").add_argument
-    told = (
-        "what a file of weights is put into: resnet18, vit_small, alexnet (sized by the profile), "
-    )
-    told += "timm:NAME or package.module:factory"
-    add("--architecture", metavar="NAME", help=told)
+    told = "what weights are put into: resnet18, vit_small, alexnet (sized by the profile), "
+    add("--architecture", metavar="NAME", help=f"{told}timm:NAME or package.module:factory")
     add("--weights", metavar="FILE", help="weights to put into MODEL")
     told = "read a pickled file of weights (.pt, .pth, .ckpt, .bin), by PyTorch's restricted reader"
     add("--allow-pickle", action="store_true", help=told)
-    add(
-        "--pretrained", action="store_true", help="let timm fetch its own weights (needs a network)"
-    )
+    add("--pretrained", action="store_true", help="let timm fetch its own weights by the network")
     add("--path", metavar="FOLDER", help="where an import path is looked for")
-    told = "put this normalization before the model"
-    add("--normalize", choices=("cifar10", "imagenet"), help=told)
+    add("--normalize", choices=("cifar10", "imagenet"), help="put this before the model")
     for name in ("--mean", "--std"):
         told = "normalization of your own, for images in [0, 1]"
         add(name, nargs=3, type=float, metavar=("R", "G", "B"), help=told)
     add("--name", help="what to call it; derived from MODEL by default")
-
     protocol = _run_arguments(parser, "protocol and budget")
-    add = protocol.add_mutually_exclusive_group().add_argument
-    add("-n", type=int, metavar="IMAGES", help="images on every axis but the clean one")
-    told = "how long measuring may take; the model is timed first, axes are shrunk to fit, and the "
-    told += "plan is printed"
-    add("--minutes", type=float, metavar="M", help=told)
     told = "axes to leave out, such as autoattack"
     protocol.add_argument("--without", metavar="AXIS", nargs="+", default=(), help=told)
-
+    add = protocol.add_mutually_exclusive_group().add_argument
+    add("-n", type=int, metavar="IMAGES", help="images on every axis but the clean one")
+    told = "how long measuring may take: the model is timed first, and axes are shrunk to fit"
+    add("--minutes", type=float, metavar="M", help=told)
     add = parser.add_argument_group("output").add_argument
     add("--out", type=Path, metavar="FOLDER", help="where to write; default scorecards/<name>")
     add("--force", action="store_true", help="replace another model's scorecard in that folder")
-    told = "print the JSON schema of scorecard.json, and nothing else"
-    add("--schema", action="store_true", help=told)
+    add("--schema", action="store_true", help="print the JSON schema of scorecard.json, and stop")
 
 
 def _scorecard(chosen: argparse.Namespace) -> int:
@@ -109,21 +97,15 @@ def _scorecard(chosen: argparse.Namespace) -> int:
         raise ScorecardError("give --mean and --std together, or --normalize alone")
     run = _run(chosen)
     same = ("name", "architecture", "weights", "pretrained", "allow_pickle")
-    source = load(
-        chosen.model,
-        run=run,
-        folder=chosen.path,
-        normalize=(chosen.mean, chosen.std) if chosen.mean else chosen.normalize,
-        **{option: getattr(chosen, option) for option in same},
-    )
+    options = {option: getattr(chosen, option) for option in same}
+    normalize = (chosen.mean, chosen.std) if chosen.mean else chosen.normalize
+    source = load(chosen.model, run=run, folder=chosen.path, normalize=normalize, **options)
     folder = chosen.out or Path("scorecards") / file_name(source.name)
     options = {option: getattr(chosen, option) for option in ("n", "minutes", "without", "force")}
     card = scorecard(source, None, run, folder=folder, progress=not chosen.quiet, **options)
     print(f"\n{card}\n\n{card.comparison}\n\n{folder / 'index.html'}")
     return 0
 
-
-# --- train -------------------------------------------------------------------------------------
 
 _TRAIN = """\
 train one model of a run, as a cluster's job does
@@ -171,8 +153,6 @@ def _train(chosen: argparse.Namespace) -> int:
     return 0
 
 
-# --- data --------------------------------------------------------------------------------------
-
 _DATA = """\
 say which data sets are there, check them, fetch CIFAR-10
 
@@ -188,9 +168,9 @@ examples
 
 
 def _data_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--folder", type=Path, help="where the data sets lie; default: see above")
-    told = "fetch CIFAR-10 (163 MB) where it is missing or damaged"
-    parser.add_argument("--download", action="store_true", help=told)
+    add = parser.add_argument
+    add("--folder", type=Path, help="where the data sets lie; default: see above")
+    add("--download", action="store_true", help="fetch CIFAR-10 (163 MB) if missing or damaged")
 
 
 def _data(chosen: argparse.Namespace) -> int:
@@ -241,8 +221,6 @@ def _archive(root: Path, found: dict[str, Dataset]) -> str:
     return f"{images}, in the order of the test images"
 
 
-# --- corrupt -----------------------------------------------------------------------------------
-
 _CORRUPT = """\
 write corrupted versions of test images to a folder
 
@@ -260,24 +238,17 @@ examples
 
 def _corrupt_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    told = "corruptions, such as fog, or all 19 of CIFAR-10-C: all"
-    add("names", nargs="+", metavar="NAME", help=told)
+    add("names", nargs="+", metavar="NAME", help="such as fog, or all (19 of CIFAR-10-C)")
     told = "1 (mild) to 5 (strong), or several; default 3"
     add("--severity", type=int, nargs="+", default=[3], metavar="S", help=told)
-    told = "cifar10, shapes or one of your own; default %(default)s"
+    told = "shapes or one of your own; default cifar10"
     add("--data", default="cifar10", metavar="NAME", help=told)
-    add(
-        "-n",
-        type=int,
-        metavar="IMAGES",
-        help="that many images, equally of each class; default all",
-    )
+    add("-n", type=int, metavar="IMAGES", help="so many, equally of each class; default all")
     add("--seed", type=int, default=0, help="of what is random; default 0")
-    add("--format", choices=("npy", "png"), default="npy", help="of the files; default %(default)s")
-    told = "where to write; it must be new or empty"
-    add("--out", type=Path, required=True, metavar="FOLDER", help=told)
+    add("--format", choices=("npy", "png"), default="npy", help="of the files; default npy")
+    add("--out", type=Path, required=True, metavar="FOLDER", help="where to write; new or empty")
     add("--quiet", action="store_true", help="no progress bar")
-    _extensions_argument(parser)
+    _extensions_argument(add)
 
 
 def _corrupt(chosen: argparse.Namespace) -> int:
@@ -332,8 +303,6 @@ def _save(path: Path, values: Tensor) -> None:
         np.save(file, values.cpu().numpy())
 
 
-# --- masks -------------------------------------------------------------------------------------
-
 _MASKS = """\
 make, write and check the object masks of a run's images
 
@@ -356,10 +325,8 @@ def _masks_arguments(parser: argparse.ArgumentParser) -> None:
     told = "of your own masks: train and test, each a folder of PNG files or a .npy file"
     add("--check", type=Path, metavar="FOLDER", help=told)
     add, splits = parser.add_argument, ("train", "validation", "test")
-    told = "of which images; default test"
-    add("--split", nargs="+", choices=splits, default=["test"], help=told)
-    told = "where to write the masks; it must be new or empty"
-    add("--out", type=Path, metavar="FOLDER", help=told)
+    add("--split", nargs="+", choices=splits, default=["test"], help="default: test images")
+    add("--out", type=Path, metavar="FOLDER", help="where to write the masks; new or empty")
     _run_arguments(parser)
 
 
@@ -405,30 +372,23 @@ def _covered(masks: Tensor) -> str:
     )
 
 
-# --- all commands ------------------------------------------------------------------------------
-
-
-def _run_arguments(
-    parser: argparse.ArgumentParser, title: str = "the run"
-) -> argparse._ArgumentGroup:
+def _run_arguments(parser: argparse.ArgumentParser, title: str = "the run"):
     """Add the arguments that :func:`_run` reads, in a group of their own."""
     group = parser.add_argument_group(title)
-    told = "smoke (synthetic Shapes), cpu, fast or paper (CIFAR-10), or a YAML file; default "
-    group.add_argument("--profile", default="smoke", help=f"{told}%(default)s")
+    add = group.add_argument
+    told = "smoke (synthetic Shapes), cpu, fast or paper (CIFAR-10), or a YAML file; default smoke"
+    add("--profile", default="smoke", help=told)
     told = "laid over the profile, such as '{pgd: {steps: 50}}'"
-    group.add_argument("--settings", metavar="YAML", default="{}", help=told)
-    group.add_argument("--seed", type=int, default=0, help="of everything random; default 0")
-    group.add_argument("--quiet", action="store_true", help="no progress")
-    _extensions_argument(group)
+    add("--settings", metavar="YAML", default="{}", help=told)
+    add("--seed", type=int, default=0, help="of everything random; default 0")
+    add("--quiet", action="store_true", help="no progress")
+    _extensions_argument(add)
     return group
 
 
-def _extensions_argument(parser: argparse._ActionsContainer) -> None:
-    told = (
-        "a module of yours that adds corruptions, attacks, objectives or data sets; may be given "
-    )
-    told += "again"
-    parser.add_argument("--extensions", action="append", metavar="MODULE", help=told)
+def _extensions_argument(add: Callable[..., Any]) -> None:
+    told = "a module of yours that adds corruptions, attacks, objectives or data sets; repeatable"
+    add("--extensions", action="append", metavar="MODULE", help=told)
 
 
 def _run(chosen: argparse.Namespace, **options: Any) -> Run:
@@ -452,12 +412,12 @@ def _load_settings(profile: str, text: str, extensions: Sequence[str] | None) ->
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     form = argparse.RawDescriptionHelpFormatter
+    told = (
+        "Score, train and examine image classifiers as the book does. --help after a command tells "
+    )
+    epilog = f"example\n  {PROGRAM} scorecard timm:resnet18 --profile smoke"
     made = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description="Score, train and examine image classifiers as the book does. --help after a "
-        "command tells more.",
-        epilog=f"example\n  {PROGRAM} scorecard timm:resnet18 --profile smoke",
-        formatter_class=form,
+        prog=PROGRAM, description=f"{told}more.", epilog=epilog, formatter_class=form
     )
     commands = made.add_subparsers(dest="command", required=True, metavar="command")
 
@@ -465,10 +425,9 @@ def parser() -> argparse.ArgumentParser:
         """Add a command; its text is a line for the list, a description, and examples."""
         summary, _, text = text.partition("\n\n")
         text, heading, examples = text.partition("\nexamples\n")
-        one = commands.add_parser(
-            do.__name__.removeprefix("_"), help=summary, description=text,
-            epilog=f"{heading.lstrip()}{examples}", formatter_class=form,
-        )  # fmt: skip
+        about = {"description": text, "epilog": f"{heading.lstrip()}{examples}"}
+        name = do.__name__.removeprefix("_")
+        one = commands.add_parser(name, help=summary, formatter_class=form, **about)
         arguments(one)
         one.set_defaults(do=do, stopped=stopped)
 

@@ -82,7 +82,7 @@ class Reading:
         attack = notes.get("notes", {}).get("label", "AutoAttack")
         overlap = f"{notes.get('method', 'saliency')}, top {saliency.overlap.TOP:.0%}"
         if not isinstance(masks, str):
-            overlap += f", {labels.mask_label(masks.source)} masks"
+            overlap += f", {labels.mask_label(masks[0])} masks"
         return {
             "clean": "images as they are",
             "ece": f"{chosen.evaluation.ece_bins} equally wide bins of confidence",

@@ -46,17 +46,12 @@ _CHECK_STEPS, _EXAMINED = 20, 64
 
 @dataclass(frozen=True)
 class Speed:
-    """What a few images tell of a model; seconds are of one image.
+    """What a few images tell of a model.
 
-    Attributes:
-        forward: a forward pass.
-        gradient: a forward and a backward pass.
-        corrupting: making all 95 corrupted versions.
-        explaining: a saliency map and its overlap with a mask; 0 where there are none.
-        right: the share of images that it gets right.
-        robust: the share that it still gets right after a short attack.
-        images: how many images that was measured on.
-        seconds: how long measuring took.
+    ``forward``, ``gradient`` (forward and backward), ``corrupting`` (all 95 versions) and
+    ``explaining`` (a saliency map and its overlap with a mask; 0 where there are none) are seconds
+    of one image. ``right`` and ``robust`` are the shares of images that are right, and still right
+    after a short attack. Measuring that on ``images`` took ``seconds``.
     """
 
     forward: float
@@ -72,9 +67,7 @@ class Speed:
 def measure_speed(guest: Guest, *, explain: bool) -> Speed:
     """Time a model on a few of its images, attacked with the budget of its settings' PGD.
 
-    Args:
-        guest: the model.
-        explain: whether to time the saliency axis, too.
+    The saliency axis is timed, too, if ``explain``.
     """
     started = time.perf_counter()
     model, pgd, device = guest.model, guest.settings.pgd, guest.device

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -31,28 +31,12 @@ NAME = "guest"
 """The model's name in its run."""
 
 
-class KnownMasks(NamedTuple):
-    """Where the object masks of a data set come from.
-
-    Attributes:
-        source: one of :data:`rslib.settings.names.MASK_SOURCES`.
-        identity: what decides them, as records of the book's models keep it.
-    """
-
-    source: str
-    identity: dict[str, Any]
-
-
 @dataclass(frozen=True)
 class Attempt:
-    """One axis that was tried.
+    """One axis that was tried, how long it took, and why there is nothing.
 
-    Attributes:
-        record: one row an image, that of saliency with the ``method`` among its attributes; None
-            for the verdict, and where it failed.
-        report: the reliability report as a document, only for the verdict.
-        reason: why there is nothing.
-        seconds: how long it took.
+    A record has one row an image, that of saliency the ``method`` among its attributes; the verdict
+    has the reliability report as a document instead.
     """
 
     record: pd.DataFrame | None = None
@@ -70,7 +54,8 @@ class Guest(Run):
         folder: for the records.
         model: images to logits, on the device of the settings, in eval mode.
         images: all that it is measured on, with their masks; they are the run's test images.
-        masks: where the masks come from, or why there are none.
+        masks: their source, one of :data:`rslib.settings.names.MASK_SOURCES`, and what decides
+            them as records of the book's models keep it; or why there are none.
     """
 
     def __init__(
@@ -80,7 +65,7 @@ class Guest(Run):
         folder: Path,
         model: nn.Module,
         images: Dataset,
-        masks: KnownMasks | str,
+        masks: tuple[str, dict[str, Any]] | str,
     ) -> None:
         changes = {
             "data": {"test_size": len(images)},  # part of every record's key
@@ -94,7 +79,7 @@ class Guest(Run):
         records.write_json(published.model_folder(self, NAME) / "model.json", summary)
 
     def model_inputs(self, name: str) -> dict[str, Any]:
-        """Nothing but its name: this run never has another model."""
+        """Its name alone: this run never has another model."""
         return {"model": name}
 
     def trained(self, name: str) -> nn.Module:
@@ -112,14 +97,14 @@ class Guest(Run):
         return Guest(chosen, self.seed, self.folder, self.model, few, self.masks)
 
 
-def with_masks(run: Run, images: Dataset) -> tuple[Dataset, KnownMasks | str]:
-    """Images with their masks, and where these come from, or why there are none.
+def with_masks(run: Run, images: Dataset) -> tuple[Dataset, tuple[str, dict[str, Any]] | str]:
+    """Images with their masks, and what :class:`Guest` is to know of these.
 
     Exact ones come with the data; a user's own and a teacher's are the run's, for its test images.
     A teacher's are read where the run has made them: they would take training the teacher.
     """
     if images.masks is not None:
-        return images, KnownMasks("exact", {"source": "exact"})
+        return images, ("exact", {"source": "exact"})
     source = run.mask_source
     if run.data("test").fingerprint != images.fingerprint:
         return images, f"{images.name} comes without masks, and the run's are of other images"
@@ -136,7 +121,7 @@ def with_masks(run: Run, images: Dataset) -> tuple[Dataset, KnownMasks | str]:
         masks = object_masks.of(run, source, "test").to(images.device)
     except MaskError as error:
         return images, str(error)
-    return replace(images, masks=masks), KnownMasks(source, identity)
+    return replace(images, masks=masks), (source, identity)
 
 
 def measure(guest: Guest, axis: str, n: int) -> Attempt:
@@ -158,7 +143,7 @@ def measure(guest: Guest, axis: str, n: int) -> Attempt:
         few = guest.changed(n=n) if axis in ("clean", "saliency") else guest
         record = few.evaluate(NAME, axis)
         if axis == "saliency":
-            source = guest.masks.source
+            source, _ = guest.masks
             record = record.rename(columns=lambda column: column.replace("_exact", f"_{source}"))
             record.attrs["method"] = _explained_by(guest)
     except RecordError:

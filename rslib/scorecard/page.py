@@ -20,34 +20,18 @@ if TYPE_CHECKING:
 
 
 def page(card: BaseModel, picture: bytes) -> str:
-    """The whole page, with a PNG file as its picture; it needs no other file and no network."""
-    return _rendered(card, picture, whole=True)
+    """The whole page; it needs no other file and no network."""
+    return body(card, picture, whole=True)
 
 
-def body(card: BaseModel, picture: bytes | None = None) -> str:
+def body(card: BaseModel, picture: bytes | None = None, *, whole: bool = False) -> str:
     """The page's content, for a page of its own or a notebook's output; user's text is escaped.
 
     Args:
         card: the scorecard.
         picture: a PNG file, put below the axes; None leaves it out.
+        whole: whether to make a whole page of it.
     """
-    return _rendered(card, picture, whole=False)
-
-
-def text(card: BaseModel) -> str:
-    """The scorecard for a terminal."""
-    lines = [f"{card.name} ({card.model.reference}) on {_dataset(card)}, profile {card.profile}"]
-    width = max(len(axis.title) for axis in card.axes)
-    for axis in card.axes:
-        told = f"not available: {axis.reason}"
-        if axis.result is not None:
-            value, ends = _value(axis.result, axis.unit), _interval(axis.result, axis.unit)
-            told = f"{value:>7} {ends:<16} n = {axis.result.n:,}"
-        lines.append(f"{axis.title:<{width}}  {told}")
-    return "\n".join([*lines, f"{'Reliability':<{width}}  {_judged(card.reliability)}"])
-
-
-def _rendered(card: BaseModel, picture: bytes | None, *, whole: bool) -> str:
     model, verdict = card.model, card.reliability
     made = card.provenance | {
         "model digest": model.digest,
@@ -74,6 +58,19 @@ def _rendered(card: BaseModel, picture: bytes | None, *, whole: bool) -> str:
         provenance=made,
         dash=numbers.NONE,
     )
+
+
+def text(card: BaseModel) -> str:
+    """The scorecard for a terminal."""
+    lines = [f"{card.name} ({card.model.reference}) on {_dataset(card)}, profile {card.profile}"]
+    width = max(len(axis.title) for axis in card.axes)
+    for axis in card.axes:
+        told = f"not available: {axis.reason}"
+        if axis.result is not None:
+            value, ends = _value(axis.result, axis.unit), _interval(axis.result, axis.unit)
+            told = f"{value:>7} {ends:<16} n = {axis.result.n:,}"
+        lines.append(f"{axis.title:<{width}}  {told}")
+    return "\n".join([*lines, f"{'Reliability':<{width}}  {_judged(card.reliability)}"])
 
 
 @functools.cache

@@ -97,13 +97,12 @@ def load(
         run: gives the number of classes, the sizes of the book's architectures, the seed of random
             weights, and the book's own models.
         name: what to call it; None derives one from the reference.
-        architecture: what a file of weights is put into: one of the book's (with the sizes of the
-            run's profile), ``timm:NAME`` or ``package.module:factory``.
+        architecture: what a file of weights is put into: one of the book's (sized by the run's
+            profile), ``timm:NAME`` or ``package.module:factory``.
         weights: a file of weights to put into the reference.
         folder: where an import path is looked for; None takes the current folder.
         pretrained: whether timm fetches its own weights, which needs a network.
-        allow_pickle: whether a pickled file of weights may be read
-            (:func:`rslib.scorecard.weights.read`).
+        allow_pickle: whether :func:`rslib.scorecard.weights.read` may read a pickled file.
         normalize: a name of :data:`NORMALIZATIONS`, or (mean, std) of three numbers each, put
             before a network that expects normalized images.
 
@@ -119,14 +118,10 @@ def load(
         if file and weights is not None:
             raise SourceError(f"two files of weights are given, {text} and {weights}: give one")
         if file and architecture is None:
-            raise SourceError(
-                f"{text} holds weights alone: say what they belong to with --architecture, one of "
-                f"{', '.join(BUILDERS)}, timm:NAME or package.module:factory"
-            )
+            forms = f"{', '.join(BUILDERS)}, timm:NAME or package.module:factory"
+            raise SourceError(f"{text} holds weights alone: name their --architecture ({forms})")
         if not file and architecture is not None:
-            raise SourceError(
-                f"an architecture ({architecture}) goes with a file of weights; {text} is none"
-            )
+            raise SourceError(f"--architecture goes with a file of weights, and {text} is none")
         if file:
             weights, into = text, architecture
         found = _build(into, run, folder, pretrained)
@@ -147,8 +142,8 @@ def load(
     if found.random_weights:
         note = (
             "RANDOM WEIGHTS: nothing was trained, and every number speaks of an untrained network. "
-            "Give weights with --weights FILE"
         )
+        note += "Give weights with --weights FILE"
         found = replace(found, notes=(note, *found.notes))
     return found if name is None else replace(found, name=name)
 
@@ -157,39 +152,34 @@ def check(source: Source, images: Tensor, classes: int) -> Source:
     """Run a few images, and refuse a model whose answers cannot be scored.
 
     Args:
-        source: the model, on the device of the images.
+        source: the model, on the device of the images; noted if its answers to the same differ.
         images: float (B, 3, H, W) in [0, 1].
         classes: of the data set.
-
-    Returns:
-        The source; with a note if the model's answers to the same images differ.
 
     Raises:
         SourceError: the model fails on such images, or does not return finite logits, one a class.
     """
-    shape = f"(B, {', '.join(map(str, images.shape[1:]))})"
     with eval_mode(source.model), torch.no_grad():
         try:
             first, again = (checked_logits(source.model, images) for _ in range(2))
         except (TypeError, ValueError) as error:
             raise SourceError(f"{source.name} cannot be scored: {error}") from error
         except Exception as error:
+            shape = ", ".join(map(str, images.shape[1:]))
             raise SourceError(
-                f"{source.name} fails on images {shape} in [0, 1]: {type(error).__name__}: "
+                f"{source.name} fails on images (B, {shape}) in [0, 1]: {type(error).__name__}: "
                 f"{error}. Wrap it in a module that takes such images, resizing them if it must"
             ) from error
     if first.shape[1] != classes:
-        raise SourceError(
-            f"{source.name} returns {first.shape[1]} logits, but the data set has {classes} "
-            "classes: give it a head of that size, trained on them"
+        told = (
+            f"{source.name} returns {first.shape[1]} logits, but the data set has {classes} classes"
         )
+        raise SourceError(f"{told}: give it a head of that size, trained on them")
     scale = max(first.abs().max().item(), torch.finfo(first.dtype).tiny)
     if (first - again).abs().max().item() / scale <= _SAME_LOGITS:
         return source
-    note = (
-        "the model's answers to the same images differ from one pass to the next, in eval mode: "
-        "attacks on a randomized model are unreliable unless they average over its draws"
-    )
+    note = "the model's answers to the same images differ from one pass to the next, in eval mode: "
+    note += "attacks on a randomized model are unreliable unless they average over its draws"
     return replace(source, notes=(*source.notes, note))
 
 
@@ -221,10 +211,9 @@ def _build(reference: str, run: Run, folder: str | Path | None, pretrained: bool
             run.summary(reference)
             network = run.trained(reference)
         except (records.RecordError, ValueError) as error:
-            raise SourceError(
-                f"{reference} cannot be scored: {error}. (Scoring trains nothing; a published "
-                "edition's weights are brought into the run by make restore)"
-            ) from error
+            told = f"{reference} cannot be scored: {error}. (Scoring trains nothing; a published "
+            told += "edition's weights are brought into the run by make restore)"
+            raise SourceError(told) from error
         return Source(network, reference, "book", reference, architecture, own, known=reference)
     with torch.random.fork_rng():
         torch.manual_seed(int(records.key(seed=run.seed, scored=reference), 16))
@@ -269,21 +258,18 @@ def _timm(name: str, classes: int, pretrained: bool) -> tuple[nn.Module, tuple[s
         why = f"({type(error).__name__}: {str(error).strip()})"
         told = (
             f"timm cannot build {name} for {_SIZE} x {_SIZE} images {why}: choose a model with a "
-            "smaller patch or window"
         )
+        told += "smaller patch or window"
         if pretrained:
             told = (
                 f"timm could not give {name} its pretrained weights {why}. They are fetched over "
-                "the network; without one, name a file with --weights"
             )
+            told += "the network; without one, name a file with --weights"
         raise SourceError(told) from error
     if not pretrained or getattr(about, "num_classes", classes) == classes:
         return network, ()
-    note = (
-        f"timm's weights of {name} are for {about.num_classes} classes, so its head is new and "
-        "random: only the layers before it were trained"
-    )
-    return network, (note,)
+    note = f"timm's weights of {name} are for {about.num_classes} classes, so its head is new and "
+    return network, (f"{note}random: only the layers before it were trained",)
 
 
 def _imported(reference: str, classes: int, folder: Path) -> nn.Module:
@@ -304,40 +290,31 @@ def _imported(reference: str, classes: int, folder: Path) -> nn.Module:
             found = found(num_classes=classes) if takes else found()
         # A script that reads a command line of its own ends the program.
         except (Exception, SystemExit) as error:
-            raise SourceError(
-                f"{reference} raised {type(error).__name__}: {error}. It must do without "
-                "arguments, or with num_classes alone"
-            ) from error
+            told = f"{reference} raised {type(error).__name__}: {error}. It must do without "
+            raise SourceError(f"{told}arguments, or with num_classes alone") from error
     if not isinstance(found, nn.Module):
-        raise SourceError(
-            f"{reference} gave a {type(found).__name__}, not a torch.nn.Module: name a function "
-            "that returns one, or a class of one"
-        )
+        told = f"{reference} gave a {type(found).__name__}, not a torch.nn.Module: name a function "
+        raise SourceError(f"{told}that returns one, or a class of one")
     return found
 
 
 def _module(path: str, folder: Path) -> ModuleType:
     folder = folder.expanduser().resolve()
     if not folder.is_dir():
-        raise SourceError(
-            f"there is no folder {folder} to import {path} from: name its folder with --path"
-        )
+        raise SourceError(f"there is no folder {folder} to import {path} from: name it with --path")
     top = path.partition(".")[0]
     held = getattr(sys.modules.get(top), "__file__", None)
     here = (folder / f"{top}.py").exists() or (folder / top).is_dir()
     if held and here and folder not in Path(held).resolve().parents:
-        raise SourceError(
-            f"another module {top} is already imported ({held}), so that of {folder} cannot be: "
-            "rename it"
-        )
+        told = f"another module {top} is already imported ({held}), so that of {folder} cannot be"
+        raise SourceError(f"{told}: rename it")
     importlib.invalidate_caches()
     sys.path.insert(0, str(folder))
     try:
         return importlib.import_module(path)
     except (Exception, SystemExit) as error:
         told = (
-            f"{path} cannot be imported ({type(error).__name__}: {error}): name a module that can, "
-            "as in package.module:factory"
+            f"{path} cannot be imported ({type(error).__name__}: {error}): name a module that can"
         )
         if isinstance(error, SystemExit):
             told = (
@@ -347,10 +324,8 @@ def _module(path: str, folder: Path) -> ModuleType:
         elif isinstance(error, ModuleNotFoundError):
             told = f"{path} imports {error.name}, which is not installed"
             if error.name and f"{path}.".startswith(f"{error.name}."):
-                told = (
-                    f"there is no module {error.name} in {folder} or among the installed packages: "
-                    "name its folder with --path"
-                )
+                told = f"there is no module {error.name} in {folder} or among the installed "
+                told += "packages: name its folder with --path"
         raise SourceError(told) from error
     finally:
         sys.path.remove(str(folder))
@@ -367,9 +342,7 @@ def _normalized(source: Source, normalize: str | tuple[Sequence[float], Sequence
         normalize = NORMALIZATIONS[normalize]
     mean, std = (tuple(float(value) for value in values) for values in normalize)
     if not len(mean) == len(std) == 3 or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
-        raise SourceError(
-            f"mean {mean} and std {std} must be three numbers each, for images in [0, 1], and the "
-            "std above 0"
-        )
+        told = f"mean {mean} and std {std} must be three numbers each, for images in [0, 1]"
+        raise SourceError(f"{told}, and the std above 0")
     model = nn.Sequential(Normalize(mean, std), source.model)
     return replace(source, model=model, normalization=f"mean {mean}, std {std}")

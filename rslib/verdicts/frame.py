@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 TABLE = "verdicts"
 """The name that the table is stored under."""
 
+_NOTE = (
+    "A claim with several parts has the verdict of the weakest. The rule and its tolerances are in "
+    "rslib.verdicts.rules."
+)
 _SCALES = {"training_hours": "hardware"} | dict.fromkeys(
     ("iou_mean", "iou_std", "final_iou", "alignment_loss"), "masks"
 )
@@ -42,19 +46,16 @@ def table(run: Run) -> pd.DataFrame:
 
     Returns:
         One row per part of a claim, with the columns of :func:`rslib.report.table.save`, where
-        ``model`` is the claim's name, ``label`` its part, and also: ``group`` (table or section),
+        ``model`` is the claim's name and ``label`` its part; ``group`` (table or section),
         ``statement``, ``relation``, ``claimed`` (the paper's number as text), ``verdict`` and
-        ``why`` of the whole claim, and ``part_verdict``.
+        ``why`` of the whole claim; and ``part_verdict``.
     """
     reader = Reader(run)
     filled = Table(
         run,
         TABLE,
         title="Every number and claim of the paper, and what this run says of it",
-        notes=[
-            "A claim with several parts has the verdict of the weakest. The rule and its "
-            "tolerances are in rslib.verdicts.rules.",
-        ],
+        notes=[_NOTE],
         intervals="Wilson's score, Agresti-Min and Newcombe for differences of accuracies, "
         "Fisher's for correlations, bootstrap otherwise; for one seed",
         unreported="not reported",
@@ -71,23 +72,12 @@ def table(run: Run) -> pd.DataFrame:
         if not parts:
             judged = [(Part("", UNDEFINED), judge(claimed, None, differs))]
         whole = combine((part.about, judgment) for part, judgment in judged)
+        about = {"group": group, "statement": statement, "relation": claimed.relation}
+        about["claimed"] = _claimed_text(claimed)
         for number, (part, judgment) in enumerate(judged):
-            filled.add(
-                name,
-                str(number),
-                part.estimate,
-                "",
-                claimed.unit,
-                label=part.label,
-                paper=claimed.value,
-                group=group,
-                statement=statement,
-                relation=claimed.relation,
-                claimed=_claimed_text(claimed),
-                part_verdict=judgment.verdict.value,
-                verdict=whole.verdict.value,
-                why=whole.why,
-            )
+            told = {"part_verdict": judgment.verdict.value, "verdict": whole.verdict.value}
+            told |= {"why": whole.why, "label": part.label, "paper": claimed.value}
+            filled.add(name, str(number), part.estimate, "", claimed.unit, **about, **told)
     filled.note(*reader.sources.values())
     return filled.done()
 
@@ -137,9 +127,7 @@ def values(frame: pd.DataFrame, claims: Iterable[str] = ()) -> dict[str, float |
         rslib.paper.UnknownValue: there is no such claim.
     """
     counted = counts(frame)
-    found: dict[str, float | int | str] = {
-        f"verdicts_{flat(each)}": counted[each] for each in counted
-    }
+    found = {f"verdicts_{flat(verdict)}": count for verdict, count in counted.items()}
     found["verdicts_total"] = sum(counted.values())
     for claim in claims:
         name = paper.claim(claim).name
@@ -163,17 +151,15 @@ def number_text(cell: Mapping[str, Any]) -> str:
     return text.replace("-", numbers.MINUS)
 
 
-Judged = tuple[str, str, str, Asserted, evidence.Source]
 # Name, group, statement, what is claimed, and where our numbers come from.
+Judged = tuple[str, str, str, Asserted, evidence.Source]
 
 
 def _cells() -> Iterator[Judged]:
     for table in paper.TABLES.values():
         for value in table.values.values():
             row, column = value.row, value.column
-            better = _BETTER
-            if not row.endswith("-standard"):
-                better = _BETTER | _BETTER_IF_DEFENDED
+            better = _BETTER if row.endswith("-standard") else _BETTER | _BETTER_IF_DEFENDED
             claimed = Asserted(
                 "about",
                 value.value,

@@ -11,24 +11,21 @@ otherwise; it knows no result. What decides, in this order:
    reference, hours on its hardware.
 4. Otherwise a number agrees within the tolerance of its unit. It is *reproduced* if nothing differs
    from the paper's protocol, and *reached with another recipe* if training or the number of images
-   does; then a number that is better than the paper's is reached too. If it does not agree, it is
-   *not reproduced*.
+   does, or if it is then better than the paper's. If it does not agree, it is *not reproduced*.
 5. Any other bound, a comparison and a number at the end of its scale (0 %, 100 %) are about any
-   networks. They hold if the whole interval is on the claimed side. Under the paper's protocol that
-   is *reproduced*, with its architectures *reached with another recipe*, and else *the same
-   direction*. If they do not hold, or the interval cannot tell, they are *not reproduced*.
-6. A difference of claimed size is first a comparison, and one of its order: it must be at least a
-   quarter of what is claimed, or else a significant trifle would pass for an effect. Only if its
-   size agrees as well is it more than *the same direction*.
+   networks. They hold if the whole interval is on the claimed side: *reproduced* under the paper's
+   protocol, *reached with another recipe* with its architectures, and else *the same direction*.
+   If they do not hold, or the interval cannot tell, they are *not reproduced*.
+6. A difference of claimed size is first a comparison of its order: it must be at least a quarter of
+   what is claimed. Only if its size agrees as well is it more than *the same direction*.
 7. "No difference" holds if the whole interval lies within the tolerance of a point either way, and
    fails if the interval lies wholly beyond zero and the estimate beyond the tolerance. Between the
    two, there are too few images to tell: *not comparable*.
 
-A claim with several parts (two architectures, two controls) gets the weakest part's verdict. Parts
-that differ in their masks alone are one claim that was measured several times: if the sources of
-masks disagree on whether it holds, it is the masks that decide, and it is *not comparable*.
-Intervals are over images, for one seed and at the level of the run, each by itself: of forty true
-"no differences" about two will seem to be there.
+A claim with several parts gets the weakest part's verdict. Parts that differ in their masks alone
+are one claim that was measured several times: if the sources of masks disagree on whether it holds,
+it is *not comparable*. Intervals are over images, for one seed and at the level of the run, each by
+itself: of forty true "no differences" about two will seem to be there.
 """
 
 from __future__ import annotations
@@ -100,14 +97,11 @@ class Judgment:
 
 
 def combine(parts: Iterable[tuple[str, Judgment]]) -> Judgment:
-    """The judgment of a claim from those of its parts.
+    """The judgment of a claim: the least favorable of its parts, the first of equals.
 
     Args:
         parts: what each is about, and its judgment, at least one. Parts that are about the same
             thing were measured with different masks.
-
-    Returns:
-        The least favorable, the first of equals, and what it is about where the parts differ.
     """
 
     def weakness(judgment: Judgment) -> int:
@@ -159,9 +153,8 @@ def judge(claimed: Asserted, ours: Estimate | None, protocol: Protocol) -> Judgm
 def agree(claimed: Asserted, ours: Estimate) -> bool:
     """True if our number is the paper's, within the tolerance of the unit.
 
-    It is, if the two lie no further apart than the tolerance and the rounding of the printed one,
-    or if our interval contains the paper's and is not too wide to exclude anything
-    (:data:`WIDEST`).
+    They lie no further apart than the tolerance and the rounding of the printed one, or our
+    interval contains the paper's and is not too wide to exclude anything (:data:`WIDEST`).
     """
     value, allowed = _value(claimed), _tolerance(claimed)
     if abs(ours.value - value) <= allowed + claimed.rounding + 1e-9:

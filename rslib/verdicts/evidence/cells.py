@@ -51,20 +51,29 @@ class Part:
         return ", ".join(filter(None, (self.about, masks)))
 
 
-def parts(reader: Reader, wanted: Evidence) -> Iterator[Part]:
-    """Measure one piece of evidence: one part, or one for each source of masks.
+Source = tuple[Evidence, ...] | Callable[[Reader], Iterator[Part]]
+"""Data or a function that numbers come from, none for an untestable claim. The same source gives
+the same numbers."""
+
+
+def parts(reader: Reader, source: Source) -> Iterator[Part]:
+    """Measure: one part for each piece of evidence, or one for each source of masks.
 
     Raises:
         Unmeasured: a record or model was not made, and the evidence is not optional.
     """
-    for source in reader.run.mask_sources if wanted.every_mask else [""]:
-        try:
-            found = _compared(reader, wanted, source or reader.run.mask_source)
-        except Unmeasured:
-            if wanted.optional:
-                continue
-            raise
-        yield Part(wanted.about, found, source)
+    if callable(source):
+        yield from source(reader)
+        return
+    for wanted in source:
+        for masks in reader.run.mask_sources if wanted.every_mask else [""]:
+            try:
+                found = _compared(reader, wanted, masks or reader.run.mask_source)
+            except Unmeasured:
+                if wanted.optional:
+                    continue
+                raise
+            yield Part(wanted.about, found, masks)
 
 
 def _value(reader: Reader, name: str, quantity: str, masks: str) -> Estimate:
