@@ -34,8 +34,8 @@ class Reader:
 
     Attributes:
         at: the coverage of intervals, as ``confidence``.
-        used: the (model, evaluation) pairs read since it was last emptied, in order; a model's own
-            summary counts as its ``"training"``.
+        used: (model, evaluation) pairs read since it was last emptied, in order; a model's summary
+            counts as its ``"training"``.
         sources: metadata of everything read so far, by the same pairs.
     """
 
