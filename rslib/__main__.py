@@ -56,34 +56,6 @@ scorecard.png and the per-image records.
 """
 
 
-def _scorecard_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="what to score; see above")
-    add = parser.add_argument_group("the model").add_argument
-    told = "what weights are put into: resnet18, vit_small, alexnet (sized by the profile), "
-    add("--architecture", metavar="NAME", help=f"{told}timm:NAME or package.module:factory")
-    add("--weights", metavar="FILE", help="weights to put into MODEL")
-    told = "read a pickled file of weights (.pt, .pth, .ckpt, .bin), by PyTorch's restricted reader"
-    add("--allow-pickle", action="store_true", help=told)
-    add("--pretrained", action="store_true", help="let timm fetch its own weights by the network")
-    add("--path", metavar="FOLDER", help="where an import path is looked for")
-    add("--normalize", choices=("cifar10", "imagenet"), help="put this before the model")
-    for name in ("--mean", "--std"):
-        told = "normalization of your own, for images in [0, 1]"
-        add(name, nargs=3, type=float, metavar=("R", "G", "B"), help=told)
-    add("--name", help="what to call it; derived from MODEL by default")
-    protocol = _run_arguments(parser, "protocol and budget")
-    told = "axes to leave out, such as autoattack"
-    protocol.add_argument("--without", metavar="AXIS", nargs="+", default=(), help=told)
-    add = protocol.add_mutually_exclusive_group().add_argument
-    add("-n", type=int, metavar="IMAGES", help="images on every axis but the clean one")
-    told = "how long measuring may take: the model is timed first, and axes are shrunk to fit"
-    add("--minutes", type=float, metavar="M", help=told)
-    add = parser.add_argument_group("output").add_argument
-    add("--out", type=Path, metavar="FOLDER", help="where to write; default scorecards/<name>")
-    add("--force", action="store_true", help="replace another model's scorecard in that folder")
-    add("--schema", action="store_true", help="print the JSON schema of scorecard.json, and stop")
-
-
 def _scorecard(chosen: argparse.Namespace) -> int:
     from rslib.scorecard import ScorecardError, load, schema, scorecard
     from rslib.scorecard.sources import file_name
@@ -126,15 +98,6 @@ examples
 """
 
 
-def _train_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_mutually_exclusive_group(required=True).add_argument
-    add("model", nargs="?", metavar="MODEL", help="what to train; see above")
-    add("--all", action="store_true", help="train what is missing of all models")
-    told = "on the images of the shortcut experiment (notebook 09)"
-    parser.add_argument("--shortcut", action="store_true", help=told)
-    _run_arguments(parser)
-
-
 def _train(chosen: argparse.Namespace) -> int:
     from rslib.run import trainings
 
@@ -165,12 +128,6 @@ examples
   robustsight data --download
   robustsight data --folder ~/datasets
 """
-
-
-def _data_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--folder", type=Path, help="where the data sets lie; default: see above")
-    add("--download", action="store_true", help="fetch CIFAR-10 (163 MB) if missing or damaged")
 
 
 def _data(chosen: argparse.Namespace) -> int:
@@ -234,21 +191,6 @@ examples
   robustsight corrupt fog snow --severity 1 3 5 -n 1000 --out weather
   robustsight corrupt all --seed 7 --out corrupted
 """
-
-
-def _corrupt_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("names", nargs="+", metavar="NAME", help="such as fog, or all (19 of CIFAR-10-C)")
-    told = "1 (mild) to 5 (strong), or several; default 3"
-    add("--severity", type=int, nargs="+", default=[3], metavar="S", help=told)
-    told = "shapes or one of your own; default cifar10"
-    add("--data", default="cifar10", metavar="NAME", help=told)
-    add("-n", type=int, metavar="IMAGES", help="so many, equally of each class; default all")
-    add("--seed", type=int, default=0, help="of what is random; default 0")
-    add("--format", choices=("npy", "png"), default="npy", help="of the files; default npy")
-    add("--out", type=Path, required=True, metavar="FOLDER", help="where to write; new or empty")
-    add("--quiet", action="store_true", help="no progress bar")
-    _extensions_argument(add)
 
 
 def _corrupt(chosen: argparse.Namespace) -> int:
@@ -318,22 +260,11 @@ examples
 """
 
 
-def _masks_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_mutually_exclusive_group().add_argument
-    told = "whose masks; default: what models are aligned to"
-    add("--source", choices=("exact", "own", "cnn", "vit"), help=told)
-    told = "of your own masks: train and test, each a folder of PNG files or a .npy file"
-    add("--check", type=Path, metavar="FOLDER", help=told)
-    add, splits = parser.add_argument, ("train", "validation", "test")
-    add("--split", nargs="+", choices=splits, default=["test"], help="default: test images")
-    add("--out", type=Path, metavar="FOLDER", help="where to write the masks; new or empty")
-    _run_arguments(parser)
-
-
 def _masks(chosen: argparse.Namespace) -> int:
     import torch
 
     from rslib.run import object_masks
+    from rslib.saliency.masks import coverage
 
     run, source = _run(chosen), chosen.source
     if chosen.check:
@@ -344,7 +275,16 @@ def _masks(chosen: argparse.Namespace) -> int:
     files: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for split in dict.fromkeys(chosen.split):
         masks = object_masks.of(run, source, split)
-        print(f"{source}, {split}: {_covered(masks)}", flush=True)
+        found = coverage(masks)
+        there = len(masks) - int(found["empty"])
+        told = f"none of {len(masks):,} images has a mask"
+        if there:
+            told = (
+                f"{there:,} of {len(masks):,} images have a mask; masks cover "
+                f"{100 * found['mean']:.1f} % of the image on average, half of them "
+                f"{100 * found['q25']:.1f} to {100 * found['q75']:.1f} %"
+            )
+        print(f"{source}, {split}: {told}", flush=True)
         # Validation images are withheld from the training images and numbered as they are.
         file = "test" if split == "test" else "train"
         files.setdefault(file, []).append((run.data(split).ids, masks))
@@ -356,39 +296,6 @@ def _masks(chosen: argparse.Namespace) -> int:
             _save(chosen.out / f"{file}.npy", rows)
         print(f"written to {chosen.out}")
     return 0
-
-
-def _covered(masks: Tensor) -> str:
-    """The number of images with a mask, and their coverage, in words."""
-    from rslib.saliency.masks import coverage
-
-    found = coverage(masks)
-    n, there = len(masks), len(masks) - int(found["empty"])
-    if not there:
-        return f"none of {n:,} images has a mask"
-    return (
-        f"{there:,} of {n:,} images have a mask; masks cover {100 * found['mean']:.1f} % of the "
-        f"image on average, half of them {100 * found['q25']:.1f} to {100 * found['q75']:.1f} %"
-    )
-
-
-def _run_arguments(parser: argparse.ArgumentParser, title: str = "the run"):
-    """Add the arguments that :func:`_run` reads, in a group of their own."""
-    group = parser.add_argument_group(title)
-    add = group.add_argument
-    told = "smoke (synthetic Shapes), cpu, fast or paper (CIFAR-10), or a YAML file; default smoke"
-    add("--profile", default="smoke", help=told)
-    told = "laid over the profile, such as '{pgd: {steps: 50}}'"
-    add("--settings", metavar="YAML", default="{}", help=told)
-    add("--seed", type=int, default=0, help="of everything random; default 0")
-    add("--quiet", action="store_true", help="no progress")
-    _extensions_argument(add)
-    return group
-
-
-def _extensions_argument(add: Callable[..., Any]) -> None:
-    told = "a module of yours that adds corruptions, attacks, objectives or data sets; repeatable"
-    add("--extensions", action="append", metavar="MODULE", help=told)
 
 
 def _run(chosen: argparse.Namespace, **options: Any) -> Run:
@@ -412,31 +319,106 @@ def _load_settings(profile: str, text: str, extensions: Sequence[str] | None) ->
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     form = argparse.RawDescriptionHelpFormatter
-    told = (
-        "Score, train and examine image classifiers as the book does. --help after a command tells "
-    )
+    told = "Score, train and examine image classifiers as the book does. --help after a command "
     epilog = f"example\n  {PROGRAM} scorecard timm:resnet18 --profile smoke"
     made = argparse.ArgumentParser(
-        prog=PROGRAM, description=f"{told}more.", epilog=epilog, formatter_class=form
+        prog=PROGRAM, description=f"{told}tells more.", epilog=epilog, formatter_class=form
     )
     commands = made.add_subparsers(dest="command", required=True, metavar="command")
 
-    def command(do: Callable[..., int], arguments: Callable[..., None], text: str, stopped: str):
+    def command(do: Callable[..., int], text: str, stopped: str) -> argparse.ArgumentParser:
         """Add a command; its text is a line for the list, a description, and examples."""
         summary, _, text = text.partition("\n\n")
         text, heading, examples = text.partition("\nexamples\n")
         about = {"description": text, "epilog": f"{heading.lstrip()}{examples}"}
         name = do.__name__.removeprefix("_")
         one = commands.add_parser(name, help=summary, formatter_class=form, **about)
-        arguments(one)
         one.set_defaults(do=do, stopped=stopped)
+        return one
 
-    command(_scorecard, _scorecard_arguments, _SCORECARD, "nothing was written")
-    goes_on = "the same command goes on at the last finished epoch"
-    command(_train, _train_arguments, _TRAIN, goes_on)
-    command(_data, _data_arguments, _DATA, "what was there is as it was")
-    command(_corrupt, _corrupt_arguments, _CORRUPT, "the folder is not complete")
-    command(_masks, _masks_arguments, _MASKS, "the same command makes what is missing")
+    def extensible(add: Callable[..., Any]) -> None:
+        told = "a module of yours that adds corruptions, attacks, objectives or data sets; may be "
+        add("--extensions", action="append", metavar="MODULE", help=f"{told}given again")
+
+    def of_a_run(one: argparse.ArgumentParser, title: str = "the run") -> argparse._ArgumentGroup:
+        """Add the options that :func:`_run` reads, in a group of their own."""
+        group = one.add_argument_group(title)
+        add = group.add_argument
+        told = (
+            "smoke (synthetic Shapes), cpu, fast or paper (CIFAR-10), or a YAML file; default smoke"
+        )
+        add("--profile", default="smoke", help=told)
+        told = "laid over the profile, such as '{pgd: {steps: 50}}'"
+        add("--settings", metavar="YAML", default="{}", help=told)
+        add("--seed", type=int, default=0, help="of everything random; default 0")
+        add("--quiet", action="store_true", help="no progress")
+        extensible(add)
+        return group
+
+    one = command(_scorecard, _SCORECARD, "nothing was written")
+    one.add_argument("model", nargs="?", metavar="MODEL", help="what to score; see above")
+    add = one.add_argument_group("the model").add_argument
+    told = "what weights are put into: resnet18, vit_small, alexnet (sized by the profile), "
+    add("--architecture", metavar="NAME", help=f"{told}timm:NAME or package.module:factory")
+    add("--weights", metavar="FILE", help="weights to put into MODEL")
+    told = "read a pickled file of weights (.pt, .pth, .ckpt, .bin), by PyTorch's restricted reader"
+    add("--allow-pickle", action="store_true", help=told)
+    add("--pretrained", action="store_true", help="let timm fetch its own weights; needs a network")
+    add("--path", metavar="FOLDER", help="where an import path is looked for")
+    add("--normalize", choices=("cifar10", "imagenet"), help="normalization before the model")
+    for name in ("--mean", "--std"):
+        told = "normalization of your own, for images in [0, 1]"
+        add(name, nargs=3, type=float, metavar=("R", "G", "B"), help=told)
+    add("--name", help="what to call it; derived from MODEL by default")
+    protocol = of_a_run(one, "protocol and budget")
+    add = protocol.add_mutually_exclusive_group().add_argument
+    add("-n", type=int, metavar="IMAGES", help="images on every axis but the clean one")
+    told = "how long measuring may take: the model is timed first, and axes are shrunk to fit"
+    add("--minutes", type=float, metavar="M", help=told)
+    told = "axes to leave out, such as autoattack"
+    protocol.add_argument("--without", metavar="AXIS", nargs="+", default=(), help=told)
+    add = one.add_argument_group("output").add_argument
+    add("--out", type=Path, metavar="FOLDER", help="where to write; default scorecards/<name>")
+    add("--force", action="store_true", help="replace another model's scorecard in that folder")
+    add("--schema", action="store_true", help="print the JSON schema of scorecard.json, and stop")
+
+    one = command(_train, _TRAIN, "the same command goes on at the last finished epoch")
+    add = one.add_mutually_exclusive_group(required=True).add_argument
+    add("model", nargs="?", metavar="MODEL", help="what to train; see above")
+    add("--all", action="store_true", help="train what is missing of all models")
+    told = "on the images of the shortcut experiment (notebook 09)"
+    one.add_argument("--shortcut", action="store_true", help=told)
+    of_a_run(one)
+
+    add = command(_data, _DATA, "what was there is as it was").add_argument
+    add("--folder", type=Path, help="where the data sets lie; default: see above")
+    add("--download", action="store_true", help="fetch CIFAR-10 (163 MB) if missing or damaged")
+
+    add = command(_corrupt, _CORRUPT, "the folder is not complete").add_argument
+    add("names", nargs="+", metavar="NAME", help="corruptions such as fog; all: CIFAR-10-C's 19")
+    told = "1 (mild) to 5 (strong), or several; default 3"
+    add("--severity", type=int, nargs="+", default=[3], metavar="S", help=told)
+    told = "cifar10, shapes or one of your own; default cifar10"
+    add("--data", default="cifar10", metavar="NAME", help=told)
+    add("-n", type=int, metavar="IMAGES", help="that many, equally of each class; default all")
+    add("--seed", type=int, default=0, help="of what is random; default 0")
+    add("--format", choices=("npy", "png"), default="npy", help="of the files; default npy")
+    told = "where to write; it must be new or empty"
+    add("--out", type=Path, required=True, metavar="FOLDER", help=told)
+    add("--quiet", action="store_true", help="no progress bar")
+    extensible(add)
+
+    one = command(_masks, _MASKS, "the same command makes what is missing")
+    add = one.add_mutually_exclusive_group().add_argument
+    told = "whose masks; default: what models are aligned to"
+    add("--source", choices=("exact", "own", "cnn", "vit"), help=told)
+    told = "of your own masks: train and test, each a folder of PNG files or a .npy file"
+    add("--check", type=Path, metavar="FOLDER", help=told)
+    add, splits = one.add_argument, ("train", "validation", "test")
+    add("--split", nargs="+", choices=splits, default=["test"], help="of images; default test")
+    told = "where to write the masks; it must be new or empty"
+    add("--out", type=Path, metavar="FOLDER", help=told)
+    of_a_run(one)
     return made
 
 

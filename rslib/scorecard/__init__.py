@@ -8,8 +8,8 @@
     card = scorecard(my_module, None, settings.load("cpu"), minutes=10, folder="scorecards/mine")
 
 Clean accuracy, calibration, FGSM, PGD, AutoAttack, corruptions, saliency overlap, and a verdict on
-whether the numbers under attack can be trusted: each with its interval, on the book's own nested
-class-balanced images, or with the reason why it is not there. From a shell::
+whether the numbers under attack can be trusted: each with its interval on the book's own images, or
+with the reason why it is not there. From a shell::
 
     python -m rslib scorecard timm:resnet18 --profile smoke
 """
@@ -85,8 +85,7 @@ def scorecard(
             book's models to be compared with.
         settings: from :func:`rslib.settings.load`; or a run, whose settings and seed are used.
         n: images on every axis but the clean one, instead of the profile's numbers.
-        minutes: how long measuring may take; axes are shrunk, and in the end left out, to fit
-            (:func:`rslib.scorecard.budget.make`).
+        minutes: how long measuring may take; axes are shrunk or left out to fit.
         without: axes that are left out whatever the budget, such as ``["autoattack"]``.
         name: what to call it; None derives one from the model.
         folder: where to write ``scorecard.json``, ``index.html``, ``scorecard.png`` and the
@@ -100,8 +99,7 @@ def scorecard(
         ScorecardError: the budget is out of range, or the folder is not free.
         rslib.data.DataError: the images are not there.
     """
-    budget.check_budget(n, minutes)
-    absent = budget.check_without(without)
+    absent = budget.check(n, minutes, without)
     run = settings if isinstance(settings, Run) else Run(settings, seed, progress=progress)
     source = model if isinstance(model, Source) else load(model, run=run, name=name)
     if name is not None:

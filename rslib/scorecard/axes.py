@@ -5,7 +5,8 @@ Every estimate is one of :mod:`rslib.metrics.estimates`, as in the book's own ta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +42,7 @@ class Reading:
     def __init__(self, guest: Guest, attempts: dict[str, Attempt], peers: Peers) -> None:
         self.guest, self.attempts, self.peers = guest, attempts, peers
         self._at = {"confidence": guest.settings.evaluation.confidence}
+        self._mean = functools.partial(estimates.mean, **self._at)
 
     def axes(self) -> list[Axis]:
         """All axes but the verdict, in order, whether there is a result or not."""
@@ -196,12 +198,11 @@ class Reading:
             ("mce_test15", "mCE, 15 corruptions", TEST15),
         ):
             score = mce.score(found.errors(), reference, names=names)
-            both = {
+            clean_wrong = {
                 "clean_wrong": found.clean_wrong,
                 "reference_clean_wrong": base.clean_wrong,
-                "names": names,
             }
-            ends = mce.interval(found.wrong, base.wrong, **both, **self._at)
+            ends = mce.interval(found.wrong, base.wrong, names=names, **clean_wrong, **self._at)
             details.append((name, title, "ratio", _ratio(score.mce, ends.mce, n)))
             if name == "mce":
                 for kind, value in score.categories.items():
@@ -244,9 +245,6 @@ class Reading:
 
     def _paired(self, ours: pd.DataFrame, theirs: pd.DataFrame) -> Estimate:
         return estimates.paired_difference(ours["correct"], theirs["correct"], **self._at)
-
-    def _mean(self, values: Iterable[float]) -> Estimate:
-        return estimates.mean(values, **self._at)
 
 
 # Title, unit, the good end, and the function that measures it.

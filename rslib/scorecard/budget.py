@@ -1,8 +1,7 @@
 """What a budget buys: how many images each axis gets, settled and told before anything starts.
 
-The model is timed on a few images, which also show how many it gets right and how many of those
-withstand a short attack: attacks spend their time on the images that are still right. Seconds are
-estimates from these, rather too long than too short for models that break easily.
+The model is timed on a few images, which also show how many are right and withstand a short attack:
+attacks spend their time on these. Seconds are rather too long for models that break easily.
 """
 
 from __future__ import annotations
@@ -158,24 +157,29 @@ def make(
     """Settle how many images each axis gets.
 
     To fit into minutes, the axis that takes longest goes down one step of :data:`LADDER`, again and
-    again; where all are at its foot, whole axes are left out, in the order of :data:`LEAVING`. The
-    clean axis always stays.
+    again; where all are at its foot, axes are left out, in the order of :data:`LEAVING`. The clean
+    axis always stays.
 
     Args:
         settings: the profile's; an axis without a number of images in them asks for all.
-        dataset: the images; no axis asks for more than it holds.
+        dataset: the images.
         speed: of the model.
         n: images on every axis but the clean one, instead of the profile's; the verdict never asks
-            for more than the profile's.
+            for more than these.
         minutes: how long measuring may take, the timing included.
         absent: axes that cannot be measured, with the reason.
 
     Raises:
         ScorecardError: n or minutes is out of range, or both are given.
     """
-    check_budget(n, minutes)
-    notes = dict(absent or {})
-    wanted = {axis: _wanted(axis, settings, len(dataset), n) for axis in PLANNED}
+    check(n, minutes)
+    notes, wanted = dict(absent or {}), {}
+    for axis in PLANNED:
+        profiles = getattr(getattr(settings, axis, None), "n", None) or len(dataset)
+        asked = profiles if n is None or axis == "clean" else n
+        if axis == "reliability":
+            asked = min(asked, profiles)
+        wanted[axis] = min(asked, len(dataset))
     chosen = {axis: 0 if axis in notes else wanted[axis] for axis in PLANNED}
 
     def cost(axis: str) -> float:
@@ -217,19 +221,11 @@ def make(
     )
 
 
-def _wanted(axis: str, settings: Settings, images: int, n: int | None) -> int:
-    """How many images an axis asks for, before any budget of time."""
-    profiles = getattr(getattr(settings, axis, None), "n", None) or images
-    if n is None or axis == "clean":
-        return min(profiles, images)
-    return min(n, profiles, images) if axis == "reliability" else min(n, images)
-
-
-def check_budget(n: int | None, minutes: float | None) -> None:
-    """Refuse a budget that cannot be meant.
+def check(n: int | None, minutes: float | None, without: Collection[str] = ()) -> dict[str, str]:
+    """The axes to be left out, each with that as its reason; and a budget that can be meant.
 
     Raises:
-        ScorecardError: n or minutes is out of range, or both are given.
+        ScorecardError: n or minutes is out of range, both are given, or an axis cannot be left out.
     """
     if n is not None and minutes is not None:
         raise ScorecardError("a budget is n (images) or minutes, not both: leave one out")
@@ -237,14 +233,6 @@ def check_budget(n: int | None, minutes: float | None) -> None:
         raise ScorecardError(f"n={n!r} must be a whole number of at least 10 images")
     if minutes is not None and not 0 < minutes < math.inf:
         raise ScorecardError(f"minutes={minutes!r} must be above 0")
-
-
-def check_without(without: Collection[str]) -> dict[str, str]:
-    """The axes to be left out, each with that as its reason.
-
-    Raises:
-        ScorecardError: one of them is no axis that can be left out.
-    """
     for axis in without:
         if axis not in LEAVING:
             raise ScorecardError(
@@ -269,12 +257,10 @@ def settings_for(settings: Settings, plan: Plan) -> Settings:
 
 def table(plan: Plan) -> str:
     """A plan as lines of text."""
-    width = max(map(len, PLANNED.values()))
-    lines = [f"{'axis':<{width}}  images  expected"]
+    lines = ["axis                 images  expected"]
     for each in plan.axes:
         count, seconds = (f"{each.n:,}", f"{each.seconds:.0f} s") if each.n else ("–", "–")
-        line = f"{PLANNED[each.name]:<{width}}  {count:>6}  {seconds:>8}  {each.note}"
-        lines.append(line.rstrip())
+        lines.append(f"{PLANNED[each.name]:<19}  {count:>6}  {seconds:>8}  {each.note}".rstrip())
     expected = f"{plan.seconds:.0f} s" if plan.seconds < 100 else f"{plan.seconds / 60:.0f} min"
     lines.append(
         f"budget: {plan.budget}; expected {expected} after {plan.pilot_seconds:.0f} s of timing on "

@@ -63,7 +63,7 @@ class Peers:
             record: the scored model's.
             value: a record to the axis's number.
             difference: two records of the same images to their paired difference.
-            fits: whether a record was made by the same protocol; others are passed over.
+            fits: tells records made by the same protocol; others are passed over.
         """
         found = []
         same: dict[int, Measure | None] = {}  # subsets are nested: as many images are the same ones
@@ -102,7 +102,7 @@ class Peers:
         if not self.names:
             profile = self.run.settings.profile
             return (
-                f"Nothing to compare with: there are no records of the book's models on these "
+                "Nothing to compare with: there are no records of the book's models on these "
                 f"images, neither in the run ({profile}, seed {self.run.seed}) nor in a published "
                 f"edition. make book PROFILE={profile} makes them."
             )
@@ -116,15 +116,8 @@ class Peers:
 def find(run: Run, images: Dataset, *, without: str | None = None) -> Peers:
     """The book's models with records on these images: the run's, or else a published edition's.
 
-    The edition of the run's own profile is asked first; of another data set, none is.
-
-    Args:
-        run: the run whose settings are used.
-        images: that the scored model is measured on.
-        without: a model that is not to stand beside itself.
-
-    Returns:
-        Those of the first place that has any; none where no place has.
+    The edition of the run's own profile is asked first; of another data set, none is. A model does
+    not stand beside itself (``without``). There are none where no place has any.
     """
     places = [(run, "this run")]
     folders = sorted((PROJECT / published.PUBLISHED).glob("*/seed0"))

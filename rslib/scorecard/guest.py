@@ -1,7 +1,6 @@
 """A model of any origin as the one model of a temporary run, so that its records are the book's.
 
-An evaluation that fails on the model, such as a gradient attack on a model without gradients, gives
-its reason instead of a record; none is dropped silently.
+An evaluation that fails on the model, such as a gradient attack without gradients, says why.
 """
 
 from __future__ import annotations
@@ -101,7 +100,7 @@ def with_masks(run: Run, images: Dataset) -> tuple[Dataset, tuple[str, dict[str,
     """Images with their masks, and what :class:`Guest` is to know of these.
 
     Exact ones come with the data; a user's own and a teacher's are the run's, for its test images.
-    A teacher's are read where the run has made them: they would take training the teacher.
+    A teacher's are read where the run has made them; none is trained for them.
     """
     if images.masks is not None:
         return images, ("exact", {"source": "exact"})

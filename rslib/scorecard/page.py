@@ -1,7 +1,6 @@
 """A scorecard as one page: self-contained HTML, in the light or dark of whoever reads it.
 
-The template is ``page.html``, where a user's text is escaped. The document brings itself here, so
-this module imports nothing of it.
+The template is ``page.html``, where a user's text is escaped.
 """
 
 from __future__ import annotations
@@ -27,10 +26,7 @@ def page(card: BaseModel, picture: bytes) -> str:
 def body(card: BaseModel, picture: bytes | None = None, *, whole: bool = False) -> str:
     """The page's content, for a page of its own or a notebook's output; user's text is escaped.
 
-    Args:
-        card: the scorecard.
-        picture: a PNG file, put below the axes; None leaves it out.
-        whole: whether to make a whole page of it.
+    A PNG file as ``picture`` is put below the axes. A ``whole`` page needs nothing around it.
     """
     model, verdict = card.model, card.reliability
     made = card.provenance | {

@@ -28,13 +28,9 @@ class SourceError(ScorecardError):
 def read(path: Path, *, allow_pickle: bool = False) -> tuple[dict[str, Tensor], list[str]]:
     """The tensors of a file by name, and what a reader must know of how they were found.
 
-    A pickle can run any program while it is read, so pickled files are refused unless asked for by
-    name; they are then read by PyTorch's restricted reader (``weights_only=True``), which builds
-    tensors and plain containers and nothing else.
-
-    Args:
-        path: ``.safetensors``, or one of :data:`PICKLED`.
-        allow_pickle: whether a pickled file may be read at all.
+    A pickle can run any program while it is read, so a pickled file (:data:`PICKLED`) is refused
+    unless allowed; PyTorch's restricted reader (``weights_only=True``) then builds tensors and
+    plain containers and nothing else.
 
     Raises:
         SourceError: the file is missing, damaged, pickled and not asked for, or holds something
@@ -88,14 +84,10 @@ def read(path: Path, *, allow_pickle: bool = False) -> tuple[dict[str, Tensor], 
 def fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> list[str]:
     """Put tensors into a model; every name and shape must match.
 
-    A prefix that all names share is taken off only if the names then match.
-
-    Returns:
-        What a reader must know: the prefix taken off, if any.
+    A prefix that all names share is taken off only if the names then match; a note tells it.
 
     Raises:
-        SourceError: names or shapes differ; names those that are missing, left over or of another
-            shape.
+        SourceError: names or shapes differ; says which.
     """
     wanted, found, taken = model.state_dict(), dict(tensors), ""
     while set(found) != set(wanted):

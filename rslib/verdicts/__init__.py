@@ -1,7 +1,6 @@
 """Verdicts of a run on the paper: every number and claim, ours beside it, judged by one rule.
 
-``rules`` is the rule with its tolerances, ``evidence`` our number for each claim from stored
-records, and ``frame`` puts them together::
+``rules`` is the rule, ``evidence`` our numbers, and ``frame`` puts them together::
 
     frame = verdicts.table(run)
     verdicts.counts(frame)  # {"reproduced": 3, ...}

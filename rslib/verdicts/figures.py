@@ -48,11 +48,7 @@ _PANELS = {
 
 @style.styled
 def counts(frame: pd.DataFrame) -> Figure:
-    """The verdicts on numbers and claims, counted by table and section.
-
-    Args:
-        frame: from :func:`rslib.verdicts.table`.
-    """
+    """The verdicts on numbers and claims of :func:`rslib.verdicts.table`, counted by section."""
     found = counts_by_group(frame)
     figure, axes = style.canvas([["counts"]], height=0.6 + 0.27 * len(found), footer=_footer(frame))
     axis, start = axes["counts"], np.zeros(len(found), int)
@@ -76,10 +72,6 @@ def beside(run: Run, frame: pd.DataFrame) -> Figure:
 
     Hollow diamonds are the paper's, drawn where the data set is the paper's. What was not measured
     has no dot; calibration errors, hours and sizes, which have other scales, are left out.
-
-    Args:
-        run: the run that the frame is of.
-        frame: from :func:`rslib.verdicts.table`.
     """
     rows = {
         panel: [

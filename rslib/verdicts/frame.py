@@ -41,8 +41,7 @@ _BETTER_IF_DEFENDED = {"fgsm_accuracy": 1, "pgd_accuracy": 1, "attack_success": 
 def table(run: Run) -> pd.DataFrame:
     """The verdicts as a frame, to be stored with :func:`rslib.report.table.save`.
 
-    Args:
-        run: whose records are read; nothing is computed.
+    Only the run's records are read; nothing is computed.
 
     Returns:
         One row per part of a claim, with the columns of :func:`rslib.report.table.save`, where
@@ -92,11 +91,7 @@ def load(run: Run) -> pd.DataFrame:
 
 
 def counts(frame: pd.DataFrame) -> dict[str, int]:
-    """Count the claims of each verdict, in the order of :class:`Verdict`; all six are there.
-
-    Args:
-        frame: from :func:`table` or :func:`load`.
-    """
+    """Count the claims of each verdict, in the order of :class:`Verdict`; all six are there."""
     found = frame.drop_duplicates("model")["verdict"].value_counts()
     return {each.value: int(found.get(each.value, 0)) for each in Verdict}
 

@@ -33,8 +33,7 @@ def resampled(
             average, for functions that resampling biases, such as a calibration error.
 
     Returns:
-        The estimate; :data:`rslib.metrics.estimates.UNDEFINED` with fewer than two images, or where
-        the function is.
+        The estimate; undefined with fewer than two images, or where the function is.
     """
     columns = np.asarray(columns, float)
     columns = columns[~np.isnan(columns).any(1)]
