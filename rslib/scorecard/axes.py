@@ -26,18 +26,9 @@ from rslib.settings.names import REFERENCE
 if TYPE_CHECKING:
     import pandas as pd
 
-# What may differ between two records of one attack: how many images, and what else was run.
-_FREE = {"n", "individual"}
-
 
 class Reading:
-    """Turns what was measured into parts of the document.
-
-    Args:
-        guest: the scored model, with the settings of its records.
-        attempts: by axis.
-        peers: the book's models.
-    """
+    """Turns what was measured of a guest into parts of the document, beside the book's models."""
 
     def __init__(self, guest: Guest, attempts: dict[str, Attempt], peers: Peers) -> None:
         self.guest, self.attempts, self.peers = guest, attempts, peers
@@ -52,11 +43,12 @@ class Reading:
         """The reliability of the numbers under attack."""
         attempt, chosen = self.attempts["reliability"], self.guest.settings
         report = attempt.report or {}
+        pgd, settings = labels.budget(chosen.pgd), chosen.reliability
         return Verdict(
             status="measured" if report else "not available",
             reason=attempt.reason,
-            protocol=f"checks of PGD's result with budget {labels.budget(chosen.pgd)}, "
-            f"{chosen.reliability.strong_steps} steps and {chosen.reliability.queries} queries",
+            protocol=f"checks of PGD's result with budget {pgd}, {settings.strong_steps} steps and "
+            f"{settings.queries} queries",
             n=report.get("images"),
             passed=report.get("passed"),
             failed=report.get("failed", []),
@@ -71,9 +63,9 @@ class Reading:
         about = {"name": name, "title": title, "unit": unit, "better": better}
         about["seconds"] = None if name == "ece" else attempt.seconds
         if attempt.record is None:
-            about |= {"status": "not available", "reason": attempt.reason}
-            return Axis(**about, protocol=self._protocol(name, {}))
-        about |= {"status": "measured", "protocol": self._protocol(name, attempt.record.attrs)}
+            about |= {"protocol": self._protocol(name, {}), "reason": attempt.reason}
+            return Axis(**about, status="not available")
+        about |= {"protocol": self._protocol(name, attempt.record.attrs), "status": "measured"}
         return Axis(**about, **measured(self, name, attempt.record))
 
     def _protocol(self, name: str, notes: dict[str, Any]) -> str:
@@ -151,28 +143,28 @@ class Reading:
             success = estimates.attack_success(record, **self._at)
             details.append(("success", "Attack success", "%", success))
 
-        def essential(section: dict[str, Any]) -> dict[str, Any]:
-            return {key: value for key, value in section.items() if key not in _FREE}
-
-        def fits(theirs: pd.DataFrame) -> bool:
-            return essential(theirs.attrs["inputs"]["attack"]) == essential(chosen)
-
-        return self._measured(name, record, self._right, self._paired, fits, details)
+        free = {"n": None, "individual": None}  # how many images, and what else was run
+        return self._measured(
+            name,
+            record,
+            self._right,
+            self._paired,
+            lambda theirs: theirs.attrs["inputs"]["attack"] | free == chosen | free,
+            details,
+        )
 
     def _corruptions(self, name: str, record: pd.DataFrame) -> dict[str, Any]:
-        def error(record: pd.DataFrame, names: Sequence[str] = ALL19) -> Estimate:
-            return self._mean(_share_wrong(record, names))
-
-        def gap(ours: pd.DataFrame, theirs: pd.DataFrame) -> Estimate:
-            return mean_difference_known(_share_wrong(ours), _share_wrong(theirs), **self._at)
-
         details = [
-            (f"error_{kind}", f"Error, {kind}", "%", error(record, names))
+            (f"error_{kind}", f"Error, {kind}", "%", self._mean(_share_wrong(record, names)))
             for kind, names in CATEGORIES.items()
         ]
-        details += self._relative(record)
         return self._measured(
-            name, record, error, gap, lambda theirs: _same_corruptions(theirs, record), details
+            name,
+            record,
+            lambda frame: self._mean(_share_wrong(frame)),
+            lambda *both: mean_difference_known(*map(_share_wrong, both), **self._at),
+            lambda theirs: _same_corruptions(theirs, record),
+            details + self._relative(record),
         )
 
     def _relative(self, record: pd.DataFrame) -> list[tuple[str, str, str, Estimate]]:

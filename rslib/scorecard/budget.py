@@ -201,10 +201,10 @@ def make(
             axis = next((axis for axis in LEAVING if chosen[axis]), None)
             if axis is None:
                 break
-                notes[axis] = (
-                    f"left out: {chosen[axis]} images take about {cost(axis):.0f} s, more than "
-                    f"{minutes:g} min leave; allow more minutes"
-                )
+            notes[axis] = (
+                f"left out: {chosen[axis]} images take about {cost(axis):.0f} s, more than "
+                f"{minutes:g} min leave; allow more minutes"
+            )
             chosen[axis] = 0
     axes = []
     for axis in PLANNED:

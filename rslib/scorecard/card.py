@@ -196,11 +196,7 @@ class Scorecard(_Part):
     provenance: dict[str, Any] = Field(description="device, code revision, versions and date")
 
     def axis(self, name: str) -> Axis:
-        """An axis by its name.
-
-        Raises:
-            KeyError: there is none; names those there are.
-        """
+        """An axis by its name; ``KeyError`` names those there are."""
         there = {each.name: each for each in self.axes}
         if name not in there:
             raise KeyError(f"{name}: the axes are {', '.join(there)}")
@@ -219,10 +215,8 @@ class Scorecard(_Part):
 
 def schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of ``scorecard.json``."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Scorecard.model_json_schema(mode="serialization"),
-    }
+    draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return draft | Scorecard.model_json_schema(mode="serialization")
 
 
 def fields() -> pd.DataFrame:

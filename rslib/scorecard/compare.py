@@ -23,11 +23,7 @@ if TYPE_CHECKING:
 class Peers:
     """The book's models with records on the images that the scored model is measured on.
 
-    Args:
-        run: whose records they are.
-        origin: the same in words.
-        images: the data set.
-        names: the models.
+    ``origin`` names the run whose records they are in words.
     """
 
     def __init__(

@@ -47,14 +47,10 @@ class Attempt:
 class Guest(Run):
     """A run in a temporary folder whose one model, :data:`NAME`, was trained elsewhere.
 
-    Args:
-        settings: of every evaluation.
-        seed: of everything random.
-        folder: for the records.
-        model: images to logits, on the device of the settings, in eval mode.
-        images: all that it is measured on, with their masks; they are the run's test images.
-        masks: their source, one of :data:`rslib.settings.names.MASK_SOURCES`, and what decides
-            them as records of the book's models keep it; or why there are none.
+    The model maps images to logits, on the device of the settings, in eval mode. The images are
+    the run's test images, with their masks: ``masks`` is their source, one of
+    :data:`rslib.settings.names.MASK_SOURCES`, and what decides them as records of the book's models
+    keep it; or why there are none.
     """
 
     def __init__(

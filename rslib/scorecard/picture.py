@@ -33,11 +33,7 @@ _LONGEST = 24
 
 @style.styled
 def draw(card: Scorecard) -> Figure:
-    """Every axis with its interval, the book's models below, and what guessing would score.
-
-    Args:
-        card: the scorecard; nothing else is read.
-    """
+    """Every axis with its interval, the book's models below, and what guessing would score."""
     peers = {each.model: each.label for axis in card.axes for each in axis.compared}
     rows = [None, *peers]
     height = 2 * (0.75 + 0.2 * len(rows))

@@ -19,8 +19,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -55,14 +54,11 @@ class Source:
 
     Attributes:
         model: images (B, 3, H, W) in [0, 1] to logits.
-        name: what it is called in files and on the page.
         kind: ``"module"``, ``"timm"``, ``"import"``, ``"weights"`` or ``"book"``.
         reference: what was asked for.
         architecture: its class, or what the weights were put into.
-        normalization: what is done to images before the network, in words.
         random_weights: whether it is known that nothing was trained.
         known: its name in the run, if it is one of the book's.
-        file: the file of weights, if one was read.
         notes: what a reader must know of how it was loaded.
     """
 
@@ -127,9 +123,7 @@ def load(
         found = _build(into, run, folder, pretrained)
         if weights is not None:
             if found.known is not None:
-                raise SourceError(
-                    f"{into} is a trained model of the run: it takes no other weights"
-                )
+                raise SourceError(f"{into} is a trained model of the run: it takes no weights")
             path = Path(weights).expanduser()
             tensors, notes = files.read(path, allow_pickle=allow_pickle)
             notes = (*found.notes, *notes, *files.fit(found.model, tensors, path))
@@ -149,12 +143,9 @@ def load(
 
 
 def check(source: Source, images: Tensor, classes: int) -> Source:
-    """Run a few images, and refuse a model whose answers cannot be scored.
+    """Run a few images, float (B, 3, H, W) in [0, 1], and refuse answers that cannot be scored.
 
-    Args:
-        source: the model, on the device of the images; noted if its answers to the same differ.
-        images: float (B, 3, H, W) in [0, 1].
-        classes: of the data set.
+    The source gets a note if the model's answers to the same images differ.
 
     Raises:
         SourceError: the model fails on such images, or does not return finite logits, one a class.
@@ -275,7 +266,36 @@ def _timm(name: str, classes: int, pretrained: bool) -> tuple[nn.Module, tuple[s
 def _imported(reference: str, classes: int, folder: Path) -> nn.Module:
     """What a factory of the user's returns."""
     path, _, attribute = reference.partition(":")
-    found: Any = _module(path, folder)
+    folder = folder.expanduser().resolve()
+    if not folder.is_dir():
+        raise SourceError(f"there is no folder {folder} to import {path} from: name it with --path")
+    top = path.partition(".")[0]
+    held = getattr(sys.modules.get(top), "__file__", None)
+    here = (folder / f"{top}.py").exists() or (folder / top).is_dir()
+    if held and here and folder not in Path(held).resolve().parents:
+        told = f"another module {top} is already imported ({held}), so that of {folder} cannot be"
+        raise SourceError(f"{told}: rename it")
+    importlib.invalidate_caches()
+    sys.path.insert(0, str(folder))
+    try:
+        found = importlib.import_module(path)
+    except (Exception, SystemExit) as error:
+        told = (
+            f"{path} cannot be imported ({type(error).__name__}: {error}): name a module that can"
+        )
+        if isinstance(error, SystemExit):
+            told = (
+                f"{path} ends the program when it is imported (SystemExit: {error}): put what it "
+            )
+            told += 'does beside defining the model under if __name__ == "__main__"'
+        elif isinstance(error, ModuleNotFoundError):
+            told = f"{path} imports {error.name}, which is not installed"
+            if error.name and f"{path}.".startswith(f"{error.name}."):
+                told = f"there is no module {error.name} in {folder} or among the installed "
+                told += "packages: name its folder with --path"
+        raise SourceError(told) from error
+    finally:
+        sys.path.remove(str(folder))
     for part in attribute.split("."):
         if not hasattr(found, part):
             near = _near(part, [name for name in vars(found) if name[:1] != "_"])
@@ -296,39 +316,6 @@ def _imported(reference: str, classes: int, folder: Path) -> nn.Module:
         told = f"{reference} gave a {type(found).__name__}, not a torch.nn.Module: name a function "
         raise SourceError(f"{told}that returns one, or a class of one")
     return found
-
-
-def _module(path: str, folder: Path) -> ModuleType:
-    folder = folder.expanduser().resolve()
-    if not folder.is_dir():
-        raise SourceError(f"there is no folder {folder} to import {path} from: name it with --path")
-    top = path.partition(".")[0]
-    held = getattr(sys.modules.get(top), "__file__", None)
-    here = (folder / f"{top}.py").exists() or (folder / top).is_dir()
-    if held and here and folder not in Path(held).resolve().parents:
-        told = f"another module {top} is already imported ({held}), so that of {folder} cannot be"
-        raise SourceError(f"{told}: rename it")
-    importlib.invalidate_caches()
-    sys.path.insert(0, str(folder))
-    try:
-        return importlib.import_module(path)
-    except (Exception, SystemExit) as error:
-        told = (
-            f"{path} cannot be imported ({type(error).__name__}: {error}): name a module that can"
-        )
-        if isinstance(error, SystemExit):
-            told = (
-                f"{path} ends the program when it is imported (SystemExit: {error}): put what it "
-                'does beside defining the model under if __name__ == "__main__"'
-            )
-        elif isinstance(error, ModuleNotFoundError):
-            told = f"{path} imports {error.name}, which is not installed"
-            if error.name and f"{path}.".startswith(f"{error.name}."):
-                told = f"there is no module {error.name} in {folder} or among the installed "
-                told += "packages: name its folder with --path"
-        raise SourceError(told) from error
-    finally:
-        sys.path.remove(str(folder))
 
 
 def _normalized(source: Source, normalize: str | tuple[Sequence[float], Sequence[float]]) -> Source:

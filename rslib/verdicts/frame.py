@@ -107,16 +107,11 @@ def counts_by_group(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def values(frame: pd.DataFrame, claims: Iterable[str] = ()) -> dict[str, float | int | str]:
-    """Counts and single verdicts under flat names, for the prose.
-
-    Args:
-        frame: from :func:`table` or :func:`load`.
-        claims: names of the claims that the prose cites.
+    """Counts and single verdicts under flat names, for the prose that cites these claims.
 
     Returns:
         ``verdicts_total``; ``verdicts_<verdict>`` (counts; blanks become ``_``); and for each claim
-        ``verdict_<name>`` (its verdict), ``verdict_<name>_ours`` (our numbers as text)
-        and ``verdict_<name>_why``.
+        ``verdict_<name>``, ``verdict_<name>_why`` and ``verdict_<name>_ours`` (our numbers).
 
     Raises:
         rslib.paper.UnknownValue: there is no such claim.

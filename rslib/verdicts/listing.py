@@ -30,15 +30,7 @@ COLORS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One claim as it is shown, with a colored bar at its side.
-
-    Attributes:
-        statement: what is claimed.
-        numbers: what is said of it, (who, what, on how many images), line by line.
-        verdict: in words.
-        why: the reason.
-        color: of the bar.
-    """
+    """One claim as it is shown; of its numbers, line by line, who, what, and on how many images."""
 
     statement: str
     numbers: tuple[tuple[str, str, str], ...]

@@ -77,9 +77,7 @@ def shares_apart(
 class Shift:
     """Several models' corruption errors relative to a reference, as functions of means (paper 3.5).
 
-    Args:
-        outcomes: of each model, by name, on the same images.
-        reference: of the reference.
+    ``outcomes`` are those of each model, by name, on the same images as the ``reference``'s.
     """
 
     def __init__(self, outcomes: Mapping[str, Outcomes], reference: Outcomes) -> None:
@@ -96,12 +94,9 @@ class Shift:
         self._names = [*outcomes]
 
     def score(self, means: np.ndarray, model: str, column: str) -> np.ndarray:
-        """A model's mean error over the reference's, from means (..., k) of ``columns``.
+        """A model's mean error over the reference's, from means (..., k) of the ``columns``.
 
-        Args:
-            means: over images, drawn or all.
-            model: its name.
-            column: of Table 5 (a category, or ``"mce"`` over all 19), or one corruption.
+        ``column`` is one of Table 5 (a category, or ``"mce"`` over all 19) or a corruption.
         """
         *parts, reference = np.split(means, len(self._names) + 1, axis=-1)
         errors = parts[self._names.index(model)] / reference

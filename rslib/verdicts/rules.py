@@ -99,9 +99,8 @@ class Judgment:
 def combine(parts: Iterable[tuple[str, Judgment]]) -> Judgment:
     """The judgment of a claim: the least favorable of its parts, the first of equals.
 
-    Args:
-        parts: what each is about, and its judgment, at least one. Parts that are about the same
-            thing were measured with different masks.
+    A part is what it is about, and its judgment. Parts that are about the same thing were measured
+    with different masks.
     """
 
     def weakness(judgment: Judgment) -> int:
@@ -125,11 +124,8 @@ def combine(parts: Iterable[tuple[str, Judgment]]) -> Judgment:
 def judge(claimed: Asserted, ours: Estimate | None, protocol: Protocol) -> Judgment:
     """Judge one claim by one estimate.
 
-    Args:
-        claimed: what the paper says.
-        ours: our number, in the same unit; for ``compares`` and ``differs`` the difference, signed
-            as claimed where no number is. None if it was not measured.
-        protocol: what the run did otherwise.
+    Ours is in the same unit; for ``compares`` and ``differs`` it is the difference, signed as
+    claimed where no number is. It is None if it was not measured.
     """
     if claimed.relation == "untestable":
         return Judgment(Verdict.UNTESTABLE, claimed.why)
