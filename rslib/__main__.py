@@ -344,10 +344,8 @@ def parser() -> argparse.ArgumentParser:
         """Add the options that :func:`_run` reads, in a group of their own."""
         group = one.add_argument_group(title)
         add = group.add_argument
-        told = (
-            "smoke (synthetic Shapes), cpu, fast or paper (CIFAR-10), or a YAML file; default smoke"
-        )
-        add("--profile", default="smoke", help=told)
+        told = "smoke (synthetic Shapes), cpu, fast or paper (CIFAR-10), or a YAML file; default "
+        add("--profile", default="smoke", help=f"{told}smoke")
         told = "laid over the profile, such as '{pgd: {steps: 50}}'"
         add("--settings", metavar="YAML", default="{}", help=told)
         add("--seed", type=int, default=0, help="of everything random; default 0")

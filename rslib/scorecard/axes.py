@@ -16,7 +16,6 @@ from rslib.corruptions import ALL19, CATEGORIES, SEVERITIES, TEST15, mce
 from rslib.metrics import estimates
 from rslib.metrics.estimates import UNDEFINED, Estimate
 from rslib.report import labels
-from rslib.report.tables.saliency import mean_difference_known
 from rslib.run.outcomes import Outcomes
 from rslib.scorecard.card import AXES, Axis, Check, Detail, Measure, Verdict
 from rslib.scorecard.compare import Peers, on_common
@@ -162,7 +161,7 @@ class Reading:
             name,
             record,
             lambda frame: self._mean(_share_wrong(frame)),
-            lambda *both: mean_difference_known(*map(_share_wrong, both), **self._at),
+            lambda ours, theirs: self._mean(_share_wrong(ours) - _share_wrong(theirs)),
             lambda theirs: _same_corruptions(theirs, record),
             details + self._relative(record),
         )
@@ -226,7 +225,7 @@ class Reading:
             name,
             record,
             lambda frame: self._mean(frame[column]),
-            lambda ours, theirs: mean_difference_known(ours[column], theirs[column], **self._at),
+            lambda ours, theirs: self._mean(ours[column] - theirs[column]),
             lambda theirs: theirs.attrs["inputs"]["masks"].get(source) == identity,
             details,
         )

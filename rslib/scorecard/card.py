@@ -16,9 +16,6 @@ from rslib.metrics.estimates import Estimate
 if TYPE_CHECKING:
     import pandas as pd
 
-# Raise the first number when a reader of older documents would misread a newer one.
-SCHEMA_VERSION = "1.0"
-
 AxisName = Literal[
     "clean", "ece", "fgsm", "pgd", "autoattack", "corruptions", "saliency", "reliability"
 ]
@@ -180,7 +177,8 @@ class Plan(_Part):
 class Scorecard(_Part):
     """One model's safety profile: every axis with its interval, beside the book's own models."""
 
-    schema_version: Literal["1.0"] = Field(SCHEMA_VERSION, description="of this document's form")
+    # The first number rises when a reader of older documents would misread a newer one.
+    schema_version: Literal["1.0"] = Field("1.0", description="of this document's form")
     name: str = Field(description="what the model is called here")
     profile: str = Field(description="the profile whose protocol was used")
     seed: int = Field(description="of everything random")

@@ -35,10 +35,10 @@ def body(card: BaseModel, picture: bytes | None = None, *, whole: bool = False) 
         "data fingerprint": card.data.fingerprint,
         "schema version": card.schema_version,
     }
-    values = [
-        f"{axis.title} {_value(axis.result, axis.unit) if axis.result else 'not available'}"
-        for axis in card.axes
-    ]
+    values = []
+    for axis in card.axes:
+        known = axis.result and numbers.quantity(axis.result.value, axis.unit)
+        values.append(f"{axis.title} {known or 'not available'}")
     return _template().render(
         card=card,
         whole=whole,
@@ -63,8 +63,8 @@ def text(card: BaseModel) -> str:
     for axis in card.axes:
         told = f"not available: {axis.reason}"
         if axis.result is not None:
-            value, ends = _value(axis.result, axis.unit), _interval(axis.result, axis.unit)
-            told = f"{value:>7} {ends:<16} n = {axis.result.n:,}"
+            value = numbers.quantity(axis.result.value, axis.unit)
+            told = f"{value:>7} {_interval(axis.result, axis.unit):<16} n = {axis.result.n:,}"
         lines.append(f"{axis.title:<{width}}  {told}")
     return "\n".join([*lines, f"{'Reliability':<{width}}  {_judged(card.reliability)}"])
 
@@ -76,7 +76,11 @@ def _template() -> Template:
     options = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
     loader = FileSystemLoader(Path(__file__).parent)
     made = Environment(loader=loader, autoescape=True, **options)
-    made.filters |= {"value": _value, "interval": _interval, "written": numbers.written}
+    made.filters |= {
+        "quantity": numbers.quantity,
+        "interval": _interval,
+        "written": numbers.written,
+    }
     made.filters |= {"gap": _gap, "evidence": lambda evidence: json.dumps(_short(evidence))}
     return made.get_template("page.html")
 
@@ -97,10 +101,6 @@ def _dataset(card: BaseModel) -> str:
     return labels.DATASETS.get(card.data.name, card.data.name)
 
 
-def _value(measure: BaseModel, unit: str) -> str:
-    return numbers.quantity(measure.value, unit)
-
-
 def _interval(measure: BaseModel, unit: str) -> str:
     return numbers.interval({"low": measure.low, "high": measure.high, "unit": unit})
 
@@ -110,10 +110,8 @@ def _gap(measure: BaseModel | None, unit: str) -> list[str]:
     if measure is None:
         return []
     digits = 1 if unit == "%" else 3
-    ends = [each for each in (measure.low, measure.high) if each is not None]
-    value, *ends = (
-        f"{each:+.{digits}f}".replace("-", numbers.MINUS) for each in (measure.value, *ends)
-    )
+    values = [each for each in (measure.value, measure.low, measure.high) if each is not None]
+    value, *ends = (f"{each:+.{digits}f}".replace("-", numbers.MINUS) for each in values)
     return [value, f"[{', '.join(ends)}]"] if len(ends) == 2 else [value]
 
 

@@ -83,9 +83,8 @@ def _verdict(place: Axes, card: Scorecard) -> None:
     elif verdict.passed:
         said = f"Nothing suspicious in {len(verdict.checks)} checks on {verdict.n} images."
     else:
-        said = (
-            f"FLAGGED: {', '.join(verdict.failed)}. The numbers under attack are not to be trusted."
-        )
+        said = f"FLAGGED: {', '.join(verdict.failed)}. The numbers under attack are not to be "
+        said += "trusted."
     look = {"ha": "left", "va": "top", "fontsize": 8}
     look["fontweight"] = "bold" if verdict.passed is False else "normal"
     place.text(0, 0.95, _wrapped(said), transform=place.transAxes, **look)

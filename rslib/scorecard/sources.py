@@ -134,10 +134,8 @@ def load(
     if normalize is not None:
         found = _normalized(found, normalize)
     if found.random_weights:
-        note = (
-            "RANDOM WEIGHTS: nothing was trained, and every number speaks of an untrained network. "
-        )
-        note += "Give weights with --weights FILE"
+        note = "RANDOM WEIGHTS: nothing was trained, and every number speaks of an untrained "
+        note += "network. Give weights with --weights FILE"
         found = replace(found, notes=(note, *found.notes))
     return found if name is None else replace(found, name=name)
 
@@ -162,10 +160,8 @@ def check(source: Source, images: Tensor, classes: int) -> Source:
                 f"{error}. Wrap it in a module that takes such images, resizing them if it must"
             ) from error
     if first.shape[1] != classes:
-        told = (
-            f"{source.name} returns {first.shape[1]} logits, but the data set has {classes} classes"
-        )
-        raise SourceError(f"{told}: give it a head of that size, trained on them")
+        told = f"{source.name} returns {first.shape[1]} logits, but the data set has {classes} "
+        raise SourceError(f"{told}classes: give it a head of that size, trained on them")
     scale = max(first.abs().max().item(), torch.finfo(first.dtype).tiny)
     if (first - again).abs().max().item() / scale <= _SAME_LOGITS:
         return source
@@ -247,15 +243,11 @@ def _timm(name: str, classes: int, pretrained: bool) -> tuple[nn.Module, tuple[s
     # timm's builders, and the hub's client, raise whatever they like.
     except Exception as error:
         why = f"({type(error).__name__}: {str(error).strip()})"
-        told = (
-            f"timm cannot build {name} for {_SIZE} x {_SIZE} images {why}: choose a model with a "
-        )
-        told += "smaller patch or window"
+        told = f"timm cannot build {name} for {_SIZE} x {_SIZE} images {why}: choose a model with "
+        told += "a smaller patch or window"
         if pretrained:
-            told = (
-                f"timm could not give {name} its pretrained weights {why}. They are fetched over "
-            )
-            told += "the network; without one, name a file with --weights"
+            told = f"timm could not give {name} its pretrained weights {why}. They are fetched "
+            told += "over the network; without one, name a file with --weights"
         raise SourceError(told) from error
     if not pretrained or getattr(about, "num_classes", classes) == classes:
         return network, ()
@@ -280,14 +272,10 @@ def _imported(reference: str, classes: int, folder: Path) -> nn.Module:
     try:
         found = importlib.import_module(path)
     except (Exception, SystemExit) as error:
-        told = (
-            f"{path} cannot be imported ({type(error).__name__}: {error}): name a module that can"
-        )
+        told = f"{path} cannot be imported ({type(error).__name__}: {error}): name one that can"
         if isinstance(error, SystemExit):
-            told = (
-                f"{path} ends the program when it is imported (SystemExit: {error}): put what it "
-            )
-            told += 'does beside defining the model under if __name__ == "__main__"'
+            told = f"{path} ends the program when it is imported (SystemExit: {error}): put what "
+            told += 'it does beside defining the model under if __name__ == "__main__"'
         elif isinstance(error, ModuleNotFoundError):
             told = f"{path} imports {error.name}, which is not installed"
             if error.name and f"{path}.".startswith(f"{error.name}."):

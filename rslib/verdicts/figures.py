@@ -97,9 +97,8 @@ def beside(run: Run, frame: pd.DataFrame) -> Figure:
             cell, look = ours.loc[f"{table}/{model}/{column}"], {"color": style.color(model)}
             value, reported = cell["ours"], style.paper_value(run, table, model, column)
             if not numbers.missing(value):
-                low, high = (
-                    value if numbers.missing(end) else end for end in cell[["low", "high"]]
-                )
+                ends = (cell["low"], cell["high"])
+                low, high = (value if numbers.missing(end) else end for end in ends)
                 marks.point(axis, Estimate(value, low, high), place, **dot, **look)
                 if reported is not None:
                     axis.plot([value, reported], [place] * 2, linewidth=0.6, alpha=0.5, **look)
