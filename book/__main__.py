@@ -64,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     shown = command("site", _site, "build the HTML book from what is published")
     shown.add_argument("profiles", nargs="*", help="the editions to show; default: all, best first")
 
+    printed = command("pdf", _pdf, "print one published edition as _build/robustsight.pdf")
+    printed.add_argument("profile", nargs="?", default="", help="the edition; default: the best")
+
     kept = command("keep", _keep, "copy what is finished of a run that goes on to book/published")
     kept.add_argument("profile", help="whose models and records are copied, such as wide")
 
@@ -132,6 +135,12 @@ def _site(chosen: argparse.Namespace) -> None:
     from book import build
 
     print(f"The book: {build.site(chosen.profiles)}")
+
+
+def _pdf(chosen: argparse.Namespace) -> None:
+    from book import pdf
+
+    print(f"The book: {pdf.write(chosen.profile)}")
 
 
 def _keep(chosen: argparse.Namespace) -> None:

@@ -189,7 +189,7 @@ def published_hint(root: Path) -> str:
     return f"\nRun the notebooks first (make book PROFILE=…). Published runs: {names}."
 
 
-def build(executed: Path, *beside: Path, root: Path = Path()) -> Path:
+def build(executed: Path, *beside: Path, root: Path = Path(), builder: str = "html") -> Path:
     """Build the HTML book on a clean `_build`; any warning of Sphinx's is an error.
 
     A second build over an old one would pass in silence, hence the clean start.
@@ -198,6 +198,7 @@ def build(executed: Path, *beside: Path, root: Path = Path()) -> Path:
         executed: folder with the executed notebooks of one profile and seed.
         *beside: the same of other editions, to be shown below.
         root: folder holding `_config.yml`, `_toc.yml` and `book/`; `_build` is made in it.
+        builder: Sphinx's; `singlehtml` puts all pages in one.
 
     Returns:
         The path of `index.html`.
@@ -220,24 +221,25 @@ def build(executed: Path, *beside: Path, root: Path = Path()) -> Path:
     command = [
         *(Path(sys.executable).with_name("jupyter-book"), "build", source),
         *("--config", root / "_config.yml", "--toc", source / "_toc.yml", "--path-output", root),
-        *("-W", "--keep-going", "-n", "-q"),
+        *("--builder", builder, "-W", "--keep-going", "-n", "-q"),
     ]
     finished = subprocess.run(
         [str(part) for part in command], cwd=root, env=environment, check=False
     )
-    index = root / "_build" / "html" / "index.html"
+    index = root / "_build" / builder / "index.html"
     if finished.returncode or not index.exists():
         raise BookError("Sphinx refuses the book: see its warnings above")
     return index
 
 
-def site(profiles: Sequence[str] = (), *, root: Path = Path()) -> Path:
+def site(profiles: Sequence[str] = (), *, root: Path = Path(), builder: str = "html") -> Path:
     """Build the HTML book from what is published, running nothing.
 
     Args:
         profiles: the editions to show; all by default, the best one first
             (:data:`book.editions.ORDER`).
         root: as of :func:`build`.
+        builder: as of :func:`build`.
 
     Returns:
         The path of `index.html`.
@@ -250,4 +252,4 @@ def site(profiles: Sequence[str] = (), *, root: Path = Path()) -> Path:
     if missing or not found:
         what = f"no edition {' or '.join(missing)}" if missing else "no edition"
         raise BookError(f"{what} is published in {root / PUBLISHED}.{published_hint(root)}")
-    return build(*(each.executed for each in found), root=root)
+    return build(*(each.executed for each in found), root=root, builder=builder)

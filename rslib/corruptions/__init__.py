@@ -6,19 +6,17 @@
 
 The same image, name, severity and seed give the same pixels, whatever the batch, its order and the
 number of threads: the random numbers belong to the image (see ``_random``), and sums are exact or
-written out term by term (see ``_filters``). Between devices no more is expected to differ than the
-last bit of a float32 product or quotient, which can move a value that lies on the edge between two
-levels by one level.
+written out term by term (see ``_filters``). Between devices a value on the edge between two levels
+may differ by one level.
 
-The constants are those of the benchmark's CIFAR generator, so the corruptions that draw nothing
-agree with it to a level or two; the others agree in distribution, for it was never seeded. What
-this makes is not the published archive: results must say "generated" (see ``cifar10c``).
+The constants are those of the benchmark's CIFAR generator, and as there values are cut to 0..255
+and truncated: corruptions that draw nothing agree with it to a level or two, the others in
+distribution, for it was never seeded. What this makes is not the published archive: results must
+say "generated" (see ``cifar10c``).
 
 Source: Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
 Perturbations", ICLR 2019, arXiv:1903.12261.
 """
-
-from __future__ import annotations
 
 import operator
 from collections.abc import Callable
@@ -43,34 +41,18 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
 }
 # The benchmark's four validation corruptions; its main table leaves them out.
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
-TEST15 = (
-    "gaussian_noise",
-    "shot_noise",
-    "impulse_noise",
-    "defocus_blur",
-    "glass_blur",
-    "motion_blur",
-    "zoom_blur",
-    "snow",
-    "frost",
-    "fog",
-    "brightness",
-    "contrast",
-    "elastic_transform",
-    "pixelate",
-    "jpeg_compression",
-)
+TEST15 = tuple(name for names in CATEGORIES.values() for name in names if name not in EXTRA)
 ALL19 = TEST15 + EXTRA
 NAMES = ALL19  # in the order of the published generator; each is also the name of its file
 
-_MODULES = {"noise": noise, "blur": blur, "weather": weather, "digital": digital}
 _FUNCTIONS = {
-    name: getattr(_MODULES[key], name) for key, names in CATEGORIES.items() for name in names
+    name: getattr(module, name)
+    for module, names in zip((noise, blur, weather, digital), CATEGORIES.values(), strict=True)
+    for name in names
 }
 # On the CPU a chunk's tensors stay in the cache, and each thread takes a chunk of its own.
 _CPU_CHUNK = 125
 _CHUNK = 10_000
-
 
 Corruption = Callable[[Tensor, int, Draws], Tensor]
 
@@ -90,12 +72,7 @@ def corruption(name: str) -> Callable[[Corruption], Corruption]:
             pale = images + (255.0 - images) * STRENGTH[severity - 1]
             return pale.round().to(torch.uint8)
 
-    It stands beside the nineteen in the tables and figures of notebooks 05 and 10, marked as added,
-    and enters no mean. Its outcomes are kept in a record of their own, so that records of the
-    nineteen stay valid.
-
-    Args:
-        name: of the corruption, such as ``"fade"``.
+    It stands beside the nineteen in notebooks 05 and 10, marked as added, and enters no mean.
 
     Raises:
         rslib.settings.extensions.ExtensionError: the name cannot be used.
@@ -104,13 +81,7 @@ def corruption(name: str) -> Callable[[Corruption], Corruption]:
 
 
 def corrupt(
-    images: Tensor,
-    name: str,
-    severity: int,
-    *,
-    seed: int,
-    ids: Tensor | None = None,
-    photographs: str | Path | None = None,
+    images: Tensor, name: str, severity: int, *, seed: int, photographs: str | Path | None = None
 ) -> Tensor:
     """Corrupt images as CIFAR-10-C does.
 
@@ -118,18 +89,14 @@ def corrupt(
         images: uint8 (B, 3, 32, 32), RGB.
         name: one of :data:`NAMES` or of :data:`ADDED`.
         severity: 1 to 5.
-        seed: any integer; another seed draws other noise.
-        ids: int64 (B,), what the random numbers are drawn for. By default an image's own bytes, so
-            that two equal images get equal noise.
-        photographs: frost only: the folder of the five photographs; by default that of the
-            installed package ``imagecorruptions``.
+        seed: any integer; another seed draws other noise. Two equal images get equal noise.
+        photographs: the folder of frost's; by default the installed package ``imagecorruptions``.
 
     Returns:
         uint8 (B, 3, 32, 32) on the same device.
 
     Raises:
-        ValueError: if the name is unknown, the severity not 1 to 5, or images, seed or ids are not
-            of the form above.
+        ValueError: if name or severity is unknown, or images or seed are not of the form above.
         DataError: if the photographs of frost are missing or damaged.
         TypeError: if an added corruption does not return images of the form above.
     """
@@ -138,51 +105,39 @@ def corrupt(
     _check_images(images)
     if isinstance(seed, bool) or not hasattr(seed, "__index__"):
         raise ValueError(f"seed={seed!r} must be a whole number.")
-    if ids is not None and (
-        not isinstance(ids, Tensor)
-        or ids.dtype != torch.int64
-        or ids.shape != images.shape[:1]
-        or ids.device != images.device
-    ):
-        raise ValueError(
-            f"ids must be an int64 tensor ({len(images)},) on {images.device}, one per image."
-        )
-    options = {"photographs": photographs} if name == "frost" else {}
+    more = {"photographs": photographs} if name == "frost" else {}
     function = _FUNCTIONS.get(name) or ADDED[name]
     result = torch.empty_like(images, memory_format=torch.contiguous_format)
 
     def make(chunk: slice) -> None:
         part = images[chunk]
-        keys = image_keys(
-            part, name, severity, operator.index(seed), None if ids is None else ids[chunk]
-        )
-        made = function(part, severity, Draws(keys), **options)
-        _check_made(name, made, part)
+        draws = Draws(image_keys(part, name, severity, operator.index(seed)))
+        made = function(part, severity, draws, **more)
+        form = type(made).__name__
+        if isinstance(made, Tensor):
+            form = f"{made.dtype} {tuple(made.shape)}"
+        if form != f"{torch.uint8} {tuple(part.shape)}":
+            raise TypeError(
+                f"the corruption {name!r} returned {form}; it must return uint8 "
+                f"{tuple(part.shape)}, as it was given: end it with .round().to(torch.uint8)"
+            )
         result[chunk] = made
 
-    size = _CPU_CHUNK if images.device.type == "cpu" else _CHUNK
+    on_cpu, threads = images.device.type == "cpu", torch.get_num_threads()
+    size = _CPU_CHUNK if on_cpu else _CHUNK
     chunks = [slice(start, start + size) for start in range(0, len(images), size)]
-    if images.device.type == "cpu" and chunks and torch.get_num_threads() > 1:
-        _in_threads(make, chunks)
-    else:
+    if not on_cpu or threads == 1 or not chunks:
         for chunk in chunks:
             make(chunk)
-    return result
-
-
-def _in_threads(make: Callable[[slice], None], chunks: list[slice]) -> None:
-    """Run chunks side by side, each in one thread.
-
-    Torch would divide each of some hundred small operations over its threads and wait for the
-    slowest every time, which costs more than it brings, above all where cores are shared.
-    """
-    threads = torch.get_num_threads()
-    workers = min(threads, len(chunks))
+        return result
+    # Each chunk in one thread: torch would divide each small operation over all of them.
+    options = {"initializer": torch.set_num_threads, "initargs": (1,)}
     try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(min(threads, len(chunks)), **options) as pool:
             list(pool.map(make, chunks))
     finally:
         torch.set_num_threads(threads)  # the workers also set what later threads begin with
+    return result
 
 
 def check_name(name: str) -> None:
@@ -200,18 +155,6 @@ def check_severity(severity: int) -> int:
     if not whole or operator.index(severity) not in SEVERITIES:
         raise ValueError(f"severity={severity!r} must be 1, 2, 3, 4 or 5.")
     return operator.index(severity)
-
-
-def _check_made(name: str, made: Tensor, images: Tensor) -> None:
-    """Raise TypeError unless a corruption returned images as it got them."""
-    found = type(made).__name__
-    if isinstance(made, Tensor):
-        found = f"{made.dtype} {tuple(made.shape)}"
-    if found != f"{torch.uint8} {tuple(images.shape)}":
-        raise TypeError(
-            f"the corruption {name!r} returned {found}; it must return uint8 "
-            f"{tuple(images.shape)}, as it was given: end it with .round().to(torch.uint8)"
-        )
 
 
 def _check_images(images: Tensor) -> None:

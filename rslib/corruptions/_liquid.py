@@ -1,10 +1,8 @@
 """The water of the spatter corruption, in whole numbers: edges, distances, relief.
 
 The published generator makes it with OpenCV: the edges of the wet areas, the distance to them,
-equalized and embossed. These are the same operations on a batch of 32x32 layers, all in int32.
+equalized and embossed. These are the same operations on a batch of layers, all int32 (B, 32, 32).
 """
-
-from __future__ import annotations
 
 import functools
 
@@ -12,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LOW, HIGH = 50, 150  # Canny's two thresholds
 FAR = 20  # distances are cut here
 # The 5x5 chamfer steps of Borgefors (1986) as OpenCV has them, in 2^-16 pixels.
 STEPS = {(0, 1): 65536, (1, 1): 91750, (1, 2): 143976}
@@ -20,18 +17,10 @@ EMBOSS = ((-2, -1, 0), (-1, 1, 1), (0, 1, 2))
 
 
 def relief(layer: Tensor) -> Tensor:
-    """The embossed distance map of the edges of a layer.
-
-    Args:
-        layer: int32 (B, 32, 32), 0 to 255.
-
-    Returns:
-        int32 (B, 32, 32), 0 to 255.
-    """
+    """The embossed distance map of the edges of a layer; both are 0 to 255."""
     distance = distance_to(edges(layer)).clamp(max=FAR << 16)
     depth = torch.div(_box_sum(distance), 9 << 16, rounding_mode="floor")
-    even = equalize(depth)
-    padded = _pad(even, "reflect")
+    padded = _pad(_equalize(depth), "reflect")
     carved = sum(
         padded[:, i : i + 32, j : j + 32] * EMBOSS[i][j] for i in range(3) for j in range(3)
     ).clamp(0, 255)
@@ -39,13 +28,9 @@ def relief(layer: Tensor) -> Tensor:
 
 
 def edges(layer: Tensor) -> Tensor:
-    """Canny's edges (IEEE PAMI 8, 1986): Sobel 3x3, |dx| + |dy|, thresholds 50 and 150.
+    """Canny's edges (IEEE PAMI 8, 1986) of a layer, 0 to 255: bool (B, 32, 32).
 
-    Args:
-        layer: int32 (B, 32, 32), 0 to 255.
-
-    Returns:
-        bool (B, 32, 32).
+    Sobel 3x3, strength |dx| + |dy|, thresholds 50 and 150.
     """
     p = _pad(layer, "replicate")
     smooth_y = p[:, :-2] + 2 * p[:, 1:-1] + p[:, 2:]
@@ -68,8 +53,7 @@ def edges(layer: Tensor) -> Tensor:
     high = low + (dx.abs() << 16)
     diagonal = torch.where((dx ^ dy) < 0, rising, falling)
     ridge = torch.where(across < low, ridge_x, torch.where(across > high, ridge_y, diagonal))
-    weak = ridge & (strength > LOW)
-    found = ridge & (strength > HIGH)
+    weak, found = ridge & (strength > 50), ridge & (strength > 150)
     while True:  # weak edges count where they touch a strong one
         near = F.pad(found, (1, 1, 1, 1))
         near = near[:, :-2] | near[:, 1:-1] | near[:, 2:]
@@ -80,7 +64,7 @@ def edges(layer: Tensor) -> Tensor:
 
 
 def distance_to(found: Tensor) -> Tensor:
-    """The 5x5 chamfer distance to the nearest marked pixel, in 2^-16 pixels: int32 (B, 32, 32).
+    """The 5x5 chamfer distance to the nearest marked pixel, in 2^-16 pixels.
 
     Distances beyond the cut need not be exact, and where nothing is marked they are all beyond it.
     """
@@ -105,20 +89,15 @@ def distance_to(found: Tensor) -> Tensor:
         distance = nearer
 
 
-def equalize(depth: Tensor) -> Tensor:
-    """Spread levels so that each takes as much of 0..255 as it has pixels: int32 (B, 32, 32).
-
-    Args:
-        depth: int32 (B, 32, 32), 0 to 20.
-    """
+def _equalize(depth: Tensor) -> Tensor:
+    """Spread levels, 0 to 20, so that each takes as much of 0..255 as it has pixels."""
     flat = depth.flatten(1).to(torch.int64)
     counts = torch.zeros(len(flat), FAR + 1, dtype=torch.int64, device=depth.device)
     counts.scatter_add_(1, flat, torch.ones_like(flat))
-    total = flat.shape[1]
     # The lowest level there is becomes 0 and does not count.
     first = (counts > 0).to(torch.int64).argmax(1, keepdim=True)
     lowest = counts.gather(1, first)
-    rest = total - lowest
+    rest = flat.shape[1] - lowest
     share = (counts.cumsum(1) - lowest) * 255
     levels = torch.div(2 * share + rest, (2 * rest).clamp(min=1), rounding_mode="floor")
     levels = torch.where(rest == 0, first, levels.clamp(min=0))

@@ -1,16 +1,14 @@
 """Random numbers that belong to an image, not to a batch.
 
-A generator that is advanced call by call gives an image other numbers whenever it moves to another
-batch. Here each number is a function of a 64-bit key and a counter: the key is a hash of the
-image's own bytes, the corruption's name, the severity and the seed. Hashing is integer arithmetic,
-and every number is 16 bits wide and looked up in a table that is computed once in double precision,
-so batch, order and device cannot change it.
+Each number is a function of a 64-bit key and a counter: the key is a hash of the image's own bytes,
+the corruption's name, the severity and the seed. Hashing is integer arithmetic, and every number is
+16 bits wide and looked up in a table that is computed once in double precision, so batch, order and
+device cannot change it.
 """
-
-from __future__ import annotations
 
 import functools
 import hashlib
+import math
 
 import torch
 from torch import Tensor
@@ -22,49 +20,28 @@ _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)  # the increment of SplitMix64, as a si
 _STREAM = 1 << 32  # words apart: more than any corruption draws for one image
 
 
-def image_keys(images: Tensor, name: str, severity: int, seed: int, ids: Tensor | None) -> Tensor:
-    """One 64-bit key per image.
-
-    Args:
-        images: uint8 (B, 3, 32, 32).
-        name: the corruption.
-        severity: 1 to 5.
-        seed: any integer.
-        ids: int64 (B,); they take the place of the images' bytes where given.
-
-    Returns:
-        int64 (B,).
-    """
+def image_keys(images: Tensor, name: str, severity: int, seed: int) -> Tensor:
+    """One 64-bit key for each of the images, uint8 (B, 3, 32, 32): int64 (B,)."""
     digest = hashlib.sha256(f"{name}/{severity}/{seed}".encode()).digest()
     salt = int.from_bytes(digest[:8], "little", signed=True)
-    if ids is None:
-        words = images.contiguous().flatten(1).view(torch.int64)
-        position = torch.arange(1, words.shape[1] + 1, device=images.device) * _GOLDEN
-        # Each word is mixed with its position before the sum: a sum alone forgets the order.
-        ids = _mix(words + position).sum(1)
-    return _mix(_mix(ids) ^ salt)
+    words = images.contiguous().flatten(1).view(torch.int64)
+    position = torch.arange(1, words.shape[1] + 1, device=images.device) * _GOLDEN
+    # Each word is mixed with its position before the sum: a sum alone forgets the order.
+    return _mix(_mix(_mix(words + position).sum(1)) ^ salt)
 
 
 class Draws:
-    """The random numbers of a batch, one independent sequence per image and stream.
+    """The random numbers of a batch with keys int64 (B,), a sequence per image and stream.
 
-    Args:
-        keys: int64 (B,), from :func:`image_keys`.
+    Two draws with the same stream give the same numbers; ``shape`` is that of one image's draws.
     """
 
     def __init__(self, keys: Tensor):
         self.keys = keys
 
     def words(self, stream: int, *shape: int) -> Tensor:
-        """Whole numbers, each of 0 to 65,535 equally likely: int32 (B, *shape).
-
-        Args:
-            stream: which sequence; two draws with the same stream give the same numbers.
-            *shape: the shape of one image's draws.
-        """
-        count = 1
-        for size in shape:
-            count *= size
+        """Whole numbers, each of 0 to 65,535 equally likely: int32 (B, *shape)."""
+        count = math.prod(shape)
         packed = -(-count // 4)  # four 16-bit words come out of each hash
         bits = self._bits(stream, packed).view(torch.int16)[:, :count]
         return (bits.to(torch.int32) + LEVELS // 2).reshape(-1, *shape)
@@ -81,8 +58,7 @@ class Draws:
     def fractions(self, stream: int, count: int) -> Tensor:
         """Uniform in [0, 1) with 53 bits: float64 (B, count), on the CPU.
 
-        For the few numbers that steer a whole image, such as an angle: what follows from them is
-        computed on the CPU in double precision, whatever the device of the images.
+        For the few numbers that steer a whole image, such as an angle.
         """
         bits = Draws(self.keys.cpu())._bits(stream, count)
         return _shift(bits, 11).to(torch.float64) * 2.0**-53

@@ -1,13 +1,7 @@
 """Blur: defocus, glass, motion, zoom, Gaussian.
 
-Source: Hendrycks and Dietterich, ICLR 2019, arXiv:1903.12261, with the constants of their CIFAR
-generator. Each function takes uint8 images (B, 3, 32, 32), a severity from 1 to 5 and the images'
-random numbers, and returns uint8 images.
-
 All but motion blur are the same weighted sums for every image, so each severity is one matrix.
 """
-
-from __future__ import annotations
 
 import functools
 
@@ -16,9 +10,8 @@ import torch
 from torch import Tensor
 
 from rslib.corruptions import _filters as filters
+from rslib.corruptions._filters import PIXELS, SIZE
 from rslib.corruptions._random import Draws
-
-SIZE, PIXELS = filters.SIZE, filters.PIXELS
 
 DEFOCUS = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1))  # disk radius, alias sigma
 GLASS = ((0.05, 1), (0.25, 1), (0.4, 1), (0.25, 2), (0.4, 2))  # sigma, rounds of exchange
@@ -83,13 +76,13 @@ def _defocus(radius: float, alias: float, device: str) -> Tensor:
     for i, j in np.argwhere(kernel > 0):
         source = places[i : i + SIZE, j : j + SIZE].ravel()
         weights[np.arange(PIXELS), source] += kernel[i, j]
-    return filters.operator(weights, torch.device(device))
+    return filters.operator(weights, device)
 
 
 @functools.lru_cache(maxsize=16)
 def _gaussian(sigma: float, device: str) -> Tensor:
     line = filters.gaussian_weights(sigma)
-    return filters.operator(np.kron(line, line), torch.device(device))
+    return filters.operator(np.kron(line, line), device)
 
 
 @functools.lru_cache(maxsize=8)
@@ -98,7 +91,6 @@ def _zoom(stop: float, device: str) -> Tensor:
     # their stop) and, at 1.25, where the enlargement is trimmed.
     factors = np.arange(1, stop, 0.01)
     weights = np.eye(PIXELS)  # the image itself, once more than its enlargement by 1
-    for factor in factors:
-        line = filters.zoom_weights(factor)
+    for line in map(filters.zoom_weights, factors):
         weights += np.kron(line, line)
-    return filters.operator(weights / (len(factors) + 1), torch.device(device))
+    return filters.operator(weights / (len(factors) + 1), device)

@@ -2,16 +2,13 @@
 
 The archive (https://zenodo.org/records/2535967) is a folder ``CIFAR-10-C`` with one
 ``<corruption>.npy`` each, uint8 (50000, 32, 32, 3), the 10,000 test images at severity 1 first, and
-``labels.npy``. Generated images are made when they are asked for and are never stored, unless
-:func:`export` writes them in the same layout for other tools. The two are not the same pixels: the
-published generator was not seeded. Each result says which it is from.
+``labels.npy``. Generated images are made when they are asked for; only :func:`export` stores them.
+The two are not the same pixels: the published generator was not seeded.
 """
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,41 +32,34 @@ _MEND = "Unpack the archive again, or move the folder away to have images genera
 GENERATOR_VERSION = 1
 
 
-@dataclass(frozen=True)
 class Archive:
     """A folder in the official layout, checked when opened; the images stay on disk.
 
-    Args:
-        folder: where the files are.
+    Its labels are int64 (N,); it is ``generated`` if :func:`export` wrote it.
 
     Raises:
         DataError: if a file is missing, truncated, or of another shape or type, or if the labels
             differ between severities.
     """
 
-    folder: Path
-    labels: Tensor = field(init=False, repr=False)
-    """int64 (N,), the same for each severity and corruption."""
-
-    def __post_init__(self) -> None:
-        folder = Path(self.folder).expanduser()
-        missing = [name for name in (*NAMES, "labels") if not (folder / f"{name}.npy").is_file()]
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = folder = Path(folder).expanduser()
+        self.generated = (folder / MARKER).is_file()
+        files = [f"{name}.npy" for name in (*NAMES, "labels")]
+        missing = [file for file in files if not (folder / file).is_file()]
         if missing:
-            raise DataError(
-                f"{folder} is incomplete: {', '.join(f'{name}.npy' for name in missing)} missing. "
-                "Unpack the whole archive, or move the folder away to have images generated."
-            )
-        labels = _open(folder / "labels.npy")
+            raise DataError(f"{folder} is incomplete: {', '.join(missing)} missing. {_MEND}")
+        path = folder / "labels.npy"
+        labels = _open(path)
         if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) % len(SEVERITIES):
             raise DataError(
-                f"{folder / 'labels.npy'}: expected whole numbers, as many for each of 5 "
-                f"severities, got {labels.dtype} {labels.shape}. {_MEND}"
+                f"{path}: expected whole numbers, as many for each of 5 severities, got "
+                f"{labels.dtype} {labels.shape}. {_MEND}"
             )
         rows = np.asarray(labels).reshape(len(SEVERITIES), -1)
         if (rows != rows[0]).any():
-            raise DataError(
-                f"{folder / 'labels.npy'}: the labels differ between severities. {_MEND}"
-            )
+            raise DataError(f"{path}: the labels differ between severities. {_MEND}")
+        self.labels = torch.from_numpy(rows[0].astype(np.int64))
         expected = (len(labels), 32, 32, 3)
         for name in NAMES:
             images = _open(folder / f"{name}.npy")
@@ -78,28 +68,12 @@ class Archive:
                     f"{folder / name}.npy: expected uint8 {expected}, got {images.dtype} "
                     f"{images.shape}. {_MEND}"
                 )
-        object.__setattr__(self, "folder", folder)
-        object.__setattr__(self, "labels", torch.from_numpy(rows[0].astype(np.int64)))
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
-    def generated(self) -> bool:
-        """True if :func:`export` wrote the folder."""
-        return (self.folder / MARKER).is_file()
-
     def images(self, name: str, severity: int, positions: Tensor) -> Tensor:
-        """The corrupted versions of the images at these positions.
-
-        Args:
-            name: one of the 19 corruptions.
-            severity: 1 to 5.
-            positions: int64 (B,), each below ``len(self)``.
-
-        Returns:
-            uint8 (B, 3, 32, 32) on the CPU.
-        """
+        """Corrupted images at positions, int64 (B,): uint8 (B, 3, 32, 32) on the CPU."""
         check_name(name)
         start = (check_severity(severity) - 1) * len(self)
         rows = _open(self.folder / f"{name}.npy")[start + positions.cpu().numpy()]
@@ -110,11 +84,8 @@ class Archive:
 class Corrupted:
     """A data set in all its corrupted versions, each read or made when it is asked for.
 
-    Args:
-        clean: the data set itself.
-        archive: where its corrupted versions are read; None to make them.
-        seed: of what is made.
-        photographs: the folder of frost photographs; None for the installed package's.
+    They are read from the archive, or made where it is None, with this seed and folder of frost
+    photographs (None for the installed package's).
     """
 
     clean: Dataset
@@ -130,19 +101,18 @@ class Corrupted:
     @property
     def identity(self) -> dict[str, Any]:
         """All that decides the pixels, as JSON: results of different identities do not compare."""
-        made: dict[str, Any] = {}
-        if self.archive is None:
-            made = {"seed": self.seed, "generator": GENERATOR_VERSION}
-            if self.photographs is not None:
-                made["photographs"] = photographs_digest(self.photographs)
-        return {
+        found = {
             "origin": self.origin,
             "dataset": self.clean.name,
             "split": self.clean.split,
             "images": len(self.clean),
             "fingerprint": self.clean.fingerprint,
-            **made,
         }
+        if self.archive is None:
+            found |= {"seed": self.seed, "generator": GENERATOR_VERSION}
+            if self.photographs is not None:
+                found["photographs"] = photographs_digest(self.photographs)
+        return found
 
     def __str__(self) -> str:
         what = f"{self.clean.name} {self.clean.split}, n={len(self.clean):,}"
@@ -165,10 +135,6 @@ class Corrupted:
             )
         return self.archive.images(name, severity, self.clean.ids).to(self.clean.device)
 
-    def dataset(self, name: str, severity: int) -> Dataset:
-        """The data set with corrupted images; labels, ids and masks stay, so that records join."""
-        return replace(self.clean, images=self.images(name, severity))
-
 
 def load(
     clean: Dataset,
@@ -180,33 +146,27 @@ def load(
 ) -> Corrupted:
     """Find the official archive for a data set, or prepare to generate.
 
-    Args:
-        clean: CIFAR-10's test split or a subset of it; for any other data set, whose images must be
-            32x32, only generated images exist.
-        root: the folder that holds ``CIFAR-10-C``; by default ``$RSLIB_DATA``.
-        official: True to insist on the archive, False to generate even where it is; None takes it
-            where it is. An export is never taken for it.
-        seed: of generated images.
-        photographs: the folder of frost photographs; by default the installed package's.
+    The archive is of CIFAR-10's test split, or a subset of it, and lies in the folder ``root``, by
+    default ``$RSLIB_DATA``. ``official`` is True to insist on it and False to generate even where
+    it is; an export is never taken for it. Seed and photographs are as in :class:`Corrupted`.
 
     Raises:
-        DataError: if the archive is there but damaged or of other images, or if it is insisted on
-            and not there.
+        DataError: if the archive is damaged or of other images, or insisted on and not there.
     """
     folder = (default_root() if root is None else Path(root).expanduser()) / FOLDER
-    there = folder.is_dir() and not (folder / MARKER).is_file()
-    covered = clean.name == "cifar10" and clean.split == "test"
-    if official and not (there and covered):
-        reason = (
-            f"there is none for {clean.name} {clean.split}, only for cifar10 test"
-            if not covered
-            else f"{folder} holds generated images ({MARKER})"
-            if folder.is_dir()
-            else f"{folder} does not exist: get CIFAR-10-C.tar from "
+    lacking = ""
+    if clean.name != "cifar10" or clean.split != "test":
+        lacking = f"there is none for {clean.name} {clean.split}, only for cifar10 test"
+    elif not folder.is_dir():
+        lacking = (
+            f"{folder} does not exist: get CIFAR-10-C.tar from "
             "https://zenodo.org/records/2535967 and unpack it there"
         )
-        raise DataError(f"the official archive was asked for, but {reason}.")
-    if official is False or not (there and covered):
+    elif (folder / MARKER).is_file():
+        lacking = f"{folder} holds generated images ({MARKER})"
+    if official and lacking:
+        raise DataError(f"the official archive was asked for, but {lacking}.")
+    if official is False or lacking:
         return Corrupted(clean, None, seed, photographs)
     archive = Archive(folder)
     if len(archive) != OFFICIAL_IMAGES:
@@ -231,23 +191,13 @@ def export(
     seed: int = 0,
     photographs: str | Path | None = None,
     names: Sequence[str] = NAMES,
-    progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Write generated images in the official layout, for use with other tools.
 
-    Each file is whole or absent. Files that an interrupted export left are kept, so the same call
-    again finishes it. The full test set takes 2.9 GB.
-
-    Args:
-        clean: the images; their order becomes that of the files.
-        folder: where to; it is made, and may hold nothing but an unfinished export of the same.
-        seed: of the images.
-        photographs: the folder of frost photographs; by default the installed package's.
-        names: which corruptions.
-        progress: called with each file's name before it is made.
-
-    Returns:
-        The folder.
+    The images keep their order. The folder is made, and may hold nothing but an unfinished export
+    of the same. Each file is whole or absent. Files that an interrupted export left are kept, so
+    the same call again finishes it. The full test set takes 2.9 GB. Seed and photographs are as in
+    :class:`Corrupted`.
 
     Raises:
         DataError: if the folder holds other arrays, or frost lacks its photographs.
@@ -258,29 +208,7 @@ def export(
         check_name(name)
     folder = Path(folder).expanduser()
     corrupted = Corrupted(clean, None, seed, photographs)
-    _claim(folder, {"generated by": "rslib.corruptions", **corrupted.identity})
-    with atomic(folder / "labels.npy") as path, open(path, "wb") as file:
-        labels = clean.labels.cpu().numpy().astype(np.uint8)
-        np.save(file, np.tile(labels, len(SEVERITIES)))
-    for name in names:
-        target = folder / f"{name}.npy"
-        if target.is_file():
-            continue
-        if progress:
-            progress(target.name)
-        with atomic(target) as path, open(path, "wb") as file:
-            # Not through a memory map: where the disk is full, that ends the process with SIGBUS.
-            shape = (len(SEVERITIES) * len(clean), 32, 32, 3)
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            for severity in SEVERITIES:
-                images = corrupted.images(name, severity).permute(0, 2, 3, 1).cpu().numpy()
-                file.write(images.tobytes())
-    return folder
-
-
-def _claim(folder: Path, identity: dict[str, Any]) -> None:
-    """Mark the folder as an export of this, unless it holds something else."""
+    identity = {"generated by": "rslib.corruptions", **corrupted.identity}
     marker = folder / MARKER
     if marker.is_file():
         try:
@@ -296,6 +224,22 @@ def _claim(folder: Path, identity: dict[str, Any]) -> None:
         )
     else:
         write_json(marker, identity)
+    with atomic(folder / "labels.npy") as path, open(path, "wb") as file:
+        labels = clean.labels.cpu().numpy().astype(np.uint8)
+        np.save(file, np.tile(labels, len(SEVERITIES)))
+    for name in names:
+        target = folder / f"{name}.npy"
+        if target.is_file():
+            continue
+        with atomic(target) as path, open(path, "wb") as file:
+            # Not through a memory map: where the disk is full, that ends the process with SIGBUS.
+            shape = (len(SEVERITIES) * len(clean), 32, 32, 3)
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for severity in SEVERITIES:
+                images = corrupted.images(name, severity).permute(0, 2, 3, 1).cpu().numpy()
+                file.write(images.tobytes())
+    return folder
 
 
 def _open(path: Path) -> np.ndarray:

@@ -1,12 +1,7 @@
 """Digital: contrast, elastic transform, pixelate, JPEG compression, saturate.
 
-Source: Hendrycks and Dietterich, ICLR 2019, arXiv:1903.12261, with the constants of their CIFAR
-generator. Each function takes uint8 images (B, 3, 32, 32), a severity from 1 to 5 and the images'
-random numbers, and returns uint8 images; values are cut to 0..255 and truncated, as there.
 Where a corruption is simple enough it is done in whole numbers, so that truncation is exact.
 """
-
-from __future__ import annotations
 
 import functools
 import io
@@ -16,19 +11,12 @@ import torch
 from torch import Tensor
 
 from rslib.corruptions import _filters as filters
+from rslib.corruptions._filters import SIZE
 from rslib.corruptions._random import Draws
-
-SIZE = filters.SIZE
 
 CONTRAST = (15, 10, 8, 6, 3)  # twentieths of the distance from the mean that stay
 # Strength and sigma of the displacement, and how far an anchor point moves: shares of 32 pixels.
-ELASTIC = (
-    (0, 0, 0.08),
-    (0.05, 0.2, 0.07),
-    (0.08, 0.06, 0.06),
-    (0.1, 0.04, 0.05),
-    (0.1, 0.03, 0.03),
-)
+WARP = ((0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03))
 PIXELATE = (30, 28, 27, 24, 20)  # pixels a side in between
 JPEG = (80, 65, 58, 50, 40)  # quality
 SATURATE = ((3, 0), (1, 0), (15, 0), (20, 1), (25, 2))  # tenths: saturation * a + b
@@ -78,27 +66,27 @@ def jpeg_compression(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """Write and read as JPEG with Pillow's defaults (4:2:0); on the CPU."""
     from PIL import Image
 
-    quality = JPEG[severity - 1]
     before = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     after = np.empty_like(before)
-
     for i, image in enumerate(before):
         buffer = io.BytesIO()
-        Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+        Image.fromarray(image).save(buffer, "JPEG", quality=JPEG[severity - 1])
         after[i] = Image.open(buffer)
     return torch.from_numpy(after).permute(0, 3, 1, 2).contiguous().to(images.device)
 
 
 def elastic_transform(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """Move three anchor points, then every pixel by smoothed noise."""
-    strength, sigma, affine = (SIZE * value for value in ELASTIC[severity - 1])
+    strength, sigma, affine = (SIZE * value for value in WARP[severity - 1])
     pixels = _warp(images, (draws.fractions(0, 6) * 2 - 1) * affine)
     if strength == 0:
         return pixels.to(torch.uint8)
-    weights = filters.layer_weights(sigma, "reflect", 3.0, str(images.device))
     line = torch.arange(SIZE, device=images.device)
-    dx = filters.smooth(draws.uniform(1, SIZE, SIZE), weights) * strength + line
-    dy = filters.smooth(draws.uniform(2, SIZE, SIZE), weights) * strength + line[:, None]
+    dx, dy = (
+        filters.smooth(draws.uniform(stream, SIZE, SIZE), sigma, mode="reflect", truncate=3.0)
+        for stream in (1, 2)
+    )
+    dx, dy = dx * strength + line, dy * strength + line[:, None]
     x, y = dx.floor(), dy.floor()
     pixels = filters.sample(
         pixels, y.to(torch.int64), x.to(torch.int64), dy - y, dx - x, border="reflect"
@@ -109,12 +97,8 @@ def elastic_transform(images: Tensor, severity: int, draws: Draws) -> Tensor:
 def _warp(images: Tensor, moves: Tensor) -> Tensor:
     """The affine map that moves three anchor points; bilinear at 1/32 of a pixel, as in OpenCV.
 
-    Args:
-        images: uint8 (B, 3, 32, 32).
-        moves: float64 (B, 6) on the CPU: x and y of each anchor's move, in pixels.
-
-    Returns:
-        float32 (B, 3, 32, 32), 0 to 255; the border mirrors the image.
+    ``moves``, float64 (B, 6) on the CPU, are x and y of each anchor's move, in pixels. The border
+    mirrors the image. The result is float32, 0 to 255.
     """
     anchors = torch.tensor([[26.0, 26.0], [26.0, 6.0], [6.0, 6.0]], dtype=torch.float64)
     moved = anchors + moves.reshape(-1, 3, 2)

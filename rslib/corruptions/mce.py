@@ -2,9 +2,8 @@
 
 CIFAR-10-C has no canonical reference model, so a score means something only beside the table of
 errors that it was divided by. Here that table is an object with the data it was measured on and a
-digest, and a score refuses a reference that was measured on other images.
-
-Source: Hendrycks and Dietterich, ICLR 2019, arXiv:1903.12261, section 4.
+digest, and a score refuses a reference that was measured on other images. Source: Hendrycks and
+Dietterich, ICLR 2019, arXiv:1903.12261, section 4.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from rslib.corruptions import ADDED, CATEGORIES, SEVERITIES, TEST15, check_name
+from rslib.corruptions import ADDED, CATEGORIES, TEST15, check_name
 from rslib.metrics.bootstrap import resampled_means
-from rslib.metrics.corruption import corruption_errors
+from rslib.metrics.corruption_error import corruption_errors
 
 
 class ReferenceMismatch(ValueError):
@@ -29,13 +28,10 @@ class ReferenceMismatch(ValueError):
 
 @dataclass(frozen=True)
 class ErrorTable:
-    """The errors of one model: per corruption at five severities, and on the clean images.
+    """The errors of one model, fractions in [0, 1].
 
-    Args:
-        model: which model; for the reader.
-        errors: for each corruption its five errors, fractions in [0, 1].
-        clean: the error on the clean images.
-        data: what the errors were measured on (``cifar10c.Corrupted.identity``).
+    They are for each corruption five, one a severity, and one on the clean images. ``data`` is what
+    they were measured on (``cifar10c.Corrupted.identity``), ``model`` a name for the reader.
 
     Raises:
         ValueError: if a name is unknown, a row has not five errors, or one is not in [0, 1].
@@ -52,7 +48,7 @@ class ErrorTable:
         rows = {name: tuple(float(value) for value in row) for name, row in self.errors.items()}
         for name, row in rows.items():
             check_name(name)
-            if len(row) != len(SEVERITIES):
+            if len(row) != 5:
                 raise ValueError(f"errors[{name!r}] has {len(row)} values; 5 are needed.")
         for value in (self.clean, *(value for row in rows.values() for value in row)):
             if not 0 <= value <= 1:
@@ -68,21 +64,12 @@ class ErrorTable:
 
     def document(self) -> dict[str, Any]:
         """The table as JSON, with its digest."""
-        return {
-            "model": self.model,
-            "errors": {name: list(row) for name, row in self.errors.items()},
-            "clean": self.clean,
-            "data": self.data,
-            "digest": self.digest,
-        }
+        errors = {name: list(row) for name, row in self.errors.items()}
+        return vars(self) | {"errors": errors, "digest": self.digest}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> ErrorTable:
-        """Read what :meth:`document` made.
-
-        Raises:
-            ValueError: if fields are missing or the digest is not that of the content.
-        """
+        """Read what :meth:`document` made; a ValueError says what is missing or was altered."""
         missing = {"model", "errors", "clean", "data", "digest"} - set(document)
         if missing:
             raise ValueError(f"not a table of errors: {', '.join(sorted(missing))} missing.")
@@ -99,70 +86,51 @@ class ErrorTable:
 class Score:
     """A model's corruption errors relative to a reference.
 
+    Each is a number, or (low, high) of an interval; None where the reference's does not allow one.
+
     Attributes:
-        ce: for each corruption, its errors' sum over that of the reference; None where the
-            reference makes no error.
-        mce: eq. 14, the mean of ``ce``; None if one of them is.
-        categories: the mean of ``ce`` over each category; of added corruptions, ``"added"``.
-        category_mean: the mean of the categories, which is what Table 5 of the paper shows.
+        mce: eq. 14, the mean of ``ce``.
+        category_mean: the mean of the categories, as in Table 5 of the paper.
         error: the plain mean error over corruptions and severities, without a reference.
-        relative_mce: how much the error grows from clean to corrupted, relative to how much the
-            reference's does; None where the reference's does not grow.
-        reference: the reference's model and digest.
-        names: the corruptions that count.
+        relative_mce: the error's growth from clean to corrupted, relative to the reference's.
+        categories: the mean of ``ce`` over each category; of added corruptions, ``"added"``.
+        ce: for each corruption that counts, its errors' sum over that of the reference.
     """
 
-    ce: dict[str, float | None]
-    mce: float | None
-    categories: dict[str, float | None]
-    category_mean: float | None
-    error: float
-    relative_mce: float | None
-    reference: tuple[str, str]
-    names: tuple[str, ...]
+    mce: Any
+    category_mean: Any
+    error: Any
+    relative_mce: Any
+    categories: dict[str, Any]
+    ce: dict[str, Any]
 
 
 def score(table: ErrorTable, reference: ErrorTable, *, names: Sequence[str] = TEST15) -> Score:
-    """Compare a model with the reference.
+    """Compare a model's errors with the reference's, on the same images.
 
-    Args:
-        table: the model's errors.
-        reference: the reference's, on the same images.
-        names: which corruptions count: ``TEST15``, ``ALL19``, or others.
+    ``names`` are the corruptions that count: ``TEST15``, ``ALL19``, or others.
 
     Raises:
         ReferenceMismatch: if the two were not measured on the same images; says what differs.
         ValueError: if a corruption is missing from either.
     """
     if table.data != reference.data:
-        differ = []
-        for key in sorted(set(table.data) | set(reference.data)):
-            ours, theirs = table.data.get(key), reference.data.get(key)
-            if ours != theirs:
-                differ.append(f"{key} {ours!r} against {theirs!r}")
+        differ = [
+            f"{key} {table.data.get(key)!r} against {reference.data.get(key)!r}"
+            for key in sorted(set(table.data) | set(reference.data))
+            if table.data.get(key) != reference.data.get(key)
+        ]
         raise ReferenceMismatch(
             f"{table.model} and the reference {reference.model} were measured on other images "
             f"({'; '.join(differ)}). Measure the reference on the same ones."
         )
     names = _names(names, table.errors, reference.errors)
     ours, theirs = (
-        np.array([each.errors[name] for name in names], dtype=float) for each in (table, reference)
+        np.array([each.clean, *(error for name in names for error in each.errors[name])])
+        for each in (table, reference)
     )
-    numbers = _numbers(ours, table.clean, theirs, reference.clean, names)
-    known = [None if math.isnan(number) else float(number) for number in numbers]
-    return Score(**_named(known, names), reference=(reference.model, reference.digest), names=names)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Percentile intervals over images of the numbers in :class:`Score`; None where undefined."""
-
-    mce: tuple[float, float] | None
-    category_mean: tuple[float, float] | None
-    error: tuple[float, float]
-    relative_mce: tuple[float, float] | None
-    categories: dict[str, tuple[float, float] | None]
-    ce: dict[str, tuple[float, float] | None]
+    numbers = _numbers(ours, theirs, names)
+    return _score([None if math.isnan(number) else float(number) for number in numbers], names)
 
 
 def interval(
@@ -175,60 +143,38 @@ def interval(
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
-) -> Interval:
-    """Bootstrap intervals over images, drawing the same images for the model and the reference.
+) -> Score:
+    """Percentile bootstrap intervals, drawing the same images for the model and the reference.
 
-    An image is drawn with all its corrupted versions, for these are not independent. The intervals
-    speak of these two sets of weights.
-
-    Args:
-        wrong: for each corruption, whether each image is wrong at each severity: bool (5, N).
-        reference_wrong: the same of the reference.
-        clean_wrong: whether each clean image is wrong: bool (N,).
-        reference_clean_wrong: the same of the reference.
-        names: which corruptions count.
-        confidence: coverage, between 0 and 1.
-        resamples: how many.
-        seed: of the draws.
+    Outcomes are True where an image is wrong: for each corruption bool (5, N), by severity, and
+    bool (N,) of the clean images. An image is drawn with all its corrupted versions, for these are
+    not independent. The intervals speak of these two sets of weights.
 
     Raises:
-        ValueError: if shapes differ or a corruption is missing.
+        ValueError: if shapes differ, a corruption is missing, or confidence is no fraction.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence={confidence!r} must be between 0 and 1, e.g. 0.95.")
     names = _names(names, wrong, reference_wrong)
-    ours, theirs = (
-        _outcomes(wrong, clean_wrong, names),
-        _outcomes(reference_wrong, reference_clean_wrong, names),
-    )
+    ours = _outcomes(wrong, clean_wrong, names)
+    theirs = _outcomes(reference_wrong, reference_clean_wrong, names)
     if ours.shape != theirs.shape:
         raise ValueError(
             f"the model has {len(ours)} images and the reference {len(theirs)}: both must have "
             "seen the same ones."
         )
-    both = np.concatenate([ours, theirs], axis=1)
-    values = []
-    for means in resampled_means(both, resamples=resamples, seed=seed):
-        mine, base = np.split(means, 2)
-        errors, base_errors = mine[1:].reshape(-1, 5), base[1:].reshape(-1, 5)
-        values.append(_numbers(errors, mine[0], base_errors, base[0], names))
+    means = resampled_means(np.concatenate([ours, theirs], 1), resamples=resamples, seed=seed)
+    values = [_numbers(*np.split(each, 2), names) for each in means]
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     ends = np.quantile(values, tails, axis=0).T
     pairs = [None if np.isnan(pair).any() else (float(pair[0]), float(pair[1])) for pair in ends]
-    return Interval(**_named(pairs, names))
+    return _score(pairs, names)
 
 
 def table_from_outcomes(
     model: str, wrong: Mapping[str, np.ndarray], clean_wrong: np.ndarray, data: dict[str, Any]
 ) -> ErrorTable:
-    """The table of errors from per-image outcomes.
-
-    Args:
-        model: which model.
-        wrong: for each corruption, bool (5, N).
-        clean_wrong: bool (N,).
-        data: what the images are (``cifar10c.Corrupted.identity``).
-    """
+    """The table of errors from outcomes, bool (5, N) for each corruption and (N,) clean."""
     _outcomes(wrong, clean_wrong, tuple(wrong))
     errors = {name: tuple(np.asarray(rows).mean(1)) for name, rows in wrong.items()}
     return ErrorTable(model, errors, float(np.mean(clean_wrong)), data)
@@ -244,46 +190,28 @@ def _names(names: Sequence[str], *tables: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _numbers(
-    errors: np.ndarray,
-    clean: float,
-    base_errors: np.ndarray,
-    base_clean: float,
-    names: tuple[str, ...],
-) -> list[float]:
-    """The numbers of a score in the order of :func:`_named`, NaN where undefined."""
+def _numbers(ours: np.ndarray, theirs: np.ndarray, names: tuple[str, ...]) -> list[float]:
+    """The numbers in the order of :func:`_score`, NaN where undefined, of errors as _outcomes."""
+    errors, base_errors = (each[1:].reshape(-1, 5) for each in (ours, theirs))
     ratios = corruption_errors(errors, base_errors)
-    relative = corruption_errors(errors - clean, base_errors - base_clean)
+    relative = corruption_errors(errors - ours[0], base_errors - theirs[0])
     categories = [float(ratios[which].mean()) for which in _categories(names).values()]
     category_mean = math.fsum(categories) / len(categories)
-    return [
-        ratios.mean(),
-        category_mean,
-        errors.mean(),
-        relative.mean(),
-        *categories,
-        *ratios,
-    ]
+    return [ratios.mean(), category_mean, errors.mean(), relative.mean(), *categories, *ratios]
 
 
-def _named(values: Sequence[Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """Values in the order of :func:`_numbers` as the fields of a score."""
-    categories = _categories(names)
-    first = 4 + len(categories)
-    fields = dict(zip(("mce", "category_mean", "error", "relative_mce"), values[:4], strict=True))
-    fields["categories"] = dict(zip(categories, values[4:first], strict=True))
-    fields["ce"] = dict(zip(names, values[first:], strict=True))
-    return fields
+def _score(values: Sequence[Any], names: tuple[str, ...]) -> Score:
+    """A score of values in the order of :func:`_numbers`."""
+    kinds = _categories(names)
+    categories = dict(zip(kinds, values[4 : 4 + len(kinds)], strict=True))
+    return Score(*values[:4], categories, dict(zip(names, values[4 + len(kinds) :], strict=True)))
 
 
 def _categories(names: tuple[str, ...]) -> dict[str, list[int]]:
     """The categories that names belong to, with the positions of each one's names."""
-    found = {}
-    for key, members in (CATEGORIES | {"added": tuple(ADDED)}).items():
-        which = [k for k, name in enumerate(names) if name in members]
-        if which:
-            found[key] = which
-    return found
+    members = CATEGORIES | {"added": tuple(ADDED)}
+    places = {key: [k for k, name in enumerate(names) if name in members[key]] for key in members}
+    return {key: which for key, which in places.items() if which}
 
 
 def _outcomes(
@@ -296,7 +224,7 @@ def _outcomes(
     columns = [clean[:, None]]
     for name in names:
         rows = np.asarray(wrong[name])
-        if rows.shape != (len(SEVERITIES), len(clean)):
+        if rows.shape != (5, len(clean)):
             raise ValueError(f"{name}: outcomes must be (5, {len(clean)}), not {rows.shape}.")
         columns.append(rows.T)
     return np.concatenate(columns, axis=1).astype(np.float32)

@@ -1,11 +1,4 @@
-"""Noise: Gaussian, shot, impulse, speckle.
-
-Source: Hendrycks and Dietterich, ICLR 2019, arXiv:1903.12261, with the constants of their CIFAR
-generator. Each function takes uint8 images (B, 3, 32, 32), a severity from 1 to 5 and the images'
-random numbers, and returns uint8 images; values are cut to 0..255 and truncated, as there.
-"""
-
-from __future__ import annotations
+"""Noise: Gaussian, shot, impulse, speckle."""
 
 import functools
 
@@ -54,8 +47,7 @@ def _shot_table(photons: int, device: str) -> Tensor:
     """The result of each level at each of 65,536 equally likely draws: uint8 (256 * 65536,).
 
     Draw k of a level is the Poisson quantile of (k + 1/2) / 65,536, so that a row holds each count
-    in proportion to its probability. There are only 256 levels, hence 256 rates: 16 MB a
-    severity.
+    in proportion to its probability. There are only 256 levels, hence 256 rates: 16 MB a severity.
     """
     from scipy.special import pdtr  # the distribution function of the Poisson distribution
 

@@ -1,11 +1,4 @@
-"""Weather: snow, frost, fog, brightness, spatter.
-
-Source: Hendrycks and Dietterich, ICLR 2019, arXiv:1903.12261, with the constants of their CIFAR
-generator. Each function takes uint8 images (B, 3, 32, 32), a severity from 1 to 5 and the images'
-random numbers, and returns uint8 images; values are cut to 0..255 and truncated, as there.
-"""
-
-from __future__ import annotations
+"""Weather: snow, frost, fog, brightness, spatter."""
 
 import functools
 import hashlib
@@ -18,10 +11,9 @@ from torch import Tensor
 
 from rslib.corruptions import _filters as filters
 from rslib.corruptions import _liquid as liquid
+from rslib.corruptions._filters import SIZE
 from rslib.corruptions._random import Draws
 from rslib.data.datasets import DataError
-
-SIZE = filters.SIZE
 
 # Mean and deviation of the flakes, zoom, threshold, radius and sigma of their motion, mix.
 SNOW = (
@@ -45,8 +37,7 @@ FROST_PHOTOGRAPHS = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "fr
 def snow(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """Whiten the image and lay falling flakes over it."""
     mean, deviation, factor, threshold, radius, sigma, mix = SNOW[severity - 1]
-    flakes = draws.normal(0, SIZE, SIZE) * deviation + mean
-    flakes = _enlarge(flakes, factor)
+    flakes = _enlarge(draws.normal(0, SIZE, SIZE) * deviation + mean, factor)
     flakes = torch.where(flakes < threshold, 0.0, flakes).clamp_(0, 1) * 255
     angle = draws.fractions(1, 1)[:, 0] * 90 - 135
     flakes = filters.streak(flakes.to(torch.uint8)[:, None], radius, sigma, angle)
@@ -60,14 +51,7 @@ def snow(images: Tensor, severity: int, draws: Draws) -> Tensor:
 def frost(
     images: Tensor, severity: int, draws: Draws, *, photographs: str | Path | None = None
 ) -> Tensor:
-    """Lay a random part of a random photograph of frost over the image.
-
-    Args:
-        images: uint8 (B, 3, 32, 32).
-        severity: 1 to 5.
-        draws: the images' random numbers.
-        photographs: the folder with the five photographs; by default the installed package
-            ``imagecorruptions`` has them.
+    """Lay a random part of a random photograph, from a folder of five, over the image.
 
     Raises:
         DataError: if a photograph is missing or cannot be used.
@@ -89,140 +73,13 @@ def frost(
 
 
 def fog(images: Tensor, severity: int, draws: Draws) -> Tensor:
-    """Add a plasma fractal and scale back to the image's own maximum."""
+    """Add a plasma fractal, 0 to 1, and scale back to the image's own maximum.
+
+    The fractal is made by the diamond-square method of Fournier, Fussell and Carpenter, CACM 25
+    (1982). It wraps around; the noise starts at 100^2 and its two factors shrink by the decay.
+    """
     strength, decay = FOG[severity - 1]
-    pixels = images.to(torch.float32)
-    brightest = pixels.amax((1, 2, 3), keepdim=True)
-    mist = _plasma(draws, decay)[:, None] * (255 * strength)
-    scale = brightest / (brightest + 255 * strength)
-    return ((pixels + mist) * scale).clamp_(0, 255).to(torch.uint8)
-
-
-def brightness(images: Tensor, severity: int, draws: Draws) -> Tensor:
-    """Raise the value of HSV.
-
-    At the same hue and saturation all channels keep their ratio to the value, the largest of them.
-    """
-    pixels = images.to(torch.float32)
-    value = pixels.amax(1, keepdim=True)
-    raised = (value * 20 + BRIGHTNESS[severity - 1] * 255).clamp_(max=20 * 255)  # twentieths
-    # Black has no ratios: it turns grey.
-    pixels = torch.where(value == 0, 1, pixels)
-    return filters.levels(pixels * raised, value.clamp_(min=1) * 20)
-
-
-def spatter(images: Tensor, severity: int, draws: Draws) -> Tensor:
-    """Lay drops of water (severities 1 to 3) or mud (4 and 5) over the image."""
-    wet = severity <= len(WATER)
-    mean, deviation, blur, threshold, last = (WATER + MUD)[severity - 1]
-    device = str(images.device)
-    noise = filters.smooth(
-        draws.normal(0, SIZE, SIZE), filters.layer_weights(blur, "nearest", 4.0, device)
-    )
-    drops = noise * deviation + mean
-    drops = torch.where(drops < threshold, 0.0, drops)
-    pixels = images.to(torch.float32)
-    if wet:
-        cover = water(drops) * last
-        added = cover[:, None] * _color(WATER_COLOR, images.device)
-        return (pixels + added).clamp_(0, 255).to(torch.uint8)
-    rim = filters.layer_weights(last, "nearest", 4.0, device)
-    cover = filters.smooth((drops > 0).to(torch.float32), rim)[:, None]
-    cover = torch.where(cover < 0.8, 0.0, cover)
-    mixed = pixels * (1 - cover) + cover * _color(MUD_COLOR, images.device)
-    return mixed.clamp_(0, 255).to(torch.uint8)
-
-
-def water(drops: Tensor) -> Tensor:
-    """Strength of the water at each pixel, its maximum in each image 1: (B, 32, 32).
-
-    Args:
-        drops: float32 (B, 32, 32), 0 where it is dry.
-    """
-    depth = (drops * 255).clamp(0, 255).to(torch.int32)
-    glint = depth * liquid.relief(depth)
-    # Without a single glint the published code divides by zero; here nothing is added.
-    largest = glint.amax((1, 2), keepdim=True).clamp(min=1)
-    return glint.to(torch.float32) / largest
-
-
-def frost_folder() -> Path:
-    """The folder of frost photographs in the package ``imagecorruptions``, which is not imported.
-
-    Raises:
-        DataError: if the package is not installed.
-    """
-    found = importlib.util.find_spec("imagecorruptions")
-    places = [] if found is None else list(found.submodule_search_locations or [])
-    if not places:
-        raise DataError(
-            "frost needs photographs from the package imagecorruptions, which is not installed. "
-            "Install it with `pip install --no-deps imagecorruptions`, or give a folder that holds "
-            f"{', '.join(FROST_PHOTOGRAPHS)} as photographs=."
-        )
-    return Path(places[0]) / "frost"
-
-
-def photographs_digest(folder: str | Path) -> str:
-    """SHA-256 (hex) of the photographs in a folder, as frost uses them.
-
-    Raises:
-        DataError: if a photograph is missing or cannot be used.
-    """
-    digest = hashlib.sha256()
-    for picture in _photographs(str(folder)):
-        digest.update(f"{tuple(picture.shape)}".encode())
-        digest.update(picture.numpy())
-    return digest.hexdigest()
-
-
-@functools.lru_cache(maxsize=4)
-def _photographs(folder: str) -> tuple[Tensor, ...]:
-    """The photographs at a fifth of their size: uint8 (3, H, W) each.
-
-    A fifth by linear interpolation, as OpenCV does it, is every fifth pixel from the third on.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    pictures = []
-    for name in FROST_PHOTOGRAPHS:
-        path = Path(folder) / name
-        try:
-            with Image.open(path) as image:
-                picture = np.asarray(image.convert("RGB"))[2::5, 2::5]
-        except FileNotFoundError:
-            raise DataError(
-                f"frost: {path} is missing; the folder must hold {', '.join(FROST_PHOTOGRAPHS)}."
-            ) from None
-        except (UnidentifiedImageError, OSError) as error:
-            raise DataError(f"frost: {path} cannot be read as an image ({error}).") from error
-        if min(picture.shape[:2]) <= SIZE:
-            raise DataError(
-                f"frost: {path} is too small: both sides must have more than {5 * SIZE} pixels."
-            )
-        pictures.append(torch.from_numpy(picture.copy()).permute(2, 0, 1).contiguous())
-    return tuple(pictures)
-
-
-def _enlarge(layer: Tensor, factor: float) -> Tensor:
-    """Enlarge the middle of each layer, float32 (B, 32, 32), by linear interpolation."""
-    weights = filters.zoom_weights(factor)
-    first = np.minimum((weights > 0).argmax(1), SIZE - 2)
-    share = torch.from_numpy(1 - weights[np.arange(SIZE), first]).to(layer.device, torch.float32)
-    first = torch.from_numpy(first).to(layer.device)
-    for dim, part in ((1, share[:, None]), (2, share)):
-        low, high = layer.index_select(dim, first), layer.index_select(dim, first + 1)
-        layer = low * (1 - part) + high * part
-    return layer
-
-
-def _plasma(draws: Draws, decay: float) -> Tensor:
-    """A plasma fractal by the diamond-square method, 0 to 1 in each image: float32 (B, 32, 32).
-
-    Source: Fournier, Fussell and Carpenter, CACM 25 (1982). The map wraps around; the noise starts
-    at 100^2 and its two factors shrink by `decay` at each level.
-    """
-    height = torch.zeros(len(draws.keys), SIZE, SIZE, device=draws.keys.device)
+    height = torch.zeros(len(images), SIZE, SIZE, device=images.device)
     step, wobble, stream = SIZE, 100.0, 0
 
     def middle(total: Tensor) -> Tensor:
@@ -243,8 +100,107 @@ def _plasma(draws: Draws, decay: float) -> Tensor:
         height[:, half::step, ::step] = middle(left)
         step, wobble = half, wobble / decay
     height = height - height.amin((1, 2), keepdim=True)
-    return height / height.amax((1, 2), keepdim=True)
+    mist = (height / height.amax((1, 2), keepdim=True))[:, None] * (255 * strength)
+    pixels = images.to(torch.float32)
+    brightest = pixels.amax((1, 2, 3), keepdim=True)
+    scale = brightest / (brightest + 255 * strength)
+    return ((pixels + mist) * scale).clamp_(0, 255).to(torch.uint8)
 
 
-def _color(rgb: tuple[int, int, int], device: torch.device) -> Tensor:
-    return torch.tensor(rgb, dtype=torch.float32, device=device)[:, None, None]
+def brightness(images: Tensor, severity: int, draws: Draws) -> Tensor:
+    """Raise the value of HSV, the largest channel, to which all channels keep their ratio."""
+    pixels = images.to(torch.float32)
+    value = pixels.amax(1, keepdim=True)
+    raised = (value * 20 + BRIGHTNESS[severity - 1] * 255).clamp_(max=20 * 255)  # twentieths
+    # Black has no ratios: it turns grey.
+    pixels = torch.where(value == 0, 1, pixels)
+    return filters.levels(pixels * raised, value.clamp_(min=1) * 20)
+
+
+def spatter(images: Tensor, severity: int, draws: Draws) -> Tensor:
+    """Lay drops of water (severities 1 to 3) or mud (4 and 5) over the image."""
+    mean, deviation, blur, threshold, last = (WATER + MUD)[severity - 1]
+    drops = filters.smooth(draws.normal(0, SIZE, SIZE), blur) * deviation + mean
+    drops = torch.where(drops < threshold, 0.0, drops)
+    pixels = images.to(torch.float32)
+    wet = severity <= len(WATER)
+    color = torch.tensor(WATER_COLOR if wet else MUD_COLOR, dtype=torch.float32)
+    color = color.to(images.device)[:, None, None]
+    if wet:
+        mixed = pixels + (water(drops) * last)[:, None] * color
+    else:
+        cover = filters.smooth((drops > 0).to(torch.float32), last)[:, None]
+        cover = torch.where(cover < 0.8, 0.0, cover)
+        mixed = pixels * (1 - cover) + cover * color
+    return mixed.clamp_(0, 255).to(torch.uint8)
+
+
+def water(drops: Tensor) -> Tensor:
+    """Strength of the water at each pixel, its maximum in each image 1, from drops (B, 32, 32)."""
+    depth = (drops * 255).clamp(0, 255).to(torch.int32)
+    glint = depth * liquid.relief(depth)
+    # Without a single glint the published code divides by zero; here nothing is added.
+    largest = glint.amax((1, 2), keepdim=True).clamp(min=1)
+    return glint.to(torch.float32) / largest
+
+
+def frost_folder() -> Path:
+    """The folder of frost photographs in the package ``imagecorruptions``, which is not imported.
+
+    Raises:
+        DataError: if the package is not installed.
+    """
+    found = importlib.util.find_spec("imagecorruptions")
+    if found is None or not found.submodule_search_locations:
+        raise DataError(
+            "frost needs photographs from the package imagecorruptions, which is not installed. "
+            "Install it with `pip install --no-deps imagecorruptions`, or give a folder that holds "
+            f"{', '.join(FROST_PHOTOGRAPHS)} as photographs=."
+        )
+    return Path(found.submodule_search_locations[0]) / "frost"
+
+
+def photographs_digest(folder: str | Path) -> str:
+    """SHA-256 (hex) of the photographs in a folder, as :func:`frost` uses them and raises."""
+    digest = hashlib.sha256()
+    for picture in _photographs(str(folder)):
+        digest.update(f"{tuple(picture.shape)}".encode())
+        digest.update(picture.numpy())
+    return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=4)
+def _photographs(folder: str) -> tuple[Tensor, ...]:
+    """The photographs at a fifth of their size, as OpenCV interpolates: uint8 (3, H, W) each."""
+    from PIL import Image
+
+    pictures = []
+    for name in FROST_PHOTOGRAPHS:
+        path = Path(folder) / name
+        try:
+            with Image.open(path) as image:
+                picture = np.asarray(image.convert("RGB"))[2::5, 2::5]
+        except FileNotFoundError:
+            raise DataError(
+                f"frost: {path} is missing; the folder must hold {', '.join(FROST_PHOTOGRAPHS)}."
+            ) from None
+        except OSError as error:
+            raise DataError(f"frost: {path} cannot be read as an image ({error}).") from error
+        if min(picture.shape[:2]) <= SIZE:
+            raise DataError(
+                f"frost: {path} is too small: both sides must have more than {5 * SIZE} pixels."
+            )
+        pictures.append(torch.from_numpy(picture.copy()).permute(2, 0, 1).contiguous())
+    return tuple(pictures)
+
+
+def _enlarge(layer: Tensor, factor: float) -> Tensor:
+    """Enlarge the middle of each layer, float32 (B, 32, 32), by linear interpolation."""
+    weights = filters.zoom_weights(factor)
+    first = np.minimum((weights > 0).argmax(1), SIZE - 2)
+    share = torch.from_numpy(1 - weights[np.arange(SIZE), first]).to(layer.device, torch.float32)
+    first = torch.from_numpy(first).to(layer.device)
+    for dim, part in ((1, share[:, None]), (2, share)):
+        low, high = layer.index_select(dim, first), layer.index_select(dim, first + 1)
+        layer = low * (1 - part) + high * part
+    return layer

@@ -1,18 +1,12 @@
 """Checks of arguments that several metrics share."""
 
-from __future__ import annotations
-
 import operator
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-if TYPE_CHECKING:
-    import torch
 
-
-def array(name: str, values: ArrayLike | torch.Tensor) -> np.ndarray:
+def array(name: str, values: ArrayLike) -> np.ndarray:
     """Numbers as a NumPy array, those of a tensor included."""
     if hasattr(values, "detach"):  # a tensor, without importing torch
         values = values.detach().cpu().numpy()

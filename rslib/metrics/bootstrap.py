@@ -4,19 +4,14 @@ A seed draws the same images whichever function is called, so intervals of the s
 comparable. Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rslib.metrics._checks import array, check_confidence
-
-if TYPE_CHECKING:
-    import torch
 
 RESAMPLES = 1000
 """Resamples, unless a caller says otherwise."""
@@ -28,32 +23,23 @@ _SIGN_DRAWS = 9_999
 
 
 def bootstrap_interval(
-    values: ArrayLike | torch.Tensor | Sequence[ArrayLike | torch.Tensor],
+    values: ArrayLike | Sequence[ArrayLike],
     *,
     statistic: Callable[..., float] | None = None,
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval over images, seeded.
+    """Percentile bootstrap interval over images, seeded: (low, high).
 
-    With no statistic, the interval of the mean of ``values``. With one, ``values`` is a sequence of
-    arrays that share their first dimension; images are drawn with replacement, the same ones from
-    every array::
+    Without a statistic it is that of the mean. With one, images are drawn with replacement, the
+    same ones from every array::
 
         bootstrap_interval((probabilities, labels), statistic=expected_calibration_error)
 
-    A resampled calibration error is biased upward (bins get noisier), so its interval leans high.
-
-    Args:
-        values: one value per image (n,), or, with a statistic, several arrays (n, ...).
-        statistic: takes the resampled arrays as NumPy arrays and returns a number.
-        confidence: coverage, between 0 and 1.
-        resamples: number of resamples.
-        seed: seed of the draws.
-
-    Returns:
-        (low, high).
+    Values are one per image (n,), or, with a statistic, several arrays (n, ...); it takes them
+    resampled, as NumPy arrays, and returns a number. A resampled calibration error is biased upward
+    (bins get noisier), so its interval leans high.
 
     Raises:
         ValueError: if there are fewer than two images, lengths differ, a value is not finite, or
@@ -75,15 +61,14 @@ def bootstrap_interval(
         )
     if not all(np.isfinite(each).all() for each in arrays):
         raise ValueError("values holds NaN or infinite numbers: drop or fix those images first")
-    # Positions are resampled rather than values, so that arrays of any shape stay joined by image.
-    result = resampled(
-        lambda drawn: float(statistic(*(each[drawn] for each in arrays))),
-        lengths.pop(),
-        confidence=confidence,
-        resamples=resamples,
-        seed=seed,
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+    def drawn(places: np.ndarray) -> float:
+        return float(statistic(*(each[places] for each in arrays)))
+
+    found = resampled(
+        drawn, lengths.pop(), confidence=confidence, resamples=resamples, seed=seed
+    ).confidence_interval
+    return float(found.low), float(found.high)
 
 
 def resampled(
@@ -96,15 +81,8 @@ def resampled(
 ) -> Any:
     """A statistic of n images on images drawn anew.
 
-    Args:
-        statistic: takes the positions of the images drawn, (n,), and returns a number.
-        n: number of images.
-        confidence: coverage of the interval.
-        resamples: number of resamples.
-        seed: seed of the draws.
-
-    Returns:
-        SciPy's result: ``confidence_interval`` (percentile) and ``bootstrap_distribution``.
+    The statistic takes the positions of the images drawn, (n,), and returns a number. The result is
+    SciPy's: ``confidence_interval`` (percentile) and ``bootstrap_distribution``.
     """
     from scipy.stats import bootstrap
 
@@ -123,17 +101,10 @@ def resampled(
 def resampled_means(
     columns: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> np.ndarray:
-    """Means of columns over images drawn anew, for statistics that are functions of means.
+    """Means (resamples, k) of finite columns (n, k) over images drawn anew.
 
-    Much faster than :func:`resampled`, and in single precision: whole numbers are summed exactly.
-
-    Args:
-        columns: (n, k) values of the images, finite.
-        resamples: number of resamples.
-        seed: seed of the draws.
-
-    Returns:
-        (resamples, k).
+    For statistics that are functions of means. Much faster than :func:`resampled`, and in single
+    precision: whole numbers are summed exactly.
     """
     drawn = _counts(len(columns), resamples, seed)
     values = np.asarray(columns, np.float32)
@@ -157,15 +128,8 @@ def sign_flips(gaps: np.ndarray) -> np.ndarray:
 
     If two models are alike, each image's difference could as well have had the other sign. The
     p-value is the share of 9,999 seeded draws of signs, and of what was seen, in which the sum is
-    as far from 0 as that seen or further. Differences that are mostly 0 need no approximation.
-
-    Source: Fisher, "The Design of Experiments", 1935, section 21.
-
-    Args:
-        gaps: (n, k) differences of n images, one column a test; whole numbers.
-
-    Returns:
-        (k,) two-sided p-values.
+    as far from 0 as that seen or further: (k,), two-sided, from differences of n images, whole
+    numbers (n, k). Source: Fisher, "The Design of Experiments", 1935, section 21.
     """
     gaps = np.asarray(gaps, np.float32)
     seen, generator = np.abs(gaps.sum(0)), np.random.default_rng(0)

@@ -13,18 +13,11 @@ from rslib.metrics._checks import array, whole
 if TYPE_CHECKING:
     import torch
 
-# Temperatures that are tried.
-_LOWEST, _HIGHEST = 1e-2, 1e2
-
 
 def expected_calibration_error(
-    probabilities: ArrayLike | torch.Tensor,
-    labels: ArrayLike | torch.Tensor,
-    *,
-    bins: int = 15,
-    binning: str = "width",
+    probabilities: ArrayLike, labels: ArrayLike, *, bins: int = 15, binning: str = "width"
 ) -> float:
-    """Mean gap between confidence and accuracy, over bins of confidence (paper 4.1).
+    """Mean gap between confidence and accuracy, over bins of confidence (paper 4.1), in [0, 1].
 
     ECE = sum over bins of (share of images) ``|accuracy - mean confidence|``, where confidence
     is the largest probability. The value depends on the bins, so two kinds are offered: ``"width"``
@@ -32,28 +25,41 @@ def expected_calibration_error(
     Cooper and Hauskrecht, AAAI 2015; Guo et al., ICML 2017, arXiv:1706.04599), ``"mass"`` into
     parts with equally many images (Nguyen and O'Connor, EMNLP 2015, arXiv:1508.05154). Where a run
     of equal confidences straddles two equal-mass bins, its correct images are spread evenly over
-    it, so that the value does not depend on the order of images.
-
-    Args:
-        probabilities: (n, classes), rows in [0, 1] that sum to 1.
-        labels: (n,) whole numbers below the number of classes.
-        bins: number of bins, at least 1.
-        binning: "width" or "mass".
-
-    Returns:
-        The error, in [0, 1].
+    it, so that the value does not depend on the order of images. Probabilities are (n, classes),
+    rows in [0, 1] that sum to 1; labels (n,), whole numbers below the number of classes.
 
     Raises:
         ValueError: if shapes, ranges, bins or binning are wrong, or if logits were given.
     """
-    probabilities, labels = _checked_predictions(probabilities, labels)
-    bins = whole("bins", bins)
-    if bins < 1:
+    p, y = array("probabilities", probabilities).astype(float), array("labels", labels)
+    if p.ndim != 2 or p.shape[0] == 0 or p.shape[1] < 2:
+        raise ValueError(f"probabilities has shape {p.shape}; (n, classes) is needed")
+    if not ((p >= -1e-6) & (p <= 1 + 1e-6)).all() or not (np.abs(p.sum(1) - 1) < 1e-3).all():
+        raise ValueError(
+            "probabilities must lie in [0, 1] with rows that sum to 1: apply softmax first"
+        )
+    if y.shape != (len(p),) or y.dtype.kind not in "iu":
+        raise ValueError(
+            f"labels has shape {y.shape} and dtype {y.dtype}; {len(p)} whole numbers are needed"
+        )
+    if y.min() < 0 or y.max() >= p.shape[1]:
+        raise ValueError(f"labels span {y.min()} to {y.max()}; there are {p.shape[1]} classes")
+    if whole("bins", bins) < 1:
         raise ValueError(f"bins={bins} must be at least 1")
-    confidence = probabilities.max(1)
-    right = (probabilities.argmax(1) == labels).astype(float)
+    p = p.clip(0, 1)
+    confidence, right = p.max(1), (p.argmax(1) == y).astype(float)
     if binning == "width":
-        return _equal_width_error(confidence.astype(np.float32), right, bins)
+        # In single precision, summed in eight lanes: so the published values were made.
+        confidence = confidence.astype(np.float32)
+        place = confidence_bins(confidence, bins, "width")
+        images = np.bincount(place, minlength=bins + 1).astype(np.float32)
+        sums = np.zeros((2, bins + 1), np.float32)
+        np.add.at(sums[0], place, confidence)
+        np.add.at(sums[1], place, right)
+        certainty, accuracy = sums / np.maximum(images, 1)
+        gaps = np.abs(accuracy - certainty) * (images / images.sum())
+        lanes = np.pad(gaps, (0, -len(gaps) % 8)).reshape(-1, 8).sum(0)
+        return float(np.cumsum(lanes)[-1])
     place = confidence_bins(confidence, bins, binning)
     # Images of equal confidence share their accuracy, so that a bin's edge may cut through them.
     _, group, size = np.unique(confidence, return_inverse=True, return_counts=True)
@@ -63,18 +69,10 @@ def expected_calibration_error(
 
 
 def confidence_bins(confidence: np.ndarray, bins: int, binning: str) -> np.ndarray:
-    """The bin of each image.
+    """The bin of each of n images by its largest probability: (n,) from 0 to bins - 1.
 
-    Args:
-        confidence: (n,) largest probabilities.
-        bins: number of bins.
-        binning: ``"width"`` (bins equally wide) or ``"mass"`` (bins with equally many images).
-
-    Returns:
-        (n,) from 0 to bins - 1; of bins equally wide, a confidence of exactly 1 is in bin ``bins``.
-
-    Raises:
-        ValueError: if the binning is neither.
+    ``binning`` is ``"width"`` (bins equally wide; a confidence of exactly 1 is in bin ``bins``) or
+    ``"mass"`` (bins with equally many images), else a ValueError.
     """
     if binning == "width":
         return np.searchsorted(np.linspace(0, 1, bins + 1), confidence, side="right") - 1
@@ -88,17 +86,11 @@ def confidence_bins(confidence: np.ndarray, bins: int, binning: str) -> np.ndarr
 
 
 def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """The temperature whose division of the logits gives the least cross-entropy.
+    """The temperature whose division of logits (N, C) gives the least cross-entropy.
 
-    It changes no prediction, and no ranking of a saliency map either. Source: Guo, Pleiss, Sun and
-    Weinberger, ICML 2017, arXiv:1706.04599, section 4.2.
-
-    Args:
-        logits: float (N, C), of images the model was not trained on.
-        labels: int64 (N,).
-
-    Returns:
-        A number within 0.01 and 100; over 1 the model was overconfident.
+    The images are ones the model was not trained on, with labels int64 (N,). It is within 0.01 and
+    100; over 1 the model was overconfident. It changes no prediction, and no ranking of a saliency
+    map either. Source: Guo, Pleiss, Sun and Weinberger, ICML 2017, arXiv:1706.04599, section 4.2.
 
     Raises:
         ValueError: if there is no image, or a logit is NaN or infinite.
@@ -113,43 +105,10 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     def loss(exponent: float) -> float:
         return cross_entropy(logits / math.exp(exponent), labels).item()
 
-    bounds = (math.log(_LOWEST), math.log(_HIGHEST))
+    bounds = (math.log(1e-2), math.log(1e2))
     return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x)
 
 
 def scaled(logits: torch.Tensor, temperature: float) -> torch.Tensor:
     """Probabilities (N, C) of logits (N, C) at a temperature over 0."""
     return (logits.detach() / temperature).softmax(1)
-
-
-def _equal_width_error(confidence: np.ndarray, right: np.ndarray, bins: int) -> float:
-    """The error in single precision, summed in eight lanes: so the published values were made."""
-    place = confidence_bins(confidence, bins, "width")
-    images = np.bincount(place, minlength=bins + 1).astype(np.float32)
-    sums = np.zeros((2, bins + 1), np.float32)
-    np.add.at(sums[0], place, confidence)
-    np.add.at(sums[1], place, right)
-    certainty, accuracy = sums / np.maximum(images, 1)
-    gaps = np.abs(accuracy - certainty) * (images / images.sum())
-    lanes = np.pad(gaps, (0, -len(gaps) % 8)).reshape(-1, 8).sum(0)
-    return float(np.cumsum(lanes)[-1])
-
-
-def _checked_predictions(
-    probabilities: ArrayLike | torch.Tensor, labels: ArrayLike | torch.Tensor
-) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (n, C) in double precision, and labels (n,)."""
-    p, y = array("probabilities", probabilities).astype(float), array("labels", labels)
-    if p.ndim != 2 or p.shape[0] == 0 or p.shape[1] < 2:
-        raise ValueError(f"probabilities has shape {p.shape}; (n, classes) is needed")
-    if not ((p >= -1e-6) & (p <= 1 + 1e-6)).all() or not (np.abs(p.sum(1) - 1) < 1e-3).all():
-        raise ValueError(
-            "probabilities must lie in [0, 1] with rows that sum to 1: apply softmax first"
-        )
-    if y.shape != (len(p),) or y.dtype.kind not in "iu":
-        raise ValueError(
-            f"labels has shape {y.shape} and dtype {y.dtype}; {len(p)} whole numbers are needed"
-        )
-    if y.min() < 0 or y.max() >= p.shape[1]:
-        raise ValueError(f"labels span {y.min()} to {y.max()}; there are {p.shape[1]} classes")
-    return p.clip(0, 1), y

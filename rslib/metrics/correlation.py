@@ -1,7 +1,5 @@
 """Rank correlation, plain and partial."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,12 +11,7 @@ from rslib.metrics._checks import array
 
 
 class RankCorrelation(NamedTuple):
-    """Spearman's rank correlation, plain or partial.
-
-    Attributes:
-        value: in [-1, 1].
-        p_value: two-sided, that there is none.
-    """
+    """Spearman's rank correlation in [-1, 1], and the two-sided p-value of there being none."""
 
     value: float
     p_value: float
@@ -29,19 +22,10 @@ def rank_correlation(
 ) -> RankCorrelation:
     """Spearman's rank correlation of two values of the same images, with others held fixed.
 
-    The partial correlation is that of what is left of the two after the ranks of the others have
-    been regressed out of their ranks; its p-value is Student's with n - 2 - k degrees of freedom.
-
-    Source: Kendall, Biometrika 32 (1942) 277-283; Conover, "Practical Nonparametric Statistics",
-    1999, section 5.4.
-
-    Args:
-        first: (n,) one value an image; ties share their mean rank.
-        second: (n,) the other.
-        given: k arrays (n,) that are held fixed.
-
-    Returns:
-        The correlation and its p-value.
+    The values are (n,), and ties share their mean rank. The partial correlation is that of what is
+    left of the two after the ranks of the k others have been regressed out of their ranks; its
+    p-value is Student's with n - 2 - k degrees of freedom. Source: Kendall, Biometrika 32 (1942)
+    277-283; Conover, "Practical Nonparametric Statistics", 1999, section 5.4.
 
     Raises:
         ValueError: if lengths differ, there are fewer than 4 + k images, or a value is not finite,

@@ -1,7 +1,8 @@
 """Numbers from per-image records, each with its interval: what tables and figures state.
 
-Intervals are over images. They speak of these weights, not of the training method: that takes
-several seeds (:mod:`rslib.report.seeds`). Accuracies are in percent, as the paper prints them.
+Intervals are over images and have the coverage ``confidence``. They speak of these weights, not of
+the training method: that takes several seeds (:mod:`rslib.report.seeds`). Accuracies are in
+percent, as the paper prints them.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rslib.metrics.bootstrap import bootstrap_interval, resampled
+from rslib.metrics import correlation
+from rslib.metrics.bootstrap import RESAMPLES, bootstrap_interval, resampled
 from rslib.metrics.calibration import confidence_bins, expected_calibration_error
-from rslib.metrics.correlation import rank_correlation as _rank_correlation
-from rslib.metrics.shares import accuracy_interval
+from rslib.metrics.shares import accuracy_interval, paired_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,21 +28,16 @@ ROBUST_ACCURACY = "validation_robust_accuracy"
 NOISY_ACCURACY = "validation_noisy_accuracy"
 """Accuracy on validation images in a training's history: clean, raw, attacked, with noise."""
 
-_RESAMPLES = 1000
-# Radii may have been stored in single precision.
-_TOLERANCE = 1e-6
+FEWEST_SEEDS = 3
+"""From this many seeds on, methods are tested over seeds."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval, in one unit.
+    """A number with its interval, in one unit; ``low`` and ``high`` are None where it has none.
 
-    Attributes:
-        value: the number.
-        low: lower end of its interval, or None where it has none.
-        high: upper end.
-        n: images it rests on, or None where it is not about images.
-        method: how the interval was made, such as ``"Wilson"`` or ``"bootstrap"``.
+    It rests on ``n`` images (None where it is not about images); ``method`` says how the interval
+    was made, such as ``"Wilson"`` or ``"bootstrap"``.
     """
 
     value: float
@@ -53,31 +49,19 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Spread:
-    """A number's mean and variation over seeds, in its unit.
-
-    Attributes:
-        n: seeds under which it is known.
-        mean: over these; NaN for fewer than two.
-        std: standard deviation of the sample (n - 1 in the denominator); NaN for fewer than two.
-    """
+    """Mean and sample standard deviation over the n seeds that know a number; NaN for n < 2."""
 
     n: int
     mean: float
     std: float
 
 
-FEWEST_SEEDS = 3
-"""From this many seeds on, methods are tested over seeds."""
-
 UNDEFINED = Estimate(math.nan)
 """A number that the records cannot give, such as the mean of no images."""
 
 
 def robust_history(summary: Mapping[str, Any]) -> list[dict[str, float]]:
-    """The epochs of a training that was validated under attack.
-
-    Args:
-        summary: of the model, from :meth:`rslib.run.results.Results.summary`.
+    """The epochs of a training, from :meth:`rslib.run.results.Results.summary`.
 
     Raises:
         ValueError: its training was validated on clean images only.
@@ -92,11 +76,7 @@ def robust_history(summary: Mapping[str, Any]) -> list[dict[str, float]]:
 
 
 def on_images(record: pd.DataFrame, images: Iterable[int]) -> pd.DataFrame:
-    """The rows of a record that are about the given images, in their order.
-
-    Args:
-        record: with the column ``image``.
-        images: positions in the canonical test order.
+    """The rows of a record about the given images (canonical test positions), in their order.
 
     Raises:
         ValueError: the record lacks some of them.
@@ -104,22 +84,23 @@ def on_images(record: pd.DataFrame, images: Iterable[int]) -> pd.DataFrame:
     wanted = np.asarray(list(images))
     missing = int((~np.isin(wanted, record["image"])).sum())
     if missing:
-        about = record.attrs
+        kind, model = (record.attrs.get(key, "") for key in ("evaluation", "model"))
         raise ValueError(
-            f"the {about.get('evaluation', '')} record of {about.get('model', 'a model')} holds "
-            f"{len(record)} images and lacks {missing} of the {len(wanted)} to compare on: set its "
-            "n in the settings as high as the other's, or leave it out"
+            f"the {kind} record of {model or 'a model'} holds {len(record)} images and lacks "
+            f"{missing} of the {len(wanted)} to compare on: set its n in the settings as high as "
+            "the other's, or leave it out"
         )
     return record.set_index("image").loc[wanted].reset_index()
 
 
-def accuracy(correct: Iterable[bool], *, confidence: float = 0.95) -> Estimate:
-    """The share of images that are right, in percent, with its Wilson interval.
+def proportion(count: int, n: int, confidence: float) -> Estimate:
+    """A share of n images in percent, with Wilson's interval."""
+    low, high = accuracy_interval(count, n, confidence=confidence)
+    return Estimate(100 * count / n, 100 * low, 100 * high, n, "Wilson")
 
-    Args:
-        correct: (n,) right or wrong, per image.
-        confidence: coverage of the interval.
-    """
+
+def accuracy(correct: Iterable[bool], *, confidence: float = 0.95) -> Estimate:
+    """The share of images that are right, (n,) bool, in percent, with Wilson's interval."""
     correct = np.asarray(correct, dtype=bool)
     return proportion(int(correct.sum()), len(correct), confidence)
 
@@ -127,16 +108,9 @@ def accuracy(correct: Iterable[bool], *, confidence: float = 0.95) -> Estimate:
 def attack_success(record: pd.DataFrame, *, confidence: float = 0.95) -> Estimate:
     """The share of correctly classified images that an attack turns, in percent (paper 4.2).
 
-    It equals 1 - attacked accuracy / clean accuracy on the same images, which is how the paper's
-    Table 2 computes it. Given the images that are right when clean, it is a proportion, so its
-    interval is Wilson's; a bootstrap would give an attack that never failed no uncertainty at all.
-
-    Args:
-        record: of an attack, with ``clean_correct`` and ``correct``.
-        confidence: coverage of the interval.
-
-    Returns:
-        The estimate; its n counts the images that are right when clean.
+    It equals 1 - attacked accuracy / clean accuracy on the same images, as in the paper's Table 2.
+    The record has ``clean_correct`` and ``correct``. Of the images that are right when clean, which
+    are its n, it is a proportion, so its interval is Wilson's.
 
     Raises:
         ValueError: no image is right when clean.
@@ -154,28 +128,15 @@ def attack_success(record: pd.DataFrame, *, confidence: float = 0.95) -> Estimat
 def paired_difference(
     first: Iterable[bool], second: Iterable[bool], *, confidence: float = 0.95
 ) -> Estimate:
-    """Accuracy less accuracy on the same images, in percentage points.
+    """Accuracy less accuracy on the same images, (n,) bool each, in percentage points.
 
-    The interval rests on the images on which the two differ, with half an image added to each cell
-    of the 2 x 2 table, so that two models that never differ still keep some uncertainty.
-
-    Source: Agresti and Min, Statistics in Medicine 24 (2005) 729-740.
-
-    Args:
-        first: (n,) right or wrong, per image.
-        second: the same images in the same order.
-        confidence: coverage of the interval.
+    The interval is Agresti and Min's (:func:`rslib.metrics.shares.paired_interval`).
     """
-    from scipy.stats import norm
-
     first, second = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
-    n, more = len(first), len(first) + 2
     only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
-    gap = only_first - only_second
-    spread = math.sqrt(only_first + only_second + 1 - gap**2 / more) / more
-    reach = float(norm.ppf(0.5 + confidence / 2)) * spread
-    low, high = max(-1.0, gap / more - reach), min(1.0, gap / more + reach)
-    return Estimate(100 * gap / n, 100 * low, 100 * high, n, "Agresti-Min")
+    low, high = paired_interval(only_first, only_second, len(first), confidence=confidence)
+    value = 100 * (only_first - only_second) / len(first)
+    return Estimate(value, 100 * low, 100 * high, len(first), "Agresti-Min")
 
 
 def certified_accuracy(
@@ -183,118 +144,48 @@ def certified_accuracy(
 ) -> Estimate:
     """The share of images certified right within an l2 radius, in percent (paper 3.2.2).
 
-    Args:
-        record: of smoothing, with ``correct`` (False where it abstains) and ``radius``.
-        radius: in [0, 1] pixel units; at 0 it is the accuracy of the smoothed classifier, with
-            abstentions counted as wrong.
-        confidence: coverage of the interval.
+    The record is of smoothing, with ``correct`` (False where it abstains) and ``radius``, in [0, 1]
+    pixel units. At radius 0 it is the accuracy of the smoothed classifier.
     """
-    reached = record["radius"].to_numpy(float) >= radius * (1 - _TOLERANCE)
+    # Radii may have been stored in single precision.
+    reached = record["radius"].to_numpy(float) >= radius * (1 - 1e-6)
     return accuracy(record["correct"].to_numpy(bool) & reached, confidence=confidence)
 
 
 def mean_radius(record: pd.DataFrame, *, confidence: float = 0.95) -> Estimate:
-    """The mean certified l2 radius, wrong answers and abstentions counted as 0 (paper 3.2.2).
+    """The mean certified l2 radius of a smoothing record, as :func:`mean` (paper 3.2.2).
 
-    It is the area under the curve of certified accuracy.
-
-    Args:
-        record: of smoothing, with ``correct`` and ``radius``.
-        confidence: coverage of the bootstrap interval; there is none where all images agree.
+    Wrong answers and abstentions count as 0: it is the area under the curve of certified accuracy.
     """
     radii = np.where(record["correct"].to_numpy(bool), record["radius"].to_numpy(float), 0.0)
-    return _bootstrapped_mean(radii, confidence)
+    return mean(radii, confidence=confidence)
 
 
-def calibration_error(
-    record: pd.DataFrame, *, bins: int = 15, binning: str = "width", confidence: float = 0.95
-) -> Estimate:
-    """Expected calibration error of a clean record (paper 4.1), with a bootstrap interval.
+def mean(values: Iterable[float], *, confidence: float = 0.95) -> Estimate:
+    """The mean over images, (n,), with a bootstrap interval; NaN stands for "not known".
 
-    Args:
-        record: with the class probabilities p0, p1, ... and ``label``.
-        bins: number of bins of confidence.
-        binning: ``"width"`` (bins equally wide) or ``"mass"`` (bins with equally many images).
-        confidence: coverage of the interval.
+    Its n counts those known; :data:`UNDEFINED` if none is. Where all agree there is no interval.
     """
-    value = expected_calibration_error(
-        _probabilities(record), record["label"].to_numpy(), bins=bins, binning=binning
-    )
-    certainty, right = _confidence(record)
-    found = confidence_error(certainty, right, bins=bins, binning=binning, confidence=confidence)
-    return replace(found, value=value)
+    known = _known(values)
+    if not len(known):
+        return UNDEFINED
+    if np.ptp(known) == 0:
+        return Estimate(float(known[0]), n=len(known))
+    low, high = bootstrap_interval(known, confidence=confidence, resamples=RESAMPLES)
+    return Estimate(float(known.mean()), low, high, len(known), "bootstrap")
 
 
-def binned_gaps(record: pd.DataFrame, *, bins: int = 15) -> np.ndarray:
-    """Confidence less correctness of each image, in the column of its confidence bin, 0 elsewhere.
-
-    The calibration error is the sum over bins of the absolute column means, also of images that are
-    weighted or resampled.
-
-    Args:
-        record: a clean record, as in :func:`calibration_error`.
-        bins: number of bins, equally wide.
-
-    Returns:
-        (n, bins).
-    """
-    certainty, right = _confidence(record)
-    place = confidence_bins(certainty, bins, "width").clip(max=bins - 1)
-    gaps = np.zeros((len(certainty), bins))
-    gaps[np.arange(len(gaps)), place] = certainty - right
-    return gaps
-
-
-def confidence_error(
-    certainty: np.ndarray,
-    right: np.ndarray,
-    *,
-    bins: int = 15,
-    binning: str = "width",
-    confidence: float = 0.95,
-) -> Estimate:
-    """Expected calibration error from confidences alone, with a bootstrap interval.
-
-    Resampled calibration errors lie above the estimate (bins get noisier), so their percentiles are
-    moved down by their mean excess; the interval then surrounds the estimate. It says how far the
-    estimate moves from one sample of images to another; the estimate itself leans high, by about
-    the same excess, so even a perfectly calibrated model does not measure 0.
-
-    Args:
-        certainty: (n,) largest probabilities.
-        right: (n,) bool, whether the prediction is right.
-        bins: number of bins of confidence.
-        binning: ``"width"`` (bins equally wide) or ``"mass"`` (bins with equally many images).
-        confidence: coverage of the interval.
-    """
-    # With each image's bin fixed, a resample costs one count: bins need not be cut again.
-    gap, place = certainty - right, confidence_bins(certainty, bins, binning)
-
-    def error(drawn: np.ndarray) -> float:
-        return float(np.abs(np.bincount(place[drawn], weights=gap[drawn])).sum() / len(drawn))
-
-    estimate = error(np.arange(len(gap)))
-    result = resampled(error, len(gap), confidence=confidence, resamples=_RESAMPLES)
-    low, high = result.confidence_interval
-    excess = float(result.bootstrap_distribution.mean()) - estimate
-    return Estimate(
-        estimate,
-        max(0.0, min(estimate, float(low) - excess)),
-        min(1.0, max(estimate, float(high) - excess)),
-        len(gap),
-        "bootstrap",
-    )
+def mean_difference(first: np.ndarray, second: np.ndarray, *, confidence: float = 0.95) -> Estimate:
+    """:func:`mean` of one value of each image less another of the same image, (n,) each."""
+    return mean(np.asarray(first, float) - np.asarray(second, float), confidence=confidence)
 
 
 def difference_of_means(
     first: np.ndarray, second: np.ndarray, *, confidence: float = 0.95
 ) -> Estimate:
-    """Mean of one group of images less the mean of another, with Welch's interval.
+    """Mean of one group of images, (n,), less that of another, (m,), with Welch's interval.
 
-    Args:
-        first: (n,) values of the first group, at least two.
-        second: (m,) values of the second.
-        confidence: coverage of the interval.
+    Each group has at least two; there is no interval where neither varies.
     """
     from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
@@ -306,17 +197,6 @@ def difference_of_means(
     return Estimate(value, float(low), float(high), n, "Welch")
 
 
-def mean_difference(first: np.ndarray, second: np.ndarray, *, confidence: float = 0.95) -> Estimate:
-    """Mean difference between two values of the same images, with a bootstrap interval.
-
-    Args:
-        first: (n,) one value an image.
-        second: (n,) the other, of the same images in the same order.
-        confidence: coverage of the interval; there is none where the two never differ.
-    """
-    return _bootstrapped_mean(np.asarray(first, float) - np.asarray(second, float), confidence)
-
-
 def rank_correlation(
     first: np.ndarray,
     second: np.ndarray,
@@ -326,22 +206,14 @@ def rank_correlation(
 ) -> tuple[Estimate, float | None]:
     """Rank correlation of two values of the same images, others held fixed, and its p-value.
 
-    The interval is Fisher's, with Bonett and Wright's variance (Psychometrika 65 (2000) 23-28).
-
-    Args:
-        first: (n,) one value an image.
-        second: (n,) the other.
-        given: arrays (n,) that are held fixed; see :func:`rslib.metrics.rank_correlation`.
-        confidence: coverage of the interval.
-
-    Returns:
-        The estimate and the p-value; :data:`UNDEFINED` and None where one of the two does not vary
-        (given the others) or there are too few images.
+    The interval is Fisher's, with Bonett and Wright's variance (Psychometrika 65 (2000) 23-28);
+    the rest is :func:`rslib.metrics.rank_correlation`. It is :data:`UNDEFINED` and None where that
+    raises a ValueError.
     """
     from scipy.stats import norm
 
     try:
-        value, p_value = _rank_correlation(first, second, given)
+        value, p_value = correlation.rank_correlation(first, second, given)
     except ValueError:
         return UNDEFINED, None
     n, effective = len(first), len(first) - len(given)
@@ -353,70 +225,68 @@ def rank_correlation(
     return Estimate(value, low, high, n, "Fisher"), p_value
 
 
-def mean(values: Iterable[float], *, confidence: float = 0.95) -> Estimate:
-    """The mean over images, with a bootstrap interval; NaN stands for "not known" and is left out.
+def calibration_error(
+    record: pd.DataFrame, *, bins: int = 15, binning: str = "width", confidence: float = 0.95
+) -> Estimate:
+    """Expected calibration error of a clean record (paper 4.1), with a bootstrap interval.
 
-    Args:
-        values: (n,) one value an image.
-        confidence: coverage of the interval; there is none where all values agree.
-
-    Returns:
-        The estimate; its n counts the values that are known. :data:`UNDEFINED` if none is.
+    The record has the class probabilities p0, p1, ... and ``label``; the bins are those of
+    :func:`rslib.metrics.expected_calibration_error`.
     """
-    known = _known(values)
-    if not len(known):
-        return UNDEFINED
-    return _bootstrapped_mean(known, confidence)
+    kind = {"bins": bins, "binning": binning}
+    value = expected_calibration_error(_probabilities(record), record["label"].to_numpy(), **kind)
+    return replace(
+        confidence_error(*_confidence(record), confidence=confidence, **kind), value=value
+    )
 
 
-def spread(values: Iterable[float]) -> Spread:
-    """Mean and standard deviation over seeds; NaN stands for "not known" and is left out.
+def confidence_error(
+    certainty: np.ndarray,
+    right: np.ndarray,
+    *,
+    bins: int = 15,
+    binning: str = "width",
+    confidence: float = 0.95,
+) -> Estimate:
+    """Expected calibration error from largest probabilities (n,) and correctness (n,) alone.
 
-    Args:
-        values: (seeds,) a number under each seed.
+    Resampled calibration errors lie above the estimate (bins get noisier), so their percentiles are
+    moved down by their mean excess; the interval then surrounds the estimate. The estimate itself
+    leans high, by about the same excess: even a perfectly calibrated model does not measure 0.
     """
-    known = _known(values)
-    if len(known) < 2:
-        return Spread(len(known), math.nan, math.nan)
-    return Spread(len(known), float(known.mean()), float(known.std(ddof=1)))
+    gap, place = certainty - right, confidence_bins(certainty, bins, binning)
+
+    def error(drawn: np.ndarray) -> float:
+        return float(np.abs(np.bincount(place[drawn], weights=gap[drawn])).sum() / len(drawn))
+
+    value = error(np.arange(len(gap)))
+    result = resampled(error, len(gap), confidence=confidence, resamples=RESAMPLES)
+    excess = float(result.bootstrap_distribution.mean()) - value
+    low, high = (float(end) - excess for end in result.confidence_interval)
+    low, high = max(0.0, min(value, low)), min(1.0, max(value, high))
+    return Estimate(value, low, high, len(gap), "bootstrap")
 
 
-def paired_p(differences: Iterable[float]) -> float | None:
-    """The p-value of a paired t-test over seeds: that two methods do not differ.
+def binned_gaps(record: pd.DataFrame, *, bins: int = 15) -> np.ndarray:
+    """Confidence less correctness of each image of a clean record, in the column of its bin.
 
-    Unlike McNemar's test, which asks the images about one pair of trained models, it asks the seeds
-    about the way of training; with few of them it finds large differences only.
-
-    Args:
-        differences: (seeds,) one method less the other under each seed; NaN stands for "not known"
-            and is left out.
-
-    Returns:
-        None for fewer than :data:`FEWEST_SEEDS`, or where the difference does not vary.
+    (n, bins), bins equally wide, 0 elsewhere. The calibration error is the sum of the absolute
+    column means, also of images weighted or resampled.
     """
-    from scipy.stats import ttest_1samp
-
-    known = _known(differences)
-    if len(known) < FEWEST_SEEDS or np.allclose(known, known[0]):
-        return None
-    return float(ttest_1samp(known, 0.0).pvalue)
+    certainty, right = _confidence(record)
+    place = confidence_bins(certainty, bins, "width").clip(max=bins - 1)
+    gaps = np.zeros((len(certainty), bins))
+    gaps[np.arange(len(gaps)), place] = certainty - right
+    return gaps
 
 
 def reliability(
     record: pd.DataFrame, *, bins: int = 15, binning: str = "width", confidence: float = 0.95
 ) -> pd.DataFrame:
-    """Accuracy against confidence, bin by bin, for a reliability diagram (paper 4.1).
+    """Accuracy against confidence of a clean record, for a reliability diagram (paper 4.1).
 
-    Args:
-        record: a clean record.
-        bins: number of bins of confidence.
-        binning: ``"width"`` or ``"mass"``.
-        confidence: coverage of the intervals.
-
-    Returns:
-        One row per bin that holds an image: n, mean confidence, accuracy, and the ends low and high
-        of its Wilson interval; all but n as fractions. The calibration error is the mean of
-        ``|accuracy - confidence|`` weighted by n.
+    One row per bin that holds an image: n, mean confidence, accuracy, and the ends low and high of
+    its Wilson interval; all but n as fractions.
     """
     import pandas as pd
 
@@ -426,22 +296,32 @@ def reliability(
     for number in np.unique(place):
         inside = place == number
         found = accuracy(right[inside], confidence=confidence)
-        rows.append(
-            {
-                "n": int(inside.sum()),
-                "confidence": float(certainty[inside].mean()),
-                "accuracy": found.value / 100,
-                "low": found.low / 100,
-                "high": found.high / 100,
-            }
-        )
-    return pd.DataFrame(rows)
+        ends = (found.value / 100, found.low / 100, found.high / 100)
+        rows.append((found.n, float(certainty[inside].mean()), *ends))
+    return pd.DataFrame(rows, columns=["n", "confidence", "accuracy", "low", "high"])
 
 
-def proportion(count: int, n: int, confidence: float) -> Estimate:
-    """A share of n images in percent, with Wilson's interval."""
-    low, high = accuracy_interval(count, n, confidence=confidence)
-    return Estimate(100 * count / n, 100 * low, 100 * high, n, "Wilson")
+def spread(values: Iterable[float]) -> Spread:
+    """Mean and standard deviation over seeds, (seeds,); NaN stands for "not known"."""
+    known = _known(values)
+    if len(known) < 2:
+        return Spread(len(known), math.nan, math.nan)
+    return Spread(len(known), float(known.mean()), float(known.std(ddof=1)))
+
+
+def paired_p(differences: Iterable[float]) -> float | None:
+    """The p-value of a paired t-test over seeds that two methods do not differ.
+
+    It is of one method less the other, (seeds,), where NaN stands for "not known"; None for fewer
+    than :data:`FEWEST_SEEDS`, or where the difference does not vary. Unlike McNemar's test, which
+    asks the images about one pair of trained models, it asks the seeds about the way of training.
+    """
+    from scipy.stats import ttest_1samp
+
+    known = _known(differences)
+    if len(known) < FEWEST_SEEDS or np.allclose(known, known[0]):
+        return None
+    return float(ttest_1samp(known, 0.0).pvalue)
 
 
 def _probabilities(record: pd.DataFrame) -> np.ndarray:
@@ -453,14 +333,6 @@ def _confidence(record: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Largest probability (n,) of a clean record, and whether its class is right (n,)."""
     probabilities = _probabilities(record)
     return probabilities.max(1), probabilities.argmax(1) == record["label"].to_numpy()
-
-
-def _bootstrapped_mean(values: np.ndarray, confidence: float) -> Estimate:
-    """A mean with its bootstrap interval, which values that are all equal do not have."""
-    if np.ptp(values) == 0:
-        return Estimate(float(values[0]), n=len(values))
-    low, high = bootstrap_interval(values, confidence=confidence, resamples=_RESAMPLES)
-    return Estimate(float(values.mean()), low, high, len(values), "bootstrap")
 
 
 def _known(values: Iterable[float]) -> np.ndarray:

@@ -1,26 +1,19 @@
-"""Shares of images: the interval of one, the paired test of two, and many tests at once."""
+"""Shares of images: intervals of one and of two, the paired test of two, and many tests at once."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
+import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rslib.metrics._checks import array, check_confidence, whole
 
-if TYPE_CHECKING:
-    import torch
-
 
 class McNemar(NamedTuple):
     """Result of McNemar's exact test on two models judged on the same images.
 
-    Attributes:
-        b: images that only the first model gets right.
-        c: images that only the second model gets right.
-        statistic: the smaller of b and c.
-        p_value: two-sided exact binomial p-value of b against c; 1.0 where the models never differ.
+    Only the first model is right on ``b`` images, only the second on ``c``; the statistic is the
+    smaller of the two, the p-value the two-sided exact binomial one, 1.0 where they never differ.
     """
 
     b: int
@@ -30,21 +23,11 @@ class McNemar(NamedTuple):
 
 
 def accuracy_interval(correct: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval of an accuracy.
+    """Wilson score interval (low, high), in [0, 1], of ``correct`` right images of n.
 
     It keeps its coverage near 0 and 1, where the textbook interval collapses. It speaks of these
-    weights on images like these; it says nothing about other training seeds.
-
-    Source: Wilson, JASA 22 (1927) 209-212; Brown, Cai and DasGupta, Statistical Science 16 (2001)
-    101-133.
-
-    Args:
-        correct: number of images that are right.
-        n: number of images.
-        confidence: coverage, between 0 and 1.
-
-    Returns:
-        (low, high), both in [0, 1].
+    weights on images like these; it says nothing about other training seeds. Source: Wilson, JASA
+    22 (1927) 209-212; Brown, Cai and DasGupta, Statistical Science 16 (2001) 101-133.
 
     Raises:
         TypeError: if a count is not a whole number.
@@ -63,18 +46,28 @@ def accuracy_interval(correct: int, n: int, *, confidence: float = 0.95) -> tupl
     return max(0.0, float(low)), min(1.0, float(high))
 
 
-def mcnemar(correct_a: ArrayLike | torch.Tensor, correct_b: ArrayLike | torch.Tensor) -> McNemar:
-    """Compare two models on the same images by the images on which they differ.
+def paired_interval(
+    only_first: int, only_second: int, n: int, *, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Interval (low, high) of the difference of two shares of the same n images, in [-1, 1].
+
+    It rests on the images on which the two differ, with half an image added to each cell of the
+    2 x 2 table, so that two models that never differ still keep some uncertainty. Source: Agresti
+    and Min, Statistics in Medicine 24 (2005) 729-740.
+    """
+    from scipy.stats import norm
+
+    gap, more = only_first - only_second, n + 2
+    spread = math.sqrt(only_first + only_second + 1 - gap**2 / more) / more
+    reach = float(norm.ppf(0.5 + confidence / 2)) * spread
+    return max(-1.0, gap / more - reach), min(1.0, gap / more + reach)
+
+
+def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
+    """Compare two models by the images, (n,) bool each in one order, on which only one is right.
 
     Source: McNemar, Psychometrika 12 (1947) 153-157; exact binomial form. It speaks of these two
     sets of weights; a claim about methods needs several seeds.
-
-    Args:
-        correct_a: (n,) bool, the first model is right.
-        correct_b: (n,) bool, the second model is right, in the same order of images.
-
-    Returns:
-        The discordant counts, the statistic and the p-value.
 
     Raises:
         ValueError: if shapes differ, are empty or not (n,), or if values are not true or false.
@@ -87,21 +80,15 @@ def mcnemar(correct_a: ArrayLike | torch.Tensor, correct_b: ArrayLike | torch.Te
             f"correct_a has {len(a)} images, correct_b {len(b)}: a paired test needs the same ones"
         )
     only_a, only_b = int((a & ~b).sum()), int((~a & b).sum())
-    table = [[int((a & b).sum()), only_a], [only_b, int((~a & ~b).sum())]]
-    result = exact_test(table, exact=True)
+    result = exact_test([[int((a & b).sum()), only_a], [only_b, int((~a & ~b).sum())]], exact=True)
     return McNemar(only_a, only_b, float(result.statistic), min(1.0, float(result.pvalue)))
 
 
 def holm(p_values: ArrayLike) -> list[float]:
-    """Adjust p-values for having tested several hypotheses at once, by Holm's step-down method.
+    """Adjust the p-values of one family of tests by Holm's step-down method, in their order.
 
-    Source: Holm, Scandinavian Journal of Statistics 6 (1979) 65-70.
-
-    Args:
-        p_values: the p-values of one family of tests.
-
-    Returns:
-        The adjusted p-values in the same order: reject where one is below the level wanted.
+    Reject where an adjusted one is below the level wanted. Source: Holm, Scandinavian Journal of
+    Statistics 6 (1979) 65-70.
 
     Raises:
         ValueError: if there are none, or one is not in [0, 1].
@@ -114,7 +101,7 @@ def holm(p_values: ArrayLike) -> list[float]:
     return [float(value) for value in multipletests(values, method="holm")[1]]
 
 
-def _outcomes(name: str, values: ArrayLike | torch.Tensor) -> np.ndarray:
+def _outcomes(name: str, values: ArrayLike) -> np.ndarray:
     """Right or wrong per image, as bool (n,)."""
     found = array(name, values)
     if found.ndim != 1 or len(found) == 0 or not np.isin(found, (0, 1)).all():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rslib.corruptions.cifar10c import Corrupted
     from rslib.corruptions.mce import ErrorTable
-    from rslib.metrics.scores import McNemar
+    from rslib.metrics.shares import McNemar
 
 UNKNOWN = "not measured"
 

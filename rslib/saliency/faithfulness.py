@@ -17,32 +17,22 @@ from rslib.saliency.maps import check_maps, degenerate
 Method = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """A saliency method: model, images (B, C, H, W) and targets (B,) to maps (B, h, w)."""
 
-LOOSE_STD = 0.02
-"""Of positions and tokens before training (Dosovitskiy et al., 2021, and timm)."""
-
 
 def deletion_curve(
     model: nn.Module, x: Tensor, saliency: Tensor, target: Tensor, *, steps: int = 16
 ) -> Tensor:
     """The class's probability as the most salient pixels are replaced by the image's mean color.
 
-    A faithful map makes it fall at once: a smaller mean over the curve is better.
-
-    Args:
-        model: Images to logits; it runs in eval mode and is given back as it was.
-        x: Images (B, C, H, W) in [0, 1].
-        saliency: float (B, H, W); ties fall in random but fixed order.
-        target: (B,) int64.
-        steps: Points after the first.
-
-    Returns:
-        float (B, steps + 1), from the image to its mean color.
+    A faithful map makes it fall at once: a smaller mean over the curve is better. The curve is
+    float (B, steps + 1), from the image to its mean color; ties fall in random but fixed order.
+    Images are (B, C, H, W) in [0, 1], maps (B, H, W), targets (B,) int64. The model runs in eval
+    mode and is given back as it was.
 
     Raises:
         NotSaliency: If the maps are not finite or of another form.
         ValueError: If maps and images differ in size.
     """
-    return _curve(model, x, saliency, target, steps, start=x, end=_mean_color(x))
+    return _curve(model, x, saliency, target, steps, insert=False)
 
 
 def insertion_curve(
@@ -50,13 +40,10 @@ def insertion_curve(
 ) -> Tensor:
     """The class's probability as the most salient pixels are put into the image's mean color.
 
-    A faithful map makes it rise at once: a larger mean over the curve is better. Arguments and
-    errors are those of :func:`deletion_curve`.
-
-    Returns:
-        float (B, steps + 1), from the mean color to the image.
+    A faithful map makes it rise at once: a larger mean over the curve is better. Otherwise it is as
+    :func:`deletion_curve`, from the mean color to the image.
     """
-    return _curve(model, x, saliency, target, steps, start=_mean_color(x), end=x)
+    return _curve(model, x, saliency, target, steps, insert=True)
 
 
 def infidelity(
@@ -69,22 +56,12 @@ def infidelity(
     draws: int = 16,
     seed: int = 0,
 ) -> Tensor:
-    """The error of a map's prediction of what small noise does to the logit; less is better.
+    """The error (B,) of a map's prediction of what small noise does to the logit; less is better.
 
-    Computed by captum. The map stands for all channels alike. It is rescaled as captum's
-    ``normalize`` does, so that maps in other units compare.
-
-    Args:
-        model: Images to logits; it runs in eval mode and is given back as it was.
-        x: Images (B, C, H, W) in [0, 1].
-        saliency: float (B, H, W).
-        target: (B,) int64.
-        sigma: Standard deviation of the noise, in [0, 1] units.
-        draws: Noise samples an image.
-        seed: Of the noise; torch's generators are left as they were.
-
-    Returns:
-        float (B,), 0 or more.
+    Computed by captum, from ``draws`` samples an image of noise of standard deviation ``sigma``, in
+    [0, 1] units; torch's generators are left as they were. The map stands for all channels alike,
+    and is rescaled as captum's ``normalize`` does, so that maps in other units compare. The rest is
+    as in :func:`deletion_curve`.
 
     Raises:
         NotSaliency: If the maps are not finite or of another form.
@@ -105,14 +82,9 @@ def infidelity(
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Spearman's correlation of two maps of the same image, pixel by pixel.
+    """Spearman's correlation of two maps of the same image, (B, h, w) each, pixel by pixel.
 
-    Args:
-        first: float (B, h, w).
-        second: The same shape.
-
-    Returns:
-        float64 (B,), in [-1, 1]; NaN where a map is constant (see :func:`degenerate`).
+    It is float64 (B,), in [-1, 1]; NaN where a map is constant (see :func:`degenerate`).
 
     Raises:
         NotSaliency: If the maps are not finite or of another form.
@@ -123,13 +95,12 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
     check_maps(first), check_maps(second)
     if first.shape != second.shape:
         raise ValueError(f"maps have shapes {tuple(first.shape)} and {tuple(second.shape)}")
-    ranks = [
+    one, other = (
         torch.from_numpy(rankdata(maps.detach().flatten(1).cpu().numpy(), axis=1))
         for maps in (first, second)
-    ]
-    centered = [each - each.mean(1, keepdim=True) for each in ranks]
-    product = (centered[0] * centered[1]).sum(1)
-    found = product / (centered[0].norm(dim=1) * centered[1].norm(dim=1))
+    )
+    one, other = one - one.mean(1, keepdim=True), other - other.mean(1, keepdim=True)
+    found = (one * other).sum(1) / (one.norm(dim=1) * other.norm(dim=1))
     return found.clamp(-1, 1)  # equal maps may round to more than 1
 
 
@@ -140,17 +111,11 @@ def randomization_check(
 
     A method that explains the model must change with it; one whose maps stay correlated with the
     trained model's after all layers are random shows the image instead (Adebayo et al., section 3).
-
     The last look is at a network that keeps nothing it learned: parameters that belong to no such
     layer, as a transformer's positions and class token, are drawn anew with the first layer, from a
-    normal distribution of standard deviation :data:`LOOSE_STD`.
-
-    Args:
-        model: Left as it is; a copy is randomized.
-        x: Images (B, C, H, W) in [0, 1].
-        method: Explains the class that the *trained* model predicts.
-        seed: Of the new weights; torch's generators are left as they were.
-        points: Look only this often, evenly over the layers; None looks after each layer.
+    normal distribution of standard deviation 0.02. The method explains the class that the *trained*
+    model predicts; the model and torch's generators are left as they were. With ``points`` maps are
+    looked at only so often, evenly over the layers.
 
     Returns:
         For each look: how many layers with parameters were random, the last first, the mean rank
@@ -162,7 +127,7 @@ def randomization_check(
         target = model(x).argmax(1)
     original = method(model, x, target)
     layers = [m for m in altered.modules() if hasattr(m, "reset_parameters")][::-1]
-    loose = _loose(altered)
+    reached = {id(each) for layer in layers for each in layer.parameters(recurse=False)}
     looks = range(1, len(layers) + 1)
     if points is not None:
         looks = {round(k * len(layers) / points) for k in range(1, points + 1)}
@@ -172,38 +137,20 @@ def randomization_check(
         for number, layer in enumerate(layers, start=1):
             layer.reset_parameters()
             if number == len(layers):
-                for parameter in loose:
-                    nn.init.trunc_normal_(parameter, std=LOOSE_STD)
+                for parameter in altered.parameters():
+                    if id(parameter) not in reached:  # 0.02 as in Dosovitskiy et al., 2021
+                        nn.init.trunc_normal_(parameter, std=0.02)
             if number not in looks:
                 continue
             maps = method(altered, x, target)
             defined = rank_correlation(original, maps)
-            defined = defined[~defined.isnan()]
-            mean = float(defined.mean()) if len(defined) else float("nan")
+            mean = float(defined[~defined.isnan()].mean())  # NaN if none is
             found.append((number, mean, int(degenerate(maps).sum())))
     return found
 
 
-def _loose(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters that no layer's ``reset_parameters`` reaches."""
-    reached = {
-        id(parameter)
-        for module in model.modules()
-        if hasattr(module, "reset_parameters")
-        for parameter in module.parameters(recurse=False)
-    }
-    return [each for each in model.parameters() if id(each) not in reached]
-
-
 def _curve(
-    model: nn.Module,
-    x: Tensor,
-    saliency: Tensor,
-    target: Tensor,
-    steps: int,
-    *,
-    start: Tensor,
-    end: Tensor,
+    model: nn.Module, x: Tensor, saliency: Tensor, target: Tensor, steps: int, *, insert: bool
 ) -> Tensor:
     check_maps(saliency)
     if saliency.shape != (len(x), *x.shape[2:]):
@@ -211,26 +158,18 @@ def _curve(
             f"saliency is {tuple(saliency.shape)}, images are {tuple(x.shape)}: bring maps to the "
             "image's size with resize(saliency, (H, W))"
         )
-    order = _order(saliency)
-    shares = []
-    with eval_mode(model), torch.no_grad():
-        for step in range(steps + 1):
-            changed = order < round(step / steps * order.shape[1])
-            mask = changed.view(len(x), 1, *x.shape[2:])
-            probabilities = model(torch.where(mask, end, start)).softmax(1)
-            shares.append(probabilities.gather(1, target.unsqueeze(1)).squeeze(1))
-    return torch.stack(shares, 1)
-
-
-def _order(saliency: Tensor) -> Tensor:
-    """Each pixel's place, the most salient first; ties in a random but fixed order."""
+    color = x.mean((2, 3), keepdim=True).expand_as(x)
+    start, end = (color, x) if insert else (x, color)
+    # Each pixel's place, the most salient first; ties in a random but fixed order.
     flat = saliency.detach().flatten(1)
     shuffle = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(0))
     shuffle = shuffle.to(flat.device)
-    ranked = shuffle[torch.argsort(flat[:, shuffle], dim=1, descending=True, stable=True)]
-    places = torch.arange(flat.shape[1], device=flat.device).expand_as(ranked)
-    return torch.empty_like(ranked).scatter_(1, ranked, places)
-
-
-def _mean_color(x: Tensor) -> Tensor:
-    return x.mean((2, 3), keepdim=True).expand_as(x)
+    ranked = shuffle[flat[:, shuffle].argsort(dim=1, descending=True, stable=True)]
+    place, shares = ranked.argsort(1), []
+    with eval_mode(model), torch.no_grad():
+        for step in range(steps + 1):
+            changed = place < round(step / steps * place.shape[1])
+            mixed = torch.where(changed.view(len(x), 1, *x.shape[2:]), end, start)
+            probabilities = model(mixed).softmax(1)
+            shares.append(probabilities.gather(1, target.unsqueeze(1)).squeeze(1))
+    return torch.stack(shares, 1)

@@ -2,10 +2,6 @@
 
 Selvaraju et al., "Grad-CAM: Visual explanations from deep networks via gradient-based
 localization", ICCV 2017, arXiv:1610.02391.
-
-Where the layer is followed by average pooling and one linear map, the weights of equation 6 are
-that map's, divided by the number of places: no backward pass is needed, and a loss of the map has
-first-order gradients. This closed form is used where it holds, and equals the general one there.
 """
 
 from collections.abc import Iterator
@@ -17,9 +13,6 @@ from torch import Tensor, nn
 from rslib.models import eval_mode
 from rslib.saliency.rollout import find_transformer
 from rslib.settings.nearest import nearest
-
-# Float32 sums in another order stay well within this.
-_SAME = {"rtol": 1e-4, "atol": 1e-4}
 
 
 def gradcam(
@@ -36,12 +29,10 @@ def gradcam(
     Args:
         model: Images to logits (B, classes). It runs in eval mode and is given back as it was.
         x: Images (B, C, H, W) in [0, 1].
-        target: The class explained: one for all, or one per image (B,) int64; None takes the
-            predicted class.
+        target: The class explained: one for all, or (B,) int64; None takes the predicted one.
         layer: The layer whose feature maps are weighted, a module or its name in
-            ``model.named_modules()``; None takes the last feature map before the classifier. A
-            layer of a timm vision transformer, such as ``blocks.11.norm1``, gives tokens; those of
-            the patches are taken for a feature map.
+            ``model.named_modules()``; None takes the last feature map before the classifier. Of a
+            timm vision transformer's, such as ``blocks.11.norm1``, the patches' tokens are taken.
         relu: Keep positive evidence only, as equation 5 does; otherwise the signed map.
         create_graph: Keep the graph, so that a loss of the map can be minimized.
 
@@ -59,12 +50,18 @@ def gradcam(
         x = x.clone() if x.is_inference() else x
         with captured(found) as outputs:
             logits = model(x)
-        features = _features(outputs)
-        chosen = _target(target, logits)
-        if features.ndim == 3:
-            cam = token_form(model, features, logits, chosen, create_graph=create_graph)
-        else:
-            cam = activation_map(model, features, logits, chosen, create_graph=create_graph)
+        if len(outputs) != 1:
+            raise ValueError(
+                f"the layer ran {len(outputs)} times in one forward pass; Grad-CAM needs one that "
+                "runs once"
+            )
+        features, chosen = outputs[0], _target(target, logits)
+        if not isinstance(features, Tensor) or features.ndim not in (3, 4):
+            form = type(features).__name__
+            if isinstance(features, Tensor):
+                form = tuple(features.shape)
+            raise ValueError(f"the layer returned {form}; a feature map (B, K, h, w) is needed")
+        cam = activation_map(model, features, logits, chosen, create_graph=create_graph)
         cam = cam.relu() if relu else cam
     return cam if create_graph else cam.detach()
 
@@ -72,98 +69,51 @@ def gradcam(
 def activation_map(
     model: nn.Module, features: Tensor, logits: Tensor, target: Tensor, *, create_graph: bool
 ) -> Tensor:
-    """The signed map from one forward pass, in closed form where that is exact.
+    """The signed map (B, h, w) from one forward pass, in closed form where that is exact.
 
-    Args:
-        model: What made both tensors; its last linear layer is looked at.
-        features: (B, K, h, w), with the graph to the logits.
-        logits: (B, classes).
-        target: (B,) int64.
-        create_graph: See :func:`gradcam`.
-
-    Returns:
-        (B, h, w).
+    Where the layer is followed by average pooling and one linear map, y_c = sum_k W_ck mean(A_k) +
+    b_c, so equation 6 gives alpha_k = W_ck / (h w): no backward pass is needed, and a loss of the
+    map has first-order gradients. Features, (B, K, h, w), or a transformer's tokens (B, n, K) with
+    the patches last, hold the graph to the logits (B, classes); targets are int64 (B,).
 
     Raises:
-        ValueError: If the logits do not depend on the features.
+        ValueError: If the logits do not depend on the features, or the model of tokens is no timm
+            vision transformer.
     """
+    if features.ndim == 3:
+        grid = find_transformer(model).patch_embed.grid_size
+        return general_form(features, logits, target, grid=grid, create_graph=create_graph)
     head = linear_head(model, features, logits)
-    if head is not None:
-        return closed_form(features, head.weight, target)
-    return general_form(features, logits, target, create_graph=create_graph)
-
-
-def closed_form(features: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-    """Equation 5 without its ReLU, for features -> average pooling -> linear.
-
-    There y_c = sum_k W_ck mean(A_k) + b_c, so equation 6 gives alpha_k = W_ck / (h w).
-
-    Args:
-        features: (B, K, h, w).
-        weight: (classes, K).
-        target: (B,) int64.
-
-    Returns:
-        (B, h, w).
-    """
+    if head is None:
+        return general_form(features, logits, target, create_graph=create_graph)
     places = features.shape[2] * features.shape[3]
-    return torch.einsum("bk,bkhw->bhw", weight[target], features) / places
+    return torch.einsum("bk,bkhw->bhw", head.weight[target], features) / places
 
 
 def general_form(
-    features: Tensor, logits: Tensor, target: Tensor, *, create_graph: bool = False
+    features: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    *,
+    grid: tuple[int, int] | None = None,
+    create_graph: bool = False,
 ) -> Tensor:
     """Equation 5 without its ReLU, for any layer: the weights of equation 6 by a backward pass.
 
-    Args:
-        features: (B, K, h, w), with the graph to the logits.
-        logits: (B, classes).
-        target: (B,) int64.
-        create_graph: Whether the weights keep their own graph (second-order gradients).
-
-    Returns:
-        (B, h, w).
-
-    Raises:
-        ValueError: If the logits do not depend on the features.
+    Takes, returns and raises what :func:`activation_map` does. Of tokens, ``grid`` says how the
+    patches lie; ``create_graph`` lets the weights keep their own graph (second-order gradients).
     """
-    gradient = _gradient(features, logits, target, create_graph=create_graph)
-    return (gradient.mean((2, 3), keepdim=True) * features).sum(1)
-
-
-def token_form(
-    model: nn.Module, tokens: Tensor, logits: Tensor, target: Tensor, *, create_graph: bool = False
-) -> Tensor:
-    """:func:`general_form` with a transformer's patch tokens as the feature map.
-
-    Args:
-        model: Holds a timm vision transformer, which gives the grid.
-        tokens: (B, n, K) after the layer, patches last, with the graph to the logits.
-        logits: (B, classes).
-        target: (B,) int64.
-        create_graph: See :func:`general_form`.
-
-    Returns:
-        (B, h, w).
-
-    Raises:
-        ValueError: If the model is no such transformer, or the logits do not depend on the tokens.
-    """
-    grid = find_transformer(model).patch_embed.grid_size
-    gradient = _gradient(tokens, logits, target, create_graph=create_graph)
-    patches = slice(tokens.shape[1] - grid[0] * grid[1], None)
-    weights = gradient[:, patches].mean(1, keepdim=True)
-    return (weights * tokens[:, patches]).sum(2).unflatten(1, grid)
-
-
-def _gradient(features: Tensor, logits: Tensor, target: Tensor, *, create_graph: bool) -> Tensor:
     score = logits.gather(1, target.unsqueeze(1)).sum()
     (gradient,) = torch.autograd.grad(
         score, features, create_graph=create_graph, retain_graph=True, allow_unused=True
     )
     if gradient is None:
         raise ValueError("the logits do not depend on this layer's output: name another layer")
-    return gradient
+    if grid is None:
+        return (gradient.mean((2, 3), keepdim=True) * features).sum(1)
+    patches = slice(features.shape[1] - grid[0] * grid[1], None)
+    weights = gradient[:, patches].mean(1, keepdim=True)
+    return (weights * features[:, patches]).sum(2).unflatten(1, grid)
 
 
 def linear_head(model: nn.Module, features: Tensor, logits: Tensor) -> nn.Linear | None:
@@ -173,16 +123,15 @@ def linear_head(model: nn.Module, features: Tensor, logits: Tensor) -> nn.Linear
         return None
     with torch.no_grad():
         pooled = linear[-1](features.mean((2, 3)))
-    same = pooled.shape == logits.shape and torch.allclose(pooled, logits.detach(), **_SAME)
+    if pooled.shape != logits.shape:
+        return None
+    # Float32 sums in another order stay well within this.
+    same = torch.allclose(pooled, logits.detach(), rtol=1e-4, atol=1e-4)
     return linear[-1] if same else None
 
 
 def named_layer(model: nn.Module, layer: str | nn.Module) -> nn.Module:
-    """A layer by its name, or itself.
-
-    Raises:
-        KeyError: If no module has this name; names near ones.
-    """
+    """A layer by its name, or itself; a KeyError names near ones."""
     if isinstance(layer, nn.Module):
         return layer
     modules = dict(model.named_modules())
@@ -192,11 +141,7 @@ def named_layer(model: nn.Module, layer: str | nn.Module) -> nn.Module:
 
 
 def last_feature_layer(model: nn.Module, x: Tensor) -> nn.Module:
-    """The module that gives the last feature map (B, K, h, w), of more than one place, of a pass.
-
-    Args:
-        model: Images to logits.
-        x: Images; the first one is looked at.
+    """The module that gives the last feature map (B, K, h, w), of more than one place, for images.
 
     Raises:
         ValueError: If there is none, or if tokens (B, n, K) come after it, as in a transformer.
@@ -236,19 +181,6 @@ def captured(layer: nn.Module) -> Iterator[list[Tensor]]:
         hook.remove()
 
 
-def _features(outputs: list[Tensor]) -> Tensor:
-    if len(outputs) != 1:
-        raise ValueError(
-            f"the layer ran {len(outputs)} times in one forward pass; Grad-CAM needs one that runs "
-            "once"
-        )
-    (features,) = outputs
-    if not isinstance(features, Tensor) or features.ndim not in (3, 4):
-        found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise ValueError(f"the layer returned {found}; a feature map (B, K, h, w) is needed")
-    return features
-
-
 def _target(target: int | Tensor | None, logits: Tensor) -> Tensor:
     if target is None:
         return logits.detach().argmax(1)
@@ -259,9 +191,7 @@ def _target(target: int | Tensor | None, logits: Tensor) -> Tensor:
             f"target is {chosen.dtype} {tuple(chosen.shape)}; a class, or int64 ({len(logits)},), "
             "is needed"
         )
-    low, high = int(chosen.min()), int(chosen.max())
-    if low < 0 or high >= logits.shape[1]:
-        raise ValueError(
-            f"target holds {low if low < 0 else high}; classes run from 0 to {logits.shape[1] - 1}"
-        )
+    for value in (int(chosen.min()), int(chosen.max())):
+        if not 0 <= value < logits.shape[1]:
+            raise ValueError(f"target holds {value}; classes run from 0 to {logits.shape[1] - 1}")
     return chosen

@@ -1,4 +1,7 @@
-"""The form and size of saliency maps, and the maps that say nothing."""
+"""The form and size of saliency maps, and the maps that say nothing.
+
+All take maps (B, h, w) and raise what :func:`check_maps` raises.
+"""
 
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -9,10 +12,7 @@ class NotSaliency(ValueError):
 
 
 def check_maps(saliency: Tensor) -> Tensor:
-    """Refuse what is not a batch of finite maps.
-
-    Args:
-        saliency: float (B, h, w).
+    """The maps, float (B, h, w), if they are a batch of finite ones.
 
     Raises:
         NotSaliency: If the shape or dtype is wrong, or a value is NaN or infinite.
@@ -32,58 +32,28 @@ def check_maps(saliency: Tensor) -> Tensor:
 
 
 def degenerate(saliency: Tensor) -> Tensor:
-    """Find the maps that are constant, so that they point nowhere.
+    """Find the maps that are constant, so that they point nowhere: bool (B,).
 
     They are to be counted, never dropped: their overlap with any mask is that of chance.
-
-    Args:
-        saliency: float (B, h, w).
-
-    Returns:
-        bool (B,).
-
-    Raises:
-        NotSaliency: As in :func:`check_maps`.
     """
     flat = check_maps(saliency).flatten(1)
     return flat.amax(1) == flat.amin(1)
 
 
 def resize(saliency: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring maps to an image's size, bilinearly, as Grad-CAM's authors do (Selvaraju et al., 2017).
-
-    Args:
-        saliency: float (B, h, w).
-        size: (H, W).
-
-    Returns:
-        float (B, H, W), differentiable.
-
-    Raises:
-        NotSaliency: As in :func:`check_maps`.
-    """
+    """Bring maps to an image's size (H, W), bilinearly as Grad-CAM's authors do, differentiably."""
     maps = check_maps(saliency).unsqueeze(1)
     return interpolate(maps, size=size, mode="bilinear", align_corners=False).squeeze(1)
 
 
-def standardize(saliency: Tensor, *, eps: float = 1e-6) -> Tensor:
-    """Each map less its mean, over its standard deviation: signed, whatever the map's scale.
+def standardize(saliency: Tensor) -> Tensor:
+    """Each map less its mean, over its standard deviation; differentiable.
 
     The sigmoid of equation 12 is flat on a map near 0 and saturated on one near 16; on a
-    standardized map it can reach both ends.
-
-    Args:
-        saliency: float (B, h, w).
-        eps: added to the standard deviation, so that a constant map becomes 0.
-
-    Returns:
-        float (B, h, w), differentiable.
-
-    Raises:
-        NotSaliency: As in :func:`check_maps`.
+    standardized map it can reach both ends. A constant map becomes 0.
     """
     flat = check_maps(saliency).flatten(1)
     centered = flat - flat.mean(1, keepdim=True)
-    # The root of a sum of squares has no finite derivative at 0; under eps it is not needed there.
-    spread = (centered.pow(2).mean(1, keepdim=True) + eps**2).sqrt()
+    # The root of a sum of squares has no finite derivative at 0: 1e-6 keeps it from there.
+    spread = (centered.pow(2).mean(1, keepdim=True) + 1e-6**2).sqrt()
     return (centered / spread).view_as(saliency)

@@ -6,8 +6,6 @@ threshold, opening and closing by a 3 x 3 cross, the largest component. A proxy 
 *model* looked; overlap with it measures agreement with that model, not with an object.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,18 +16,15 @@ from torch import Tensor
 from rslib.saliency.maps import check_maps, degenerate
 from rslib.store.arrays import ArrayError, open_array
 
+_SIZE = (32, 32)
+
 
 class MaskError(ValueError):
     """Masks that cannot be used; the message says which and why."""
 
 
 def check_masks(mask: Tensor, *, like: Tensor | None = None, least: int = 1) -> Tensor:
-    """Refuse what is not a batch of masks with an object in each.
-
-    Args:
-        mask: bool (B, H, W).
-        like: Maps (B, H, W) whose shape the masks must have.
-        least: Fewest masks.
+    """The masks, bool (B, H, W), if they are ``least`` or more, shaped ``like`` maps, none empty.
 
     Raises:
         MaskError: If the dtype or shape is wrong, there are too few, or one is empty.
@@ -56,16 +51,12 @@ def check_masks(mask: Tensor, *, like: Tensor | None = None, least: int = 1) -> 
 def proxy_masks(
     saliency: Tensor, *, smallest: float = 0.02, largest: float = 0.95
 ) -> tuple[Tensor, Tensor]:
-    """Object masks from activation maps (paper 3.4.1).
-
-    Args:
-        saliency: float (B, H, W), at the image's size.
-        smallest: A component that covers less than this share is no object.
-        largest: Nor is one that covers more than this.
+    """Object masks from activation maps, float (B, H, W), at the image's size (paper 3.4.1).
 
     Returns:
-        masks bool (B, H, W), empty where refused, and refused bool (B,): constant maps, and maps
-        whose largest component is too small or too large. Refusals are to be counted.
+        masks bool (B, H, W), empty where refused, and refused bool (B,), to be counted: of constant
+        maps, and maps whose largest component covers a share under ``smallest`` or over
+        ``largest``.
 
     Raises:
         NotSaliency: If the maps are not finite or not of the form above.
@@ -75,13 +66,11 @@ def proxy_masks(
     from skimage.morphology import closing, footprint_rectangle, opening
 
     maps = check_maps(saliency).detach().cpu().numpy()
-    constant = degenerate(saliency).cpu().numpy()
     cross = footprint_rectangle((3, 3))
     cross[[0, 0, -1, -1], [0, -1, 0, -1]] = 0
     masks = np.zeros(maps.shape, dtype=bool)
-    for position, values in enumerate(maps):
-        if constant[position]:
-            continue
+    for position in (~degenerate(saliency)).nonzero().flatten().tolist():
+        values = maps[position]
         cleaned = closing(opening(values > threshold_otsu(values), cross), cross)
         parts, number = label(cleaned, return_num=True, connectivity=1)
         if number:
@@ -95,16 +84,9 @@ def proxy_masks(
 
 
 def coverage(masks: Tensor) -> dict[str, float]:
-    """Share of the image that masks cover: mean, std, and the quartiles, over non-empty ones.
+    """Share of the image that masks, bool (B, H, W) or a MaskError, cover, over non-empty ones.
 
-    Args:
-        masks: bool (B, H, W); empty ones are counted and left out.
-
-    Returns:
-        n, empty, mean, std, q25, q50, q75; the shares are NaN where all are empty.
-
-    Raises:
-        MaskError: If they are not bool (B, H, W).
+    It has n, empty (how many), mean, std, q25, q50, q75; the shares are NaN where all are empty.
     """
     if masks.dtype != torch.bool or masks.ndim != 3:
         raise MaskError(f"masks are {masks.dtype} {tuple(masks.shape)}; bool (B, H, W) is needed")
@@ -114,25 +96,20 @@ def coverage(masks: Tensor) -> dict[str, float]:
     if not len(some):
         return found | dict.fromkeys(("mean", "std", "q25", "q50", "q75"), float("nan"))
     found |= {"mean": float(some.mean()), "std": float(some.std())}
-    for percent in (25, 50, 75):
-        found[f"q{percent}"] = float(np.quantile(some, percent / 100))
-    return found
+    return found | {f"q{k}": float(np.quantile(some, k / 100)) for k in (25, 50, 75)}
 
 
-def read_masks(
-    source: str | Path, ids: Sequence[int], *, size: tuple[int, int] = (32, 32)
-) -> tuple[Tensor, Tensor]:
-    """Masks of one's own, for all or some of the images.
+def read_masks(source: str | Path, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Masks of one's own, 32 x 32, for all or some of the images.
 
     Args:
         source: A folder of PNG files named by the image's number, ``17.png``, whose values above
-            half the range are the object; or a ``.npy`` file, bool or uint8 (N, H, W), whose row i
-            belongs to image i, all zeros where there is none.
+            half the range are the object; or a ``.npy`` file, bool or uint8 (N, 32, 32), whose row
+            i belongs to image i, all zeros where there is none.
         ids: The images wanted, by their position in the canonical order of their split.
-        size: (H, W).
 
     Returns:
-        masks bool (B, H, W), empty where there is none, and known bool (B,).
+        masks bool (B, 32, 32), empty where there is none, and known bool (B,).
 
     Raises:
         MaskError: If the source is missing, holds no mask of these images, or a mask has another
@@ -141,35 +118,38 @@ def read_masks(
     source = Path(source).expanduser()
     if source.is_dir():
         files = {i: source / f"{i}.png" for i in ids}
-        found = {i: _read_png(path, size) for i, path in files.items() if path.is_file()}
+        found = {i: _read_png(path) for i, path in files.items() if path.is_file()}
     elif source.suffix == ".npy" and source.is_file():
-        rows = _open_rows(source, size)
+        try:
+            rows = open_array(source)
+        except ArrayError as error:
+            raise MaskError(f"{error}: save it again with numpy.save") from None
+        if rows.shape[1:] != _SIZE or rows.dtype.kind not in "bu":
+            raise MaskError(
+                f"{source} holds {rows.dtype} {rows.shape}; bool or uint8 (N, 32, 32) is needed"
+            )
         found = {i: rows[i] > 0 for i in ids if i < len(rows) and (rows[i] > 0).any()}
     else:
         raise MaskError(
-            f"{source}: expected a folder of PNG files named 0.png, 1.png, … or a .npy file "
-            "(N, H, W)"
+            f"{source}: expected a folder of PNG files named 0.png, 1.png, … or a .npy file"
         )
     if not found:
         raise MaskError(
             f"{source} holds no mask of any of the {len(ids):,} images asked for, such as image "
             f"{ids[0]}: name files, or order rows, by the images' places in their split"
         )
-    masks = np.zeros((len(ids), *size), dtype=bool)
-    for position, image in enumerate(ids):
-        if image in found:
-            if found[image].all() or not found[image].any():
-                what = "the whole image" if found[image].all() else "nothing"
-                raise MaskError(
-                    f"{source}: the mask of image {image} covers {what}: save the object as 255 on "
-                    "0, or leave that image's mask out"
-                )
-            masks[position] = found[image]
-    known = torch.tensor([image in found for image in ids])
-    return torch.from_numpy(masks), known
+    for image, mask in found.items():
+        if mask.all() or not mask.any():
+            what = "the whole image" if mask.all() else "nothing"
+            raise MaskError(
+                f"{source}: the mask of image {image} covers {what}: save the object as 255 on 0, "
+                "or leave that image's mask out"
+            )
+    masks = np.stack([found.get(image, np.zeros(_SIZE, bool)) for image in ids])
+    return torch.from_numpy(masks), torch.tensor([image in found for image in ids])
 
 
-def _read_png(path: Path, size: tuple[int, int]) -> np.ndarray:
+def _read_png(path: Path) -> np.ndarray:
     from PIL import Image
 
     try:
@@ -177,23 +157,9 @@ def _read_png(path: Path, size: tuple[int, int]) -> np.ndarray:
             values = np.asarray(picture.convert("L"))
     # Pillow reports damage by many kinds of error.
     except Exception as error:
-        raise MaskError(
-            f"{path} cannot be read as an image ({error}): save it again as a PNG file"
-        ) from None
-    if values.shape != size:
+        hint = "save it again as a PNG file"
+        raise MaskError(f"{path} cannot be read as an image ({error}): {hint}") from None
+    if values.shape != _SIZE:
         found = " x ".join(map(str, values.shape))
-        raise MaskError(f"{path} is {found}; {size[0]} x {size[1]} is needed")
+        raise MaskError(f"{path} is {found}; 32 x 32 is needed")
     return values > 127
-
-
-def _open_rows(path: Path, size: tuple[int, int]) -> np.ndarray:
-    try:
-        rows = open_array(path)
-    except ArrayError as error:
-        raise MaskError(f"{error}: save it again with numpy.save") from None
-    if rows.ndim != 3 or rows.shape[1:] != size or rows.dtype.kind not in "bu":
-        raise MaskError(
-            f"{path} holds {rows.dtype} {rows.shape}; bool or uint8 (N, {size[0]}, {size[1]}) is "
-            "needed"
-        )
-    return rows

@@ -1,14 +1,13 @@
-"""The saliency methods by name, each for the models it is defined on."""
-
-from __future__ import annotations
+"""The saliency methods by name, each for the models it is defined on, and two further ones."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rslib.models import eval_mode
-from rslib.saliency.attribution import input_gradient, integrated_gradients
+from rslib.saliency.faithfulness import Method
 from rslib.saliency.gradcam import gradcam
 from rslib.saliency.maps import resize
 from rslib.saliency.rollout import attention_rollout, find_transformer
@@ -22,8 +21,6 @@ LABELS = {
     "input_gradient": "Input gradient",
 }
 """The methods' names as the book writes them; added ones follow."""
-
-Method = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 ADDED: dict[str, Method] = extensions.ADDED["saliency_method"]
 """The user's own, name to function (:func:`saliency_method`)."""
@@ -42,11 +39,8 @@ def saliency_method(name: str) -> Callable[[Method], Method]:
         def gradient_times_input(model, x, target):
             return (x * input_gradient(model, x, target).unsqueeze(1)).mean(1)
 
-    It is measured on every model beside the methods of :data:`LABELS`, in the figures and tables of
-    notebooks 03 and 08 that compare methods, marked as added.
-
-    Args:
-        name: of the method; ``"gradient_times_input"`` is written "Gradient times input (added)".
+    It is measured beside the methods of :data:`LABELS` in notebooks 03 and 08, and written
+    "Gradient times input (added)".
 
     Raises:
         rslib.settings.extensions.ExtensionError: the name cannot be used.
@@ -60,11 +54,7 @@ def saliency_method(name: str) -> Callable[[Method], Method]:
 
 
 def methods(model: nn.Module) -> tuple[str, ...]:
-    """The methods that can explain a model, the paper's first (3.3.1, 3.3.2).
-
-    Args:
-        model: images to logits.
-    """
+    """The methods that can explain a model, the paper's first (3.3.1, 3.3.2)."""
     others = ("integrated_gradients", "input_gradient", *ADDED)
     return ("rollout", "gradcam", *others) if is_transformer(model) else ("gradcam", *others)
 
@@ -81,17 +71,12 @@ def is_transformer(model: nn.Module) -> bool:
 def explain(
     model: nn.Module, x: Tensor, target: Tensor | None = None, *, method: str | None = None
 ) -> Tensor:
-    """A saliency map for each image, at the image's size.
+    """A saliency map for each image (B, C, H, W) in [0, 1], at its size: float (B, H, W).
 
-    Args:
-        model: images to logits; it runs in eval mode and is given back as it was.
-        x: images (B, C, H, W) in [0, 1].
-        target: class explained, (B,) int64; None takes the predicted class. Rollout has none.
-        method: one of :data:`LABELS`; None takes the paper's for this kind of model. Grad-CAM of a
-            transformer takes the patch tokens that enter its last block.
-
-    Returns:
-        float (B, H, W).
+    The model, images to logits, runs in eval mode and is given back as it was. The target is the
+    class explained, (B,) int64; None takes the predicted one; rollout has none. The method is one
+    of :data:`LABELS`; None takes the paper's for this kind of model. Grad-CAM of a transformer
+    takes the patch tokens that enter its last block.
 
     Raises:
         ValueError: the method is unknown, or not defined for this model.
@@ -115,3 +100,43 @@ def explain(
     raise ValueError(
         f"no saliency method {method!r}{nearest(method, LABELS)} There are: {', '.join(LABELS)}"
     )
+
+
+def integrated_gradients(
+    model: nn.Module, x: Tensor, target: Tensor | None = None, *, steps: int = 32
+) -> Tensor:
+    """Integrated Gradients from a black image, summed over channels in absolute value.
+
+    Source: Sundararajan, Taly and Yan, ICML 2017 (the paper's reference 4), through captum.
+
+    The model, from images (B, C, H, W) in [0, 1] to logits, runs in eval mode and is given back as
+    it was. The target is the class explained, (B,) int64; None takes the predicted one. ``steps``
+    are the points of the integral. Maps are (B, H, W), 0 or more.
+    """
+    from captum.attr import IntegratedGradients
+
+    options = {"n_steps": steps, "internal_batch_size": max(len(x), 64)}
+    found = _attribute(IntegratedGradients, model, x, target, **options)
+    return found.abs().sum(1).detach().to(x.dtype)
+
+
+def input_gradient(model: nn.Module, x: Tensor, target: Tensor | None = None) -> Tensor:
+    """The gradient of the class's logit, summed over channels in absolute value.
+
+    Takes and returns what :func:`integrated_gradients` does. Source: Simonyan, Vedaldi and
+    Zisserman, 2013, arXiv:1312.6034, through captum.
+    """
+    from captum.attr import Saliency
+
+    point = x.detach().clone().requires_grad_()
+    return _attribute(Saliency, model, point, target, abs=True).sum(1).detach()
+
+
+def _attribute(
+    method: Any, model: nn.Module, x: Tensor, target: Tensor | None, **options: Any
+) -> Any:
+    with eval_mode(model), torch.enable_grad():
+        if target is None:
+            with torch.no_grad():
+                target = model(x).argmax(1)
+        return method(model).attribute(x, target=target, **options)

@@ -6,6 +6,9 @@ exactly the share that is kept. Those levels are here beside the measure.
 
 Saliency maps tie, above all where a ReLU leaves zeros. Which of the tied pixels enter the top share
 is then not the map's to say, so the expectation over all choices is taken, never the pixels' order.
+
+Maps are float (B, H, W), masks bool (B, H, W), ``top`` is the share of the pixels kept, and the
+measures are float64 (B,), in [0, 1]. All raise what :func:`iou` raises.
 """
 
 from collections.abc import Sequence
@@ -24,44 +27,42 @@ TOP = 0.30
 def iou(saliency: Tensor, mask: Tensor, *, top: float = TOP) -> Tensor:
     """IoU of the most salient pixels with the object's mask (equation 9).
 
-    Args:
-        saliency: float (B, H, W); ties are taken in expectation, so a constant map scores chance.
-        mask: bool (B, H, W).
-        top: Share of the pixels kept, in (0, 1).
-
-    Returns:
-        float64 (B,), in [0, 1].
+    Ties are taken in expectation, so a constant map scores chance.
 
     Raises:
         NotSaliency: If the maps are not finite or not of the form above.
         MaskError: If the masks are of another form or size, or one is empty.
-        ValueError: If top is out of range.
+        ValueError: If top is not between 0 and 1.
     """
     return iou_curve(saliency, mask, tops=[top])[:, 0]
 
 
 def iou_curve(saliency: Tensor, mask: Tensor, *, tops: Sequence[float]) -> Tensor:
-    """:func:`iou` at several shares ``tops``, each in (0, 1): float64 (B, shares)."""
+    """:func:`iou` at several shares ``tops``: float64 (B, shares)."""
+    from scipy.stats import hypergeom
+
     values, inside = _flat(saliency, mask)
     order = values.sort(1, descending=True).values
-    area = inside.sum(1)
-    columns = []
+    area, columns = inside.sum(1).cpu().numpy(), []
     for top in tops:
         kept = _kept(top, values.shape[1])
         threshold = order[:, kept - 1 : kept]
-        above, tied = values > threshold, values == threshold
-        sure = (above & inside).sum(1)
-        columns.append(
-            _expected_iou(
-                sure=sure,
-                tied=tied.sum(1),
-                tied_inside=(tied & inside).sum(1),
-                drawn=kept - above.sum(1),
-                kept=kept,
-                area=area,
-            )
-        )
-    return torch.stack(columns, 1)
+        above, ties = values > threshold, values == threshold
+        sets = (above, above & inside, ties, ties & inside)
+        over, sure, tied, tied_inside = (each.sum(1).cpu().numpy() for each in sets)
+        # The hits are `sure` and those among the `drawn` of the tied pixels.
+        drawn = kept - over
+        hits = sure + np.minimum(drawn, tied_inside)
+        found = hits / (kept + area - hits)
+        # Nothing to choose where all tied pixels are drawn, or all or none lie on the object.
+        for row in np.flatnonzero((drawn < tied) & (tied_inside > 0) & (tied_inside < tied)):
+            least = max(0, drawn[row] - (tied[row] - tied_inside[row]))
+            luck = np.arange(least, min(drawn[row], tied_inside[row]) + 1)
+            weight = hypergeom.pmf(luck, tied[row], tied_inside[row], drawn[row])
+            total = sure[row] + luck
+            found[row] = (weight * total / (kept + area[row] - total)).sum() / weight.sum()
+        columns.append(found)
+    return torch.from_numpy(np.stack(columns, 1)).to(saliency.device)
 
 
 def same_top(first: Tensor, second: Tensor, *, top: float = TOP) -> Tensor:
@@ -70,20 +71,8 @@ def same_top(first: Tensor, second: Tensor, *, top: float = TOP) -> Tensor:
     Each map's pixels belong to its top by a share: 1 above its threshold, 0 below, and at it the
     chance that one of the tied pixels is among those kept. The IoU of such sets is the sum of the
     smaller shares over that of the larger ones: the usual one where nothing ties, and 1 for equal
-    maps, whatever ties in them.
-
-    Args:
-        first: float (B, H, W).
-        second: The same shape.
-        top: Share of the pixels kept, in (0, 1).
-
-    Returns:
-        float64 (B,), in [0, 1]. A constant map, which has no top, scores ``top / (2 - top)`` with a
-        map without ties, and 1 with another constant one.
-
-    Raises:
-        NotSaliency: If the maps are not finite or of another form.
-        ValueError: If shapes differ, or top is out of range.
+    maps, whatever ties in them. A constant map, which has no top, scores ``top / (2 - top)`` with a
+    map without ties, and 1 with another constant one. Shapes that differ are a ValueError.
     """
     if first.shape != second.shape:
         raise ValueError(f"maps have shapes {tuple(first.shape)} and {tuple(second.shape)}")
@@ -92,51 +81,22 @@ def same_top(first: Tensor, second: Tensor, *, top: float = TOP) -> Tensor:
 
 
 def chance(mask: Tensor, *, top: float = TOP) -> Tensor:
-    """Expected IoU of a map drawn at random: all that a mask's size explains.
+    """Expected :func:`iou` of a map drawn at random: all that a mask's size explains.
 
     For a mask of share m it is about ``top * m / (top + (1 - top) * m)``: 0.15 at m = 0.24.
-
-    Args:
-        mask: bool (B, H, W).
-        top: Share of the pixels kept.
-
-    Returns:
-        float64 (B,).
-
-    Raises:
-        MaskError, ValueError: As in :func:`iou`.
     """
     return iou(torch.zeros(mask.shape, device=mask.device), mask, top=top)
 
 
 def ceiling(mask: Tensor, *, top: float = TOP) -> Tensor:
-    """The largest IoU that any map can reach: the kept share and the object differ in size.
-
-    Args:
-        mask: bool (B, H, W).
-        top: Share of the pixels kept.
-
-    Returns:
-        float64 (B,).
-
-    Raises:
-        MaskError, ValueError: As in :func:`iou`.
-    """
+    """The largest :func:`iou` any map can reach: the kept share and the object differ in size."""
     area = check_masks(mask).flatten(1).sum(1).double()
     kept = torch.full_like(area, _kept(top, mask[0].numel()))
     return torch.minimum(area, kept) / torch.maximum(area, kept)
 
 
 def center_prior(size: tuple[int, int], n: int = 1) -> Tensor:
-    """A map that looks at the middle of the image, whatever is there.
-
-    Args:
-        size: (H, W).
-        n: Copies.
-
-    Returns:
-        float (n, H, W), falling with the distance from the center.
-    """
+    """A map that falls with the distance from the middle of an image (H, W): n copies (n, H, W)."""
     rows, columns = (torch.arange(side) - (side - 1) / 2 for side in size)
     distance = (rows.view(-1, 1) ** 2 + columns.view(1, -1) ** 2).sqrt()
     return (-distance).expand(n, -1, -1).clone()
@@ -145,33 +105,16 @@ def center_prior(size: tuple[int, int], n: int = 1) -> Tensor:
 def mean_mask_prior(mask: Tensor) -> Tensor:
     """For each image the mean of all *other* images' masks: where objects usually are.
 
-    Args:
-        mask: bool (B, H, W), B >= 2.
-
-    Returns:
-        float (B, H, W), in [0, 1].
-
-    Raises:
-        MaskError: If the masks are of another form, one is empty, or there is only one.
+    Float (B, H, W), in [0, 1]; a single mask is a MaskError.
     """
     masks = check_masks(mask, least=2).float()
     return (masks.sum(0, keepdim=True) - masks) / (len(masks) - 1)
 
 
 def shuffled_pairs(saliency: Tensor, mask: Tensor, *, top: float = TOP, seed: int = 0) -> Tensor:
-    """IoU of each map with another image's mask: what the maps share whatever they show.
+    """:func:`iou` of each map with another image's mask: what the maps share whatever they show.
 
-    Args:
-        saliency: float (B, H, W), B >= 2.
-        mask: bool (B, H, W).
-        top: Share of the pixels kept.
-        seed: Of the pairing, in which no map meets its own mask.
-
-    Returns:
-        float64 (B,).
-
-    Raises:
-        MaskError: If there is only one mask; other errors as in :func:`iou`.
+    The seed is of the pairing, in which no map meets its own mask; a single mask is a MaskError.
     """
     check_masks(mask, least=2)
     order = torch.randperm(len(mask), generator=torch.Generator().manual_seed(seed))
@@ -184,16 +127,8 @@ def shuffled_pairs(saliency: Tensor, mask: Tensor, *, top: float = TOP, seed: in
 def mass_inside(saliency: Tensor, mask: Tensor) -> Tensor:
     """Share of the saliency that lies on the object; 4.3 of the paper reads IoU as this.
 
-    Args:
-        saliency: float (B, H, W); negative values count as none.
-        mask: bool (B, H, W).
-
-    Returns:
-        float64 (B,), in [0, 1]; where a map has no positive value, the mask's own share, which is
-        what a constant map scores.
-
-    Raises:
-        NotSaliency, MaskError: As in :func:`iou`.
+    Negative saliency counts as none. Where a map has no positive value, it is the mask's own share,
+    which is what a constant map scores.
     """
     values, inside = _flat(saliency, mask)
     positive = values.double().clamp(min=0)
@@ -205,15 +140,7 @@ def mass_inside(saliency: Tensor, mask: Tensor) -> Tensor:
 def pointing_game(saliency: Tensor, mask: Tensor) -> Tensor:
     """The pointing game of Zhang et al. (2018, arXiv:1608.00507): is the brightest pixel inside?
 
-    Args:
-        saliency: float (B, H, W).
-        mask: bool (B, H, W).
-
-    Returns:
-        float64 (B,): 1 or 0, or the share of the tied maxima that lie on the object.
-
-    Raises:
-        NotSaliency, MaskError: As in :func:`iou`.
+    1 or 0, or the share of the tied maxima that lie on the object.
     """
     values, inside = _flat(saliency, mask)
     highest = values == values.amax(1, keepdim=True)
@@ -238,26 +165,3 @@ def _shares(values: Tensor, top: float) -> Tensor:
     above, tied = values > threshold, values == threshold
     drawn = kept - above.sum(1, keepdim=True)
     return above.double() + tied.double() * drawn / tied.sum(1, keepdim=True)
-
-
-def _expected_iou(
-    *, sure: Tensor, tied: Tensor, tied_inside: Tensor, drawn: Tensor, kept: int, area: Tensor
-) -> Tensor:
-    """E[I / (kept + area - I)] where I = sure + the hits among ``drawn`` of the ``tied`` pixels."""
-    from scipy.stats import hypergeom
-
-    device = sure.device
-    sure, tied, tied_inside, drawn, area = (
-        value.cpu().numpy().astype(np.int64) for value in (sure, tied, tied_inside, drawn, area)
-    )
-    hits = sure + np.minimum(drawn, tied_inside)
-    result = hits / (kept + area - hits)
-    # Nothing to choose where all tied pixels are drawn, or all or none of them lie on the object.
-    open_to_chance = (drawn < tied) & (tied_inside > 0) & (tied_inside < tied)
-    for row in np.flatnonzero(open_to_chance):
-        least = max(0, drawn[row] - (tied[row] - tied_inside[row]))
-        found = np.arange(least, min(drawn[row], tied_inside[row]) + 1)
-        weight = hypergeom.pmf(found, tied[row], tied_inside[row], drawn[row])
-        total = sure[row] + found
-        result[row] = (weight * total / (kept + area[row] - total)).sum() / weight.sum()
-    return torch.from_numpy(result).to(device)

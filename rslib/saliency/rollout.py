@@ -3,8 +3,6 @@
 Abnar and Zuidema, "Quantifying attention flow in transformers", ACL 2020, arXiv:2005.00928. They
 renormalize each layer's rows; equation 7 of the paper does not. Rows of E + A sum to 2, so the two
 differ by the factor 2^L alone: the same ranking of patches, and the same overlap with a mask.
-
-Unlike Grad-CAM, rollout does not ask for a class.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,19 +15,12 @@ from rslib.models import eval_mode
 
 
 def attention_rollout(model: nn.Module, x: Tensor, *, normalise: bool = False) -> Tensor:
-    """Rollout from the class token to the patches, for a timm vision transformer.
+    """Rollout from the class token to the patches of images (B, C, H, W): maps (B, h, w).
 
-    Gradients flow where the caller has them switched on, so a loss of the map can be minimized;
-    they are of first order.
-
-    Args:
-        model: Holds a timm vision transformer with a class token, perhaps behind other modules. It
-            runs in eval mode, with fused attention off for this pass, and is given back as it was.
-        x: Images (B, C, H, W) in [0, 1].
-        normalise: Average E and A instead of adding them, so that rows sum to 1.
-
-    Returns:
-        Maps (B, h, w), one value per patch.
+    The model holds a timm vision transformer with a class token, perhaps behind other modules. It
+    runs in eval mode, with fused attention off, and is given back as it was. No class is asked for.
+    A loss of the map can be minimized, with gradients of first order. ``normalise`` averages E and
+    A instead of adding them, so that rows sum to 1.
 
     Raises:
         ValueError: If the model holds no such transformer; says what is missing.
@@ -41,14 +32,10 @@ def attention_rollout(model: nn.Module, x: Tensor, *, normalise: bool = False) -
 
 
 def rollout(attentions: Tensor, *, normalise: bool = False) -> Tensor:
-    """The full product of equation 7.
+    """The full product of equation 7, (B, n+1, n+1), ``normalise`` as in :func:`attention_rollout`.
 
-    Args:
-        attentions: (L, B, n+1, n+1), averaged over heads (equation 8), first layer first.
-        normalise: See :func:`attention_rollout`.
-
-    Returns:
-        (B, n+1, n+1): row i says how token i at the end draws on the tokens at the start.
+    Attentions are (L, B, n+1, n+1), averaged over heads (equation 8), first layer first. Row i says
+    how token i at the end draws on the tokens at the start.
 
     Raises:
         ValueError: If the shape is not (L, B, m, m).
@@ -65,15 +52,7 @@ def rollout(attentions: Tensor, *, normalise: bool = False) -> Tensor:
 
 
 def class_token_rollout(attentions: Sequence[Tensor], *, normalise: bool = False) -> Tensor:
-    """The class token's row of :func:`rollout`, by vector-matrix products from the last layer.
-
-    Args:
-        attentions: For each layer (B, n+1, n+1), averaged over heads, first layer first.
-        normalise: See :func:`attention_rollout`.
-
-    Returns:
-        (B, n+1).
-    """
+    """The class token's row (B, n+1) of :func:`rollout`, by vector-matrix products alone."""
     row = torch.zeros_like(attentions[0][:, 0])
     row[:, 0] = 1
     for attention in reversed(attentions):
@@ -95,8 +74,7 @@ def find_transformer(model: nn.Module) -> nn.Module:
                 "the transformer has no class token (it pools its patches), so there is no row "
                 "of the rollout to take"
             )
-        blocks = list(module.blocks)
-        if not all(hasattr(getattr(block, "attn", None), "attn_drop") for block in blocks):
+        if not all(hasattr(getattr(b, "attn", None), "attn_drop") for b in module.blocks):
             raise ValueError(
                 "the transformer's blocks do not expose their attention as timm's "
                 "VisionTransformer does (block.attn.attn_drop)"
@@ -112,14 +90,9 @@ def find_transformer(model: nn.Module) -> nn.Module:
 def attention_matrices(transformer: nn.Module) -> Iterator[list[Tensor]]:
     """Collect each layer's attention, averaged over heads (equation 8), while the context lasts.
 
-    Fused attention never forms the matrix, so it is switched off meanwhile; that changes the logits
-    by rounding only. The switch and the hooks are put back after, errors included.
-
-    Args:
-        transformer: From :func:`find_transformer`.
-
-    Yields:
-        A list that each forward pass extends by one (B, n+1, n+1) per layer, first layer first.
+    Each forward pass extends the list by one (B, n+1, n+1) per layer, first layer first. Fused
+    attention never forms the matrix, so it is switched off meanwhile; that changes the logits by
+    rounding only. The switch and the hooks are put back after, errors included.
     """
     collected: list[Tensor] = []
     layers = [block.attn for block in transformer.blocks]
@@ -136,21 +109,12 @@ def attention_matrices(transformer: nn.Module) -> Iterator[list[Tensor]]:
             layer.fused_attn = False
         yield collected
     finally:
-        for layer, flag in zip(layers, fused, strict=True):
+        for layer, flag, hook in zip(layers, fused, hooks, strict=True):
             layer.fused_attn = flag
-        for hook in hooks:
             hook.remove()
 
 
 def patch_map(transformer: nn.Module, row: Tensor) -> Tensor:
-    """The patches of a rollout row as a map.
-
-    Args:
-        transformer: Gives the grid and the number of tokens before the patches.
-        row: (B, n+1).
-
-    Returns:
-        (B, h, w).
-    """
+    """The patches of a rollout's row (B, n+1) as a map (B, h, w) on the transformer's grid."""
     height, width = transformer.patch_embed.grid_size
     return row[:, transformer.num_prefix_tokens :].unflatten(1, (height, width))

@@ -4,8 +4,6 @@ After Xiao, Engstrom, Ilyas and Madry, "Noise or signal: the role of image backg
 recognition", ICLR 2021, arXiv:2006.09994 (their Mixed-Same and Mixed-Rand sets).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -13,21 +11,11 @@ from rslib.saliency.masks import check_masks
 
 
 def composites(x: Tensor, masks: Tensor, partner: Tensor) -> Tensor:
-    """Each image's object before its partner's background.
+    """Each image's object before its partner's background: (B, C, H, W).
 
     What the partner's object covers is filled with the mean color of that background, so that no
-    part of it shows.
-
-    Args:
-        x: images (B, C, H, W) in [0, 1].
-        masks: bool (B, H, W), an object in each.
-        partner: int64 (B,), positions in the batch.
-
-    Returns:
-        (B, C, H, W).
-
-    Raises:
-        rslib.saliency.MaskError: masks of another form, or an empty one.
+    part of it shows. Images are in [0, 1], masks bool (B, H, W) with an object in each, partners
+    int64 (B,), positions in the batch. Other masks are a :class:`rslib.saliency.MaskError`.
     """
     inside = check_masks(masks).unsqueeze(1)
     outside = (~inside).to(x.dtype)
@@ -37,19 +25,14 @@ def composites(x: Tensor, masks: Tensor, partner: Tensor) -> Tensor:
 
 
 def partners(labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """For each image one of its own class, and one of another.
-
-    Args:
-        labels: int64 (B,).
-        generator: of the draw, on the CPU.
+    """For each image one of its own class, and one of another, drawn by a generator on the CPU.
 
     Returns:
-        Two int64 (B,) of positions; -1 where there is none.
+        Positions among the labels (B,), int64 (B,) each; -1 where there is none.
     """
-    n = len(labels)
-    own, other = torch.full((n,), -1), torch.full((n,), -1)
     known = labels.cpu()
-    for position in range(n):
+    own, other = torch.full_like(known, -1), torch.full_like(known, -1)
+    for position in range(len(known)):
         alike = known == known[position]
         rest = (~alike).nonzero().flatten()
         alike[position] = False

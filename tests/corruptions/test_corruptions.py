@@ -202,22 +202,11 @@ class TestDraws:
         nudged = images.clone()
         nudged[:, 2, 31, 31] ^= 1
         keys = torch.cat([
-            image_keys(images, "fog", 1, 0, None), image_keys(swapped, "fog", 1, 0, None),
-            image_keys(nudged, "fog", 1, 0, None), image_keys(images, "fog", 2, 0, None),
-            image_keys(images, "snow", 1, 0, None), image_keys(images, "fog", 1, 1, None),
+            image_keys(images, "fog", 1, 0), image_keys(swapped, "fog", 1, 0),
+            image_keys(nudged, "fog", 1, 0), image_keys(images, "fog", 2, 0),
+            image_keys(images, "snow", 1, 0), image_keys(images, "fog", 1, 1),
         ])  # fmt: skip
         assert len(keys.unique()) == 12
-
-    def test_ids_take_the_place_of_the_bytes(self):
-        images, ids = pictures(4), torch.arange(4)
-        first = corrupt(images, "gaussian_noise", 1, seed=0, ids=ids)
-        noise = first.int() - images
-        moved = corrupt(images.roll(1, 0), "gaussian_noise", 1, seed=0, ids=ids)
-        middle = (
-            (images > 60) & (images < 195) & (images.roll(1, 0) > 60) & (images.roll(1, 0) < 195)
-        )
-        assert torch.equal(noise[middle], (moved.int() - images.roll(1, 0))[middle])
-        assert not torch.equal(first, corrupt(images, "gaussian_noise", 1, seed=0, ids=ids + 4))
 
     def test_equal_images_get_equal_noise(self):
         after = corrupt(pictures(1).repeat(2, 1, 1, 1), "gaussian_noise", 1, seed=0)
@@ -238,7 +227,7 @@ class TestDraws:
     def test_streams_seeds_and_severities_do_not_repeat_each_other(self):
         images = pictures(8)
         draws = [
-            Draws(image_keys(images, "fog", severity, seed, None)).uniform(stream, 4096)
+            Draws(image_keys(images, "fog", severity, seed)).uniform(stream, 4096)
             for severity, seed, stream in ((1, 0, 0), (1, 0, 1), (2, 0, 0), (1, 1, 0))
         ]
         for i, a in enumerate(draws):
@@ -316,11 +305,6 @@ class TestBadInput:
     def test_seed(self, seed):
         with pytest.raises(ValueError, match="seed=.*must be a whole number"):
             corrupt(pictures(1), "fog", 1, seed=seed)
-
-    @pytest.mark.parametrize("ids", [[0], torch.tensor([0.0]), torch.tensor([0, 1])])
-    def test_ids(self, ids):
-        with pytest.raises(ValueError, match=r"ids must be an int64 tensor \(1,\)"):
-            corrupt(pictures(1), "fog", 1, seed=0, ids=ids)
 
 
 class TestFrostPhotographs:

@@ -17,7 +17,7 @@ from PIL import Image
 from scipy import ndimage
 from scipy.stats import kstest, poisson
 
-from rslib.corruptions import NAMES, _liquid, cifar10c, corrupt, weather
+from rslib.corruptions import NAMES, _liquid, blur, cifar10c, corrupt, noise, weather
 from rslib.corruptions._random import Draws, image_keys
 from tests.helpers.corruption_samples import channels_last, photographs, pictures, truncate
 
@@ -29,7 +29,7 @@ def ours(images, name, severity, **options):
 
 
 def draws(images, name, severity):
-    return Draws(image_keys(images, name, severity, 0, None))
+    return Draws(image_keys(images, name, severity, 0))
 
 
 def agree(a, b, *, within=1, equal=0.93):
@@ -440,8 +440,8 @@ class TestDistribution:
         return torch.full((n, 3, 32, 32), level, dtype=torch.uint8)
 
     def values(self, level, name, severity, n=60):
-        ids = torch.arange(n)
-        return corrupt(self.plain(level, n), name, severity, seed=0, ids=ids).double()
+        function = getattr(noise, name)
+        return function(self.plain(level, n), severity, Draws(torch.arange(n))).double()
 
     @pytest.mark.parametrize("severity", SEVERITIES)
     def test_gaussian_noise(self, severity):
@@ -489,16 +489,15 @@ class TestDistribution:
         assert (hit[:, 0] * hit[:, 1]).mean() == pytest.approx(share**2, abs=error)
 
     def test_angles_and_places_are_uniform(self):
-        source = Draws(image_keys(self.plain(0, 500), "motion_blur", 1, 0, torch.arange(500)))
-        for column in source.fractions(0, 3).T:
+        for column in Draws(torch.arange(500)).fractions(0, 3).T:
             assert kstest(column.numpy(), "uniform").pvalue > 1e-4
 
     def test_every_frost_photograph_is_used_equally(self, tmp_path):
         folder = tmp_path
         for k, name in enumerate(weather.FROST_PHOTOGRAPHS):
             Image.new("RGB", (200, 200), (50 * k, 0, 0)).save(folder / name, "PNG")
-        ids = torch.arange(500)
-        after = corrupt(self.plain(0, 500), "frost", 1, seed=0, ids=ids, photographs=folder)
+        keys = Draws(torch.arange(500))
+        after = weather.frost(self.plain(0, 500), 1, keys, photographs=folder)
         counts = torch.bincount(after[:, 0, 0, 0].int(), minlength=41)[::10]
         assert counts.sum() == 500 and counts.min() > 65
 
@@ -508,14 +507,14 @@ class TestDistribution:
         for i, j in itertools.product((0, 1), (0, 1)):
             image[..., i::2, j::2] = 60 * (2 * i + j)
         images = image.repeat(100, 1, 1, 1)
-        after = corrupt(images, "glass_blur", 1, seed=0, ids=torch.arange(100))
+        after = blur.glass_blur(images, 1, Draws(torch.arange(100)))
         inside = after[:, 0, 2:, 2:]
         shares = [(inside == 60 * k).double().mean() for k in range(4)]
         assert all(share == pytest.approx(0.25, abs=0.01) for share in shares)
         assert torch.equal(after[..., :2], images[..., :2])
 
     def test_fog_fills_its_range(self):
-        after = corrupt(self.plain(100, 50), "fog", 2, seed=0, ids=torch.arange(50))
+        after = weather.fog(self.plain(100, 50), 2, Draws(torch.arange(50)))
         # (100 + 127.5 m) * 100 / 227.5 for m from 0 to 1
         assert (after.amin((1, 2, 3)) == 43).all()
         assert ((after.amax((1, 2, 3)) - 100).abs() <= 1).all()

@@ -27,13 +27,13 @@ from rslib.run import Run, object_masks
 from rslib.saliency import read_masks
 from rslib.scorecard import SourceError, folders, load, sources, weights
 from rslib.settings import SettingsError
-from rslib.store import records
+from rslib.store import arrays, records
 from rslib.training import checkpoint
-from tests.corruptions.test_cifar10c import dataset as few_images
-from tests.corruptions.test_cifar10c import write_archive
 from tests.data.test_cifar10 import pickled
 from tests.data.test_cifar10 import write as write_cifar10
 from tests.faults.refusals import flipped, refused, shell
+from tests.helpers.corruption_samples import dataset as few_images
+from tests.helpers.corruption_samples import write_archive
 
 quickly = checks(
     max_examples=40,
@@ -927,8 +927,8 @@ class TestCorruptions:
         np.save(path, np.zeros((5, 4), np.uint8))
         path.write_bytes(flipped(path.read_bytes(), place, bit))
         try:
-            cifar10c._open(path)
-        except cifar10c.DataError as error:
+            arrays.open_array(path)
+        except arrays.ArrayError as error:
             assert str(path) in str(error)
 
     def test_an_export_into_anothers_folder(self, archive, tmp_path):

@@ -14,10 +14,10 @@ import pytest
 
 from rslib.corruptions import cifar10c
 from rslib.data import DataError, cifar10, load
-from tests.corruptions.test_cifar10c import N, dataset, write_archive
 from tests.data.test_cifar10 import archive, write
 from tests.faults import jobs
 from tests.faults.victims import Victim
+from tests.helpers.corruption_samples import N, dataset, write_archive
 
 
 class Server:

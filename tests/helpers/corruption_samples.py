@@ -1,9 +1,13 @@
-"""Images, frost photographs and plain per-image arithmetic that the tests of corruptions share."""
+"""Images, data sets, archives and frost photographs that the tests of corruptions share."""
 
 import numpy as np
 import torch
 from PIL import Image
 
+from rslib.corruptions import NAMES
+from rslib.data.datasets import Dataset
+
+N = 12  # images of a data set
 FROST = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
 
 
@@ -41,3 +45,27 @@ def channels_last(images: torch.Tensor) -> np.ndarray:
 def truncate(values: np.ndarray) -> np.ndarray:
     """Cut to whole levels; what lies a rounding error below one is lifted."""
     return (np.clip(values, 0, 255) + 1e-6).astype(np.uint8)
+
+
+def dataset(n=N, *, name="cifar10", split="test", seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return Dataset(
+        images=pictures(n, seed),
+        labels=torch.randint(0, 10, (n,), generator=generator),
+        classes=tuple("abcdefghij"),
+        name=name,
+        split=split,
+        ids=torch.arange(n),
+    )
+
+
+def write_archive(folder, clean):
+    """The official layout with the name's place and the severity written into each image."""
+    folder.mkdir(parents=True)
+    n = len(clean)
+    for place, name in enumerate(NAMES):
+        rows = np.repeat(np.arange(5, dtype=np.uint8), n)[:, None, None, None] * 20 + place
+        images = np.broadcast_to(rows, (5 * n, 32, 32, 3)).copy()
+        images[:, 0, 0, 0] = np.tile(np.arange(n), 5)
+        np.save(folder / f"{name}.npy", images)
+    np.save(folder / "labels.npy", np.tile(clean.labels.numpy().astype(np.uint8), 5))

@@ -44,7 +44,7 @@ OF_SEEDS = {"seeds", "seed_mean", "seed_std", "seed_p", "seed_0", "seed_1", "see
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """No test here asks how wide a bootstrap interval is."""
-    monkeypatch.setattr(estimates, "_RESAMPLES", 20)
+    monkeypatch.setattr(estimates, "RESAMPLES", 20)
 
 
 @pytest.fixture

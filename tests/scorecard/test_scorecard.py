@@ -42,6 +42,14 @@ class Brightness(nn.Module):
         return self.head(self.features(x).relu().mean((2, 3)))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_resamples():
+    """Rough intervals, for speed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(estimates, "RESAMPLES", 50)
+        yield
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A tiny run with the records of two models and of the reference."""

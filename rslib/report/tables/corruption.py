@@ -259,7 +259,7 @@ def _add_added(table: Table, name: str, reference: str, extra: Sequence[str]) ->
 
 def _relative(
     table: Table, found: Outcomes, base: Outcomes, names: Sequence[str]
-) -> tuple[mce.Score, mce.Interval]:
+) -> tuple[mce.Score, mce.Score]:
     ends = mce.interval(
         found.wrong,
         base.wrong,
