@@ -12,7 +12,7 @@ from book.editions import FOUND_SINCE, NOT_RECORDED, Edition
 from rslib import paper
 from rslib.report import labels, numbers
 from rslib.verdicts import Verdict
-from rslib.verdicts.judging import number_text
+from rslib.verdicts.frame import number_text
 
 
 def page(editions: Sequence[Edition]) -> str:

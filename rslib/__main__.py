@@ -1,14 +1,18 @@
-"""The command line ``robustsight``, which is also ``python -m rslib``."""
+"""The command line ``robustsight``, which is also ``python -m rslib``.
+
+What a command needs is imported by it, so that --help is quick.
+"""
 
 from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,13 +21,11 @@ if TYPE_CHECKING:
     from rslib.run import Run
     from rslib.settings import Settings
 
-# What a command needs is imported by it, so that --help is quick.
-
 PROGRAM = "robustsight"
 
-# --- scorecard ---------------------------------------------------------------------------------
-
 _SCORECARD = """\
+score a model of your own on every axis of the book
+
 Score an image classifier on the book's axes: clean accuracy, calibration, FGSM, PGD,
 AutoAttack, corruptions, saliency overlap, and a verdict on whether the numbers under attack
 can be trusted. Each comes with an interval, or with the reason why it is not there, beside the
@@ -39,9 +41,7 @@ MODEL is one of
 
 It must map images (B, 3, 32, 32) in [0, 1] to logits, one a class. If it expects normalized
 images, say so with --normalize or --mean and --std.
-"""
 
-_SCORECARD_EXAMPLES = """\
 examples
   robustsight scorecard timm:resnet18 --profile smoke
   robustsight scorecard mynets.small:make --path ~/project --profile cpu --minutes 10
@@ -56,46 +56,6 @@ scorecard.png and the per-image records.
 """
 
 
-def _scorecard_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="what to score; see above")
-    model = parser.add_argument_group("the model")
-    model.add_argument("--architecture", metavar="NAME",
-                       help="what a file of weights is put into: resnet18, vit_small, alexnet "
-                       "(sized by the profile), timm:NAME or package.module:factory")  # fmt: skip
-    model.add_argument("--weights", metavar="FILE", help="weights to put into MODEL")
-    model.add_argument("--allow-pickle", action="store_true",
-                       help="read a pickled file of weights (.pt, .pth, .ckpt, .bin), by PyTorch's "
-                       "restricted reader")  # fmt: skip
-    model.add_argument("--pretrained", action="store_true",
-                       help="let timm fetch its own weights; needs a network")  # fmt: skip
-    model.add_argument("--path", metavar="FOLDER", help="where an import path is looked for")
-    model.add_argument("--normalize", choices=("cifar10", "imagenet"),
-                       help="put this normalization before the model")  # fmt: skip
-    for name in ("--mean", "--std"):
-        model.add_argument(name, nargs=3, type=float, metavar=("R", "G", "B"),
-                           help="normalization of your own, for images in [0, 1]")  # fmt: skip
-    model.add_argument("--name", help="what to call it; derived from MODEL by default")
-
-    protocol = _run_arguments(parser, "protocol and budget")
-    budget = protocol.add_mutually_exclusive_group()
-    budget.add_argument("-n", type=int, metavar="IMAGES",
-                        help="images on every axis but the clean one")  # fmt: skip
-    budget.add_argument("--minutes", type=float, metavar="M",
-                        help="how long measuring may take; the model is timed first, axes are "
-                        "shrunk to fit, and the plan is printed")  # fmt: skip
-
-    protocol.add_argument("--without", metavar="AXIS", nargs="+", default=(),
-                          help="axes to leave out, such as autoattack")  # fmt: skip
-
-    out = parser.add_argument_group("output")
-    out.add_argument("--out", type=Path, metavar="FOLDER",
-                     help="where to write; default scorecards/<name>")  # fmt: skip
-    out.add_argument("--force", action="store_true",
-                     help="replace another model's scorecard in that folder")  # fmt: skip
-    out.add_argument("--schema", action="store_true",
-                     help="print the JSON schema of scorecard.json, and nothing else")  # fmt: skip
-
-
 def _scorecard(chosen: argparse.Namespace) -> int:
     from rslib.scorecard import ScorecardError, load, schema, scorecard
     from rslib.scorecard.sources import file_name
@@ -108,36 +68,20 @@ def _scorecard(chosen: argparse.Namespace) -> int:
     if (chosen.mean is None) != (chosen.std is None) or (chosen.mean and chosen.normalize):
         raise ScorecardError("give --mean and --std together, or --normalize alone")
     run = _run(chosen)
-    source = load(
-        chosen.model,
-        run=run,
-        name=chosen.name,
-        architecture=chosen.architecture,
-        weights=chosen.weights,
-        folder=chosen.path,
-        pretrained=chosen.pretrained,
-        allow_pickle=chosen.allow_pickle,
-        normalize=(chosen.mean, chosen.std) if chosen.mean else chosen.normalize,
-    )
+    same = ("name", "architecture", "weights", "pretrained", "allow_pickle")
+    options = {option: getattr(chosen, option) for option in same}
+    normalize = (chosen.mean, chosen.std) if chosen.mean else chosen.normalize
+    source = load(chosen.model, run=run, folder=chosen.path, normalize=normalize, **options)
     folder = chosen.out or Path("scorecards") / file_name(source.name)
-    card = scorecard(
-        source,
-        None,
-        run,
-        n=chosen.n,
-        minutes=chosen.minutes,
-        without=chosen.without,
-        folder=folder,
-        force=chosen.force,
-        progress=not chosen.quiet,
-    )
+    options = {option: getattr(chosen, option) for option in ("n", "minutes", "without", "force")}
+    card = scorecard(source, None, run, folder=folder, progress=not chosen.quiet, **options)
     print(f"\n{card}\n\n{card.comparison}\n\n{folder / 'index.html'}")
     return 0
 
 
-# --- train -------------------------------------------------------------------------------------
-
 _TRAIN = """\
+train one model of a run, as a cluster's job does
+
 Train one model of a run, with what it starts from and the masks it is aligned to where those are
 missing, and keep it where the notebooks look for it. What is trained already is only checked. The
 job of a cluster; stopped, it goes on at its last finished epoch. Where standard error is no
@@ -146,23 +90,12 @@ terminal, it prints a line after each epoch.
 MODEL is a name such as resnet18-adversarial or vit_small-aligned@beta=1.0. --all trains what is
 missing of all models, in the order of the setting stages. Given in several shells it trains as many
 models side by side; OMP_NUM_THREADS=1 keeps each to a core.
-"""
 
-_TRAIN_EXAMPLES = """\
 examples
   robustsight train resnet18-adversarial --profile smoke
   robustsight train resnet18-aligned@beta=0.0 --profile paper --seed 2
   OMP_NUM_THREADS=1 nice -n 15 robustsight train --all --profile wide
 """
-
-
-def _train_arguments(parser: argparse.ArgumentParser) -> None:
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("model", nargs="?", metavar="MODEL", help="what to train; see above")
-    which.add_argument("--all", action="store_true", help="train what is missing of all models")
-    parser.add_argument("--shortcut", action="store_true",
-                        help="on the images of the shortcut experiment (notebook 09)")  # fmt: skip
-    _run_arguments(parser)
 
 
 def _train(chosen: argparse.Namespace) -> int:
@@ -174,23 +107,22 @@ def _train(chosen: argparse.Namespace) -> int:
         tell = functools.partial(print, file=sys.stderr, flush=True)
     run = _run(chosen, progress=bars, tell=tell)
     if chosen.all:
-        for name in trainings.train_all(run):
-            print(f"{name} ({chosen.profile}, seed {chosen.seed}) is trained", flush=True)
-        return 0
-    trainings.train(run, chosen.model, shortcut=chosen.shortcut)
-    print(f"{chosen.model} ({chosen.profile}, seed {chosen.seed}) is trained")
+        trained = trainings.train_all(run)
+    else:
+        trainings.train(run, chosen.model, shortcut=chosen.shortcut)
+        trained = [chosen.model]
+    for name in trained:
+        print(f"{name} ({chosen.profile}, seed {chosen.seed}) is trained", flush=True)
     return 0
 
 
-# --- data --------------------------------------------------------------------------------------
-
 _DATA = """\
+say which data sets are there, check them, fetch CIFAR-10
+
 Say which data sets are there, and check them: CIFAR-10 by the checksums of its official files,
 CIFAR-10-C by its labels, CIFAR-10H by its counts. They lie in the folder that RSLIB_DATA names, or
 in data/. The exit status is 1 if CIFAR-10 is missing or anything is damaged.
-"""
 
-_DATA_EXAMPLES = """\
 examples
   robustsight data
   robustsight data --download
@@ -198,70 +130,62 @@ examples
 """
 
 
-def _data_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--folder", type=Path, help="where the data sets lie; default: see above")
-    parser.add_argument("--download", action="store_true",
-                        help="fetch CIFAR-10 (163 MB) where it is missing or damaged")  # fmt: skip
-
-
 def _data(chosen: argparse.Namespace) -> int:
-    from rslib.corruptions import cifar10c
     from rslib.data import DataError, cifar10, cifar10h
 
     folder = chosen.folder or cifar10.default_root()
+    found: dict[str, Dataset] = {}
+
+    def images() -> str:
+        for split in ("train", "test"):
+            found[split] = cifar10.load(split, root=folder, download=chosen.download)
+        train, test = map(len, found.values())
+        return f"{train:,} training and {test:,} test images, as published"
+
+    def people() -> str:
+        if not cifar10h.find(folder):
+            return "not there: comparisons with people are left out"
+        return f"choices of people for {len(cifar10h.load(folder)):,} test images"
+
     print(f"data sets in {folder}")
-    status, test = 0, None
-    try:
-        train = cifar10.load("train", root=folder, download=chosen.download)
-        test = cifar10.load("test", root=folder, download=chosen.download)
-        print(f"  CIFAR-10    {len(train):,} training and {len(test):,} test images, as published")
-    except DataError as error:
-        status = 1
-        print(f"  CIFAR-10    {error}")
-    try:
-        print(f"  CIFAR-10-C  {_archive(folder / cifar10c.FOLDER, test)}")
-    except DataError as error:
-        status = 1
-        print(f"  CIFAR-10-C  {error}")
-    try:
-        there = "not there: comparisons with people are left out"
-        if cifar10h.find(folder):
-            there = f"choices of people for {len(cifar10h.load(folder)):,} test images"
-        print(f"  CIFAR-10H   {there}")
-    except DataError as error:
-        status = 1
-        print(f"  CIFAR-10H   {error}")
+    status = 0
+    corrupted = functools.partial(_archive, folder, found)
+    for name, tell in (("CIFAR-10", images), ("CIFAR-10-C", corrupted), ("CIFAR-10H", people)):
+        try:
+            told = tell()
+        except DataError as error:
+            told, status = str(error), 1
+        print(f"  {name:<10}  {told}")
     return status
 
 
-def _archive(folder: Path, test: Dataset | None) -> str:
+def _archive(root: Path, found: dict[str, Dataset]) -> str:
     """CIFAR-10-C in a folder, in words."""
     from rslib.corruptions import cifar10c
 
-    if not folder.is_dir():
+    if not (root / cifar10c.FOLDER).is_dir():
         return (
             "not there: corruptions are generated. The official files are CIFAR-10-C.tar of "
             "https://zenodo.org/records/2535967"
         )
-    archive = cifar10c.Archive(folder)
+    archive = cifar10c.Archive(root / cifar10c.FOLDER)
+    images = f"{len(archive):,} images a severity"
     if archive.generated:
-        return f"{len(archive):,} images a severity, generated and not the official files"
-    if test is None:
-        return f"{len(archive):,} images a severity; without CIFAR-10 their order is not checked"
-    cifar10c.load(test, root=folder.parent, official=True)
-    return f"{len(archive):,} images a severity, in the order of the test images"
+        return f"{images}, generated and not the official files"
+    if "test" not in found:
+        return f"{images}; without CIFAR-10 their order is not checked"
+    cifar10c.load(found["test"], root=root, official=True)
+    return f"{images}, in the order of the test images"
 
-
-# --- corrupt -----------------------------------------------------------------------------------
 
 _CORRUPT = """\
+write corrupted versions of test images to a folder
+
 Write corrupted versions of test images to a folder. With --format npy: a file
 <corruption>-<severity>.npy, uint8 (N, 32, 32, 3), for each, and labels.npy and ids.npy of the
 images. With --format png: a folder <corruption>-<severity> of <id>-<class>.png for each. The same
 seed gives the same pixels.
-"""
 
-_CORRUPT_EXAMPLES = """\
 examples
   robustsight corrupt fog --data shapes -n 20 --format png --out foggy
   robustsight corrupt fog snow --severity 1 3 5 -n 1000 --out weather
@@ -269,27 +193,8 @@ examples
 """
 
 
-def _corrupt_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", nargs="+", metavar="NAME",
-                        help="corruptions, such as fog, or all 19 of CIFAR-10-C: all")  # fmt: skip
-    parser.add_argument("--severity", type=int, nargs="+", default=[3], metavar="S",
-                        help="1 (mild) to 5 (strong), or several; default 3")  # fmt: skip
-    parser.add_argument("--data", default="cifar10", metavar="NAME",
-                        help="cifar10, shapes or one of your own; default %(default)s")  # fmt: skip
-    parser.add_argument("-n", type=int, metavar="IMAGES",
-                        help="that many images, equally of each class; default all")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of what is random; default 0")
-    parser.add_argument("--format", choices=("npy", "png"), default="npy",
-                        help="of the files; default %(default)s")  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER",
-                        help="where to write; it must be new or empty")  # fmt: skip
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    _extensions_argument(parser)
-
-
 def _corrupt(chosen: argparse.Namespace) -> int:
-    import itertools
-
+    from PIL import Image
     from tqdm import tqdm
 
     from rslib import corruptions, data
@@ -313,10 +218,14 @@ def _corrupt(chosen: argparse.Namespace) -> int:
     made = list(itertools.product(names, chosen.severity))
     for name, severity in tqdm(made, desc="corrupting", disable=chosen.quiet):
         versions = corrupted.images(name, severity).permute(0, 2, 3, 1)
+        place = chosen.out / f"{name}-{severity}"
         if chosen.format == "npy":
-            _save(chosen.out / f"{name}-{severity}.npy", versions)
-        else:
-            _save_pictures(chosen.out / f"{name}-{severity}", versions, images)
+            _save(place.with_name(f"{place.name}.npy"), versions)
+            continue
+        place.mkdir()
+        for picture, label, number in zip(versions, images.labels, images.ids, strict=True):
+            file = place / f"{int(number):05}-{images.classes[label]}.png"
+            Image.fromarray(picture.cpu().numpy()).save(file)
     print(f"{len(made)} times {len(images):,} images in {chosen.out}")
     return 0
 
@@ -336,25 +245,14 @@ def _save(path: Path, values: Tensor) -> None:
         np.save(file, values.cpu().numpy())
 
 
-def _save_pictures(folder: Path, versions: Tensor, images: Dataset) -> None:
-    from PIL import Image
-
-    folder.mkdir()
-    for picture, label, number in zip(versions, images.labels, images.ids, strict=True):
-        name = f"{int(number):05}-{images.classes[label]}.png"
-        Image.fromarray(picture.cpu().numpy()).save(folder / name)
-
-
-# --- masks -------------------------------------------------------------------------------------
-
 _MASKS = """\
+make, write and check the object masks of a run's images
+
 Say what the object masks of a run's images cover. A teacher's masks (cnn, vit) are made where they
 are not there, and so is the teacher. With --out they are also written as train.npy and test.npy,
 bool (N, H, W) with a row an image of the whole split, which the setting masks.own reads. With
 --check, masks of your own are read and counted.
-"""
 
-_MASKS_EXAMPLES = """\
 examples
   robustsight masks --profile smoke
   robustsight masks --source cnn --split train validation test --profile cpu --out cnn-masks
@@ -362,22 +260,11 @@ examples
 """
 
 
-def _masks_arguments(parser: argparse.ArgumentParser) -> None:
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--source", choices=("exact", "own", "cnn", "vit"),
-                       help="whose masks; default: what models are aligned to")  # fmt: skip
-    which.add_argument("--check", type=Path, metavar="FOLDER",
-                       help="of your own masks: train and test, each a folder of PNG files or a "
-                       ".npy file")  # fmt: skip
-    parser.add_argument("--split", nargs="+", choices=("train", "validation", "test"),
-                        default=["test"], help="of which images; default test")  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="FOLDER",
-                        help="where to write the masks; it must be new or empty")  # fmt: skip
-    _run_arguments(parser)
-
-
 def _masks(chosen: argparse.Namespace) -> int:
+    import torch
+
     from rslib.run import object_masks
+    from rslib.saliency.masks import coverage
 
     run, source = _run(chosen), chosen.source
     if chosen.check:
@@ -388,77 +275,34 @@ def _masks(chosen: argparse.Namespace) -> int:
     files: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for split in dict.fromkeys(chosen.split):
         masks = object_masks.of(run, source, split)
-        print(f"{source}, {split}: {_covered(masks)}", flush=True)
+        found = coverage(masks)
+        there = len(masks) - int(found["empty"])
+        told = f"none of {len(masks):,} images has a mask"
+        if there:
+            told = (
+                f"{there:,} of {len(masks):,} images have a mask; masks cover "
+                f"{100 * found['mean']:.1f} % of the image on average, half of them "
+                f"{100 * found['q25']:.1f} to {100 * found['q75']:.1f} %"
+            )
+        print(f"{source}, {split}: {told}", flush=True)
         # Validation images are withheld from the training images and numbered as they are.
         file = "test" if split == "test" else "train"
         files.setdefault(file, []).append((run.data(split).ids, masks))
     if chosen.out:
         for file, parts in files.items():
-            _save(chosen.out / f"{file}.npy", _by_number(parts))
+            ids, masks = (torch.cat(each).cpu() for each in zip(*parts, strict=True))
+            rows = torch.zeros(int(ids.max()) + 1, *masks.shape[1:], dtype=torch.bool)
+            rows[ids] = masks
+            _save(chosen.out / f"{file}.npy", rows)
         print(f"written to {chosen.out}")
     return 0
 
 
-def _covered(masks: Tensor) -> str:
-    """The number of images with a mask, and their coverage, in words."""
-    from rslib.saliency.masks import coverage
-
-    found = coverage(masks)
-    n, there = len(masks), len(masks) - int(found["empty"])
-    if not there:
-        return f"none of {n:,} images has a mask"
-    return (
-        f"{there:,} of {n:,} images have a mask; masks cover {100 * found['mean']:.1f} % of the "
-        f"image on average, half of them {100 * found['q25']:.1f} to {100 * found['q75']:.1f} %"
-    )
-
-
-def _by_number(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """Masks of numbered images as one array, whose row i belongs to image i."""
-    import torch
-
-    ids, masks = (torch.cat([part[place] for part in parts]).cpu() for place in (0, 1))
-    rows = torch.zeros(int(ids.max()) + 1, *masks.shape[1:], dtype=torch.bool)
-    rows[ids] = masks
-    return rows
-
-
-# --- all commands ------------------------------------------------------------------------------
-
-
-def _run_arguments(
-    parser: argparse.ArgumentParser, title: str = "the run"
-) -> argparse._ArgumentGroup:
-    """Add the arguments that :func:`_run` reads, in a group of their own."""
-    group = parser.add_argument_group(title)
-    group.add_argument("--profile", default="smoke",
-                       help="smoke (synthetic Shapes), cpu, fast or paper (CIFAR-10), or a YAML "
-                       "file; default %(default)s")  # fmt: skip
-    group.add_argument("--settings", metavar="YAML", default="{}",
-                       help="laid over the profile, such as '{pgd: {steps: 50}}'")  # fmt: skip
-    group.add_argument("--seed", type=int, default=0, help="of everything random; default 0")
-    group.add_argument("--quiet", action="store_true", help="no progress")
-    _extensions_argument(group)
-    return group
-
-
-def _extensions_argument(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument("--extensions", action="append", metavar="MODULE",
-                        help="a module of yours that adds corruptions, attacks, objectives or data "
-                        "sets; may be given again")  # fmt: skip
-
-
-def _run(
-    chosen: argparse.Namespace,
-    *,
-    progress: bool | None = None,
-    tell: Callable[[str], None] | None = None,
-) -> Run:
+def _run(chosen: argparse.Namespace, **options: Any) -> Run:
     from rslib.run import Run
 
     found = _load_settings(chosen.profile, chosen.settings, chosen.extensions)
-    shown = not chosen.quiet if progress is None else progress
-    return Run(found, chosen.seed, progress=shown, tell=tell)
+    return Run(found, chosen.seed, **{"progress": not chosen.quiet, **options})
 
 
 def _load_settings(profile: str, text: str, extensions: Sequence[str] | None) -> Settings:
@@ -474,80 +318,105 @@ def _load_settings(profile: str, text: str, extensions: Sequence[str] | None) ->
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
+    form = argparse.RawDescriptionHelpFormatter
+    told = "Score, train and examine image classifiers as the book does. --help after a command "
+    epilog = f"example\n  {PROGRAM} scorecard timm:resnet18 --profile smoke"
     made = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description="Score, train and examine image classifiers as the book does. --help after a "
-        "command tells more.",
-        epilog=f"example\n  {PROGRAM} scorecard timm:resnet18 --profile smoke",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=PROGRAM, description=f"{told}tells more.", epilog=epilog, formatter_class=form
     )
     commands = made.add_subparsers(dest="command", required=True, metavar="command")
 
-    def command(
-        name: str,
-        do: Callable[[argparse.Namespace], int],
-        arguments: Callable[[argparse.ArgumentParser], None],
-        *,
-        summary: str,
-        description: str,
-        examples: str,
-        stopped: str,
-    ) -> None:
-        one = commands.add_parser(
-            name,
-            help=summary,
-            description=description,
-            epilog=examples,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        arguments(one)
+    def command(do: Callable[..., int], text: str, stopped: str) -> argparse.ArgumentParser:
+        """Add a command; its text is a line for the list, a description, and examples."""
+        summary, _, text = text.partition("\n\n")
+        text, heading, examples = text.partition("\nexamples\n")
+        about = {"description": text, "epilog": f"{heading.lstrip()}{examples}"}
+        name = do.__name__.removeprefix("_")
+        one = commands.add_parser(name, help=summary, formatter_class=form, **about)
         one.set_defaults(do=do, stopped=stopped)
+        return one
 
-    command(
-        "scorecard",
-        _scorecard,
-        _scorecard_arguments,
-        summary="score a model of your own on every axis of the book",
-        description=_SCORECARD,
-        examples=_SCORECARD_EXAMPLES,
-        stopped="nothing was written",
-    )
-    command(
-        "train",
-        _train,
-        _train_arguments,
-        summary="train one model of a run, as a cluster's job does",
-        description=_TRAIN,
-        examples=_TRAIN_EXAMPLES,
-        stopped="the same command goes on at the last finished epoch",
-    )
-    command(
-        "data",
-        _data,
-        _data_arguments,
-        summary="say which data sets are there, check them, fetch CIFAR-10",
-        description=_DATA,
-        examples=_DATA_EXAMPLES,
-        stopped="what was there is as it was",
-    )
-    command(
-        "corrupt",
-        _corrupt,
-        _corrupt_arguments,
-        summary="write corrupted versions of test images to a folder",
-        description=_CORRUPT,
-        examples=_CORRUPT_EXAMPLES,
-        stopped="the folder is not complete",
-    )
-    command(
-        "masks",
-        _masks,
-        _masks_arguments,
-        summary="make, write and check the object masks of a run's images",
-        description=_MASKS,
-        examples=_MASKS_EXAMPLES,
-        stopped="the same command makes what is missing",
-    )
+    def extensible(add: Callable[..., Any]) -> None:
+        told = "a module of yours that adds corruptions, attacks, objectives or data sets; may be "
+        add("--extensions", action="append", metavar="MODULE", help=f"{told}given again")
+
+    def of_a_run(one: argparse.ArgumentParser, title: str = "the run") -> argparse._ArgumentGroup:
+        """Add the options that :func:`_run` reads, in a group of their own."""
+        group = one.add_argument_group(title)
+        add = group.add_argument
+        told = "smoke (synthetic Shapes), cpu, fast or paper (CIFAR-10), or a YAML file; default "
+        add("--profile", default="smoke", help=f"{told}smoke")
+        told = "laid over the profile, such as '{pgd: {steps: 50}}'"
+        add("--settings", metavar="YAML", default="{}", help=told)
+        add("--seed", type=int, default=0, help="of everything random; default 0")
+        add("--quiet", action="store_true", help="no progress")
+        extensible(add)
+        return group
+
+    one = command(_scorecard, _SCORECARD, "nothing was written")
+    one.add_argument("model", nargs="?", metavar="MODEL", help="what to score; see above")
+    add = one.add_argument_group("the model").add_argument
+    told = "what weights are put into: resnet18, vit_small, alexnet (sized by the profile), "
+    add("--architecture", metavar="NAME", help=f"{told}timm:NAME or package.module:factory")
+    add("--weights", metavar="FILE", help="weights to put into MODEL")
+    told = "read a pickled file of weights (.pt, .pth, .ckpt, .bin), by PyTorch's restricted reader"
+    add("--allow-pickle", action="store_true", help=told)
+    add("--pretrained", action="store_true", help="let timm fetch its own weights; needs a network")
+    add("--path", metavar="FOLDER", help="where an import path is looked for")
+    add("--normalize", choices=("cifar10", "imagenet"), help="normalization before the model")
+    for name in ("--mean", "--std"):
+        told = "normalization of your own, for images in [0, 1]"
+        add(name, nargs=3, type=float, metavar=("R", "G", "B"), help=told)
+    add("--name", help="what to call it; derived from MODEL by default")
+    protocol = of_a_run(one, "protocol and budget")
+    add = protocol.add_mutually_exclusive_group().add_argument
+    add("-n", type=int, metavar="IMAGES", help="images on every axis but the clean one")
+    told = "how long measuring may take: the model is timed first, and axes are shrunk to fit"
+    add("--minutes", type=float, metavar="M", help=told)
+    told = "axes to leave out, such as autoattack"
+    protocol.add_argument("--without", metavar="AXIS", nargs="+", default=(), help=told)
+    add = one.add_argument_group("output").add_argument
+    add("--out", type=Path, metavar="FOLDER", help="where to write; default scorecards/<name>")
+    add("--force", action="store_true", help="replace another model's scorecard in that folder")
+    add("--schema", action="store_true", help="print the JSON schema of scorecard.json, and stop")
+
+    one = command(_train, _TRAIN, "the same command goes on at the last finished epoch")
+    add = one.add_mutually_exclusive_group(required=True).add_argument
+    add("model", nargs="?", metavar="MODEL", help="what to train; see above")
+    add("--all", action="store_true", help="train what is missing of all models")
+    told = "on the images of the shortcut experiment (notebook 09)"
+    one.add_argument("--shortcut", action="store_true", help=told)
+    of_a_run(one)
+
+    add = command(_data, _DATA, "what was there is as it was").add_argument
+    add("--folder", type=Path, help="where the data sets lie; default: see above")
+    add("--download", action="store_true", help="fetch CIFAR-10 (163 MB) if missing or damaged")
+
+    add = command(_corrupt, _CORRUPT, "the folder is not complete").add_argument
+    add("names", nargs="+", metavar="NAME", help="corruptions such as fog; all: CIFAR-10-C's 19")
+    told = "1 (mild) to 5 (strong), or several; default 3"
+    add("--severity", type=int, nargs="+", default=[3], metavar="S", help=told)
+    told = "cifar10, shapes or one of your own; default cifar10"
+    add("--data", default="cifar10", metavar="NAME", help=told)
+    add("-n", type=int, metavar="IMAGES", help="that many, equally of each class; default all")
+    add("--seed", type=int, default=0, help="of what is random; default 0")
+    add("--format", choices=("npy", "png"), default="npy", help="of the files; default npy")
+    told = "where to write; it must be new or empty"
+    add("--out", type=Path, required=True, metavar="FOLDER", help=told)
+    add("--quiet", action="store_true", help="no progress bar")
+    extensible(add)
+
+    one = command(_masks, _MASKS, "the same command makes what is missing")
+    add = one.add_mutually_exclusive_group().add_argument
+    told = "whose masks; default: what models are aligned to"
+    add("--source", choices=("exact", "own", "cnn", "vit"), help=told)
+    told = "of your own masks: train and test, each a folder of PNG files or a .npy file"
+    add("--check", type=Path, metavar="FOLDER", help=told)
+    add, splits = one.add_argument, ("train", "validation", "test")
+    add("--split", nargs="+", choices=splits, default=["test"], help="of images; default test")
+    told = "where to write the masks; it must be new or empty"
+    add("--out", type=Path, metavar="FOLDER", help=told)
+    of_a_run(one)
     return made
 
 
@@ -574,13 +443,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"stopped; {chosen.stopped}", file=sys.stderr)
         return 130
-    print(f"{PROGRAM} {chosen.command}: {_one_line(told)}", file=sys.stderr)
+    first, *rest = str(told).splitlines() or [type(told).__name__]
+    line = " ".join([first, "; ".join(each.strip() for each in rest)]).strip()
+    print(f"{PROGRAM} {chosen.command}: {line}", file=sys.stderr)
     return status
-
-
-def _one_line(error: BaseException) -> str:
-    first, *rest = str(error).splitlines() or [type(error).__name__]
-    return " ".join([first, "; ".join(line.strip() for line in rest)]).strip()
 
 
 if __name__ == "__main__":

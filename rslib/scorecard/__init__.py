@@ -8,13 +8,10 @@
     card = scorecard(my_module, None, settings.load("cpu"), minutes=10, folder="scorecards/mine")
 
 Clean accuracy, calibration, FGSM, PGD, AutoAttack, corruptions, saliency overlap, and a verdict on
-whether the numbers under attack can be trusted: each with its interval, on the book's own nested
-class-balanced images, or with the reason why it is not there. The same from a shell::
+whether the numbers under attack can be trusted: each with its interval on the book's own images, or
+with the reason why it is not there. From a shell::
 
     python -m rslib scorecard timm:resnet18 --profile smoke
-
-Models come from :mod:`rslib.scorecard.sources`, budgets from :mod:`rslib.scorecard.budget`, and the
-document is described in :mod:`rslib.scorecard.card`.
 """
 
 from __future__ import annotations
@@ -35,16 +32,7 @@ from rslib.run import Run
 from rslib.run.provenance import provenance
 from rslib.scorecard import budget, compare, folders, sources
 from rslib.scorecard.axes import Reading
-from rslib.scorecard.card import (
-    Axis,
-    Images,
-    Model,
-    Plan,
-    Scorecard,
-    ScorecardError,
-    fields,
-    schema,
-)
+from rslib.scorecard.card import Images, Model, Plan, Scorecard, ScorecardError, fields, schema
 from rslib.scorecard.folders import read
 from rslib.scorecard.guest import Attempt, Guest, measure, with_masks
 from rslib.scorecard.sources import Source, load
@@ -65,9 +53,10 @@ __all__ = [
 ]
 
 _CHECKED = 4
-_SECTIONS = {
-    "data", "fgsm", "pgd", "autoattack", "corruptions", "reliability", "masks", "evaluation"
-}  # fmt: skip
+_GUESSING = (
+    "Clean accuracy cannot be told from guessing: the model knows nothing of these images, and "
+    "what the other axes say of it means little."
+)
 
 
 def scorecard(
@@ -96,8 +85,7 @@ def scorecard(
             book's models to be compared with.
         settings: from :func:`rslib.settings.load`; or a run, whose settings and seed are used.
         n: images on every axis but the clean one, instead of the profile's numbers.
-        minutes: how long measuring may take; axes are shrunk, and in the end left out, to fit
-            (:func:`rslib.scorecard.budget.make`).
+        minutes: how long measuring may take; axes are shrunk or left out to fit.
         without: axes that are left out whatever the budget, such as ``["autoattack"]``.
         name: what to call it; None derives one from the model.
         folder: where to write ``scorecard.json``, ``index.html``, ``scorecard.png`` and the
@@ -106,16 +94,12 @@ def scorecard(
         seed: of everything random; a run has its own.
         progress: whether to show a progress bar.
 
-    Returns:
-        The scorecard.
-
     Raises:
         SourceError: the model cannot be loaded, or its answers cannot be scored.
         ScorecardError: the budget is out of range, or the folder is not free.
         rslib.data.DataError: the images are not there.
     """
-    budget.check_budget(n, minutes)
-    unasked = budget.check_without(without)
+    absent = budget.check(n, minutes, without)
     run = settings if isinstance(settings, Run) else Run(settings, seed, progress=progress)
     source = model if isinstance(model, Source) else load(model, run=run, name=name)
     if name is not None:
@@ -131,15 +115,26 @@ def scorecard(
         few = images.subset(range(min(_CHECKED, len(images))))
         (batch,) = datasets.Batches(few, len(few), device=run.device)
         source = sources.check(source, batch.x, len(images.classes))
-        scored = _model(source)
+        told = ("kind", "reference", "architecture", "random_weights", "normalization", "notes")
+        scored = Model(
+            **{field: getattr(source, field) for field in told},
+            parameters=count_parameters(source.model),
+            digest=sources.digest(source.model),
+            file=source.file and source.file.name,
+            file_digest=source.file and records.file_digest(source.file),
+        )
         if folder is not None:
             folders.claim(Path(folder), scored, force=force)
-        guest = Guest(
-            run.settings, run.seed, Path(temporary), source.model, *with_masks(run, images)
-        )
-        plan = _plan(guest, n, minutes, unasked)
+        known = with_masks(run, images)
+        guest = Guest(run.settings, run.seed, Path(temporary), source.model, *known)
+        if "saliency" not in absent:
+            tried = measure(guest, "saliency", len(few))
+            if tried.reason is not None:
+                absent["saliency"] = tried.reason
+        speed = budget.measure_speed(guest, explain="saliency" not in absent)
+        plan = budget.make(guest.settings, images, speed, n=n, minutes=minutes, absent=absent)
         chosen = budget.settings_for(run.settings, plan)
-        guest = guest.under_plan(chosen)
+        guest = guest.changed(settings=chosen)
         print(
             f"{source.name}: {source.reference}, on {images.name} {images.split}, profile "
             f"{run.settings.profile}, {devices.describe(run.device)}",
@@ -152,57 +147,30 @@ def scorecard(
     peers = compare.find(run, images, without=source.known)
     reading = Reading(guest, attempts, peers)
     axes = reading.axes()
+    # Deprecations concern other packages.
+    warned = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
+    if axes[0].result is not None and axes[0].result.low <= axes[0].chance:
+        warned.insert(0, _GUESSING)
+    about = ("name", "split", "fingerprint", "classes")
     card = Scorecard(
         name=source.name,
         profile=run.settings.profile,
         seed=run.seed,
         confidence=run.settings.evaluation.confidence,
         model=scored,
-        data=Images(
-            name=images.name,
-            split=images.split,
-            n=len(images),
-            fingerprint=images.fingerprint,
-            classes=list(images.classes),
-        ),
+        data=Images(n=len(images), **{field: getattr(images, field) for field in about}),
         plan=plan,
         axes=axes,
         reliability=reading.verdict(),
         comparison=peers.phrase(),
-        warnings=_warnings(axes[0], caught),
-        settings=chosen.model_dump(include=_SECTIONS),
+        warnings=list(dict.fromkeys(warned)),
+        settings=chosen.model_dump(include={*budget.PLANNED, "data", "masks", "evaluation"}),
         provenance=provenance(run.device),
     )
     if folder is not None:
         made = {axis: each.record for axis, each in attempts.items() if each.record is not None}
         folders.write(Path(folder), card, made)
     return card
-
-
-def _model(source: Source) -> Model:
-    return Model(
-        kind=source.kind,
-        reference=source.reference,
-        architecture=source.architecture,
-        parameters=count_parameters(source.model),
-        random_weights=source.random_weights,
-        normalization=source.normalization,
-        digest=sources.digest(source.model),
-        file=source.file and source.file.name,
-        file_digest=source.file and records.file_digest(source.file),
-        notes=list(source.notes),
-    )
-
-
-def _plan(guest: Guest, n: int | None, minutes: float | None, unasked: dict[str, str]) -> Plan:
-    """Time the model, find out what cannot be measured at all, and plan the rest."""
-    absent = dict(unasked)
-    if "saliency" not in absent:
-        tried = measure(guest, "saliency", min(_CHECKED, len(guest.images)))
-        if tried.reason is not None:
-            absent["saliency"] = tried.reason
-    speed = budget.measure_speed(guest, explain="saliency" not in absent)
-    return budget.make(guest.settings, guest.images, speed, n=n, minutes=minutes, absent=absent)
 
 
 def _measure(guest: Guest, plan: Plan, progress: bool) -> dict[str, Attempt]:
@@ -216,16 +184,3 @@ def _measure(guest: Guest, plan: Plan, progress: bool) -> dict[str, Attempt]:
                 attempts[each.name] = measure(guest, each.name, each.n)
             bar.update(each.seconds)
     return attempts
-
-
-def _warnings(clean: Axis, caught: list[warnings.WarningMessage]) -> list[str]:
-    """What a reader must know before the numbers, and what was warned of, each once."""
-    told = []
-    if clean.result is not None and clean.result.low <= clean.chance:
-        told.append(
-            "Clean accuracy cannot be told from guessing: the model knows nothing of these images, "
-            "and what the other axes say of it means little."
-        )
-    # Deprecations concern other packages.
-    told += [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
-    return list(dict.fromkeys(told))

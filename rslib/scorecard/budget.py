@@ -1,8 +1,7 @@
 """What a budget buys: how many images each axis gets, settled and told before anything starts.
 
-The model is timed on a few images, which also show how many it gets right and how many of those
-withstand a short attack: attacks spend their time on the images that are still right. Seconds are
-estimates from these, rather too long than too short for models that break easily.
+The model is timed on a few images, which also show how many are right and withstand a short attack:
+attacks spend their time on these. Seconds are rather too long for models that break easily.
 """
 
 from __future__ import annotations
@@ -46,17 +45,12 @@ _CHECK_STEPS, _EXAMINED = 20, 64
 
 @dataclass(frozen=True)
 class Speed:
-    """What a few images tell of a model; seconds are of one image.
+    """What a few images tell of a model.
 
-    Attributes:
-        forward: a forward pass.
-        gradient: a forward and a backward pass.
-        corrupting: making all 95 corrupted versions.
-        explaining: a saliency map and its overlap with a mask; 0 where there are none.
-        right: the share of images that it gets right.
-        robust: the share that it still gets right after a short attack.
-        images: how many images that was measured on.
-        seconds: how long measuring took.
+    ``forward``, ``gradient`` (forward and backward), ``corrupting`` (all 95 versions) and
+    ``explaining`` (a saliency map and its overlap with a mask; 0 where there are none) are seconds
+    of one image. ``right`` and ``robust`` are the shares of images that are right, and still right
+    after a short attack. Measuring that on ``images`` took ``seconds``.
     """
 
     forward: float
@@ -70,24 +64,25 @@ class Speed:
 
 
 def measure_speed(guest: Guest, *, explain: bool) -> Speed:
-    """Time a model on a few of its images.
+    """Time a model on a few of its images, attacked with the budget of its settings' PGD.
 
-    Args:
-        guest: the model; the short attack has the budget of its settings' PGD.
-        explain: whether to time the saliency axis, too.
+    The saliency axis is timed, too, if ``explain``.
     """
     started = time.perf_counter()
-    model, settings = guest.model, guest.settings
+    model, pgd, device = guest.model, guest.settings.pgd, guest.device
     few = balanced_subset(guest.images, min(_PILOT, len(guest.images)))
-    (batch,) = Batches(few, len(few), device=guest.device, channels_last=True)
+    (batch,) = Batches(few, len(few), device=device, channels_last=True)
+
+    def now() -> float:
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+        return time.perf_counter()
 
     def seconds(work: Callable[[], object]) -> float:
         """Of one image."""
-        _wait(guest.device)
-        began = time.perf_counter()
+        began = now()
         work()
-        _wait(guest.device)
-        return (time.perf_counter() - began) / len(few)
+        return (now() - began) / len(few)
 
     def forward() -> torch.Tensor:
         with torch.no_grad():
@@ -102,11 +97,9 @@ def measure_speed(guest: Guest, *, explain: bool) -> Speed:
     gradient = 3 * once
     # A model that has no gradients is told so by the axes that need them.
     with contextlib.suppress(TypeError, ValueError, RuntimeError):
-        eps = settings.pgd.eps_unit
-        robust = ~run_pgd(
-            model, batch.x, batch.y, eps=eps, step_size=2 * eps / _PILOT_STEPS,
-            num_steps=_PILOT_STEPS, norm=settings.pgd.norm, random_start=False,
-        ).fooled  # fmt: skip
+        attack = {"step_size": 2 * pgd.eps_unit / _PILOT_STEPS, "num_steps": _PILOT_STEPS}
+        attack |= {"eps": pgd.eps_unit, "norm": pgd.norm, "random_start": False}
+        robust = ~run_pgd(model, batch.x, batch.y, **attack).fooled
         gradient = seconds(backward)
     part = few.images  # corrupted where data sets live, not where models do
     corrupt(part[:1], NAMES[0], SEVERITIES[0], seed=0)
@@ -126,36 +119,30 @@ def measure_speed(guest: Guest, *, explain: bool) -> Speed:
 def expected_seconds(axis: str, n: int, speed: Speed, settings: Settings) -> float:
     """How long an axis takes on n images.
 
-    Counted in forward passes (f) and forward-and-backward passes (g) of one image. Attacks go on
-    with the images that are still right: of n, the shares ``right`` and ``robust``.
+    Counted in forward (f) and forward-and-backward passes (g) of one image. Attacks go on with the
+    images that are still right: of n, the shares ``right`` and ``robust``.
     """
     f, g, right, robust = speed.forward, speed.gradient, speed.right, speed.robust
-    match axis:
-        case "clean":
-            return n * f
-        case "fgsm":
-            return n * (g + 3 * f)
-        case "pgd":
-            chosen = settings.pgd
-            return n * (4 * f + right * chosen.restarts * (chosen.steps * g + f))
-        case "autoattack":
-            steps, queries = settings.autoattack.steps or 100, settings.autoattack.queries or 5000
-            # APGD-CE on what is right; nine targets of APGD and FAB, and Square, on what it leaves.
-            rest = 9 * steps * g + 9 * steps * (g + f) + queries * f
-            return n * (6 * f + right * steps * g + robust * rest)
-        case "corruptions":
-            return n * (len(NAMES) * len(SEVERITIES) * f + speed.corrupting)
-        case "saliency":
-            return n * speed.explaining
-        case "reliability":
-            chosen = settings.reliability
-            doublings = max(0, math.ceil(math.log2(0.5 / settings.pgd.eps_unit)))
-            again = min(_EXAMINED, robust * n)
-            steps = chosen.strong_steps + 2 * _CHECK_STEPS
-            # Larger budgets break most images within a few steps.
-            attacks = right * n * _CHECK_STEPS * (1 + doublings / 4) * g
-            return attacks + again * (steps * g + chosen.queries * f) + n * (3 * g + 8 * f)
-    raise ValueError(f"no axis {axis!r}; there are: {', '.join(PLANNED)}")
+    pgd, auto, checks = settings.pgd, settings.autoattack, settings.reliability
+    steps, queries = auto.steps or 100, auto.queries or 5000
+    # APGD-CE on what is right; nine targets of APGD and FAB, and Square, on what it leaves.
+    rest = 9 * steps * g + 9 * steps * (g + f) + queries * f
+    # Larger budgets break most images within a few steps.
+    doublings = max(0, math.ceil(math.log2(0.5 / pgd.eps_unit)))
+    again = (checks.strong_steps + 2 * _CHECK_STEPS) * g + checks.queries * f
+    each = {
+        "clean": f,
+        "fgsm": g + 3 * f,
+        "pgd": 4 * f + right * pgd.restarts * (pgd.steps * g + f),
+        "autoattack": 6 * f + right * steps * g + robust * rest,
+        "corruptions": len(NAMES) * len(SEVERITIES) * f + speed.corrupting,
+        "saliency": speed.explaining,
+        "reliability": right * _CHECK_STEPS * (1 + doublings / 4) * g + 3 * g + 8 * f,
+    }
+    if axis not in each:
+        raise ValueError(f"no axis {axis!r}; there are: {', '.join(PLANNED)}")
+    further = min(_EXAMINED, robust * n) * again if axis == "reliability" else 0.0
+    return n * each[axis] + further
 
 
 def make(
@@ -170,31 +157,33 @@ def make(
     """Settle how many images each axis gets.
 
     To fit into minutes, the axis that takes longest goes down one step of :data:`LADDER`, again and
-    again; where all are at its foot, whole axes are left out, in the order of :data:`LEAVING`. The
-    clean axis always stays.
+    again; where all are at its foot, axes are left out, in the order of :data:`LEAVING`. The clean
+    axis always stays.
 
     Args:
         settings: the profile's; an axis without a number of images in them asks for all.
-        dataset: the images; no axis asks for more than it holds.
+        dataset: the images.
         speed: of the model.
-        n: images on every axis but the clean one, instead of the profile's; the verdict, for which
-            one or two hundred images are enough, never asks for more than the profile's.
+        n: images on every axis but the clean one, instead of the profile's; the verdict never asks
+            for more than these.
         minutes: how long measuring may take, the timing included.
         absent: axes that cannot be measured, with the reason.
 
     Raises:
         ScorecardError: n or minutes is out of range, or both are given.
     """
-    check_budget(n, minutes)
-    notes = dict(absent or {})
-    wanted = {axis: _wanted(axis, settings, len(dataset), n) for axis in PLANNED}
+    check(n, minutes)
+    notes, wanted = dict(absent or {}), {}
+    for axis in PLANNED:
+        profiles = getattr(getattr(settings, axis, None), "n", None) or len(dataset)
+        asked = profiles if n is None or axis == "clean" else n
+        if axis == "reliability":
+            asked = min(asked, profiles)
+        wanted[axis] = min(asked, len(dataset))
     chosen = {axis: 0 if axis in notes else wanted[axis] for axis in PLANNED}
 
     def cost(axis: str) -> float:
         return expected_seconds(axis, chosen[axis], speed, settings) if chosen[axis] else 0.0
-
-    def total() -> float:
-        return sum(map(cost, PLANNED))
 
     budget = "the profile's numbers of images"
     if n is not None:
@@ -202,57 +191,41 @@ def make(
     if minutes is not None:
         budget = f"{minutes:g} minutes"
         room = 60 * minutes - speed.seconds
-        while total() > room:
+        while sum(map(cost, PLANNED)) > room:
             tall = [axis for axis in PLANNED if chosen[axis] > LADDER[0]]
-            if not tall:
+            if tall:
+                longest = max(tall, key=cost)
+                chosen[longest] = max(step for step in LADDER if step < chosen[longest])
+                notes[longest] = f"shrunk from {wanted[longest]:,} to fit into {minutes:g} min"
+                continue
+            axis = next((axis for axis in LEAVING if chosen[axis]), None)
+            if axis is None:
                 break
-            longest = max(tall, key=cost)
-            chosen[longest] = max(step for step in LADDER if step < chosen[longest])
-            notes[longest] = f"shrunk from {wanted[longest]:,} to fit into {minutes:g} min"
-        for axis in LEAVING:
-            if total() <= room:
-                break
-            if chosen[axis]:
-                notes[axis] = (
-                    f"left out: {chosen[axis]} images take about {cost(axis):.0f} s, more than "
-                    f"{minutes:g} min leave; allow more minutes"
-                )
-                chosen[axis] = 0
+            notes[axis] = (
+                f"left out: {chosen[axis]} images take about {cost(axis):.0f} s, more than "
+                f"{minutes:g} min leave; allow more minutes"
+            )
+            chosen[axis] = 0
+    axes = []
+    for axis in PLANNED:
+        about = {"name": axis, "wanted": wanted[axis], "n": chosen[axis], "seconds": cost(axis)}
+        axes.append(PlannedAxis(**about, note=notes.get(axis, "")))
     return Plan(
         budget=budget,
-        seconds=total(),
+        seconds=sum(each.seconds for each in axes),
         pilot_images=speed.images,
         pilot_seconds=speed.seconds,
         forward_seconds=speed.forward,
         gradient_seconds=speed.gradient,
-        axes=[
-            PlannedAxis(
-                name=axis,
-                wanted=wanted[axis],
-                n=chosen[axis],
-                seconds=cost(axis),
-                note=notes.get(axis, ""),
-            )
-            for axis in PLANNED
-        ],
+        axes=axes,
     )
 
 
-def _wanted(axis: str, settings: Settings, images: int, n: int | None) -> int:
-    """How many images an axis asks for, before any budget of time."""
-    profiles = getattr(getattr(settings, axis, None), "n", None) or images
-    if n is None or axis == "clean":
-        return min(profiles, images)
-    if axis == "reliability":
-        return min(n, profiles, images)
-    return min(n, images)
-
-
-def check_budget(n: int | None, minutes: float | None) -> None:
-    """Refuse a budget that cannot be meant.
+def check(n: int | None, minutes: float | None, without: Collection[str] = ()) -> dict[str, str]:
+    """The axes to be left out, each with that as its reason; and a budget that can be meant.
 
     Raises:
-        ScorecardError: n or minutes is out of range, or both are given.
+        ScorecardError: n or minutes is out of range, both are given, or an axis cannot be left out.
     """
     if n is not None and minutes is not None:
         raise ScorecardError("a budget is n (images) or minutes, not both: leave one out")
@@ -260,14 +233,6 @@ def check_budget(n: int | None, minutes: float | None) -> None:
         raise ScorecardError(f"n={n!r} must be a whole number of at least 10 images")
     if minutes is not None and not 0 < minutes < math.inf:
         raise ScorecardError(f"minutes={minutes!r} must be above 0")
-
-
-def check_without(without: Collection[str]) -> dict[str, str]:
-    """The axes to be left out, each with that as its reason.
-
-    Raises:
-        ScorecardError: one of them is no axis that can be left out.
-    """
     for axis in without:
         if axis not in LEAVING:
             raise ScorecardError(
@@ -279,36 +244,26 @@ def check_without(without: Collection[str]) -> dict[str, str]:
 
 def settings_for(settings: Settings, plan: Plan) -> Settings:
     """The settings with the plan's numbers of images in them."""
-    sections = {}
-    for each in plan.axes:
-        section = getattr(settings, each.name, None)
-        if section is not None and each.n:
-            sections[each.name] = section.model_copy(update={"n": each.n})
-    if "autoattack" in sections:
-        # Which attack breaks what by itself is not on the card.
-        sections["autoattack"] = sections["autoattack"].model_copy(update={"individual": False})
+    changes = {each.name: {"n": each.n} for each in plan.axes if each.n}
+    if "autoattack" in changes:
+        changes["autoattack"]["individual"] = False  # which attack breaks what is not on the card
+    sections = {
+        name: getattr(settings, name).model_copy(update=change)
+        for name, change in changes.items()
+        if name in type(settings).model_fields
+    }
     return settings.model_copy(update=sections)
 
 
 def table(plan: Plan) -> str:
     """A plan as lines of text."""
-    width = max(map(len, PLANNED.values()))
-    lines = [f"{'axis':<{width}}  images  expected"]
+    lines = ["axis                 images  expected"]
     for each in plan.axes:
         count, seconds = (f"{each.n:,}", f"{each.seconds:.0f} s") if each.n else ("–", "–")
-        line = f"{PLANNED[each.name]:<{width}}  {count:>6}  {seconds:>8}  {each.note}"
-        lines.append(line.rstrip())
+        lines.append(f"{PLANNED[each.name]:<19}  {count:>6}  {seconds:>8}  {each.note}".rstrip())
     expected = f"{plan.seconds:.0f} s" if plan.seconds < 100 else f"{plan.seconds / 60:.0f} min"
     lines.append(
         f"budget: {plan.budget}; expected {expected} after {plan.pilot_seconds:.0f} s of timing on "
         f"{plan.pilot_images} images"
     )
     return "\n".join(lines)
-
-
-def _wait(device: torch.device) -> None:
-    """For what a GPU still has to do."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()

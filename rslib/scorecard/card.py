@@ -16,9 +16,6 @@ from rslib.metrics.estimates import Estimate
 if TYPE_CHECKING:
     import pandas as pd
 
-# Raise the first number when a reader of older documents would misread a newer one.
-SCHEMA_VERSION = "1.0"
-
 AxisName = Literal[
     "clean", "ece", "fgsm", "pgd", "autoattack", "corruptions", "saliency", "reliability"
 ]
@@ -180,7 +177,8 @@ class Plan(_Part):
 class Scorecard(_Part):
     """One model's safety profile: every axis with its interval, beside the book's own models."""
 
-    schema_version: Literal["1.0"] = Field(SCHEMA_VERSION, description="of this document's form")
+    # The first number rises when a reader of older documents would misread a newer one.
+    schema_version: Literal["1.0"] = Field("1.0", description="of this document's form")
     name: str = Field(description="what the model is called here")
     profile: str = Field(description="the profile whose protocol was used")
     seed: int = Field(description="of everything random")
@@ -196,15 +194,11 @@ class Scorecard(_Part):
     provenance: dict[str, Any] = Field(description="device, code revision, versions and date")
 
     def axis(self, name: str) -> Axis:
-        """An axis by its name.
-
-        Raises:
-            KeyError: there is none; names those there are.
-        """
-        for each in self.axes:
-            if each.name == name:
-                return each
-        raise KeyError(f"{name}: the axes are {', '.join(each.name for each in self.axes)}")
+        """An axis by its name; ``KeyError`` names those there are."""
+        there = {each.name: each for each in self.axes}
+        if name not in there:
+            raise KeyError(f"{name}: the axes are {', '.join(there)}")
+        return there[name]
 
     def _repr_html_(self) -> str:
         from rslib.scorecard.page import body
@@ -219,10 +213,8 @@ class Scorecard(_Part):
 
 def schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of ``scorecard.json``."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Scorecard.model_json_schema(mode="serialization"),
-    }
+    draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return draft | Scorecard.model_json_schema(mode="serialization")
 
 
 def fields() -> pd.DataFrame:
@@ -248,19 +240,15 @@ def fields() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["field", "type", "meaning"])
 
 
-_WORDS = {"string": "text", "integer": "whole number", "boolean": "true or false"}
-
-
 def _written(field: dict[str, Any]) -> str:
     """A type of the schema as the table writes it."""
     if "$ref" in field:
         return field["$ref"].rpartition("/")[2]
     if "anyOf" in field:
         return " or ".join(map(_written, field["anyOf"]))
-    if "const" in field:
-        return f'"{field["const"]}"'
-    if "enum" in field:
-        return " or ".join(f'"{each}"' for each in field["enum"])
+    if "const" in field or "enum" in field:
+        return " or ".join(f'"{each}"' for each in field.get("enum", [field.get("const")]))
     if field["type"] == "array":
         return f"list of {_written(field['items'])}"
-    return _WORDS.get(field["type"], field["type"])
+    words = {"string": "text", "integer": "whole number", "boolean": "true or false"}
+    return words.get(field["type"], field["type"])

@@ -19,22 +19,15 @@ from rslib.store.records import RecordError
 if TYPE_CHECKING:
     import pandas as pd
 
-MODELS = tuple(INTERPRETABILITY)
-"""The book's models that a scorecard stands beside, in order, where there are records of them."""
-
 
 class Peers:
     """The book's models with records on the images that the scored model is measured on.
 
-    Args:
-        run: whose records they are.
-        origin: the same in words.
-        images: the data set.
-        names: the models.
+    ``origin`` names the run whose records they are in words.
     """
 
     def __init__(
-        self, run: Run, origin: str, images: Dataset, names: tuple[str, ...] = MODELS
+        self, run: Run, origin: str, images: Dataset, names: tuple[str, ...] = (*INTERPRETABILITY,)
     ) -> None:
         self.run, self.origin, self.images, self.names = run, origin, images, names
         self._fingerprint = functools.cache(lambda n: balanced_subset(images, n).fingerprint)
@@ -66,7 +59,7 @@ class Peers:
             record: the scored model's.
             value: a record to the axis's number.
             difference: two records of the same images to their paired difference.
-            fits: whether a record was made by the same protocol; others are passed over.
+            fits: tells records made by the same protocol; others are passed over.
         """
         found = []
         same: dict[int, Measure | None] = {}  # subsets are nested: as many images are the same ones
@@ -82,16 +75,8 @@ class Peers:
             if measure is None or same[n] is None:
                 continue
             gap = None if difference is None else Measure.of(difference(ours, theirs))
-            found.append(
-                Compared(
-                    model=name,
-                    label=labels.short_label(name),
-                    origin=self.origin,
-                    measure=measure,
-                    ours=same[n],
-                    difference=gap,
-                )
-            )
+            about = {"model": name, "label": labels.short_label(name), "origin": self.origin}
+            found.append(Compared(**about, measure=measure, ours=same[n], difference=gap))
         return found
 
     def verdicts(self) -> list[PeerVerdict]:
@@ -113,7 +98,7 @@ class Peers:
         if not self.names:
             profile = self.run.settings.profile
             return (
-                f"Nothing to compare with: there are no records of the book's models on these "
+                "Nothing to compare with: there are no records of the book's models on these "
                 f"images, neither in the run ({profile}, seed {self.run.seed}) nor in a published "
                 f"edition. make book PROFILE={profile} makes them."
             )
@@ -127,45 +112,36 @@ class Peers:
 def find(run: Run, images: Dataset, *, without: str | None = None) -> Peers:
     """The book's models with records on these images: the run's, or else a published edition's.
 
-    Args:
-        run: the run whose settings are used.
-        images: that the scored model is measured on.
-        without: a model that is not to stand beside itself.
-
-    Returns:
-        Those of the first place that has any; none where no place has.
+    The edition of the run's own profile is asked first; of another data set, none is. A model does
+    not stand beside itself (``without``). There are none where no place has any.
     """
-    for each, origin in [(run, "this run"), *_editions(run)]:
-        every = Peers(each, origin, images)
-        there = tuple(
-            name
-            for name in MODELS
-            if name != without
-            and any(every.record(name, kind) is not None for kind in ("clean", "saliency"))
-        )
-        if there:
-            return Peers(each, origin, images, there)
-    return Peers(run, "this run", images, ())
-
-
-def on_common(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Two records cut to the images that both are about, in one order."""
-    kept = [
-        one[one["image"].isin(other["image"])].sort_values("image", ignore_index=True)
-        for one, other in ((first, second), (second, first))
-    ]
-    return kept[0], kept[1]
-
-
-def _editions(run: Run) -> list[tuple[Run, str]]:
-    """The published editions of the run's data set, that of its own profile first."""
-    found = []
-    for folder in sorted((PROJECT / published.PUBLISHED).glob("*/seed0")):
-        profile = folder.parent.name
+    places = [(run, "this run")]
+    folders = sorted((PROJECT / published.PUBLISHED).glob("*/seed0"))
+    for folder in sorted(folders, key=lambda each: each.parent.name != run.settings.profile):
         try:
             edition = published.run_of(folder.parent)
         except SettingsError:
             continue
         if edition.settings.data.name == run.settings.data.name:
-            found.append((edition, f"the published {profile} edition"))
-    return sorted(found, key=lambda each: each[0].settings.profile != run.settings.profile)
+            places.append((edition, f"the published {folder.parent.name} edition"))
+    for place, origin in places:
+        peers = Peers(place, origin, images)
+        peers.names = tuple(
+            name
+            for name in peers.names
+            if name != without
+            and any(peers.record(name, kind) is not None for kind in ("clean", "saliency"))
+        )
+        if peers.names:
+            return peers
+    return Peers(run, "this run", images, ())
+
+
+def on_common(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Two records cut to the images that both are about, in one order."""
+    shared = first["image"][first["image"].isin(second["image"])]
+    one, other = (
+        each[each["image"].isin(shared)].sort_values("image", ignore_index=True)
+        for each in (first, second)
+    )
+    return one, other

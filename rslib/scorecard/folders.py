@@ -20,10 +20,7 @@ DOCUMENT, PAGE, PICTURE, RECORDS = "scorecard.json", "index.html", "scorecard.pn
 def claim(folder: Path, model: Model, *, force: bool = False) -> None:
     """Refuse a folder that holds something else than this model's scorecard.
 
-    Args:
-        folder: that is to be written.
-        model: what is to be scored.
-        force: whether to use it all the same; files that are not a scorecard's are left alone.
+    With ``force`` it is used all the same; files that are not a scorecard's are left alone.
 
     Raises:
         ScorecardError: it is not free; says what it holds.
@@ -35,13 +32,13 @@ def claim(folder: Path, model: Model, *, force: bool = False) -> None:
         return
     if (folder / DOCUMENT).exists():
         held = read(folder)
-        if (held.model.digest, held.model.reference) == (model.digest, model.reference):
-            return
-        raise ScorecardError(
-            f"{folder} holds the scorecard of another model ({held.name}: {held.model.reference}, "
-            f"{held.model.digest[:10]}; this is {model.digest[:10]}): choose another folder with "
-            "--out, or replace it with --force"
-        )
+        if (held.model.digest, held.model.reference) != (model.digest, model.reference):
+            raise ScorecardError(
+                f"{folder} holds the scorecard of another model ({held.name}: "
+                f"{held.model.reference}, {held.model.digest[:10]}; this is {model.digest[:10]}): "
+                "choose another folder with --out, or replace it with --force"
+            )
+        return
     others = {path.name for path in folder.iterdir()} - {PAGE, PICTURE, RECORDS}
     if others:
         raise ScorecardError(
@@ -53,13 +50,8 @@ def claim(folder: Path, model: Model, *, force: bool = False) -> None:
 def write(folder: Path, card: Scorecard, frames: Mapping[str, pd.DataFrame]) -> None:
     """Write everything, each file whole or not at all, and the document last.
 
-    An older document and its page go first: a folder that was left halfway has neither, so that no
-    scorecard ever stands over another's records.
-
-    Args:
-        folder: made where it is not there.
-        card: the scorecard.
-        frames: per-image records by axis.
+    An older document and its page go first, so that no scorecard ever stands over another's
+    records. The folder is made where it is not there; ``frames`` are per-image records by axis.
 
     Raises:
         rslib.store.records.RecordError: the disk is full or the folder cannot be written.

@@ -1,7 +1,6 @@
 """A model of any origin as the one model of a temporary run, so that its records are the book's.
 
-An evaluation that fails on the model, such as a gradient attack on a model without gradients, gives
-its reason instead of a record; none is dropped silently.
+An evaluation that fails on the model, such as a gradient attack without gradients, says why.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -31,28 +30,12 @@ NAME = "guest"
 """The model's name in its run."""
 
 
-class KnownMasks(NamedTuple):
-    """Where the object masks of a data set come from.
-
-    Attributes:
-        source: one of :data:`rslib.settings.names.MASK_SOURCES`.
-        identity: what decides them, as records of the book's models keep it.
-    """
-
-    source: str
-    identity: dict[str, Any]
-
-
 @dataclass(frozen=True)
 class Attempt:
-    """One axis that was tried.
+    """One axis that was tried, how long it took, and why there is nothing.
 
-    Attributes:
-        record: one row an image, that of saliency with the ``method`` among its attributes; None
-            for the verdict, and where it failed.
-        report: the reliability report as a document, only for the verdict.
-        reason: why there is nothing.
-        seconds: how long it took.
+    A record has one row an image, that of saliency the ``method`` among its attributes; the verdict
+    has the reliability report as a document instead.
     """
 
     record: pd.DataFrame | None = None
@@ -64,13 +47,10 @@ class Attempt:
 class Guest(Run):
     """A run in a temporary folder whose one model, :data:`NAME`, was trained elsewhere.
 
-    Args:
-        settings: of every evaluation.
-        seed: of everything random.
-        folder: for the records.
-        model: images to logits, on the device of the settings, in eval mode.
-        images: all that it is measured on, with their masks; they are the run's test images.
-        masks: where the masks come from, or why there are none.
+    The model maps images to logits, on the device of the settings, in eval mode. The images are
+    the run's test images, with their masks: ``masks`` is their source, one of
+    :data:`rslib.settings.names.MASK_SOURCES`, and what decides them as records of the book's models
+    keep it; or why there are none.
     """
 
     def __init__(
@@ -80,7 +60,7 @@ class Guest(Run):
         folder: Path,
         model: nn.Module,
         images: Dataset,
-        masks: KnownMasks | str,
+        masks: tuple[str, dict[str, Any]] | str,
     ) -> None:
         changes = {
             "data": {"test_size": len(images)},  # part of every record's key
@@ -94,7 +74,7 @@ class Guest(Run):
         records.write_json(published.model_folder(self, NAME) / "model.json", summary)
 
     def model_inputs(self, name: str) -> dict[str, Any]:
-        """Nothing but its name: this run never has another model."""
+        """Its name alone: this run never has another model."""
         return {"model": name}
 
     def trained(self, name: str) -> nn.Module:
@@ -105,28 +85,21 @@ class Guest(Run):
         """The images that it is measured on, whatever the split."""
         return self.images
 
-    def under_plan(self, settings: Settings) -> Guest:
-        """The same guest under other settings."""
-        return Guest(settings, self.seed, self.folder, self.model, self.images, self.masks)
-
-    def cut(self, n: int) -> Guest:
-        """The same guest on the first n of the book's nested, class-balanced images."""
-        few = balanced_subset(self.images, n)
-        return Guest(self.settings, self.seed, self.folder, self.model, few, self.masks)
+    def changed(self, *, settings: Settings | None = None, n: int | None = None) -> Guest:
+        """The same guest under other settings, or on the first n nested, class-balanced images."""
+        few = self.images if n is None else balanced_subset(self.images, n)
+        chosen = settings or self.settings
+        return Guest(chosen, self.seed, self.folder, self.model, few, self.masks)
 
 
-def with_masks(run: Run, images: Dataset) -> tuple[Dataset, KnownMasks | str]:
-    """Images with their masks, and where these come from, or why there are none.
+def with_masks(run: Run, images: Dataset) -> tuple[Dataset, tuple[str, dict[str, Any]] | str]:
+    """Images with their masks, and what :class:`Guest` is to know of these.
 
     Exact ones come with the data; a user's own and a teacher's are the run's, for its test images.
-    A teacher's are read where the run has made them: they would take training the teacher.
-
-    Args:
-        run: whose settings and records are used.
-        images: that the scored model is measured on.
+    A teacher's are read where the run has made them; none is trained for them.
     """
     if images.masks is not None:
-        return images, KnownMasks("exact", {"source": "exact"})
+        return images, ("exact", {"source": "exact"})
     source = run.mask_source
     if run.data("test").fingerprint != images.fingerprint:
         return images, f"{images.name} comes without masks, and the run's are of other images"
@@ -143,16 +116,14 @@ def with_masks(run: Run, images: Dataset) -> tuple[Dataset, KnownMasks | str]:
         masks = object_masks.of(run, source, "test").to(images.device)
     except MaskError as error:
         return images, str(error)
-    return replace(images, masks=masks), KnownMasks(source, identity)
+    return replace(images, masks=masks), (source, identity)
 
 
 def measure(guest: Guest, axis: str, n: int) -> Attempt:
-    """Try one axis of :data:`rslib.scorecard.budget.PLANNED`.
+    """Try one axis of :data:`rslib.scorecard.budget.PLANNED` on n images.
 
-    Args:
-        guest: whose settings give n to evaluations that have a section in them.
-        axis: which; the verdict looks at AutoAttack's record where it is there.
-        n: images.
+    Evaluations with a section in the settings take n from there. The verdict looks at AutoAttack's
+    record where it is there.
 
     Raises:
         RecordError: the record cannot be written, which is no property of the model.
@@ -164,18 +135,20 @@ def measure(guest: Guest, axis: str, n: int) -> Attempt:
             return Attempt(report=report, seconds=time.perf_counter() - started)
         if axis == "saliency" and isinstance(guest.masks, str):
             return Attempt(reason=guest.masks, seconds=0.0)
-        # Evaluations without a section in the settings take all images.
-        few = guest.cut(n) if axis in ("clean", "saliency") else guest
+        few = guest.changed(n=n) if axis in ("clean", "saliency") else guest
         record = few.evaluate(NAME, axis)
         if axis == "saliency":
-            source = guest.masks.source
+            source, _ = guest.masks
             record = record.rename(columns=lambda column: column.replace("_exact", f"_{source}"))
             record.attrs["method"] = _explained_by(guest)
     except RecordError:
         raise
     # A model of any origin can fail in any of these ways, and says how.
     except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
-        return Attempt(reason=_sentence(error), seconds=time.perf_counter() - started)
+        reason = " ".join(str(error).split()) or "no message"
+        if not isinstance(error, ValueError | TypeError):
+            reason = f"{type(error).__name__}: {reason}"
+        return Attempt(reason=reason, seconds=time.perf_counter() - started)
     return Attempt(record, seconds=record.attrs["seconds"])
 
 
@@ -192,9 +165,3 @@ def _explained_by(guest: Guest) -> str:
         model(batch.x)
     height, width = outputs[0].shape[2:]
     return f"{label} of {name or 'the whole model'} ({height} × {width})"
-
-
-def _sentence(error: Exception) -> str:
-    text = " ".join(str(error).split()) or "no message"
-    known = isinstance(error, ValueError | TypeError)
-    return text if known else f"{type(error).__name__}: {text}"

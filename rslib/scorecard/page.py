@@ -1,7 +1,6 @@
 """A scorecard as one page: self-contained HTML, in the light or dark of whoever reads it.
 
-The template is ``page.html``, where a user's text is escaped. The document brings itself here, so
-this module imports nothing of it.
+The template is ``page.html``, where a user's text is escaped.
 """
 
 from __future__ import annotations
@@ -20,39 +19,15 @@ if TYPE_CHECKING:
 
 
 def page(card: BaseModel, picture: bytes) -> str:
-    """The whole page; it needs no other file and no network.
-
-    Args:
-        card: the scorecard.
-        picture: a PNG file.
-    """
-    return _rendered(card, picture, whole=True)
+    """The whole page; it needs no other file and no network."""
+    return body(card, picture, whole=True)
 
 
-def body(card: BaseModel, picture: bytes | None = None) -> str:
+def body(card: BaseModel, picture: bytes | None = None, *, whole: bool = False) -> str:
     """The page's content, for a page of its own or a notebook's output; user's text is escaped.
 
-    Args:
-        card: the scorecard.
-        picture: a PNG file, put below the axes; None leaves it out.
+    A PNG file as ``picture`` is put below the axes. A ``whole`` page needs nothing around it.
     """
-    return _rendered(card, picture, whole=False)
-
-
-def text(card: BaseModel) -> str:
-    """The scorecard for a terminal."""
-    lines = [f"{card.name} ({card.model.reference}) on {_dataset(card)}, profile {card.profile}"]
-    width = max(len(axis.title) for axis in card.axes)
-    for axis in card.axes:
-        if axis.result is None:
-            lines.append(f"{axis.title:<{width}}  not available: {axis.reason}")
-            continue
-        value, ends = _value(axis.result, axis.unit), _interval(axis.result, axis.unit)
-        lines.append(f"{axis.title:<{width}}  {value:>7} {ends:<16} n = {axis.result.n:,}")
-    return "\n".join([*lines, f"{'Reliability':<{width}}  {_judged(card.reliability)}"])
-
-
-def _rendered(card: BaseModel, picture: bytes | None, *, whole: bool) -> str:
     model, verdict = card.model, card.reliability
     made = card.provenance | {
         "model digest": model.digest,
@@ -60,11 +35,16 @@ def _rendered(card: BaseModel, picture: bytes | None, *, whole: bool) -> str:
         "data fingerprint": card.data.fingerprint,
         "schema version": card.schema_version,
     }
+    values = []
+    for axis in card.axes:
+        known = axis.result and numbers.quantity(axis.result.value, axis.unit)
+        values.append(f"{axis.title} {known or 'not available'}")
     return _template().render(
         card=card,
         whole=whole,
         picture=None if picture is None else base64.b64encode(picture).decode(),
-        spoken=_spoken(card),
+        # The picture in words, for those who do not see it.
+        spoken=f"Scorecard of {card.name} beside the book's own models: {'; '.join(values)}",
         model=", ".join(dict.fromkeys([model.reference, model.architecture])),
         dataset=_dataset(card),
         verdict=_judged(verdict),
@@ -76,24 +56,32 @@ def _rendered(card: BaseModel, picture: bytes | None, *, whole: bool) -> str:
     )
 
 
+def text(card: BaseModel) -> str:
+    """The scorecard for a terminal."""
+    lines = [f"{card.name} ({card.model.reference}) on {_dataset(card)}, profile {card.profile}"]
+    width = max(len(axis.title) for axis in card.axes)
+    for axis in card.axes:
+        told = f"not available: {axis.reason}"
+        if axis.result is not None:
+            value = numbers.quantity(axis.result.value, axis.unit)
+            told = f"{value:>7} {_interval(axis.result, axis.unit):<16} n = {axis.result.n:,}"
+        lines.append(f"{axis.title:<{width}}  {told}")
+    return "\n".join([*lines, f"{'Reliability':<{width}}  {_judged(card.reliability)}"])
+
+
 @functools.cache
 def _template() -> Template:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
+    options = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
+    loader = FileSystemLoader(Path(__file__).parent)
+    made = Environment(loader=loader, autoescape=True, **options)
     made.filters |= {
-        "value": _value,
+        "quantity": numbers.quantity,
         "interval": _interval,
         "written": numbers.written,
-        "gap": _gap,
-        "evidence": lambda evidence: json.dumps(_short(evidence)),
     }
+    made.filters |= {"gap": _gap, "evidence": lambda evidence: json.dumps(_short(evidence))}
     return made.get_template("page.html")
 
 
@@ -109,28 +97,12 @@ def _judged(verdict: BaseModel) -> str:
     )
 
 
-def _spoken(card: BaseModel) -> str:
-    """The picture in words, for those who do not see it."""
-    values = []
-    for axis in card.axes:
-        value = _value(axis.result, axis.unit) if axis.result else "not available"
-        values.append(f"{axis.title} {value}")
-    return f"Scorecard of {card.name} beside the book's own models: {'; '.join(values)}"
-
-
 def _dataset(card: BaseModel) -> str:
     return labels.DATASETS.get(card.data.name, card.data.name)
 
 
-def _value(measure: BaseModel, unit: str) -> str:
-    written = numbers.written(measure.value, unit)
-    return f"{written} %" if unit == "%" else written
-
-
 def _interval(measure: BaseModel, unit: str) -> str:
-    if measure.low is None or measure.high is None:
-        return ""
-    return f"[{numbers.written(measure.low, unit)}, {numbers.written(measure.high, unit)}]"
+    return numbers.interval({"low": measure.low, "high": measure.high, "unit": unit})
 
 
 def _gap(measure: BaseModel | None, unit: str) -> list[str]:
@@ -138,21 +110,15 @@ def _gap(measure: BaseModel | None, unit: str) -> list[str]:
     if measure is None:
         return []
     digits = 1 if unit == "%" else 3
-
-    def signed(value: float) -> str:
-        return f"{value:+.{digits}f}".replace("-", numbers.MINUS)
-
-    if measure.low is None or measure.high is None:
-        return [signed(measure.value)]
-    return [signed(measure.value), f"[{signed(measure.low)}, {signed(measure.high)}]"]
+    values = [each for each in (measure.value, measure.low, measure.high) if each is not None]
+    value, *ends = (f"{each:+.{digits}f}".replace("-", numbers.MINUS) for each in values)
+    return [value, f"[{', '.join(ends)}]"] if len(ends) == 2 else [value]
 
 
 def _short(value: Any) -> Any:
     """Evidence with three significant digits."""
-    if isinstance(value, float):
-        return float(f"{value:.3g}")
     if isinstance(value, list):
         return [_short(each) for each in value]
     if isinstance(value, dict):
         return {key: _short(each) for key, each in value.items()}
-    return value
+    return float(f"{value:.3g}") if isinstance(value, float) else value

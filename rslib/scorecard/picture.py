@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from rslib.report import labels, style
+from rslib.metrics.estimates import Estimate
+from rslib.report import labels, marks, style
 from rslib.report.style import GREY
 from rslib.scorecard.card import Axis, Scorecard
 
@@ -28,16 +29,11 @@ _HEADS = {
     "reliability": "Verdict",
 }
 _LONGEST = 24
-_OURS = {"color": "black", "marker": "D", "markersize": 6}
 
 
 @style.styled
 def draw(card: Scorecard) -> Figure:
-    """Every axis with its interval, the book's models below, and what guessing would score.
-
-    Args:
-        card: the scorecard; nothing else is read.
-    """
+    """Every axis with its interval, the book's models below, and what guessing would score."""
     peers = {each.model: each.label for axis in card.axes for each in axis.compared}
     rows = [None, *peers]
     height = 2 * (0.75 + 0.2 * len(rows))
@@ -49,7 +45,7 @@ def draw(card: Scorecard) -> Figure:
         else:
             _panel(place, card.axis(name), rows)
         if name in {"clean", "ece"}:
-            names = [_short(card.name), *(_short(label) for label in peers.values())]
+            names = [_short(card.name), *map(_short, peers.values())]
             place.set_yticks(range(len(rows)), names)
             place.get_yticklabels()[0].set_fontweight("bold")
     return figure
@@ -61,20 +57,17 @@ def _panel(place: Axes, axis: Axis, rows: list[str | None]) -> None:
     place.grid(axis="x")
     if axis.result is None:
         place.set_xticks([])
-        place.text(0.5, 0.5, _wrapped(f"not available: {axis.reason}"), ha="center", va="center",
-                   fontsize=7.5, color=GREY, transform=place.transAxes)  # fmt: skip
+        look = {"ha": "center", "va": "center", "fontsize": 7.5, "color": GREY}
+        told = _wrapped(f"not available: {axis.reason}")
+        place.text(0.5, 0.5, told, transform=place.transAxes, **look)
         return
     found = {None: axis.result} | {each.model: each.measure for each in axis.compared}
     for row, name in enumerate(rows):
         if name in found:
-            measure, look = found[name], _OURS
+            measure, look = found[name], {"color": "black", "marker": "D", "markersize": 6}
             if name is not None:
                 look = {"color": style.color(name), "marker": style.marker(name)}
-            reach = None
-            if measure.low is not None:
-                low, high = measure.value - measure.low, measure.high - measure.value
-                reach = [[max(0.0, low)], [max(0.0, high)]]
-            place.errorbar(measure.value, row, xerr=reach, linestyle="", **look)
+            marks.point(place, Estimate(**measure.model_dump()), row, linestyle="", **look)
     if axis.chance is not None:
         place.axvline(axis.chance, color=GREY, linestyle=":", linewidth=1.2)
     ends = [each.high or each.value for each in found.values()]
@@ -90,33 +83,28 @@ def _verdict(place: Axes, card: Scorecard) -> None:
     elif verdict.passed:
         said = f"Nothing suspicious in {len(verdict.checks)} checks on {verdict.n} images."
     else:
-        said = (
-            f"FLAGGED: {', '.join(verdict.failed)}. The numbers under attack are not to be trusted."
-        )
-    weight = "bold" if verdict.passed is False else "normal"
-    place.text(0, 0.95, _wrapped(said), ha="left", va="top", fontsize=8, fontweight=weight,
-               transform=place.transAxes)  # fmt: skip
+        said = f"FLAGGED: {', '.join(verdict.failed)}. The numbers under attack are not to be "
+        said += "trusted."
+    look = {"ha": "left", "va": "top", "fontsize": 8}
+    look["fontweight"] = "bold" if verdict.passed is False else "normal"
+    place.text(0, 0.95, _wrapped(said), transform=place.transAxes, **look)
 
 
 def _footer(card: Scorecard) -> str:
     counts = sorted({axis.result.n for axis in card.axes if axis.result and axis.result.n})
-    images = " to ".join(f"{n:,}" for n in dict.fromkeys([counts[0], counts[-1]])) if counts else ""
+    images = " to ".join(f"{n:,}" for n in dict.fromkeys([*counts[:1], *counts[-1:]]))
     stamp = (
         f"profile {card.profile}; {labels.DATASETS.get(card.data.name, card.data.name)}; "
         f"{card.provenance['device']}; n = {images} test images; seed {card.seed}"
     )
-    return _plain(f"{stamp}\nBars: {card.confidence:.0%} intervals over images. Dotted: chance.")
+    told = f"{stamp}\nBars: {card.confidence:.0%} intervals over images. Dotted: chance."
+    return marks.plain(told)
 
 
 def _short(name: str) -> str:
     """A name that fits."""
-    return _plain(name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…")
+    return marks.plain(name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…")
 
 
 def _wrapped(text: str) -> str:
-    return _plain("\n".join(textwrap.wrap(text, 26, max_lines=9, placeholder=" …")))
-
-
-def _plain(text: str) -> str:
-    """A user's text, in which nothing is read as a formula."""
-    return text.replace("$", r"\$")
+    return marks.plain("\n".join(textwrap.wrap(text, 26, max_lines=9, placeholder=" …")))

@@ -16,10 +16,10 @@ import importlib
 import inspect
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from rslib import models
 from rslib.models import BUILDERS, Normalize, eval_mode
 from rslib.models.checks import checked_logits
-from rslib.scorecard.weights import SourceError, fit, is_weights_file, read
+from rslib.scorecard import weights as files
+from rslib.scorecard.weights import SourceError
 from rslib.store import records
-from rslib.store.records import RecordError
 
 if TYPE_CHECKING:
     from rslib.run import Run
@@ -54,14 +54,11 @@ class Source:
 
     Attributes:
         model: images (B, 3, H, W) in [0, 1] to logits.
-        name: what it is called in files and on the page.
         kind: ``"module"``, ``"timm"``, ``"import"``, ``"weights"`` or ``"book"``.
         reference: what was asked for.
         architecture: its class, or what the weights were put into.
-        normalization: what is done to images before the network, in words.
         random_weights: whether it is known that nothing was trained.
         known: its name in the run, if it is one of the book's.
-        file: the file of weights, if one was read.
         notes: what a reader must know of how it was loaded.
     """
 
@@ -96,13 +93,12 @@ def load(
         run: gives the number of classes, the sizes of the book's architectures, the seed of random
             weights, and the book's own models.
         name: what to call it; None derives one from the reference.
-        architecture: what a file of weights is put into: one of the book's (with the sizes of the
-            run's profile), ``timm:NAME`` or ``package.module:factory``.
+        architecture: what a file of weights is put into: one of the book's (sized by the run's
+            profile), ``timm:NAME`` or ``package.module:factory``.
         weights: a file of weights to put into the reference.
         folder: where an import path is looked for; None takes the current folder.
         pretrained: whether timm fetches its own weights, which needs a network.
-        allow_pickle: whether a pickled file of weights may be read
-            (:func:`rslib.scorecard.weights.read`).
+        allow_pickle: whether :func:`rslib.scorecard.weights.read` may read a pickled file.
         normalize: a name of :data:`NORMALIZATIONS`, or (mean, std) of three numbers each, put
             before a network that expects normalized images.
 
@@ -114,74 +110,63 @@ def load(
         found = Source(reference, kind, "module", f"a {kind} in memory", kind)
     else:
         text, into = str(reference), str(reference)
-        file = is_weights_file(text)
+        file = Path(text).suffix.lower() in (*files.SAFE, *files.PICKLED)
         if file and weights is not None:
             raise SourceError(f"two files of weights are given, {text} and {weights}: give one")
         if file and architecture is None:
-            raise SourceError(
-                f"{text} holds weights alone: say what they belong to with --architecture, one of "
-                f"{', '.join(BUILDERS)}, timm:NAME or package.module:factory"
-            )
+            forms = f"{', '.join(BUILDERS)}, timm:NAME or package.module:factory"
+            raise SourceError(f"{text} holds weights alone: name their --architecture ({forms})")
         if not file and architecture is not None:
-            raise SourceError(
-                f"an architecture ({architecture}) goes with a file of weights; {text} is none"
-            )
+            raise SourceError(f"--architecture goes with a file of weights, and {text} is none")
         if file:
             weights, into = text, architecture
         found = _build(into, run, folder, pretrained)
         if weights is not None:
-            found = _filled(found, Path(weights).expanduser(), allow_pickle)
+            if found.known is not None:
+                raise SourceError(f"{into} is a trained model of the run: it takes no weights")
+            path = Path(weights).expanduser()
+            tensors, notes = files.read(path, allow_pickle=allow_pickle)
+            notes = (*found.notes, *notes, *files.fit(found.model, tensors, path))
+            found = replace(found, random_weights=False, file=path, notes=notes)
         if file:
             called = file_name(Path(text).stem, architecture)
             found = replace(found, name=called, kind="weights", reference=text)
     if normalize is not None:
         found = _normalized(found, normalize)
     if found.random_weights:
-        note = (
-            "RANDOM WEIGHTS: nothing was trained, and every number speaks of an untrained network. "
-            "Give weights with --weights FILE"
-        )
+        note = "RANDOM WEIGHTS: nothing was trained, and every number speaks of an untrained "
+        note += "network. Give weights with --weights FILE"
         found = replace(found, notes=(note, *found.notes))
     return found if name is None else replace(found, name=name)
 
 
 def check(source: Source, images: Tensor, classes: int) -> Source:
-    """Run a few images, and refuse a model whose answers cannot be scored.
+    """Run a few images, float (B, 3, H, W) in [0, 1], and refuse answers that cannot be scored.
 
-    Args:
-        source: the model, on the device of the images.
-        images: float (B, 3, H, W) in [0, 1].
-        classes: of the data set.
-
-    Returns:
-        The source; with a note if the model's answers to the same images differ.
+    The source gets a note if the model's answers to the same images differ.
 
     Raises:
         SourceError: the model fails on such images, or does not return finite logits, one a class.
     """
-    shape = f"(B, {', '.join(map(str, images.shape[1:]))})"
     with eval_mode(source.model), torch.no_grad():
         try:
             first, again = (checked_logits(source.model, images) for _ in range(2))
         except (TypeError, ValueError) as error:
             raise SourceError(f"{source.name} cannot be scored: {error}") from error
         except Exception as error:
+            shape = ", ".join(map(str, images.shape[1:]))
             raise SourceError(
-                f"{source.name} fails on images {shape} in [0, 1]: {type(error).__name__}: "
+                f"{source.name} fails on images (B, {shape}) in [0, 1]: {type(error).__name__}: "
                 f"{error}. Wrap it in a module that takes such images, resizing them if it must"
             ) from error
     if first.shape[1] != classes:
-        raise SourceError(
-            f"{source.name} returns {first.shape[1]} logits, but the data set has {classes} "
-            "classes: give it a head of that size, trained on them"
-        )
+        told = f"{source.name} returns {first.shape[1]} logits, but the data set has {classes} "
+        raise SourceError(f"{told}classes: give it a head of that size, trained on them")
     scale = max(first.abs().max().item(), torch.finfo(first.dtype).tiny)
     if (first - again).abs().max().item() / scale <= _SAME_LOGITS:
         return source
-    note = (
-        "the model's answers to the same images differ from one pass to the next, in eval mode: "
-        "attacks on a randomized model are unreliable unless they average over its draws"
-    )
+    note = "the model's answers to the same images differ from one pass to the next, in eval mode: "
+    note += "attacks on a randomized model are unreliable unless they average over its draws"
     return replace(source, notes=(*source.notes, note))
 
 
@@ -189,13 +174,18 @@ def digest(model: nn.Module) -> str:
     """SHA-256 (hex) of a module's printed structure and of all its weights and buffers."""
     found = hashlib.sha256(repr(model).encode())
     for name, value in model.state_dict().items():
-        if not isinstance(value, Tensor):
-            continue
-        found.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        # NumPy has no bfloat16: bytes are taken as they lie.
-        plain = value.detach().cpu().contiguous().reshape(-1)
-        found.update(plain.view(torch.uint8).numpy() if plain.numel() else b"")
+        if isinstance(value, Tensor):
+            found.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
+            # NumPy has no bfloat16: bytes are taken as they lie.
+            plain = value.detach().cpu().contiguous().reshape(-1)
+            found.update(plain.view(torch.uint8).numpy() if plain.numel() else b"")
     return found.hexdigest()
+
+
+def file_name(*parts: str) -> str:
+    """A name for files: letters, digits, dots and dashes of what a model is called."""
+    name = "-".join("".join(c if c.isalnum() or c in "._-@=," else "-" for c in p) for p in parts)
+    return name.strip("-.")[:_LONGEST] or "model"
 
 
 def _build(reference: str, run: Run, folder: str | Path | None, pretrained: bool) -> Source:
@@ -204,7 +194,13 @@ def _build(reference: str, run: Run, folder: str | Path | None, pretrained: bool
     architecture, dash, _ = reference.partition("-")
     own = f"inside {architecture}, CIFAR-10's mean and std"
     if architecture in BUILDERS and dash:
-        network = _trained(run, reference)
+        try:
+            run.summary(reference)
+            network = run.trained(reference)
+        except (records.RecordError, ValueError) as error:
+            told = f"{reference} cannot be scored: {error}. (Scoring trains nothing; a published "
+            told += "edition's weights are brought into the run by make restore)"
+            raise SourceError(told) from error
         return Source(network, reference, "book", reference, architecture, own, known=reference)
     with torch.random.fork_rng():
         torch.manual_seed(int(records.key(seed=run.seed, scored=reference), 16))
@@ -230,72 +226,68 @@ def _build(reference: str, run: Run, folder: str | Path | None, pretrained: bool
     )
 
 
-def _trained(run: Run, name: str) -> nn.Module:
-    """A model of the run that is already trained."""
-    try:
-        run.summary(name)
-        return run.trained(name)
-    except (RecordError, ValueError) as error:
-        raise SourceError(
-            f"{name} cannot be scored: {error}. (Scoring trains nothing; a published edition's "
-            "weights are brought into the run by make restore)"
-        ) from error
-
-
-def _filled(source: Source, path: Path, allow_pickle: bool) -> Source:
-    """The model with the weights of a file."""
-    if source.known is not None:
-        raise SourceError(
-            f"{source.known} is a trained model of the run: it takes no other weights"
-        )
-    tensors, told = read(path, allow_pickle=allow_pickle)
-    notes = (*source.notes, *told, *fit(source.model, tensors, path))
-    return replace(source, random_weights=False, file=path, notes=notes)
+def _near(name: str, names: Iterable[str]) -> str:
+    return ", ".join(difflib.get_close_matches(name, names, n=3)) or "none"
 
 
 def _timm(name: str, classes: int, pretrained: bool) -> tuple[nn.Module, tuple[str, ...]]:
     import timm
 
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        raise SourceError(
-            f"timm {timm.__version__} has no model {name!r}; near it: {', '.join(near) or 'none'}"
-        )
+        near = _near(name, timm.list_models())
+        raise SourceError(f"timm {timm.__version__} has no model {name!r}; near it: {near}")
     about = timm.models.get_pretrained_cfg(name)
-    sized = {"img_size": _SIZE} if getattr(about, "fixed_input_size", False) else {}
+    options = {"img_size": _SIZE} if getattr(about, "fixed_input_size", False) else {}
     try:
-        network = timm.create_model(name, pretrained=pretrained, num_classes=classes, **sized)
+        network = timm.create_model(name, pretrained=pretrained, num_classes=classes, **options)
     # timm's builders, and the hub's client, raise whatever they like.
     except Exception as error:
         why = f"({type(error).__name__}: {str(error).strip()})"
-        told = (
-            f"timm cannot build {name} for {_SIZE} x {_SIZE} images {why}: choose a model with a "
-            "smaller patch or window"
-        )
+        told = f"timm cannot build {name} for {_SIZE} x {_SIZE} images {why}: choose a model with "
+        told += "a smaller patch or window"
         if pretrained:
-            told = (
-                f"timm could not give {name} its pretrained weights {why}. They are fetched over "
-                "the network; without one, name a file with --weights"
-            )
+            told = f"timm could not give {name} its pretrained weights {why}. They are fetched "
+            told += "over the network; without one, name a file with --weights"
         raise SourceError(told) from error
     if not pretrained or getattr(about, "num_classes", classes) == classes:
         return network, ()
-    note = (
-        f"timm's weights of {name} are for {about.num_classes} classes, so its head is new and "
-        "random: only the layers before it were trained"
-    )
-    return network, (note,)
+    note = f"timm's weights of {name} are for {about.num_classes} classes, so its head is new and "
+    return network, (f"{note}random: only the layers before it were trained",)
 
 
 def _imported(reference: str, classes: int, folder: Path) -> nn.Module:
     """What a factory of the user's returns."""
     path, _, attribute = reference.partition(":")
-    module = _module(path, folder)
-    found: Any = module
+    folder = folder.expanduser().resolve()
+    if not folder.is_dir():
+        raise SourceError(f"there is no folder {folder} to import {path} from: name it with --path")
+    top = path.partition(".")[0]
+    held = getattr(sys.modules.get(top), "__file__", None)
+    here = (folder / f"{top}.py").exists() or (folder / top).is_dir()
+    if held and here and folder not in Path(held).resolve().parents:
+        told = f"another module {top} is already imported ({held}), so that of {folder} cannot be"
+        raise SourceError(f"{told}: rename it")
+    importlib.invalidate_caches()
+    sys.path.insert(0, str(folder))
+    try:
+        found = importlib.import_module(path)
+    except (Exception, SystemExit) as error:
+        told = f"{path} cannot be imported ({type(error).__name__}: {error}): name one that can"
+        if isinstance(error, SystemExit):
+            told = f"{path} ends the program when it is imported (SystemExit: {error}): put what "
+            told += 'it does beside defining the model under if __name__ == "__main__"'
+        elif isinstance(error, ModuleNotFoundError):
+            told = f"{path} imports {error.name}, which is not installed"
+            if error.name and f"{path}.".startswith(f"{error.name}."):
+                told = f"there is no module {error.name} in {folder} or among the installed "
+                told += "packages: name its folder with --path"
+        raise SourceError(told) from error
+    finally:
+        sys.path.remove(str(folder))
     for part in attribute.split("."):
         if not hasattr(found, part):
-            near = difflib.get_close_matches(part, [n for n in vars(found) if n[:1] != "_"], n=3)
-            raise SourceError(f"{path} has no {attribute!r}; near it: {', '.join(near) or 'none'}")
+            near = _near(part, [name for name in vars(found) if name[:1] != "_"])
+            raise SourceError(f"{path} has no {attribute!r}; near it: {near}")
         found = getattr(found, part)
     if callable(found) and not isinstance(found, nn.Module):
         try:
@@ -306,56 +298,12 @@ def _imported(reference: str, classes: int, folder: Path) -> nn.Module:
             found = found(num_classes=classes) if takes else found()
         # A script that reads a command line of its own ends the program.
         except (Exception, SystemExit) as error:
-            raise SourceError(
-                f"{reference} raised {type(error).__name__}: {error}. It must do without "
-                "arguments, or with num_classes alone"
-            ) from error
+            told = f"{reference} raised {type(error).__name__}: {error}. It must do without "
+            raise SourceError(f"{told}arguments, or with num_classes alone") from error
     if not isinstance(found, nn.Module):
-        raise SourceError(
-            f"{reference} gave a {type(found).__name__}, not a torch.nn.Module: name a function "
-            "that returns one, or a class of one"
-        )
+        told = f"{reference} gave a {type(found).__name__}, not a torch.nn.Module: name a function "
+        raise SourceError(f"{told}that returns one, or a class of one")
     return found
-
-
-def _module(path: str, folder: Path) -> Any:
-    folder = folder.expanduser().resolve()
-    if not folder.is_dir():
-        raise SourceError(
-            f"there is no folder {folder} to import {path} from: name its folder with --path"
-        )
-    top = path.partition(".")[0]
-    held = getattr(sys.modules.get(top), "__file__", None)
-    here = (folder / f"{top}.py").exists() or (folder / top).is_dir()
-    if held and here and folder not in Path(held).resolve().parents:
-        raise SourceError(
-            f"another module {top} is already imported ({held}), so that of {folder} cannot be: "
-            "rename it"
-        )
-    importlib.invalidate_caches()
-    sys.path.insert(0, str(folder))
-    try:
-        return importlib.import_module(path)
-    except ModuleNotFoundError as error:
-        told = f"{path} imports {error.name}, which is not installed"
-        if error.name and f"{path}.".startswith(f"{error.name}."):
-            told = (
-                f"there is no module {error.name} in {folder} or among the installed packages: "
-                "name its folder with --path"
-            )
-        raise SourceError(told) from error
-    except SystemExit as error:
-        raise SourceError(
-            f"{path} ends the program when it is imported (SystemExit: {error}): put what it does "
-            'beside defining the model under if __name__ == "__main__"'
-        ) from error
-    except Exception as error:
-        raise SourceError(
-            f"{path} cannot be imported ({type(error).__name__}: {error}): name a module that can, "
-            "as in package.module:factory"
-        ) from error
-    finally:
-        sys.path.remove(str(folder))
 
 
 def _normalized(source: Source, normalize: str | tuple[Sequence[float], Sequence[float]]) -> Source:
@@ -364,21 +312,12 @@ def _normalized(source: Source, normalize: str | tuple[Sequence[float], Sequence
         raise SourceError(f"{source.architecture} normalizes its images itself: ask for no other")
     if isinstance(normalize, str):
         if normalize not in NORMALIZATIONS:
-            raise SourceError(
-                f"no normalization {normalize!r}; there are: {', '.join(NORMALIZATIONS)}"
-            )
+            there = ", ".join(NORMALIZATIONS)
+            raise SourceError(f"no normalization {normalize!r}; there are: {there}")
         normalize = NORMALIZATIONS[normalize]
     mean, std = (tuple(float(value) for value in values) for values in normalize)
     if not len(mean) == len(std) == 3 or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
-        raise SourceError(
-            f"mean {mean} and std {std} must be three numbers each, for images in [0, 1], and the "
-            "std above 0"
-        )
+        told = f"mean {mean} and std {std} must be three numbers each, for images in [0, 1]"
+        raise SourceError(f"{told}, and the std above 0")
     model = nn.Sequential(Normalize(mean, std), source.model)
     return replace(source, model=model, normalization=f"mean {mean}, std {std}")
-
-
-def file_name(*parts: str) -> str:
-    """A name for files: letters, digits, dots and dashes of what a model is called."""
-    name = "-".join("".join(c if c.isalnum() or c in "._-@=," else "-" for c in p) for p in parts)
-    return name.strip("-.")[:_LONGEST] or "model"

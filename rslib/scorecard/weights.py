@@ -25,21 +25,12 @@ class SourceError(ScorecardError):
     """A model that cannot be loaded or scored; the message says why and what to do."""
 
 
-def is_weights_file(text: str) -> bool:
-    """Whether a text names a file of weights, by its ending."""
-    return Path(text).suffix.lower() in (*SAFE, *PICKLED)
-
-
 def read(path: Path, *, allow_pickle: bool = False) -> tuple[dict[str, Tensor], list[str]]:
     """The tensors of a file by name, and what a reader must know of how they were found.
 
-    A pickle can run any program while it is read, so pickled files are refused unless asked for by
-    name; they are then read by PyTorch's restricted reader (``weights_only=True``), which builds
-    tensors and plain containers and nothing else.
-
-    Args:
-        path: ``.safetensors``, or one of :data:`PICKLED`.
-        allow_pickle: whether a pickled file may be read at all.
+    A pickle can run any program while it is read, so a pickled file (:data:`PICKLED`) is refused
+    unless allowed; PyTorch's restricted reader (``weights_only=True``) then builds tensors and
+    plain containers and nothing else.
 
     Raises:
         SourceError: the file is missing, damaged, pickled and not asked for, or holds something
@@ -75,51 +66,6 @@ def read(path: Path, *, allow_pickle: bool = False) -> tuple[dict[str, Tensor], 
             f"what is not tensors and plain containers, or the file is damaged "
             f"({type(error).__name__}: {first})"
         ) from error
-    return _tensors(path, loaded)
-
-
-def fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> list[str]:
-    """Put tensors into a model; every name and shape must match.
-
-    A prefix that all names share is taken off only if the names then match.
-
-    Returns:
-        What a reader must know: the prefix taken off, if any.
-
-    Raises:
-        SourceError: names or shapes differ; names those that are missing, left over or of another
-            shape.
-    """
-    wanted, found, taken = model.state_dict(), dict(tensors), ""
-    while set(found) != set(wanted):
-        prefix = next((p for p in PREFIXES if found and all(k.startswith(p) for k in found)), None)
-        if prefix is None:
-            found, taken = dict(tensors), ""
-            break
-        found = {name.removeprefix(prefix): value for name, value in found.items()}
-        taken += prefix
-    shapes = [
-        f"{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in found and found[name].shape != wanted[name].shape
-    ]
-    problems = {
-        "missing from the file": [name for name in wanted if name not in found],
-        "not in the architecture": [name for name in found if name not in wanted],
-        "of another shape": shapes,
-    }
-    if any(problems.values()):
-        told = "; ".join(f"{_some(names)} {what}" for what, names in problems.items() if names)
-        raise SourceError(
-            f"{path.name} does not fit this architecture: {told}. Name the architecture, and the "
-            "profile or settings that give its size, that the weights were trained with"
-        )
-    model.load_state_dict(found)
-    return [f"the prefix {taken!r} was taken off all names in {path.name}"] if taken else []
-
-
-def _tensors(path: Path, loaded: Any) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors of what was unpickled, at its top or under one of the usual names."""
     notes = [f"{path.name} was read with weights_only=True"]
     if isinstance(loaded, Mapping) and not _all_tensors(loaded):
         nested = [name for name in NESTED if _all_tensors(loaded.get(name))]
@@ -135,14 +81,47 @@ def _tensors(path: Path, loaded: Any) -> tuple[dict[str, Tensor], list[str]]:
     return dict(loaded), notes
 
 
+def fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> list[str]:
+    """Put tensors into a model; every name and shape must match.
+
+    A prefix that all names share is taken off only if the names then match; a note tells it.
+
+    Raises:
+        SourceError: names or shapes differ; says which.
+    """
+    wanted, found, taken = model.state_dict(), dict(tensors), ""
+    while set(found) != set(wanted):
+        prefix = next((p for p in PREFIXES if found and all(k.startswith(p) for k in found)), None)
+        if prefix is None:
+            found, taken = dict(tensors), ""
+            break
+        found = {name.removeprefix(prefix): value for name, value in found.items()}
+        taken += prefix
+    problems = {
+        "missing from the file": [name for name in wanted if name not in found],
+        "not in the architecture": [name for name in found if name not in wanted],
+        "of another shape": [
+            f"{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}"
+            for name in wanted
+            if name in found and found[name].shape != wanted[name].shape
+        ],
+    }
+    told = []
+    for what, names in problems.items():
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        if names:
+            told.append(f"{', '.join(names[:_SHOWN])}{more} {what}")
+    if told:
+        raise SourceError(
+            f"{path.name} does not fit this architecture: {'; '.join(told)}. Name the "
+            "architecture, and the profile or settings that give its size, that the weights were "
+            "trained with"
+        )
+    model.load_state_dict(found)
+    return [f"the prefix {taken!r} was taken off all names in {path.name}"] if taken else []
+
+
 def _all_tensors(value: Any) -> bool:
-    return (
-        isinstance(value, Mapping)
-        and len(value) > 0
-        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
-    )
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    if not isinstance(value, Mapping) or not value:
+        return False
+    return all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())

@@ -1,8 +1,4 @@
-"""Verdicts as a notebook or a terminal shows them: one entry a claim, which folds on a phone.
-
-Each entry holds the claim, the paper's number above ours, and the verdict with its reason, side by
-side where there is room and below one another where there is not.
-"""
+"""Verdicts as a notebook or a terminal shows them: one entry a claim, which folds on a phone."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ from rslib import paper
 from rslib.paper import Check
 from rslib.report import numbers
 from rslib.report.rendering import render, sentence
-from rslib.verdicts.judging import number_text
+from rslib.verdicts.frame import number_text
 from rslib.verdicts.rules import Verdict
 
 if TYPE_CHECKING:
@@ -34,15 +30,7 @@ COLORS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One claim as it is shown.
-
-    Attributes:
-        statement: what is claimed.
-        numbers: what is said of it, (who, what, on how many images), line by line.
-        verdict: in words.
-        why: the reason.
-        color: of the bar at its side.
-    """
+    """One claim as it is shown; of its numbers, line by line, who, what, and on how many images."""
 
     statement: str
     numbers: tuple[tuple[str, str, str], ...]
@@ -83,9 +71,8 @@ def show(frame: pd.DataFrame, *groups: str) -> Listing:
     for group in groups:
         if group not in known:
             raise ValueError(f"no group {group!r} among the verdicts; there are: {known}")
-    chosen = frame[frame["group"].isin(groups)]
     entries = []
-    for _, rows in chosen.groupby("model", sort=False):
+    for _, rows in frame[frame["group"].isin(groups)].groupby("model", sort=False):
         cells = rows.to_dict("records")
         first, verdict = cells[0], Verdict(cells[0]["verdict"])
         told = [] if first["claimed"] == numbers.NONE else [("paper", first["claimed"], "")]
@@ -94,29 +81,22 @@ def show(frame: pd.DataFrame, *groups: str) -> Listing:
                 counted = "" if numbers.missing(cell["n"]) else f" (n = {numbers.images(cell)})"
                 who = f"ours, {cell['label']}" if cell["label"] else "ours"
                 told.append((who, number_text(cell), counted))
-        entries.append(
-            Entry(first["statement"], tuple(told), verdict, first["why"], COLORS[verdict])
-        )
+        shown = Entry(first["statement"], tuple(told), verdict, first["why"], COLORS[verdict])
+        entries.append(shown)
     names = " and ".join(map(group_label, groups))
     return Listing(f"{names}. {sentence(frame.attrs['stamp'])}.", tuple(entries))
 
 
 def show_arithmetic(checks: Sequence[Check]) -> Listing:
-    """The checks of the paper's internal arithmetic.
-
-    Args:
-        checks: from :func:`rslib.paper.arithmetic`.
-    """
-    entries = [
-        Entry(
-            f"{each.statement} [{each.section}]",
-            (("printed", each.printed, ""), ("follows", each.follows, "")),
-            "agrees" if each.agrees else "contradicts itself",
-            each.consequence,
-            COLORS[Verdict.REPRODUCED if each.agrees else Verdict.FAILED],
-        )
-        for each in checks
-    ]
+    """The checks of the paper's internal arithmetic, from :func:`rslib.paper.arithmetic`."""
+    entries = []
+    for each in checks:
+        told = ("printed", each.printed, ""), ("follows", each.follows, "")
+        verdict, color = "contradicts itself", COLORS[Verdict.FAILED]
+        if each.agrees:
+            verdict, color = "agrees", COLORS[Verdict.REPRODUCED]
+        statement = f"{each.statement} [{each.section}]"
+        entries.append(Entry(statement, told, verdict, each.consequence, color))
     return Listing("From the paper's own numbers; nothing here is measured.", tuple(entries))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from rslib.corruptions import ALL19, CATEGORIES, SEVERITIES
+from rslib.corruptions import ALL19, CATEGORIES
 from rslib.metrics.bootstrap import resampled_means
 from rslib.metrics.estimates import UNDEFINED, Estimate
 from rslib.run.outcomes import Outcomes
@@ -33,8 +33,7 @@ def resampled(
             average, for functions that resampling biases, such as a calibration error.
 
     Returns:
-        The estimate; :data:`rslib.metrics.estimates.UNDEFINED` with fewer than two images, or where
-        the function is.
+        The estimate; undefined with fewer than two images, or where the function is.
     """
     columns = np.asarray(columns, float)
     columns = columns[~np.isnan(columns).any(1)]
@@ -59,23 +58,13 @@ def difference(columns: np.ndarray, *, confidence: float = 0.95) -> Estimate:
     return resampled(columns, lambda m: m[..., 0] - m[..., 1], confidence=confidence)
 
 
-def percent_more(columns: np.ndarray, *, confidence: float = 0.95) -> Estimate:
-    """By how many percent the mean of the first of two columns (n, 2) exceeds the second's."""
-    return resampled(columns, lambda m: 100 * (m[..., 0] / m[..., 1] - 1), confidence=confidence)
-
-
 def shares_apart(
     first: tuple[int, int], second: tuple[int, int], *, confidence: float = 0.95
 ) -> Estimate:
     """Difference of two shares of different images, in points, with Newcombe's interval.
 
-    For shares of the same images that are known only as counts the interval is too wide, not too
-    narrow. Source: Newcombe, Statistics in Medicine 17 (1998) 873-890.
-
-    Args:
-        first: count and number of images.
-        second: of the other share.
-        confidence: coverage of the interval.
+    A share is a count and the number of images. For shares of the same images the interval is too
+    wide, not too narrow. Source: Newcombe, Statistics in Medicine 17 (1998) 873-890.
     """
     from statsmodels.stats.proportion import confint_proportions_2indep
 
@@ -88,9 +77,7 @@ def shares_apart(
 class Shift:
     """Several models' corruption errors relative to a reference, as functions of means (paper 3.5).
 
-    Args:
-        outcomes: of each model, by name, on the same images.
-        reference: of the reference.
+    ``outcomes`` are those of each model, by name, on the same images as the ``reference``'s.
     """
 
     def __init__(self, outcomes: Mapping[str, Outcomes], reference: Outcomes) -> None:
@@ -104,27 +91,16 @@ class Shift:
         self.columns = np.hstack(
             [np.stack([each.wrong[name].sum(0) for name in ALL19], axis=1) for each in every]
         )
-        self._place = {name: k for k, name in enumerate(outcomes)}
-
-    def errors(self, means: np.ndarray, model: str) -> np.ndarray:
-        """A model's corruption errors over the reference's, (..., 19), in the order of ALL19."""
-        parts = np.split(means, len(self._place) + 1, axis=-1)
-        return parts[self._place[model]] / parts[-1]
+        self._names = [*outcomes]
 
     def score(self, means: np.ndarray, model: str, column: str) -> np.ndarray:
-        """A column of Table 5, (...): the mean over a category, or ``"mce"`` over all 19."""
-        errors = self.errors(means, model)
+        """A model's mean error over the reference's, from means (..., k) of the ``columns``.
+
+        ``column`` is one of Table 5 (a category, or ``"mce"`` over all 19) or a corruption.
+        """
+        *parts, reference = np.split(means, len(self._names) + 1, axis=-1)
+        errors = parts[self._names.index(model)] / reference
         if column == "mce":
             return errors.mean(-1)
-        chosen = [k for k, name in enumerate(ALL19) if name in CATEGORIES[column]]
-        return errors[..., chosen].mean(-1)
-
-    def single(self, means: np.ndarray, model: str, corruption: str) -> np.ndarray:
-        """The corruption error of one corruption, (...)."""
-        return self.errors(means, model)[..., ALL19.index(corruption)]
-
-
-def degradation(outcomes: Outcomes, *, confidence: float = 0.95) -> Estimate:
-    """Error under corruptions less error on the same clean images, in points."""
-    wrong = np.mean([outcomes.wrong[name].sum(0) for name in ALL19], axis=0) / len(SEVERITIES)
-    return difference(100 * np.stack([wrong, outcomes.clean_wrong], axis=1), confidence=confidence)
+        names = CATEGORIES.get(column, (column,))
+        return errors[..., [k for k, name in enumerate(ALL19) if name in names]].mean(-1)

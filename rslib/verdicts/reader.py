@@ -27,29 +27,25 @@ class Unmeasured(Exception):
 class Reader:
     """A run's records, each read once, with a note of what was used.
 
+    What reads raises :class:`Unmeasured` where a record or model was not made.
+
     Args:
         run: whose records and models' summaries are read.
 
     Attributes:
-        confidence: coverage of intervals.
-        bins: of confidence, for calibration errors.
-        used: the (model, evaluation) pairs read since :meth:`start`, in order; a model's own
-            summary counts as its ``"training"``.
+        at: the coverage of intervals, as ``confidence``.
+        used: (model, evaluation) pairs read since it was last emptied, in order; a model's summary
+            counts as its ``"training"``.
         sources: metadata of everything read so far, by the same pairs.
     """
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.confidence = run.settings.evaluation.confidence
-        self.bins = run.settings.evaluation.ece_bins
+        self.at = {"confidence": run.settings.evaluation.confidence}
         self.used: dict[tuple[str, str], None] = {}
         self.sources: dict[tuple[str, str], dict[str, Any]] = {}
         self._records: dict[tuple[str, str], pd.DataFrame] = {}
         self._outcomes: dict[str, Outcomes] = {}
-
-    def start(self) -> None:
-        """Forget what was used, before the next number."""
-        self.used = {}
 
     def trained(self, name: str) -> bool:
         """True if there is such a model in this run: one may be asked for that no run has."""
@@ -61,46 +57,30 @@ class Reader:
         return True
 
     def summary(self, name: str) -> dict[str, Any]:
-        """The summary of a trained model.
-
-        Raises:
-            Unmeasured: it was not trained.
-        """
+        """The summary of a trained model."""
         if not self.trained(name):
             raise Unmeasured(name)
-        found = self.run.summary(name)
-        self._note(name, "training", found)
-        return found
+        return self._noted(name, "training", self.run.summary(name))
 
     def has(self, name: str, evaluated: str) -> bool:
         """True if a record is there."""
-        if not self.trained(name):
-            return False
         try:
-            return self.run.has_record(name, evaluated)
+            return self.trained(name) and self.run.has_record(name, evaluated)
         except RecordError:  # something it depends on, such as the teacher of its masks
             return False
 
     def record(self, name: str, evaluated: str) -> pd.DataFrame:
-        """A per-image record.
-
-        Raises:
-            Unmeasured: it was not made.
-        """
+        """A per-image record."""
         if not self.has(name, evaluated):
             raise Unmeasured(f"{name}: {evaluated}")
         key = (name, evaluated)
         if key not in self._records:
             self._records[key] = self.run.record(name, evaluated)
-        self._note(name, evaluated, self._records[key].attrs)
+        self._noted(name, evaluated, self._records[key].attrs)
         return self._records[key]
 
     def answers(self, name: str, evaluated: str) -> pd.DataFrame:
-        """Right or wrong by image; on clean images the saliency record says it as well.
-
-        Raises:
-            Unmeasured: no such record was made.
-        """
+        """Right or wrong by image; on clean images the saliency record says it as well."""
         if evaluated == "clean" and not self.has(name, "clean"):
             evaluated = "saliency"
         return self.record(name, evaluated)
@@ -108,15 +88,7 @@ class Reader:
     def together(
         self, wanted: Sequence[tuple[str, str]], column: str = "correct"
     ) -> list[np.ndarray]:
-        """A column of several records, on the images of the shortest, (n,) each.
-
-        Args:
-            wanted: the models and evaluations.
-            column: of the records.
-
-        Raises:
-            Unmeasured: a record was not made.
-        """
+        """A column of the records of several (model, evaluation), on the images of the shortest."""
         found = [self.answers(name, evaluated) for name, evaluated in wanted]
         images = min(found, key=len)["image"]
         return [on_images(each, images)[column].to_numpy() for each in found]
@@ -127,22 +99,8 @@ class Reader:
         used = (self.sources[key].get("corrupted", {}) for key in self.used)
         return any(about.get("origin", "official") != "official" for about in used)
 
-    @property
-    def masks(self) -> str:
-        """The source of the masks that models are aligned to."""
-        return self.run.mask_source
-
-    @property
-    def sources_of_masks(self) -> tuple[str, ...]:
-        """All sources of masks that overlap is measured with."""
-        return self.run.mask_sources
-
     def priors(self) -> pd.DataFrame:
-        """The masks' coverage of the test images.
-
-        Raises:
-            Unmeasured: it was not made.
-        """
+        """The masks' coverage of the test images."""
         try:
             found = self.run.priors()
         except RecordError:
@@ -151,24 +109,17 @@ class Reader:
         return found
 
     def outcomes(self, name: str) -> Outcomes:
-        """A model's outcomes under corruptions.
-
-        Raises:
-            Unmeasured: a record was not made.
-        """
+        """A model's outcomes under corruptions."""
         found = self.record(name, "corruptions"), self.answers(name, "clean")
         if name not in self._outcomes:
             self._outcomes[name] = Outcomes.from_records(*found)
         return self._outcomes[name]
 
     def shift(self, *names: str) -> Shift:
-        """Several models' corruption errors relative to the reference.
-
-        Raises:
-            Unmeasured: a record was not made.
-        """
+        """Several models' corruption errors relative to the reference."""
         return Shift({name: self.outcomes(name) for name in names}, self.outcomes(REFERENCE))
 
-    def _note(self, name: str, evaluated: str, about: dict[str, Any]) -> None:
+    def _noted(self, name: str, evaluated: str, about: dict[str, Any]) -> dict[str, Any]:
         self.used[name, evaluated] = None
         self.sources[name, evaluated] = about
+        return about

@@ -11,31 +11,27 @@ otherwise; it knows no result. What decides, in this order:
    reference, hours on its hardware.
 4. Otherwise a number agrees within the tolerance of its unit. It is *reproduced* if nothing differs
    from the paper's protocol, and *reached with another recipe* if training or the number of images
-   does; then a number that is better than the paper's is reached too. If it does not agree, it is
-   *not reproduced*.
+   does, or if it is then better than the paper's. If it does not agree, it is *not reproduced*.
 5. Any other bound, a comparison and a number at the end of its scale (0 %, 100 %) are about any
-   networks. They hold if the whole interval is on the claimed side. Under the paper's protocol that
-   is *reproduced*, with its architectures *reached with another recipe*, and else *the same
-   direction*. If they do not hold, or the interval cannot tell, they are *not reproduced*.
-6. A difference of claimed size is first a comparison, and one of its order: it must be at least a
-   quarter of what is claimed, or else a significant trifle would pass for an effect. Only if its
-   size agrees as well is it more than *the same direction*.
+   networks. They hold if the whole interval is on the claimed side: *reproduced* under the paper's
+   protocol, *reached with another recipe* with its architectures, and else *the same direction*.
+   If they do not hold, or the interval cannot tell, they are *not reproduced*.
+6. A difference of claimed size is first a comparison of its order: it must be at least a quarter of
+   what is claimed. Only if its size agrees as well is it more than *the same direction*.
 7. "No difference" holds if the whole interval lies within the tolerance of a point either way, and
    fails if the interval lies wholly beyond zero and the estimate beyond the tolerance. Between the
    two, there are too few images to tell: *not comparable*.
 
-A claim with several parts (two architectures, two controls) gets the weakest part's verdict. Parts
-that differ in their masks alone are not several claims but one that was measured several times: if
-the sources of masks disagree on whether it holds, it is the masks that decide, and it is *not
-comparable*.
-Intervals are over images, for one seed and at the level of the run, each by itself: of forty true
-"no differences" about two will seem to be there.
+A claim with several parts gets the weakest part's verdict. Parts that differ in their masks alone
+are one claim that was measured several times: if the sources of masks disagree on whether it holds,
+it is *not comparable*. Intervals are over images, for one seed and at the level of the run, each by
+itself: of forty true "no differences" about two will seem to be there.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -81,15 +77,7 @@ UNPUBLISHED = {
 }
 """Reasons why a number has no scale to compare on."""
 
-
-@dataclass(frozen=True)
-class Judgment:
-    """A verdict and its reason in one line."""
-
-    verdict: Verdict
-    why: str
-
-
+# From the weakest.
 _ORDER = (
     Verdict.FAILED,
     Verdict.INCOMPARABLE,
@@ -100,169 +88,126 @@ _ORDER = (
 )
 
 
+@dataclass(frozen=True)
+class Judgment:
+    """A verdict and its reason in one line."""
+
+    verdict: Verdict
+    why: str
+
+
 def combine(parts: Iterable[tuple[str, Judgment]]) -> Judgment:
-    """The judgment of a claim from those of its parts.
+    """The judgment of a claim: the least favorable of its parts, the first of equals.
 
-    Args:
-        parts: what each is about, and its judgment, at least one. Parts that are about the same
-            thing were measured with different masks.
-
-    Returns:
-        The least favorable, the first of equals, and what it is about where the parts differ.
+    A part is what it is about, and its judgment. Parts that are about the same thing were measured
+    with different masks.
     """
+
+    def weakness(judgment: Judgment) -> int:
+        return _ORDER.index(judgment.verdict)
+
     things: dict[str, list[Judgment]] = {}
     for about, judgment in parts:
         things.setdefault(about, []).append(judgment)
-    whole = {about: _on_all_masks(judgments) for about, judgments in things.items()}
-    about, least = min(whole.items(), key=lambda each: _ORDER.index(each[1].verdict))
+    whole = {}
+    for about, judgments in things.items():
+        least = min(judgments, key=weakness)
+        if least.verdict is Verdict.FAILED and len({each.verdict for each in judgments}) > 1:
+            least = Judgment(Verdict.INCOMPARABLE, "the sources of masks disagree")
+        whole[about] = least
+    about, least = min(whole.items(), key=lambda each: weakness(each[1]))
     if len({each.verdict for each in whole.values()}) == 1:
         return least
     return Judgment(least.verdict, f"{about}: {least.why}")
 
 
-def _on_all_masks(judgments: Sequence[Judgment]) -> Judgment:
-    least = min(judgments, key=lambda each: _ORDER.index(each.verdict))
-    if least.verdict is Verdict.FAILED and any(each.verdict != least.verdict for each in judgments):
-        return Judgment(Verdict.INCOMPARABLE, "the sources of masks disagree")
-    return least
-
-
 def judge(claimed: Asserted, ours: Estimate | None, protocol: Protocol) -> Judgment:
     """Judge one claim by one estimate.
 
-    Args:
-        claimed: what the paper says.
-        ours: our number, in the same unit; for ``compares`` and ``differs`` the difference, signed
-            as claimed where no number is. None if it was not measured.
-        protocol: what the run did otherwise.
+    Ours is in the same unit; for ``compares`` and ``differs`` it is the difference, signed as
+    claimed where no number is. It is None if it was not measured.
     """
     if claimed.relation == "untestable":
         return Judgment(Verdict.UNTESTABLE, claimed.why)
+    reason = ""
     if protocol.data:
-        return Judgment(Verdict.INCOMPARABLE, f"measured on {protocol.data}, not CIFAR-10")
-    if ours is None or math.isnan(ours.value):
-        return Judgment(Verdict.INCOMPARABLE, "not measured in this run")
-    if claimed.sized and protocol.sizes:
-        return Judgment(
-            Verdict.INCOMPARABLE, "speaks of the networks as described (other networks)"
-        )
-    match claimed.relation:
-        case "about":
-            return _number(claimed, ours, protocol)
-        case "differs":
-            return _difference(claimed, ours, protocol)
-        case "alike":
-            return _alike(claimed, ours, protocol)
-        case "nearly":
-            return _statement(_near(claimed, ours), "within 1 point of it", protocol)
-        case "compares":
-            return _statement(_beyond(ours, 0.0, 1), "the interval is beyond zero", protocol)
-    if claimed.scale:
-        return Judgment(Verdict.INCOMPARABLE, UNPUBLISHED[claimed.scale])
-    side = 1 if claimed.relation == "above" else -1
-    return _statement(_beyond(ours, _value(claimed), side), "the bound holds", protocol)
+        reason = f"measured on {protocol.data}, not CIFAR-10"
+    elif ours is None or math.isnan(ours.value):
+        reason = "not measured in this run"
+    elif claimed.sized and protocol.sizes:
+        reason = "speaks of the networks as described (other networks)"
+    elif claimed.scale and claimed.relation in ("about", "below", "above"):
+        reason = UNPUBLISHED[claimed.scale]
+    elif claimed.relation == "about" and (protocol.sizes or protocol.threat):
+        reason = f"measured with {protocol.brief}"
+    if reason:
+        return Judgment(Verdict.INCOMPARABLE, reason)
+    verdict, why = _compared(claimed, ours, protocol)
+    return Judgment(verdict, f"{why} ({protocol.brief})" if protocol.differs else why)
 
 
 def agree(claimed: Asserted, ours: Estimate) -> bool:
     """True if our number is the paper's, within the tolerance of the unit.
 
-    It is, if the two lie no further apart than the tolerance and the rounding of the printed one,
-    or if our interval contains the paper's and is not too wide to exclude anything
-    (:data:`WIDEST`).
+    They lie no further apart than the tolerance and the rounding of the printed one, or our
+    interval contains the paper's and is not too wide to exclude anything (:data:`WIDEST`).
     """
     value, allowed = _value(claimed), _tolerance(claimed)
     if abs(ours.value - value) <= allowed + claimed.rounding + 1e-9:
         return True
-    if ours.low is None or ours.high is None:
-        return False
-    narrow = ours.high - ours.low <= 2 * WIDEST * allowed
-    return narrow and ours.low <= value <= ours.high
+    low, high = _ends(ours)
+    return high - low <= 2 * WIDEST * allowed and low <= value <= high
 
 
-def _number(claimed: Asserted, ours: Estimate, protocol: Protocol) -> Judgment:
-    if claimed.scale:
-        return Judgment(Verdict.INCOMPARABLE, UNPUBLISHED[claimed.scale])
-    if protocol.sizes or protocol.threat:
-        return Judgment(Verdict.INCOMPARABLE, f"measured with {protocol.brief}")
-    gap = ours.value - _value(claimed)
-    if agree(claimed, ours):
-        return Judgment(_best(protocol), _because("agrees within the tolerance", protocol))
-    told = f"off by {_signed(gap, claimed.unit)}"
-    if claimed.better and gap * claimed.better > 0 and protocol.differs:
-        return Judgment(Verdict.REACHED, _because(f"better: {told}", protocol))
-    return Judgment(Verdict.FAILED, _because(told, protocol))
-
-
-def _difference(claimed: Asserted, ours: Estimate, protocol: Protocol) -> Judgment:
-    value, neutral = _value(claimed), claimed.neutral
-    holds = _beyond(ours, neutral, 1 if value > neutral else -1)
-    if not holds.yes:
-        return Judgment(Verdict.FAILED, _because(holds.why, protocol))
-    share = (ours.value - neutral) / (value - neutral)
+def _compared(claimed: Asserted, ours: Estimate, protocol: Protocol) -> tuple[Verdict, str]:
+    """The verdict on a number that can be compared, and its reason."""
+    resized = bool(protocol.sizes or protocol.threat)
+    best = Verdict.REACHED if protocol.differs else Verdict.REPRODUCED
+    if resized:
+        best = Verdict.DIRECTION
+    low, high = _ends(ours)
+    agreed = "agrees within the tolerance"
+    if claimed.relation == "about":
+        gap = ours.value - _value(claimed)
+        if agree(claimed, ours):
+            return best, agreed
+        size = numbers.written(abs(gap), "%" if claimed.unit == "points" else claimed.unit)
+        told = f"off by {numbers.MINUS if gap < 0 else '+'}{size}"
+        if gap * claimed.better > 0 and protocol.differs:
+            return Verdict.REACHED, f"better: {told}"
+        return Verdict.FAILED, told
+    if claimed.relation == "alike":
+        margin = _tolerance(claimed)
+        within = f"within {margin:g} of no difference"
+        if -margin <= low and high <= margin:
+            return best, within
+        if (low > 0 or high < 0) and abs(ours.value) > margin:
+            return Verdict.FAILED, "there is a difference"
+        return Verdict.INCOMPARABLE, f"too few images to tell: the interval is not {within}"
+    if claimed.relation == "nearly":
+        far = max(abs(low - _value(claimed)), abs(high - _value(claimed)))
+        if far <= _tolerance(claimed) + 1e-9:
+            return best, "within 1 point of it"
+        return Verdict.FAILED, f"the interval reaches {far:.1f} points away from it"
+    bound, above, said = 0.0, True, "the interval is beyond zero"
+    if claimed.relation == "differs":
+        bound, above = claimed.neutral, _value(claimed) > claimed.neutral
+    elif claimed.relation != "compares":
+        bound, above, said = _value(claimed), claimed.relation == "above", "the bound holds"
+    if low <= bound <= high:
+        return Verdict.FAILED, f"the interval holds {bound:g}"
+    if above != (low > bound):
+        return Verdict.FAILED, "clearly on the other side"
+    if claimed.relation != "differs":
+        return best, said
+    share = (ours.value - bound) / (_value(claimed) - bound)
     if share < SHARE:
-        told = f"the claimed sign, but {share:.2g} times the size"
-        return Judgment(Verdict.FAILED, _because(told, protocol))
+        return Verdict.FAILED, f"the claimed sign, but {share:.2g} times the size"
     if claimed.scale:
-        told = f"{UNPUBLISHED[claimed.scale]}, so sizes do not compare"
-        return Judgment(Verdict.DIRECTION, _because(told, protocol))
-    if protocol.sizes or protocol.threat or not agree(claimed, ours):
-        return Judgment(Verdict.DIRECTION, _because(f"{share:.2g} times the size", protocol))
-    return Judgment(_best(protocol), _because("agrees within the tolerance", protocol))
-
-
-def _alike(claimed: Asserted, ours: Estimate, protocol: Protocol) -> Judgment:
-    margin = _tolerance(claimed)
-    low, high = _ends(ours)
-    within = f"within {margin:g} of no difference"
-    if -margin <= low and high <= margin:
-        return Judgment(_best(protocol), _because(within, protocol))
-    if (low > 0 or high < 0) and abs(ours.value) > margin:
-        return Judgment(Verdict.FAILED, _because("there is a difference", protocol))
-    told = f"too few images to tell: the interval is not {within}"
-    return Judgment(Verdict.INCOMPARABLE, _because(told, protocol))
-
-
-@dataclass(frozen=True)
-class _Held:
-    """True or false of a statement, and if false, the reason."""
-
-    yes: bool
-    why: str = ""
-
-
-def _beyond(ours: Estimate, value: float, side: int) -> _Held:
-    """True if the whole interval lies above (side 1) or below (-1) a value."""
-    low, high = _ends(ours)
-    if (low > value) if side > 0 else (high < value):
-        return _Held(True)
-    if low <= value <= high:
-        return _Held(False, f"the interval holds {value:g}")
-    return _Held(False, "clearly on the other side")
-
-
-def _near(claimed: Asserted, ours: Estimate) -> _Held:
-    low, high = _ends(ours)
-    far = max(abs(low - _value(claimed)), abs(high - _value(claimed)))
-    if far <= _tolerance(claimed) + 1e-9:
-        return _Held(True)
-    return _Held(False, f"the interval reaches {far:.1f} points away from it")
-
-
-def _statement(held: _Held, said: str, protocol: Protocol) -> Judgment:
-    if held.yes:
-        return Judgment(_best(protocol), _because(said, protocol))
-    return Judgment(Verdict.FAILED, _because(held.why, protocol))
-
-
-def _best(protocol: Protocol) -> Verdict:
-    """The most that can be said with what the run did otherwise."""
-    if protocol.sizes or protocol.threat:
-        return Verdict.DIRECTION
-    return Verdict.REACHED if protocol.differs else Verdict.REPRODUCED
-
-
-def _because(told: str, protocol: Protocol) -> str:
-    return f"{told} ({protocol.brief})" if protocol.differs else told
+        return Verdict.DIRECTION, f"{UNPUBLISHED[claimed.scale]}, so sizes do not compare"
+    if resized or not agree(claimed, ours):
+        return Verdict.DIRECTION, f"{share:.2g} times the size"
+    return best, agreed
 
 
 def _tolerance(claimed: Asserted) -> float:
@@ -282,8 +227,3 @@ def _ends(ours: Estimate) -> tuple[float, float]:
     if ours.low is None or ours.high is None:
         return ours.value, ours.value
     return ours.low, ours.high
-
-
-def _signed(gap: float, unit: str) -> str:
-    text = numbers.written(abs(gap), "%" if unit == "points" else unit)
-    return f"{numbers.MINUS if gap < 0 else '+'}{text}"

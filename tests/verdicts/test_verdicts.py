@@ -12,7 +12,8 @@ from rslib.run import Run
 from rslib.run.outcomes import outcomes
 from rslib.settings.names import REFERENCE
 from rslib.store import records
-from rslib.verdicts import Verdict, evidence, figures, judging, measures
+from rslib.verdicts import Verdict, evidence, figures, measures
+from rslib.verdicts.frame import number_text
 from rslib.verdicts.reader import Reader, Unmeasured
 from tests.helpers.known_run import (
     DEVICE,
@@ -82,7 +83,8 @@ def of(frame, name):
 
 
 def parts(run, name):
-    found = evidence.parts(Reader(run), evidence.of_claim(paper.claim(name)))
+    source = evidence.FUNCTIONS.get(name, paper.claim(name).evidence)
+    found = evidence.parts(Reader(run), source)
     return {part.label: part.estimate for part in found}
 
 
@@ -295,9 +297,9 @@ def test_values_for_the_prose(frame):
 
 def test_a_number_that_rounds_to_zero_has_no_sign():
     cell = {"ours": -0.0003, "low": -0.0024, "high": -0.00004, "unit": ""}
-    assert judging.number_text(cell) == "0.000 [\N{MINUS SIGN}0.002, 0.000]"
+    assert number_text(cell) == "0.000 [\N{MINUS SIGN}0.002, 0.000]"
     cell = {"ours": -0.05, "low": -0.055, "high": -0.004, "unit": "ratio"}
-    assert judging.number_text(cell).startswith("\N{MINUS SIGN}0.05 [")
+    assert number_text(cell).startswith("\N{MINUS SIGN}0.05 [")
 
 
 def test_the_listing_shows_every_part_and_escapes(frame):
@@ -363,8 +365,9 @@ def test_a_biased_function_is_centered():
 
 
 def test_calibration_difference_is_that_of_the_two_errors(run):
-    reader = Reader(run)
-    errors = {name: evidence.cells.value(reader, name, "ece") for name in (RESNET, VIT)}
+    errors = {
+        name: estimates.calibration_error(run.record(name, "clean")) for name in (RESNET, VIT)
+    }
     found = parts(run, "calibration_order")[""]
     assert found.value == pytest.approx(errors[VIT].value - errors[RESNET].value, abs=1e-6)
 
@@ -381,7 +384,7 @@ def test_shift_scores_as_the_benchmark_does(run):
         for category in CATEGORIES:
             found = shift.score(means, name, category)
             assert found == pytest.approx(expected.categories[category])
-        assert shift.single(means, name, "fog") == pytest.approx(expected.ce["fog"])
+        assert shift.score(means, name, "fog") == pytest.approx(expected.ce["fog"])
 
 
 def test_shares_apart_by_newcombe():
