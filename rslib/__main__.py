@@ -166,7 +166,8 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(chosen: argparse.Namespace) -> int:
-    from rslib.run import trainings
+    from rslib.run import jobs
+    from rslib.run.results import shortcut_runs
 
     bars = sys.stderr.isatty() and not chosen.quiet
     tell = None
@@ -174,10 +175,10 @@ def _train(chosen: argparse.Namespace) -> int:
         tell = functools.partial(print, file=sys.stderr, flush=True)
     run = _run(chosen, progress=bars, tell=tell)
     if chosen.all:
-        for name in trainings.train_all(run):
+        for name in jobs.train_all(run):
             print(f"{name} ({chosen.profile}, seed {chosen.seed}) is trained", flush=True)
         return 0
-    trainings.train(run, chosen.model, shortcut=chosen.shortcut)
+    (shortcut_runs(run)[0] if chosen.shortcut else run).trained(chosen.model)
     print(f"{chosen.model} ({chosen.profile}, seed {chosen.seed}) is trained")
     return 0
 

@@ -1,9 +1,14 @@
-"""A model's per-image corruption record as arrays, and as the table of errors it sums up to."""
+"""A model's per-image corruption record as arrays, and as the table of errors it sums up to.
+
+The reference model's table (paper 3.5) is also a file of the package, so that a model evaluated on
+the same corrupted images can be scored without the reference's weights.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,11 +16,18 @@ import numpy as np
 from rslib.corruptions import ADDED, NAMES, SEVERITIES
 from rslib.corruptions.mce import ErrorTable, table_from_outcomes
 from rslib.metrics.estimates import on_images
+from rslib.settings.names import REFERENCE
+from rslib.settings.nearest import nearest
+from rslib.store import records
+from rslib.store.records import RecordError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from rslib.run.results import Results
+
+REFERENCES = Path(__file__).parents[1] / "corruptions" / "references"
+"""The folder of the packaged errors, a file for each profile."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +54,7 @@ class Outcomes:
     def from_records(
         cls, corrupted: pd.DataFrame, clean: pd.DataFrame, names: Sequence[str] = NAMES
     ) -> Outcomes:
-        """Join a corruption record with the clean record of the same model.
-
-        Args:
-            corrupted: the corruption record.
-            clean: the clean record.
-            names: the corruptions that the first one holds.
+        """Join a model's record of the named corruptions with its clean record.
 
         Raises:
             ValueError: the clean record lacks some of the images.
@@ -89,14 +96,41 @@ def outcomes(run: Results, name: str) -> Outcomes:
 def added(run: Results, names: Sequence[str]) -> tuple[str, ...]:
     """The corruptions added to the nineteen, where all these models were evaluated under them."""
     there = all(run.has_record(name, "added_corruptions") for name in names)
-    return tuple(ADDED) if ADDED and there else ()
+    return tuple(ADDED) if there else ()
 
 
 def added_outcomes(run: Results, name: str) -> Outcomes:
-    """A model's record of :data:`rslib.corruptions.ADDED` as arrays.
-
-    Raises:
-        RecordError: it has not been made; says how to make it.
-    """
+    """As :func:`outcomes`, of the record of :data:`rslib.corruptions.ADDED`."""
     record = run.record(name, "added_corruptions")
     return Outcomes.from_records(record, run.record(name, "clean"), tuple(ADDED))
+
+
+def load_reference(profile: str) -> ErrorTable:
+    """The packaged errors of a profile's reference model.
+
+    Raises:
+        RecordError: there are none, or the file was altered; says which there are.
+    """
+    path = REFERENCES / f"{profile}.json"
+    if not path.exists():
+        known = sorted(each.stem for each in REFERENCES.glob("*.json"))
+        raise RecordError(
+            f"the package holds no reference errors for profile {profile!r}"
+            f"{nearest(profile, known)} There are: {', '.join(known) or 'none'}. Evaluate the "
+            "reference model under corruptions, as notebook 05 does"
+        )
+    try:
+        return ErrorTable.from_document(records.read_json(path))
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path}: {error}") from None
+
+
+def write_reference(run: Results) -> Path:
+    """Write the file of a run's profile from its record of the reference model.
+
+    Raises:
+        RecordError: the run holds no record of the reference model.
+    """
+    path = REFERENCES / f"{run.settings.profile}.json"
+    records.write_json(path, outcomes(run, REFERENCE).errors().document())
+    return path

@@ -1,11 +1,13 @@
 """How models classify images: clean, attacked, with noise and under corruptions.
 
 Each evaluation takes a model, a batch of images and a generator to one row an image; shards of such
-rows become a record (:mod:`rslib.run.shards`).
+rows become a record (:mod:`rslib.run.shards`). An argument ``allow_tf32`` is for GPUs that have it:
+gradients and searches may then be computed so, but what counts is judged in strict fp32.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -18,12 +20,16 @@ from rslib import smoothing
 from rslib.attacks import PGDResult, Threat, Twins, attack_mode, fgsm, run_autoattack, run_pgd
 from rslib.corruptions import NAMES, SEVERITIES
 from rslib.corruptions.cifar10c import Corrupted
-from rslib.data import Batch, Batches, Dataset
+from rslib.data import Batch, Batches, Dataset, balanced_subset
 from rslib.models import memory
 from rslib.models.device import tf32
+from rslib.run.results import AbstractRun
 from rslib.run.shards import Columns, Evaluate, EvaluationError, Outcome, add_notes
 from rslib.settings.schema import FGSM, PGD, AutoAttack, Smoothing
 from rslib.store import records
+
+_STRICT_REPEAT = 256
+"""Images on which PGD with TF32 is repeated in full precision."""
 
 
 def clean(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
@@ -46,12 +52,7 @@ def clean(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome
 
 
 def under_fgsm(settings: FGSM, *, allow_tf32: bool = False) -> Evaluate:
-    """One-step attack (paper 3.2.1, equation 1): clean_correct, prediction, correct, distance.
-
-    Args:
-        settings: budget.
-        allow_tf32: for the gradient, on GPUs that have it.
-    """
+    """One-step attack (paper 3.2.1, equation 1): clean_correct, prediction, correct, distance."""
 
     def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
         with tf32(allow_tf32):
@@ -62,16 +63,11 @@ def under_fgsm(settings: FGSM, *, allow_tf32: bool = False) -> Evaluate:
 
 
 def under_pgd(settings: PGD, twins: Twins, *, allow_tf32: bool = False) -> Evaluate:
-    """Iterated attack (paper 3.2.1, equation 2).
+    """Iterated attack (paper 3.2.1, equation 2); twins of the models search, the models judge.
 
     ``correct`` demands that an image is right when clean and at every iterate; ``correct_last``,
     the figure other libraries report, only that it is right when clean and at the last one; it is
     left out where the settings leave images at their first mistake (``last_iterate``).
-
-    Args:
-        settings: budget, steps and starts.
-        twins: of the models, to search with; the models themselves judge.
-        allow_tf32: for the search, on GPUs that have it (:func:`_searching`).
     """
 
     def search(
@@ -83,18 +79,14 @@ def under_pgd(settings: PGD, twins: Twins, *, allow_tf32: bool = False) -> Evalu
         if result.x_last is not None:
             last = logits(model, result.x_last).argmax(1) == batch.y
             columns["correct_last"] = columns["clean_correct"] & last
-        notes = {
-            "evaluations": result.evaluations,
-            "gradients": result.gradients,
-            "zero_gradients": result.zero_gradients,
-        }
-        return Outcome(columns, notes), result.fooled
+        kept = ("evaluations", "gradients", "zero_gradients")
+        return Outcome(columns, {name: getattr(result, name) for name in kept}), result.fooled
 
     return _searching(search, twins, allow_tf32)
 
 
 def under_attack(attack: Callable[..., Tensor], settings: PGD) -> Evaluate:
-    """An attack of :func:`rslib.attacks.attack` with PGD's budget; columns as of FGSM.
+    """An attack of :func:`rslib.attacks.attack` with PGD's budget and norm; columns as of FGSM.
 
     Args:
         attack: ``attack(model, x, y, eps=..., generator=...)`` to images of the shape of ``x``.
@@ -124,7 +116,7 @@ def under_autoattack(
         first: the attack that goes first where the settings ask for it.
         twins: of the models, to search with; the models themselves judge.
         seed: of every attack on every batch.
-        allow_tf32: for the search, on GPUs that have it (:func:`_searching`).
+        allow_tf32: for the search.
     """
 
     def search(
@@ -147,6 +139,11 @@ def under_autoattack(
                 queries=settings.queries,
             )
         columns = _judge(model, batch, result.x_adv, Threat("linf", settings.eps_unit))
+        columns["broken_by"] = result.broken_by
+        if result.alone is not None:
+            attacks = result.stages[2:]
+            each = zip(attacks, result.alone.T, strict=True)
+            columns |= {f"alone_{attack}": ~broken for attack, broken in each}
         notes = {
             "label": result.label,
             "package": result.package,
@@ -155,11 +152,6 @@ def under_autoattack(
             "mismatches": result.mismatches,
             "evaluations": result.evaluations,
         }
-        columns["broken_by"] = result.broken_by
-        if result.alone is not None:
-            attacks = result.stages[2:]
-            each = zip(attacks, result.alone.T, strict=True)
-            columns |= {f"alone_{attack}": ~broken for attack, broken in each}
         return Outcome(columns, notes), ~result.robust
 
     return _searching(search, twins, allow_tf32)
@@ -168,10 +160,7 @@ def under_autoattack(
 def certified(settings: Smoothing, *, allow_tf32: bool = False) -> Evaluate:
     """Randomized smoothing (paper 3.2.2): prediction (-1: abstained), correct, radius and votes.
 
-    Args:
-        settings: noise, votes and failure probability.
-        allow_tf32: for the votes, on GPUs that have it; what is certified is then the classifier
-            computed so.
+    Where ``allow_tf32`` is set, what is certified is the classifier computed in TF32.
     """
 
     def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
@@ -186,14 +175,13 @@ def certified(settings: Smoothing, *, allow_tf32: bool = False) -> Evaluate:
                 batch_size=len(batch.x),
                 generator=generator,
             )
-        return Outcome(
-            {
-                "prediction": found.prediction,
-                "correct": found.prediction == batch.y,
-                "radius": found.radius,
-                "votes": found.count,
-            }
-        )
+        columns = {
+            "prediction": found.prediction,
+            "correct": found.prediction == batch.y,
+            "radius": found.radius,
+            "votes": found.count,
+        }
+        return Outcome(columns)
 
     return evaluate
 
@@ -241,32 +229,29 @@ class UnderCorruptions:
     def _versions(self, ids: Sequence[int]) -> dict[str, Tensor]:
         corrupted = self._corrupted
         part = replace(corrupted, clean=corrupted.clean.subset([self._place[i] for i in ids]))
-        return {
-            f"{name}_{severity}": part.images(name, severity)
-            for name in self._names
-            for severity in SEVERITIES
-        }
+        pairs = itertools.product(self._names, SEVERITIES)
+        return {f"{name}_{severity}": part.images(name, severity) for name, severity in pairs}
 
 
-def strict_repeat(
-    model: nn.Module, dataset: Dataset, settings: PGD, *, device: torch.device, seed: int
-) -> dict[str, float]:
-    """Repeat PGD in strict fp32 and with TF32 gradients on the same images and compare.
+def strict_repeat(run: AbstractRun, model: nn.Module, dataset: Dataset) -> dict[str, float]:
+    """Repeat a run's PGD in strict fp32 and with TF32 gradients on some images and compare.
 
     Returns:
         n, accuracy in fp32, accuracy with TF32 gradients, and the share of images judged alike.
     """
-    (batch,) = Batches(dataset, len(dataset), device=device, channels_last=True)
-    outcome, twins = {}, Twins()
+    few = balanced_subset(dataset, min(_STRICT_REPEAT, len(dataset)))
+    (batch,) = Batches(few, len(few), device=run.device, channels_last=True)
+    twins, right = Twins(), []
     for allowed in (False, True):
-        generator = torch.Generator().manual_seed(seed)
-        result = under_pgd(settings, twins, allow_tf32=allowed)(model, batch, generator)
-        outcome[allowed] = result.columns["correct"]
+        generator = torch.Generator().manual_seed(run.seed)
+        outcome = under_pgd(run.settings.pgd, twins, allow_tf32=allowed)(model, batch, generator)
+        right.append(outcome.columns["correct"])
+    strict, fast = right
     return {
-        "n": len(dataset),
-        "accuracy_fp32": outcome[False].float().mean().item(),
-        "accuracy_tf32": outcome[True].float().mean().item(),
-        "agreement": (outcome[False] == outcome[True]).float().mean().item(),
+        "n": len(few),
+        "accuracy_fp32": strict.float().mean().item(),
+        "accuracy_tf32": fast.float().mean().item(),
+        "agreement": (strict == fast).float().mean().item(),
     }
 
 
@@ -296,14 +281,9 @@ def _searching(
 ) -> Evaluate:
     """An attack that searches with a twin, in TF32 where allowed, and decides nothing by that.
 
-    What it claims to have broken and the model itself in full precision finds unbroken, it tries
-    again with that, so that rounding spares no image.
-
-    Args:
-        search: an attack on a model, by way of the second, to its outcome and the images (B,) that
-            it claims to have broken.
-        twins: of the models.
-        allowed: whether it may search in TF32.
+    ``search`` attacks a model by way of its second argument and gives its outcome and the images
+    (B,) that it claims to have broken. What the model itself in full precision finds unbroken of
+    these is tried again with that, so that rounding spares no image.
     """
 
     def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:

@@ -43,11 +43,7 @@ def settings_of(folder: Path) -> Settings:
 
 
 def run_of(folder: Path, seed: int = 0) -> Run:
-    """Open an edition for reading, with its own settings and the other seeds that it has.
-
-    Args:
-        folder: of the edition, such as ``book/published/cpu``.
-        seed: of the run.
+    """Open an edition's folder (:func:`settings_of`) for reading, with the other seeds it has.
 
     Raises:
         SettingsError: see :func:`settings_of`.
@@ -64,7 +60,7 @@ def profiles() -> list[str]:
 
 
 def find(profile: str, seed: int = 0, *, root: Path | None = None) -> Run:
-    """Open a published edition for reading, such as ``find("cpu")``: :func:`run_of` by its name.
+    """Open a published edition for reading, such as ``find("cpu")``.
 
     Args:
         profile: of the edition, a folder of ``book/published``.
@@ -106,9 +102,12 @@ def weights(run: Run, name: str) -> Path:
     if not known or not (folder / "best.safetensors").exists():
         which = f"the edition {run.settings.profile}, seed {run.seed}"
         why = f"{which} has only its history and records" if known else f"{which} has no such model"
+        folders = {path.parent for path in (run.directory / "models").glob("*/best.safetensors")}
+        names = sorted({each.name.rpartition("-")[0] for each in folders})
+        there = ", ".join(each for each in names if model_folder(run, each) in folders)
         raise RecordError(
             f"no weights of {name!r} are published: {why}. Weights there are of: "
-            f"{', '.join(_with_weights(run)) or 'no model'}"
+            f"{there or 'no model'}"
         )
     path = folder / "best.safetensors"
     if records.file_digest(path) != records.read_json(folder / "model.json")["weights"]["best"]:
@@ -124,13 +123,6 @@ def model_folder(run: Run, name: str) -> Path | None:
         return run.model_folder(name)
     except ValueError:
         return None
-
-
-def _with_weights(run: Run) -> list[str]:
-    """The models on the run's own images whose weights are there."""
-    folders = [path.parent for path in (run.directory / "models").glob("*/best.safetensors")]
-    names = sorted({folder.name.rpartition("-")[0] for folder in folders})
-    return [name for name in names if model_folder(run, name) in folders]
 
 
 def load_published(
@@ -149,9 +141,7 @@ def load_published(
         for images (B, 3, 32, 32) in [0, 1].
 
     Raises:
-        rslib.store.records.RecordError: there is no such edition, seed or model, its
-            weights are not published, or the file is not the one that was evaluated; says what
-            there is.
+        rslib.store.records.RecordError: see :func:`find` and :func:`weights`.
     """
     from rslib.training import checkpoint
 

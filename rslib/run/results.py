@@ -1,8 +1,8 @@
 """What settings and a seed have made: models' summaries and per-image records, for reading.
 
 ``runs/<profile>/seed<k>/`` holds ``models``, ``masks``, ``records``, ``tables`` and ``executed``.
-Everything in it is named by the key of what made it (:mod:`rslib.store.records`), so changed
-settings make new results beside the old ones and nothing stale is ever used.
+Each result is named by the key of what made it (:mod:`rslib.store.records`), so changed settings
+make new results beside the old ones.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from rslib.run import evaluations, own_masks
+from rslib.run import evaluations
 from rslib.settings import PROJECT, cast, derive, extensions
 from rslib.settings.names import MASK_SOURCES, TEACHERS
 from rslib.settings.plan import Plan, plan
@@ -23,6 +24,11 @@ from rslib.store.records import NotSeeded, RecordError
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
+    from torch import nn
+
+    from rslib.corruptions.cifar10c import Corrupted
+    from rslib.data import Dataset
 
 Value = TypeVar("Value")
 
@@ -34,7 +40,7 @@ class Results:
         settings: from :func:`rslib.settings.load`.
         seed: of initialization, data order, augmentation and attacks; the data and its splits are
             the same for every seed.
-        seeds: that tables and figures are to speak of beside this one; see :attr:`siblings`.
+        seeds: that tables and figures are to speak of beside this one (:attr:`siblings`).
         further: whether these are another run's further seed, which has the models that the setting
             ``seeded`` names (:meth:`has`).
         root: folder of all runs; the environment variable ``RSLIB_RUNS`` or ``runs/`` by default.
@@ -79,7 +85,7 @@ class Results:
 
     @property
     def followers(self) -> tuple[Self, ...]:
-        """The siblings without notebooks of their own: what this run makes, it makes for them, too.
+        """The siblings for which this run makes what it makes for itself.
 
         All, where the setting ``seeded`` names the models that they have; otherwise none.
         """
@@ -111,13 +117,9 @@ class Results:
         Raises:
             ValueError: ``seeded`` names a model that no notebook trains.
         """
-        return self._models is None or name in self._models
-
-    @functools.cached_property
-    def _models(self) -> frozenset[str] | None:
         if not self.further or self.settings.seeded is None:
-            return None
-        return frozenset(cast.seeded(self.settings))
+            return True
+        return name in self._remembered("seeded", lambda: cast.seeded(self.settings))
 
     def plan(self, name: str) -> Plan:
         """How a model is trained under these settings.
@@ -206,17 +208,48 @@ class Results:
             rslib.saliency.MaskError: there is no such source, or no file of your own.
         """
         if source not in MASK_SOURCES:
-            from rslib.saliency import MaskError  # which imports torch
-
-            raise MaskError(f"no masks {source!r}; there are: {', '.join(MASK_SOURCES)}")
+            raise _mask_error(f"no masks {source!r}; there are: {', '.join(MASK_SOURCES)}")
         found: dict[str, Any] = {"source": source}
         if source in TEACHERS:
             chosen = self.settings.masks
             found["teacher"] = self.model_inputs(TEACHERS[source])
             found["masks"] = chosen.model_dump(exclude_defaults=True, exclude={"own", "sources"})
         if source == "own":
-            found["digest"] = own_masks.digest(self.settings)
+            folder = self._own_masks()
+            kept = {file for file in folder.rglob("*") if file.suffix in {".png", ".npy"}}
+            digests = {
+                str(file.relative_to(folder)): records.file_digest(file)
+                for file in sorted(kept)
+                if file.is_file()
+            }
+            if not digests:
+                raise _mask_error(
+                    f"{folder} holds no mask, neither PNG files nor NumPy arrays: set masks.own to "
+                    "a folder that holds train and test"
+                )
+            found["digest"] = records.key(files=digests)
         return found
+
+    def own_masks(self, split: str) -> Path:
+        """The folder or array of a user's own masks of ``"train"`` or ``"test"`` images.
+
+        Raises:
+            rslib.saliency.MaskError: there is neither, or the setting ``masks.own`` names no
+                folder.
+        """
+        folder = self._own_masks()
+        for found in (folder / split, folder / f"{split}.npy"):
+            if found.exists():
+                return found
+        raise _mask_error(f"{folder} holds neither a folder {split} nor {split}.npy; one is needed")
+
+    def _own_masks(self) -> Path:
+        if not self.settings.masks.own:
+            raise _mask_error(
+                "masks of your own are asked for, but settings.masks.own names no folder: give one "
+                "that holds train and test, each a folder of PNG files or train.npy and test.npy"
+            )
+        return Path(self.settings.masks.own).expanduser()
 
     @property
     def priors_inputs(self) -> dict[str, Any]:
@@ -269,8 +302,8 @@ class Results:
             "batch_size": chosen.evaluation.batch_size,
             "seed": self.seed,
         }
-        section = evaluation.settings(chosen)
-        if section is not None:
+        if evaluation.section is not None:
+            section = getattr(chosen, evaluation.section)
             inputs["attack"] = section.model_dump(exclude_defaults=True)
             inputs["tf32"] = chosen.evaluation.tf32
         if evaluation.masks is not None:
@@ -323,7 +356,7 @@ class Results:
         Raises:
             RecordError: it has not been made with these settings.
         """
-        return records.read_json(self._document(name, self.randomization_inputs(name)))
+        return records.read_json(self.document(name, self.randomization_inputs(name)))
 
     def randomization_inputs(self, name: str) -> dict[str, Any]:
         """What decides the randomization check of a model, for its key."""
@@ -335,8 +368,8 @@ class Results:
             "seed": self.seed,
         } | evaluations.added_methods(self.settings)
 
-    def _document(self, name: str, inputs: Mapping[str, Any]) -> Path:
-        """Where that lies which is known of a model and is no table of images."""
+    def document(self, name: str, inputs: Mapping[str, Any]) -> Path:
+        """Where that lies, or will, which is known of a model and is no table of images."""
         file = f"{inputs['evaluation']}-{records.key(**inputs)}.json"
         return self.directory / "records" / name / file
 
@@ -347,3 +380,43 @@ class Results:
         if what not in self._known:
             self._known[what] = make()
         return self._known[what]
+
+
+class AbstractRun(Results):
+    """What a module that makes a part of a run may use of :class:`rslib.run.run.Run`."""
+
+    device: torch.device
+    progress: bool
+    tell: Callable[[str], None] | None
+    data: Callable[[str], Dataset]
+    build: Callable[[str], nn.Module]
+    trained: Callable[[str], nn.Module]
+    corrupted: Callable[[], Corrupted]
+    lock: Callable[[Path], AbstractContextManager[None]]
+
+
+AnyRun = TypeVar("AnyRun", bound=Results)
+
+
+def shortcut_runs(run: AnyRun) -> tuple[AnyRun, AnyRun]:
+    """The shortcut experiment's runs: Shapes whose backgrounds give the class away, or not (ours).
+
+    The models of both are the same: trained with the correlation. In the second, backgrounds of the
+    test images do not follow the class. Nets, recipes and seed are those of ``run``.
+    """
+    chosen = run.settings.alignment
+    shapes = {
+        "name": "shapes",
+        "train_size": chosen.shortcut_images,
+        "validation_size": chosen.shortcut_images // 8,
+        "test_size": chosen.shortcut_images // 4,
+        "background_correlation": chosen.shortcut_correlation,
+    }
+    tied = run.under({"data": shapes, "masks": {"sources": ["exact"], "own": None}})
+    return tied, tied.under({"data": {"test_background_correlation": 0.0}})
+
+
+def _mask_error(why: str) -> Exception:
+    from rslib.saliency import MaskError  # which imports torch
+
+    return MaskError(why)

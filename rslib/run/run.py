@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import nn
 
-from rslib import data, models
-from rslib.attacks import Report
+from rslib import attacks, data, models
 from rslib.corruptions import cifar10c
 from rslib.corruptions.cifar10c import Corrupted
-from rslib.models import determinism, device
-from rslib.run import evaluations, explanations, reliability, shards, trainer
+from rslib.data import cifar10h
+from rslib.models import determinism, device, memory
+from rslib.run import evaluations, explanations, predictions, shards, trainer
 from rslib.run.progress import from_environment
 from rslib.run.provenance import provenance
-from rslib.run.results import Results
+from rslib.run.results import AbstractRun
 from rslib.settings import extensions
 from rslib.settings.schema import Settings
 from rslib.store import locks, records
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Run(Results):
+class Run(AbstractRun):
     """Settings and a seed, and everything made from them: read, or made where it is missing.
 
     Args:
@@ -94,15 +94,18 @@ class Run(Results):
         chosen = self.settings.data
         if chosen.name != "shapes":
             return data.load(chosen.name, split)
-        sized = {} if size is None else {"n": size}
-        correlation = chosen.background_correlation
+        options = {"background_correlation": chosen.background_correlation}
         if split == "test" and chosen.test_background_correlation is not None:
-            correlation = chosen.test_background_correlation
-        return data.load("shapes", split, background_correlation=correlation, **sized)
+            options["background_correlation"] = chosen.test_background_correlation
+        if size is not None:
+            options["n"] = size
+        return data.load("shapes", split, **options)
 
     def evaluated_images(self, evaluated: str) -> data.Dataset:
-        """The test images that an evaluation is made on."""
-        return evaluations.find(evaluated).images(self.data("test"), self.settings)
+        """The test images that an evaluation is made on: class-balanced, fewer within more."""
+        section = evaluations.find(evaluated).section
+        n = None if section is None else getattr(getattr(self.settings, section), "n", None)
+        return _cut(self.data("test"), n)
 
     def corrupted(self) -> Corrupted:
         """The test images of the corruption evaluation, in all their corrupted versions."""
@@ -116,13 +119,12 @@ class Run(Results):
         """An untrained model; ``name`` is ``<architecture>-<objective>``.
 
         Its initial weights depend on the seed and the architecture alone, but for the teachers':
-        these are to judge the others' explanations, and start from weights of their own.
+        these judge the others' explanations, and start from weights of their own.
         """
         planned = self.plan(name)
-        architecture = planned.architecture
-        aligned = alignment(planned)
+        architecture, aligned = planned.architecture, alignment(planned)
+        start = architecture if planned.half is None else f"teacher {architecture}"
         with torch.random.fork_rng():
-            start = architecture if planned.half is None else f"teacher {architecture}"
             torch.manual_seed(int(records.key(seed=self.seed, initialize=start), 16))
             size = planned.size.model_dump()
             model = models.build(architecture, num_classes=len(self.classes), **size)
@@ -137,31 +139,27 @@ class Run(Results):
         further seeds that follow (:attr:`followers`).
         """
         self._ensure_trained(name)
-        folder = self.model_folder(name)
-        summary = self.summary(name)
+        folder, summary = self.model_folder(name), self.summary(name)
+        again = f"delete {folder} to train again"
         for split, fingerprint in summary["data"].items():
             if self.data(split).fingerprint != fingerprint:
                 raise RecordError(
-                    f"{folder} was trained on other {split} images than {self.settings.data.name} "
-                    "gives now: delete that folder to train again"
+                    f"{name} was trained on other {split} images than {self.settings.data.name} "
+                    f"gives now: {again}"
                 )
         parent = summary.get("parent")
         if parent and self.summary(parent)["weights"]["best"] != summary["parent_weights"]:
             raise RecordError(
-                f"{folder} was trained from other weights than {parent} has now: delete that "
-                "folder to train again"
+                f"{name} was trained from other weights than {parent} has now: {again}"
             )
         model = self.build(name)
         path = folder / "best.safetensors"
         if not path.exists():
             raise RecordError(
-                f"the weights of {name} are not in {folder}, only what is known of them: "
-                "delete that folder to train again"
+                f"the weights of {name} are not there, only what is known of them: {again}"
             )
         if records.file_digest(path) != summary["weights"]["best"]:
-            raise RecordError(
-                f"{path} is not the file its model.json describes: delete {folder} to train again"
-            )
+            raise RecordError(f"{path} is not the file its model.json describes: {again}")
         checkpoint.load_weights(path, model)
         return model.eval()
 
@@ -234,7 +232,6 @@ class Run(Results):
 
     def _evaluate(self, paths: Mapping[str, Path], evaluated: str) -> None:
         """Make the records of some models and put each at its path."""
-        evaluation = evaluations.find(evaluated)
         trained = {name: self.trained(name) for name in paths}
         dataset = self.evaluated_images(evaluated)
         parts = {name: path.with_suffix(".parts") for name, path in paths.items()}
@@ -242,7 +239,7 @@ class Run(Results):
             made = shards.in_shards(
                 trained,
                 dataset,
-                evaluation.evaluator(self),
+                self.evaluator(evaluated),
                 batch_size=self.settings.evaluation.batch_size,
                 device=self.device,
                 seed=self.seed,
@@ -262,10 +259,66 @@ class Run(Results):
                 **about,
                 "provenance": provenance(self.device, reported),
             }
-            if evaluation.about is not None:
-                metadata |= evaluation.about(self, trained[name], dataset)
+            if evaluated in ("corruptions", "added_corruptions"):
+                metadata["corrupted"] = self.corrupted().identity
+            if evaluated == "pgd" and self.settings.evaluation.tf32:
+                repeated = predictions.strict_repeat(self, trained[name], dataset)
+                metadata["strict_fp32"] = repeated
             records.write_record(paths[name], frame, metadata)
             shards.discard_parts(parts[name])
+
+    def evaluator(self, evaluated: str) -> shards.Evaluate:
+        """The function that fills shards, with this run's settings, masks and device."""
+        evaluation, chosen = evaluations.find(evaluated), self.settings
+        made = self._evaluator(evaluated) if evaluation.make is None else evaluation.make(self)
+        if evaluation.masks is None:
+            return made
+        size = chosen.evaluation.batch_size
+        return memory.refusing("evaluation.batch_size", size)(made)
+
+    def _evaluator(self, evaluated: str) -> shards.Evaluate:
+        chosen, tf32 = self.settings, self.settings.evaluation.tf32
+        twins = attacks.Twins(chosen.evaluation.batch_size if chosen.evaluation.compile else None)
+        known = functools.partial(explanations.known, self)
+        match evaluated:
+            case "clean":
+                return predictions.clean
+            case "fgsm":
+                return predictions.under_fgsm(chosen.fgsm, allow_tf32=tf32)
+            case "pgd":
+                return predictions.under_pgd(chosen.pgd, twins, allow_tf32=tf32)
+            case "autoattack":
+                return predictions.under_autoattack(
+                    chosen.autoattack, chosen.pgd, twins, seed=self.seed, allow_tf32=tf32
+                )
+            case "smoothing":
+                return predictions.certified(chosen.smoothing, allow_tf32=tf32)
+            case "corruptions":
+                return predictions.UnderCorruptions(self.corrupted())
+            case "added_corruptions":
+                added = tuple(extensions.ADDED["corruption"])
+                return predictions.UnderCorruptions(self.corrupted(), added)
+            case "saliency":
+                return explanations.overlap({each: known(each) for each in self.mask_sources})
+            case "faithfulness":
+                steps = chosen.faithfulness.steps
+                return explanations.faithfulness(known(self.mask_source), steps=steps)
+            case "attacked_saliency":
+                return explanations.under_attack(chosen.pgd, known(self.mask_source))
+            case "swapped":
+                return explanations.swapped(known(self.mask_source))
+            case "human":
+                return explanations.agreement(cifar10h.load())
+        return predictions.under_attack(extensions.ADDED["attack"][evaluated], chosen.pgd)
+
+    def randomization(self, name: str) -> dict[str, Any]:
+        """How a model's saliency maps change as its layers are made random, as stored.
+
+        Made first where it is not there; see :func:`rslib.run.explanations.randomize`.
+        """
+        self._ensure_trained(name)
+        inputs = self.randomization_inputs(name)
+        return self._made(name, inputs, lambda: explanations.randomize(self, name))
 
     def reliability(self, name: str) -> dict[str, Any]:
         """Whether this model's robustness numbers can be trusted: the report, as stored.
@@ -279,34 +332,72 @@ class Run(Results):
         self._ensure_trained(name)
 
         def examined() -> dict[str, Any]:
-            return reliability.examine(self, self.trained(name), known=name).to_dict()
+            return self.examine(self.trained(name), known=name).to_dict()
 
-        return self._made(name, reliability.inputs(self, name), examined)
+        return self._made(name, self.reliability_inputs(name), examined)
 
-    def randomization(self, name: str) -> dict[str, Any]:
-        """How a model's saliency maps change as its layers are made random, as stored.
+    def reliability_inputs(self, name: str) -> dict[str, Any]:
+        """What decides the reliability report on a model, for its key."""
+        chosen = self.settings
+        left = self._left_by_autoattack(name)
+        return {
+            "evaluation": "reliability",
+            "weights": self.summary(name)["weights"]["best"],
+            "data": self.test_inputs,
+            "settings": chosen.reliability.model_dump(exclude_defaults=True),
+            "eps": chosen.pgd.eps,
+            "norm": chosen.pgd.norm,
+            "autoattack": None if left is None else self.record(name, "autoattack").attrs["inputs"],
+            "seed": self.seed,
+        }
 
-        Made first where it is not there; see :func:`rslib.run.explanations.randomize`.
+    def examine(self, model: nn.Module, *, known: str | None = None) -> attacks.Report:
+        """Put a model of any origin through the reliability checks, with this run's settings.
+
+        AutoAttack's record is compared where ``known`` names the model as one of this run.
         """
-        self._ensure_trained(name)
-        inputs = self.randomization_inputs(name)
-        return self._made(name, inputs, lambda: explanations.randomize(self, name))
+        chosen, examined = self.settings, self._examined()
+        (batch,) = data.Batches(examined, len(examined), device=self.device)
+        return attacks.reliability(
+            model,
+            batch.x,
+            batch.y,
+            eps=chosen.pgd.eps_unit,
+            norm=chosen.pgd.norm,
+            strong_steps=chosen.reliability.strong_steps,
+            queries=chosen.reliability.queries,
+            seed=self.seed,
+            autoattack_correct=None if known is None else self._left_by_autoattack(known),
+        )
+
+    def _examined(self) -> data.Dataset:
+        """The test images of the verdict: class-balanced, and nested in those of the attacks."""
+        test = self.data("test")
+        return data.balanced_subset(test, min(self.settings.reliability.n, len(test)))
+
+    def _left_by_autoattack(self, name: str) -> torch.Tensor | None:
+        """Which of those images the model gets right under AutoAttack, where that is known."""
+        pgd = self.settings.pgd
+        same = self.settings.autoattack.eps == pgd.eps and pgd.norm == "linf"
+        wanted = self._examined().ids.tolist()
+        if not same or not self.has_record(name, "autoattack"):
+            return None
+        correct = self.record(name, "autoattack").set_index("image")["correct"]
+        if not set(wanted) <= set(correct.index):
+            return None
+        return torch.from_numpy(correct.loc[wanted].to_numpy(copy=True))
 
     def _made(
         self, name: str, inputs: Mapping[str, Any], make: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
         """What is known of a model and is no table of images; made first where it is not there."""
-        path = self._document(name, inputs)
+        path = self.document(name, inputs)
         with self.lock(path):
             if not path.exists():
                 about = {"model": name, "inputs": inputs, "seed": self.seed}
                 about |= {"provenance": provenance(self.device)}
                 records.write_json(path, make() | about)
         return records.read_json(path)
-
-    def examine(self, model: nn.Module) -> Report:
-        """Put a model of any origin through the reliability checks, with this run's settings."""
-        return reliability.examine(self, model)
 
     @contextlib.contextmanager
     def lock(self, result: Path, *, scratch: Sequence[str] | None = None) -> Iterator[None]:
@@ -328,8 +419,7 @@ class Run(Results):
             yield
             return
         name = "-".join(result.relative_to(self.directory).parts[1:])
-        lock = self.directory / "locks" / f"{name}.lock"
-        with locks.held(lock, name, tell=self.progress):
+        with locks.held(self.directory / "locks" / f"{name}.lock", name, tell=self.progress):
             for path in _left(result, patterns):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             yield

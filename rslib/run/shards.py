@@ -6,9 +6,10 @@ was interrupted ends with the rows of one that was not.
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -85,21 +86,20 @@ def in_shards(
     # Put in place shard by shard: frames joined at the end would be held twice.
     columns: dict[str, dict[str, np.ndarray]] = {each: {} for each in models}
     about: dict[str, dict[str, Any]] = {each: {"seconds": 0.0, "notes": {}} for each in models}
-    total = len(batches) * len(models)
-    paths = [
-        {each: parts[each] / f"{number:05d}.parquet" for each in models}
-        for number in range(len(batches))
-    ]
     prepare = getattr(evaluate, "prepare", None)
     halving = memory.Halving("evaluation.batch_size")
+    total = len(batches) * len(models)
     with tqdm(total=total, desc=name, disable=not progress, mininterval=1.0) as bar:
-        for number, (batch, following) in enumerate(_with_next(batches)):
-            for place, coming in ((number, batch), (number + 1, following)):
-                wanted = coming is not None and not all(p.exists() for p in paths[place].values())
-                if prepare is not None and wanted:
+        with_next = itertools.pairwise(itertools.chain(batches, [None]))
+        for number, (batch, following) in enumerate(with_next):
+            file = f"{number:05d}.parquet"
+            for coming, its in ((batch, file), (following, f"{number + 1:05d}.parquet")):
+                if prepare is None or coming is None:
+                    continue
+                if not all((parts[each] / its).exists() for each in models):
                     prepare(coming)
             for each, model in models.items():
-                path = paths[number][each]
+                path = parts[each] / file
                 if not path.exists():
                     _write_shard(path, model.eval(), batch, evaluate, seed, number, halving)
                 frame = records.read_record(path)
@@ -111,16 +111,6 @@ def in_shards(
                     whole[start : start + len(values)] = values.to_numpy()
                 bar.update()
     return {each: (pd.DataFrame(columns[each], copy=False), about[each]) for each in models}
-
-
-def _with_next(batches: Batches) -> Iterator[tuple[Batch, Batch | None]]:
-    """Each batch with the one after it."""
-    coming = iter(batches)
-    batch = next(coming, None)
-    while batch is not None:
-        following = next(coming, None)
-        yield batch, following
-        batch = following
 
 
 def _write_shard(
@@ -157,14 +147,13 @@ def add_notes(total: dict[str, Any], notes: dict[str, Any]) -> None:
             total[name] = value
         elif isinstance(value, list):
             total[name] = list(dict.fromkeys([*total[name], *value]))
-        elif isinstance(value, str):
-            if value != total[name]:
-                raise EvaluationError(
-                    f"shards disagree on {name}: {total[name]!r} and {value!r}; delete the "
-                    "unfinished evaluation's folder and run again"
-                )
-        else:
+        elif not isinstance(value, str):
             total[name] += value
+        elif value != total[name]:
+            raise EvaluationError(
+                f"shards disagree on {name}: {total[name]!r} and {value!r}; delete the unfinished "
+                "evaluation's folder and run again"
+            )
 
 
 def discard_parts(parts: Path) -> None:

@@ -6,8 +6,7 @@ import pytest
 
 from rslib.corruptions import ALL19, CATEGORIES, SEVERITIES, mce
 from rslib.report import figures, tables
-from rslib.run import reference
-from rslib.run.outcomes import outcomes
+from rslib.run.outcomes import load_reference, outcomes, write_reference
 from rslib.settings.names import REFERENCE
 from rslib.store import records
 from rslib.store.records import RecordError
@@ -228,16 +227,16 @@ def test_the_sheet_needs_one_strip_a_name():
 
 
 def test_packaged_reference_errors(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(reference, "FOLDER", tmp_path)
-    with pytest.raises(RecordError, match=r"no reference errors for profile 'smoke' .*none"):
-        reference.load("smoke")
-    path = reference.write(run)
-    assert reference.load("smoke") == outcomes(run, REFERENCE).errors()
-    with pytest.raises(RecordError, match="Did you mean 'smoke'"):
-        reference.load("smok")
+    monkeypatch.setattr("rslib.run.outcomes.REFERENCES", tmp_path)
+    with pytest.raises(RecordError, match=r"no reference errors for profile 'smoke'.*none"):
+        load_reference("smoke")
+    path = write_reference(run)
+    assert load_reference("smoke") == outcomes(run, REFERENCE).errors()
+    with pytest.raises(RecordError, match="did you mean 'smoke'"):
+        load_reference("smok")
     path.write_text(path.read_text().replace("0.2", "0.3", 1))
     with pytest.raises(RecordError, match="was altered"):
-        reference.load("smoke")
+        load_reference("smoke")
 
 
 def test_a_model_without_a_corruption_record_is_named(tmp_path):

@@ -78,7 +78,7 @@ def test_a_new_evaluation_is_one_entry(tiny_run, monkeypatch):
     def first_class(model, batch, generator):
         return Outcome({"right": batch.y == 0})
 
-    entry = Evaluation("first", "first class", lambda run: first_class, section="swapped")
+    entry = Evaluation("first", "first class", "swapped", make=lambda run: first_class)
     monkeypatch.setitem(evaluations.EVALUATIONS, "first", entry)
     run = tiny_run({"swapped": {"n": 20}})
     record = run.evaluate(NAME, "first")

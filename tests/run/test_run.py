@@ -420,7 +420,7 @@ def test_a_reliability_report_is_made_once_and_says_whose_it_is(tiny_run, monkey
     report = run.reliability(NAME)
     assert report["model"] == NAME
     assert report["passed"] == all(check["passed"] for check in report["checks"])
-    monkeypatch.setattr("rslib.run.reliability.examine", lambda *a, **k: pytest.fail("made again"))
+    monkeypatch.setattr("rslib.attacks.reliability", lambda *a, **k: pytest.fail("made again"))
     assert run.reliability(NAME) == report
 
 
