@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rslib.settings import extensions
-from rslib.settings.cast import mask_source, mask_sources
 from rslib.settings.schema import Settings
 from rslib.store import records
 
@@ -25,8 +24,8 @@ class Evaluation:
         label: its name in a line of text.
         section: of the settings that decides it, its number of images included; None where there is
             none, and all test images are evaluated.
-        masks: the sources of object masks that it uses. Where it uses any, layers are looked at and
-            images of a batch set against each other, so no batch is divided where memory runs out.
+        masks: the sources of object masks that it uses, all or the main one. If it uses any, images
+            of a batch are set against each other: none is divided where memory runs out.
         inputs: what else decides its records, for their keys.
         make: from a run to the function that fills shards; None where Run has a case for it.
     """
@@ -34,7 +33,7 @@ class Evaluation:
     name: str
     label: str
     section: str | None = None
-    masks: Callable[[Settings], tuple[str, ...]] | None = None
+    masks: Literal["all", "one"] | None = None
     inputs: Callable[[Settings], dict[str, Any]] | None = None
     make: Callable[[Any], Callable[..., Any]] | None = None
 
@@ -79,10 +78,6 @@ def _pgd_before(settings: Settings) -> dict[str, Any]:
     return _pgd(settings, exclude={"n", "last_iterate"}) if first else {}
 
 
-def _one_source(settings: Settings) -> tuple[str, ...]:
-    return (mask_source(settings),)
-
-
 _ALL = (
     Evaluation("clean", "clean"),
     Evaluation("fgsm", "FGSM", "fgsm"),
@@ -97,12 +92,10 @@ _ALL = (
         None,
         lambda _: _sources("corruption"),
     ),
-    Evaluation("saliency", "saliency", None, mask_sources),
-    Evaluation("faithfulness", "faithfulness", "faithfulness", _one_source, added_methods),
-    Evaluation(
-        "attacked_saliency", "saliency under attack", "attacked_saliency", _one_source, _pgd
-    ),
-    Evaluation("swapped", "swapped", "swapped", _one_source),
+    Evaluation("saliency", "saliency", None, "all"),
+    Evaluation("faithfulness", "faithfulness", "faithfulness", "one", added_methods),
+    Evaluation("attacked_saliency", "saliency under attack", "attacked_saliency", "one", _pgd),
+    Evaluation("swapped", "swapped", "swapped", "one"),
     Evaluation("human", "human"),
 )
 

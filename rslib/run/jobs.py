@@ -1,9 +1,6 @@
 """One model, one job: what the notebooks of a run train, for several processes to train.
 
-A model trained by ``robustsight train`` lies where the notebook looks for it::
-
-    for job in training_jobs(run).values():
-        print(job.notebook, job.name, job.needs)
+A model trained by ``robustsight train`` lies where the notebook looks for it.
 """
 
 from __future__ import annotations
@@ -41,9 +38,8 @@ class Job:
 def training_jobs(run: Results) -> dict[str, Job]:
     """Every training of a run, in an order in which they could be done one by one.
 
-    Settings and seed decide; neither images nor weights are read. A further seed has the models
-    that it is to have (:meth:`rslib.run.results.Results.has`). Keys are names of models' folders as
-    :func:`slug` writes them, such as ``resnet18-aligned_beta_0.0-460a7a535d``.
+    Settings and seed decide (:meth:`rslib.run.results.Results.has`); neither images nor weights are
+    read. Keys are the :func:`slug` of folders, such as ``resnet18-aligned_beta_0.0-460a7a535d``.
 
     Raises:
         ValueError: see :func:`rslib.settings.cast.needed`.
@@ -66,14 +62,11 @@ def slug(folder: str) -> str:
 def train_all(run: AbstractRun) -> Iterator[str]:
     """Train what is missing of a run, in the order of its setting ``stages``; yields each name.
 
-    By default, all models that the notebooks ask for on its images. Several processes may do this
-    side by side: each takes the first model that no other has taken and whose parents are trained.
-    One with nothing to take ends, even while another still trains.
+    Several processes may do this side by side: each takes the first model that no other has taken
+    and whose parents are trained. One with nothing to take ends, even while another still trains.
 
     Raises:
         ValueError: ``stages`` names a model that these settings have no training for.
-        rslib.training.TrainingError: the loss became NaN or infinite.
-        rslib.store.records.RecordError: what is there is damaged or was made from something else.
     """
     wanted = cast.needed(run.settings, run.settings.stages)
     locks = run.directory / "locks"

@@ -1,11 +1,6 @@
 """Everything that is known of each test image under one model, in one table.
 
-No other table says whether the images that corruptions break are those that attacks break::
-
-    joined.load(run, "resnet18-adversarial").groupby("label")["pgd_correct"].mean()
-
-Every evaluation covers a class-balanced, nested part of the test images: a column is unknown (NA or
-NaN) on the images that its evaluation left out, and absent where the evaluation was not run.
+For example ``joined.load(run, "resnet18-adversarial").groupby("label")["pgd_correct"].mean()``.
 """
 
 from __future__ import annotations
@@ -52,15 +47,15 @@ def load(run: Results, name: str, *, needs: Sequence[str] = ()) -> pd.DataFrame:
     """The joined per-image record of a model, from the records that there are.
 
     Args:
-        run: whose records are read; nothing is computed. For a published run:
-            ``rslib.run.published.find("cpu")``.
+        run: whose records are read, such as ``rslib.run.published.find("cpu")``.
         name: of the model.
         needs: columns that must be there.
 
     Returns:
         One row a test image that some evaluation covers, in canonical order, with the columns of
-        :data:`COLUMNS`. Its ``attrs`` hold the model's name and, as ``sources``, the metadata of
-        the records by evaluation.
+        :data:`COLUMNS`: unknown (NA or NaN) on images that an evaluation left out, and absent where
+        it was not run. Its ``attrs`` hold the model's name and, as ``sources``, the metadata of the
+        records by evaluation.
 
     Raises:
         RecordError: there is no record of this model, a column that is needed is not there, or two

@@ -38,13 +38,8 @@ _SHARE_SEED = 1
 def of(run: AbstractRun, source: str, split: str) -> Tensor:
     """The masks of a split's images; made first where they are a teacher's and not there yet.
 
-    Args:
-        run: whose images, settings and teachers are used.
-        source: one of :data:`rslib.settings.names.MASK_SOURCES`.
-        split: ``"train"``, ``"validation"`` or ``"test"``.
-
-    Returns:
-        bool (N, H, W), in the order of ``run.data(split)``; empty where there is none.
+    ``source`` is one of :data:`rslib.settings.names.MASK_SOURCES`. Masks are bool (N, H, W), in the
+    order of ``run.data(split)``, and empty where an image has none.
 
     Raises:
         MaskError: there are none of this kind; says why and what to do.
@@ -69,10 +64,8 @@ def of(run: AbstractRun, source: str, split: str) -> Tensor:
 def record(run: AbstractRun, source: str, split: str) -> pd.DataFrame:
     """The masks of a teacher, ``"cnn"`` or ``"vit"``, as a record, made where it is not there.
 
-    Returns:
-        One row an image: image, label, refused, coverage (share of the image), mask (its bits,
-        packed row by row). The metadata holds the teacher's temperature and its calibration before
-        and after.
+    It has one row an image: image, label, refused, coverage (share of the image) and mask (its
+    bits, packed row by row). Its metadata tells the teacher's calibration.
 
     Raises:
         MaskError: the source is no teacher's.
@@ -114,15 +107,11 @@ def record(run: AbstractRun, source: str, split: str) -> pd.DataFrame:
 def priors(run: AbstractRun) -> pd.DataFrame:
     """What overlap with the test images' masks means, whatever the model; made where missing.
 
-    Made as well for the further seeds that follow (:attr:`rslib.run.results.Results.followers`),
-    whose teachers' masks are others.
-
-    Returns:
-        One row a test image and, for each source, ``coverage_<source>`` (share of the image),
-        ``ceiling_<source>`` (the largest IoU a map can reach), ``center_<source>`` and
-        ``average_<source>`` (IoU of the image's center, and of the other masks' mean), and
-        ``chance_<source>_<percent>`` (IoU of a random map at the shares of
-        :data:`TOPS`); NaN where there is no mask.
+    One row a test image and, for each source, ``coverage_<source>`` (share of the image),
+    ``ceiling_<source>`` (the largest IoU a map can reach), ``center_<source>`` and
+    ``average_<source>`` (IoU of the image's center, and of the other masks' mean), and
+    ``chance_<source>_<percent>`` (IoU of a random map at the shares of :data:`TOPS`); NaN where
+    there is no mask. Made under the seeds that follow, too.
     """
     path = run.priors_path
     with run.lock(path):
@@ -189,13 +178,9 @@ def attach(run: AbstractRun, split: str, source: str, share: float) -> data.Data
 
 
 def activation_maps(model: nn.Module, x: Tensor, target: Tensor, layer: str | None) -> Tensor:
-    """Signed class-activation maps (B, H, W) at the image's size.
+    """Signed class-activation maps (B, H, W) of images (B, 3, H, W) in [0, 1] and classes (B,).
 
-    Args:
-        model: a teacher.
-        x: images (B, 3, H, W) in [0, 1].
-        target: class explained, (B,) int64.
-        layer: name of a module; None takes what enters the last block of a transformer.
+    They are of the module that ``layer`` names, or of what enters a transformer's last block.
     """
     where = layer if layer is not None else find_transformer(model).blocks[-1].norm1
     return resize(gradcam(model, x, target, layer=where), x.shape[2:])

@@ -1,8 +1,4 @@
-"""A model's per-image corruption record as arrays, and as the table of errors it sums up to.
-
-The reference model's table (paper 3.5) is also a file of the package, so that a model evaluated on
-the same corrupted images can be scored without the reference's weights.
-"""
+"""A model's per-image corruption record as arrays, and as the table of errors it sums up to."""
 
 from __future__ import annotations
 
@@ -27,7 +23,6 @@ if TYPE_CHECKING:
     from rslib.run.results import Results
 
 REFERENCES = Path(__file__).parents[1] / "corruptions" / "references"
-"""The folder of the packaged errors, a file for each profile."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +49,7 @@ class Outcomes:
     def from_records(
         cls, corrupted: pd.DataFrame, clean: pd.DataFrame, names: Sequence[str] = NAMES
     ) -> Outcomes:
-        """Join a model's record of the named corruptions with its clean record.
-
-        Raises:
-            ValueError: the clean record lacks some of the images.
-        """
+        """Join a record of the named corruptions with the clean one, which has all its images."""
         wrong, confidence = {}, {}
         for name in names:
             columns = [f"{name}_{severity}" for severity in SEVERITIES]
@@ -85,11 +76,7 @@ class Outcomes:
 
 
 def outcomes(run: Results, name: str) -> Outcomes:
-    """A model's corruption record as arrays.
-
-    Raises:
-        RecordError: it has not been made; says how to make it.
-    """
+    """A model's corruption record as arrays; RecordError where it has not been made."""
     return Outcomes.from_records(run.record(name, "corruptions"), run.record(name, "clean"))
 
 
@@ -106,7 +93,7 @@ def added_outcomes(run: Results, name: str) -> Outcomes:
 
 
 def load_reference(profile: str) -> ErrorTable:
-    """The packaged errors of a profile's reference model.
+    """The packaged errors of a profile's reference model (paper 3.5), to score without its weights.
 
     Raises:
         RecordError: there are none, or the file was altered; says which there are.
@@ -126,11 +113,7 @@ def load_reference(profile: str) -> ErrorTable:
 
 
 def write_reference(run: Results) -> Path:
-    """Write the file of a run's profile from its record of the reference model.
-
-    Raises:
-        RecordError: the run holds no record of the reference model.
-    """
+    """Write the file of a run's profile from its record of the reference model."""
     path = REFERENCES / f"{run.settings.profile}.json"
     records.write_json(path, outcomes(run, REFERENCE).errors().document())
     return path

@@ -28,10 +28,7 @@ MAKERS = (
 def provenance(device: torch.device, reported: Sequence[str] = ()) -> dict[str, Any]:
     """Who made a result: device, code revision, versions, date. Not part of any key.
 
-    Args:
-        device: where it was made.
-        reported: the operations that torch said are not deterministic meanwhile
-            (:func:`rslib.models.determinism.reported`), told beside its setting.
+    ``reported`` names the operations that torch said are not deterministic meanwhile.
     """
     return {
         "device": describe(device),
@@ -49,11 +46,7 @@ def provenance(device: torch.device, reported: Sequence[str] = ()) -> dict[str, 
 def revision(project: Path = PROJECT) -> str:
     """The last git revision that changed what makes results, marked where files differ from it.
 
-    Later ones, which changed other things, hold the same code. Where the code was copied without
-    its repository, it is what ``RSLIB_REVISION`` says, or "unknown".
-
-    Args:
-        project: folder that holds ``rslib`` and ``params``.
+    Without a repository it is what ``RSLIB_REVISION`` says, or "unknown".
     """
     code = ["--", *(f"rslib/{room}" for room in MAKERS), "params"]
 

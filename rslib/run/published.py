@@ -1,8 +1,4 @@
-"""Published runs: open one with its own settings, and find a model's weights in it.
-
-They lie in ``book/published``, a folder for each profile, laid out as runs are. Only ``book`` makes
-them; here they are read.
-"""
+"""Published runs, in ``book/published``: open one with its own settings, and find its weights."""
 
 from __future__ import annotations
 
@@ -25,10 +21,7 @@ PARAMS = "params.yaml"
 
 
 def settings_of(folder: Path) -> Settings:
-    """Read the settings of an edition: its own, or today's where it has no :data:`PARAMS`.
-
-    Args:
-        folder: of the edition, such as ``book/published/cpu``.
+    """Read the settings of an edition's folder: its own, or today's where it has no :data:`PARAMS`.
 
     Raises:
         SettingsError: there is neither, it is not valid, or it names another profile.
@@ -43,11 +36,7 @@ def settings_of(folder: Path) -> Settings:
 
 
 def run_of(folder: Path, seed: int = 0) -> Run:
-    """Open an edition's folder (:func:`settings_of`) for reading, with the other seeds it has.
-
-    Raises:
-        SettingsError: see :func:`settings_of`.
-    """
+    """Open an edition's folder, as :func:`settings_of` does, with the other seeds it has."""
     from rslib.run import Run
 
     seeds = [int(each.name.removeprefix("seed")) for each in folder.glob("seed*")]
@@ -63,7 +52,7 @@ def find(profile: str, seed: int = 0, *, root: Path | None = None) -> Run:
     """Open a published edition for reading, such as ``find("cpu")``.
 
     Args:
-        profile: of the edition, a folder of ``book/published``.
+        profile: a folder of ``book/published``.
         seed: of the run.
         root: folder holding ``book/``; the project's by default.
 
@@ -84,14 +73,7 @@ def find(profile: str, seed: int = 0, *, root: Path | None = None) -> Run:
 
 
 def weights(run: Run, name: str) -> Path:
-    """Find the file of a published model's weights.
-
-    Models of the shortcut experiment on Shapes share their names with those on the edition's own
-    images; the latter are found.
-
-    Args:
-        run: an edition (:func:`find`).
-        name: of the model.
+    """Find the file of a published model's weights, of two of a name that on the run's own images.
 
     Raises:
         RecordError: there is no such model, its weights are not published, or the file is not the
@@ -99,7 +81,7 @@ def weights(run: Run, name: str) -> Path:
     """
     folder = model_folder(run, name)
     known = folder is not None and (folder / "model.json").exists()
-    if not known or not (folder / "best.safetensors").exists():
+    if not known or not (path := folder / "best.safetensors").exists():
         which = f"the edition {run.settings.profile}, seed {run.seed}"
         why = f"{which} has only its history and records" if known else f"{which} has no such model"
         folders = {path.parent for path in (run.directory / "models").glob("*/best.safetensors")}
@@ -109,7 +91,6 @@ def weights(run: Run, name: str) -> Path:
             f"no weights of {name!r} are published: {why}. Weights there are of: "
             f"{there or 'no model'}"
         )
-    path = folder / "best.safetensors"
     if records.file_digest(path) != records.read_json(folder / "model.json")["weights"]["best"]:
         raise RecordError(
             f"{path} is not the file its model.json describes: bring it back from the repository"
@@ -131,7 +112,7 @@ def load_published(
     """Load a model of a published edition, such as ``load_published("cpu", "resnet18-standard")``.
 
     Args:
-        profile: of the edition, a folder of ``book/published``.
+        profile: a folder of ``book/published``.
         name: ``<architecture>-<objective>``.
         seed: that the model was trained under.
         root: folder holding ``book/``; the project's by default.

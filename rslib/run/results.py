@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from rslib.corruptions.cifar10c import Corrupted
     from rslib.data import Dataset
 
 Value = TypeVar("Value")
@@ -69,11 +68,7 @@ class Results:
         self._known: dict[Any, Any] = {}
 
     def under(self, overrides: Mapping[str, Any]) -> Self:
-        """The same with settings laid over its own, such as ``{"data": {"name": "shapes"}}``.
-
-        Raises:
-            SettingsError: the result is not valid.
-        """
+        """The same with settings laid over its own, such as ``{"data": {"name": "shapes"}}``."""
         settings = derive(self.settings, overrides)
         return self._like(settings, self.seed, seeds=self.seeds, further=self.further)
 
@@ -85,10 +80,7 @@ class Results:
 
     @property
     def followers(self) -> tuple[Self, ...]:
-        """The siblings for which this run makes what it makes for itself.
-
-        All, where the setting ``seeded`` names the models that they have; otherwise none.
-        """
+        """The siblings whose models this run makes, too: all, where the setting ``seeded`` is."""
         return () if self.settings.seeded is None else self.siblings
 
     @property
@@ -109,24 +101,13 @@ class Results:
     # Models
 
     def has(self, name: str) -> bool:
-        """Whether a model belongs here.
-
-        Any does, unless this is a further seed and the setting ``seeded`` names models: then those
-        do, and what they need (:func:`rslib.settings.cast.seeded`).
-
-        Raises:
-            ValueError: ``seeded`` names a model that no notebook trains.
-        """
+        """Whether a model belongs here: of a further seed only what :func:`cast.seeded` lists."""
         if not self.further or self.settings.seeded is None:
             return True
         return name in self._remembered("seeded", lambda: cast.seeded(self.settings))
 
     def plan(self, name: str) -> Plan:
-        """How a model is trained under these settings.
-
-        Raises:
-            ValueError: they have no training of this name.
-        """
+        """How a model is trained under these settings; ValueError of a name they do not know."""
         return self._remembered(("plan", name), lambda: plan(self.settings, name))
 
     def recipe(self, name: str) -> Recipe:
@@ -216,17 +197,14 @@ class Results:
             found["masks"] = chosen.model_dump(exclude_defaults=True, exclude={"own", "sources"})
         if source == "own":
             folder = self._own_masks()
-            kept = {file for file in folder.rglob("*") if file.suffix in {".png", ".npy"}}
-            digests = {
-                str(file.relative_to(folder)): records.file_digest(file)
-                for file in sorted(kept)
-                if file.is_file()
-            }
-            if not digests:
+            kept = [file for file in folder.rglob("*") if file.suffix in {".png", ".npy"}]
+            files = sorted(file for file in kept if file.is_file())
+            if not files:
                 raise _mask_error(
                     f"{folder} holds no mask, neither PNG files nor NumPy arrays: set masks.own to "
                     "a folder that holds train and test"
                 )
+            digests = {str(file.relative_to(folder)): records.file_digest(file) for file in files}
             found["digest"] = records.key(files=digests)
         return found
 
@@ -234,8 +212,7 @@ class Results:
         """The folder or array of a user's own masks of ``"train"`` or ``"test"`` images.
 
         Raises:
-            rslib.saliency.MaskError: there is neither, or the setting ``masks.own`` names no
-                folder.
+            rslib.saliency.MaskError: there is neither, or ``masks.own`` names no folder.
         """
         folder = self._own_masks()
         for found in (folder / split, folder / f"{split}.npy"):
@@ -267,17 +244,11 @@ class Results:
         return self.directory / "records" / "masks" / f"priors-{key}.parquet"
 
     def priors(self) -> pd.DataFrame:
-        """The record that :func:`rslib.run.object_masks.priors` makes.
-
-        Raises:
-            RecordError: it has not been made with these settings.
-        """
+        """The record of :func:`rslib.run.object_masks.priors`; RecordError where there is none."""
         path = self.priors_path
         if not path.exists():
-            raise RecordError(
-                f"no record of the masks' priors under these settings ({path}): "
-                "run notebook 03 first"
-            )
+            why = f"no record of the masks' priors under these settings ({path})"
+            raise RecordError(f"{why}: run notebook 03 first")
         return records.read_record(path)
 
     # Records
@@ -288,12 +259,7 @@ class Results:
         return self.settings.data.model_dump(exclude_defaults=True, exclude={"train_size"})
 
     def record_inputs(self, name: str, evaluated: str) -> dict[str, Any]:
-        """What decides a record; its key is made of it.
-
-        Raises:
-            ValueError: there is no such evaluation.
-            RecordError: see :meth:`summary`.
-        """
+        """What decides a record; its key is made of it."""
         evaluation, chosen = evaluations.find(evaluated), self.settings
         inputs: dict[str, Any] = {
             "evaluation": evaluated,
@@ -307,17 +273,18 @@ class Results:
             inputs["attack"] = section.model_dump(exclude_defaults=True)
             inputs["tf32"] = chosen.evaluation.tf32
         if evaluation.masks is not None:
-            sources = evaluation.masks(chosen)
+            sources = self.mask_sources if evaluation.masks == "all" else (self.mask_source,)
             inputs["masks"] = {source: self.mask_inputs(source) for source in sources}
         if evaluation.inputs is not None:
             inputs |= evaluation.inputs(chosen)
         return inputs
 
     def record_path(self, name: str, evaluated: str) -> Path:
-        """Where a record lies, or will; of a model that is trained.
+        """Where a record lies, or will.
 
         Raises:
-            ValueError, RecordError: see :meth:`record_inputs`.
+            ValueError: there is no such evaluation.
+            RecordError: the model is not trained (:meth:`summary`).
         """
         evaluations.find(evaluated)
         weights = self.summary(name)["weights"]["best"]
@@ -336,10 +303,8 @@ class Results:
         """
         path = self.record_path(name, evaluated)
         if not path.exists():
-            others = sorted(p.name for p in path.parent.glob(f"{evaluated}-*.parquet"))
-            beside = ""
-            if others:
-                beside = f" (there are, made with other settings: {', '.join(others)})"
+            others = ", ".join(sorted(p.name for p in path.parent.glob(f"{evaluated}-*.parquet")))
+            beside = f" (there are, made with other settings: {others})" if others else ""
             raise RecordError(
                 f"no {evaluated} record of {name} under these settings: {path} is missing{beside}. "
                 "Run the notebook that makes it, or call evaluate()"
@@ -351,11 +316,7 @@ class Results:
         return self.record_path(name, evaluated).exists()
 
     def randomization(self, name: str) -> dict[str, Any]:
-        """How a model's saliency maps change as its layers are made random, as stored.
-
-        Raises:
-            RecordError: it has not been made with these settings.
-        """
+        """How a model's saliency maps change as its layers are made random, as stored."""
         return records.read_json(self.document(name, self.randomization_inputs(name)))
 
     def randomization_inputs(self, name: str) -> dict[str, Any]:
@@ -369,7 +330,7 @@ class Results:
         } | evaluations.added_methods(self.settings)
 
     def document(self, name: str, inputs: Mapping[str, Any]) -> Path:
-        """Where that lies, or will, which is known of a model and is no table of images."""
+        """Where a document about a model lies, or will, such as its reliability report."""
         file = f"{inputs['evaluation']}-{records.key(**inputs)}.json"
         return self.directory / "records" / name / file
 
@@ -391,7 +352,6 @@ class AbstractRun(Results):
     data: Callable[[str], Dataset]
     build: Callable[[str], nn.Module]
     trained: Callable[[str], nn.Module]
-    corrupted: Callable[[], Corrupted]
     lock: Callable[[Path], AbstractContextManager[None]]
 
 
@@ -399,10 +359,10 @@ AnyRun = TypeVar("AnyRun", bound=Results)
 
 
 def shortcut_runs(run: AnyRun) -> tuple[AnyRun, AnyRun]:
-    """The shortcut experiment's runs: Shapes whose backgrounds give the class away, or not (ours).
+    """The shortcut experiment's runs (ours): Shapes whose backgrounds give the class away, or not.
 
-    The models of both are the same: trained with the correlation. In the second, backgrounds of the
-    test images do not follow the class. Nets, recipes and seed are those of ``run``.
+    The models of both are the same, trained with the correlation; in the second, backgrounds of the
+    test images do not follow the class.
     """
     chosen = run.settings.alignment
     shapes = {

@@ -38,11 +38,11 @@ class Run(AbstractRun):
 
     Args:
         settings: from :func:`rslib.settings.load`.
-        seed: see :class:`Results`.
+        seed: as ``seeds``, ``further`` and ``root`` in :class:`rslib.run.results.Results`.
         progress: whether long work shows progress bars.
-        tell: given a line after each epoch of a training; by default what
-            :func:`rslib.run.progress.from_environment` gives.
-        **options: ``seeds``, ``further`` and ``root`` of :class:`Results`.
+        tell: given a line after each epoch of a training; by default
+            :func:`rslib.run.progress.from_environment`.
+        **options: see ``seed``.
     """
 
     def __init__(
@@ -135,33 +135,31 @@ class Run(AbstractRun):
     def trained(self, name: str) -> nn.Module:
         """The trained model, in eval mode, with the weights of its best validation epoch.
 
-        Trains it first, or goes on with its training, where that has not been done; and under the
-        further seeds that follow (:attr:`followers`).
+        Trains it first, or goes on with its training, where that has not been done, and under the
+        seeds that follow (:attr:`followers`). RecordError where it was made from something else.
         """
         self._ensure_trained(name)
-        folder, summary = self.model_folder(name), self.summary(name)
-        again = f"delete {folder} to train again"
-        for split, fingerprint in summary["data"].items():
-            if self.data(split).fingerprint != fingerprint:
-                raise RecordError(
-                    f"{name} was trained on other {split} images than {self.settings.data.name} "
-                    f"gives now: {again}"
-                )
-        parent = summary.get("parent")
-        if parent and self.summary(parent)["weights"]["best"] != summary["parent_weights"]:
-            raise RecordError(
-                f"{name} was trained from other weights than {parent} has now: {again}"
-            )
+        path = self.model_folder(name) / "best.safetensors"
+        if (why := self._unusable(name, path)) is not None:
+            raise RecordError(f"{why}: delete {path.parent} to train again")
         model = self.build(name)
-        path = folder / "best.safetensors"
-        if not path.exists():
-            raise RecordError(
-                f"the weights of {name} are not there, only what is known of them: {again}"
-            )
-        if records.file_digest(path) != summary["weights"]["best"]:
-            raise RecordError(f"{path} is not the file its model.json describes: {again}")
         checkpoint.load_weights(path, model)
         return model.eval()
+
+    def _unusable(self, name: str, path: Path) -> str | None:
+        summary = self.summary(name)
+        for split, fingerprint in summary["data"].items():
+            if self.data(split).fingerprint != fingerprint:
+                now = f"{self.settings.data.name} gives now"
+                return f"{path.parent} was trained on other {split} images than {now}"
+        parent = summary.get("parent")
+        if parent and self.summary(parent)["weights"]["best"] != summary["parent_weights"]:
+            return f"{path.parent} was trained from other weights than {parent} has now"
+        if not path.exists():
+            return f"the weights of {name} are not in {path.parent}, only what is known of them"
+        if records.file_digest(path) != summary["weights"]["best"]:
+            return f"{path} is not the file its model.json describes"
+        return None
 
     def _ensure_trained(self, name: str) -> None:
         folder = self.model_folder(name)
@@ -176,20 +174,21 @@ class Run(AbstractRun):
     # Records
 
     def evaluate(self, name: str, evaluated: str) -> pd.DataFrame:
-        """The per-image record of a model under one of :data:`rslib.run.evaluations.EVALUATIONS`.
+        """The per-image record of a model under an evaluation (:mod:`rslib.run.evaluations`).
 
-        Or under an added attack. Made first where it is not there; see :mod:`rslib.run.predictions`
-        and :mod:`rslib.run.explanations` for the columns. With ``"corruptions"``, the record of
-        added ones is made as well.
+        Made first where it is not there, with ``"corruptions"`` that of added ones as well; columns
+        are those of :mod:`rslib.run.predictions` and :mod:`rslib.run.explanations`.
         """
         return self.evaluate_together([name], evaluated)[name]
 
     def evaluate_together(self, names: Sequence[str], evaluated: str) -> dict[str, pd.DataFrame]:
         """The records of several models under one evaluation, made side by side where missing.
 
-        What the models share is then made once: of the corruptions, the corrupted images. The same
-        is made of the models that further seeds have (:attr:`followers`).
+        What they share, such as corrupted images, is made once. The same is made under the seeds
+        that follow (:attr:`followers`).
         """
+        if not names:
+            return {}
         for name in names:
             self._ensure_trained(name)
         paths = {name: self.record_path(name, evaluated) for name in names}
@@ -205,9 +204,7 @@ class Run(AbstractRun):
         if evaluated == "corruptions" and extensions.ADDED["corruption"]:
             self.evaluate_together(names, "added_corruptions")
         for each in self.followers:
-            theirs = [name for name in names if each.has(name)]
-            if theirs:
-                each.evaluate_together(theirs, evaluated)
+            each.evaluate_together(list(filter(each.has, names)), evaluated)
         return frames
 
     def _checked(self, name: str, evaluated: str, images: data.Dataset) -> pd.DataFrame:
@@ -221,10 +218,10 @@ class Run(AbstractRun):
         if "corrupted" in frame.attrs:
             made, now = frame.attrs["corrupted"], self.corrupted().identity
             differ = [key for key in {*made, *now} if made.get(key) != now.get(key)]
+            told = ", ".join(f"{key} {made.get(key)!r}, now {now.get(key)!r}" for key in differ)
             if differ:
-                told = ", ".join(f"{key} {made.get(key)!r}, now {now.get(key)!r}" for key in differ)
                 raise RecordError(
-                    f"{path} was made from other corrupted images than there are now ({told}): set "
+                    f"{path} was made from other corrupted images ({told}): set "
                     "corruptions.official to say which are meant, or delete it to have it made "
                     "again"
                 )
@@ -262,79 +259,63 @@ class Run(AbstractRun):
             if evaluated in ("corruptions", "added_corruptions"):
                 metadata["corrupted"] = self.corrupted().identity
             if evaluated == "pgd" and self.settings.evaluation.tf32:
-                repeated = predictions.strict_repeat(self, trained[name], dataset)
-                metadata["strict_fp32"] = repeated
+                again = predictions.strict_repeat(self, trained[name], dataset)
+                metadata["strict_fp32"] = again
             records.write_record(paths[name], frame, metadata)
             shards.discard_parts(parts[name])
 
     def evaluator(self, evaluated: str) -> shards.Evaluate:
         """The function that fills shards, with this run's settings, masks and device."""
         evaluation, chosen = evaluations.find(evaluated), self.settings
-        made = self._evaluator(evaluated) if evaluation.make is None else evaluation.make(self)
+        size, tf32 = chosen.evaluation.batch_size, chosen.evaluation.tf32
+        twins = attacks.Twins(size if chosen.evaluation.compile else None)
+
+        def known(source: str = self.mask_source) -> explanations.Known:
+            return explanations.known(self, source)
+
+        makers: dict[str, Callable[[], shards.Evaluate]] = {
+            "clean": lambda: predictions.clean,
+            "fgsm": lambda: predictions.under_fgsm(chosen.fgsm, allow_tf32=tf32),
+            "pgd": lambda: predictions.under_pgd(chosen.pgd, twins, allow_tf32=tf32),
+            "autoattack": lambda: predictions.under_autoattack(
+                chosen.autoattack, chosen.pgd, twins, seed=self.seed, allow_tf32=tf32
+            ),
+            "smoothing": lambda: predictions.certified(chosen.smoothing, allow_tf32=tf32),
+            "corruptions": lambda: predictions.UnderCorruptions(self.corrupted()),
+            "added_corruptions": lambda: predictions.UnderCorruptions(
+                self.corrupted(), tuple(extensions.ADDED["corruption"])
+            ),
+            "saliency": lambda: explanations.overlap({s: known(s) for s in self.mask_sources}),
+            "faithfulness": lambda: explanations.faithfulness(
+                known(), steps=chosen.faithfulness.steps
+            ),
+            "attacked_saliency": lambda: explanations.under_attack(chosen.pgd, known()),
+            "swapped": lambda: explanations.swapped(known()),
+            "human": lambda: explanations.agreement(cifar10h.load()),
+        }
+        if evaluation.make is not None:
+            made = evaluation.make(self)
+        elif evaluated in makers:
+            made = makers[evaluated]()
+        else:
+            made = predictions.under_attack(extensions.ADDED["attack"][evaluated], chosen.pgd)
         if evaluation.masks is None:
             return made
-        size = chosen.evaluation.batch_size
         return memory.refusing("evaluation.batch_size", size)(made)
 
-    def _evaluator(self, evaluated: str) -> shards.Evaluate:
-        chosen, tf32 = self.settings, self.settings.evaluation.tf32
-        twins = attacks.Twins(chosen.evaluation.batch_size if chosen.evaluation.compile else None)
-        known = functools.partial(explanations.known, self)
-        match evaluated:
-            case "clean":
-                return predictions.clean
-            case "fgsm":
-                return predictions.under_fgsm(chosen.fgsm, allow_tf32=tf32)
-            case "pgd":
-                return predictions.under_pgd(chosen.pgd, twins, allow_tf32=tf32)
-            case "autoattack":
-                return predictions.under_autoattack(
-                    chosen.autoattack, chosen.pgd, twins, seed=self.seed, allow_tf32=tf32
-                )
-            case "smoothing":
-                return predictions.certified(chosen.smoothing, allow_tf32=tf32)
-            case "corruptions":
-                return predictions.UnderCorruptions(self.corrupted())
-            case "added_corruptions":
-                added = tuple(extensions.ADDED["corruption"])
-                return predictions.UnderCorruptions(self.corrupted(), added)
-            case "saliency":
-                return explanations.overlap({each: known(each) for each in self.mask_sources})
-            case "faithfulness":
-                steps = chosen.faithfulness.steps
-                return explanations.faithfulness(known(self.mask_source), steps=steps)
-            case "attacked_saliency":
-                return explanations.under_attack(chosen.pgd, known(self.mask_source))
-            case "swapped":
-                return explanations.swapped(known(self.mask_source))
-            case "human":
-                return explanations.agreement(cifar10h.load())
-        return predictions.under_attack(extensions.ADDED["attack"][evaluated], chosen.pgd)
-
     def randomization(self, name: str) -> dict[str, Any]:
-        """How a model's saliency maps change as its layers are made random, as stored.
-
-        Made first where it is not there; see :func:`rslib.run.explanations.randomize`.
-        """
+        """What :func:`rslib.run.explanations.randomize` finds of a model, made where missing."""
         self._ensure_trained(name)
         inputs = self.randomization_inputs(name)
         return self._made(name, inputs, lambda: explanations.randomize(self, name))
 
     def reliability(self, name: str) -> dict[str, Any]:
-        """Whether this model's robustness numbers can be trusted: the report, as stored.
-
-        Made first where it is not there; see :func:`rslib.attacks.reliability` for the checks. What
-        AutoAttack left is among them where its record is there and covers the images examined.
-
-        Returns:
-            The report as a document, with ``checks``, ``passed`` and the provenance.
-        """
+        """The document of a model's reliability report (:meth:`examine`), made where missing."""
         self._ensure_trained(name)
-
-        def examined() -> dict[str, Any]:
-            return self.examine(self.trained(name), known=name).to_dict()
-
-        return self._made(name, self.reliability_inputs(name), examined)
+        inputs = self.reliability_inputs(name)
+        return self._made(
+            name, inputs, lambda: self.examine(self.trained(name), known=name).to_dict()
+        )
 
     def reliability_inputs(self, name: str) -> dict[str, Any]:
         """What decides the reliability report on a model, for its key."""
@@ -352,23 +333,18 @@ class Run(AbstractRun):
         }
 
     def examine(self, model: nn.Module, *, known: str | None = None) -> attacks.Report:
-        """Put a model of any origin through the reliability checks, with this run's settings.
+        """Put a model of any origin through :func:`rslib.attacks.reliability`, with these settings.
 
-        AutoAttack's record is compared where ``known`` names the model as one of this run.
+        Where ``known`` names it as a model of this run, what AutoAttack left of these images is
+        compared, if its record covers them.
         """
-        chosen, examined = self.settings, self._examined()
+        pgd, examined = self.settings.pgd, self._examined()
         (batch,) = data.Batches(examined, len(examined), device=self.device)
-        return attacks.reliability(
-            model,
-            batch.x,
-            batch.y,
-            eps=chosen.pgd.eps_unit,
-            norm=chosen.pgd.norm,
-            strong_steps=chosen.reliability.strong_steps,
-            queries=chosen.reliability.queries,
-            seed=self.seed,
-            autoattack_correct=None if known is None else self._left_by_autoattack(known),
-        )
+        options = self.settings.reliability.model_dump(exclude={"n"})
+        options |= {"eps": pgd.eps_unit, "norm": pgd.norm, "seed": self.seed}
+        if known is not None:
+            options["autoattack_correct"] = self._left_by_autoattack(known)
+        return attacks.reliability(model, batch.x, batch.y, **options)
 
     def _examined(self) -> data.Dataset:
         """The test images of the verdict: class-balanced, and nested in those of the attacks."""
@@ -390,13 +366,12 @@ class Run(AbstractRun):
     def _made(
         self, name: str, inputs: Mapping[str, Any], make: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
-        """What is known of a model and is no table of images; made first where it is not there."""
+        """A document about a model, made first where it is not there."""
         path = self.document(name, inputs)
         with self.lock(path):
             if not path.exists():
                 about = {"model": name, "inputs": inputs, "seed": self.seed}
-                about |= {"provenance": provenance(self.device)}
-                records.write_json(path, make() | about)
+                records.write_json(path, make() | about | {"provenance": provenance(self.device)})
         return records.read_json(path)
 
     @contextlib.contextmanager
@@ -405,11 +380,9 @@ class Run(AbstractRun):
 
         A result that is there needs no lock, so a run can be read where nothing can be written.
 
-        Args:
-            result: a file in this run's folder, last to be written of all that belongs to it.
-            scratch: patterns, in its folder, of what goes once the result is there; files in the
-                middle of being written (``.tmp``) go at once, since a killed process left them.
-                By default its shards, and itself half written.
+        The result is a file in this run's folder, the last to be written of what belongs to it.
+        ``scratch`` holds patterns, in its folder, of what goes once it is there; what a killed
+        process left half written (``.tmp``) goes at once. By default its shards and itself.
 
         Raises:
             RecordError: it is not there and cannot be made here, or what is left cannot be removed.

@@ -1,7 +1,6 @@
 """Evaluations in resumable shards: per-image rows of models, one batch of images at a time.
 
-A shard is what one batch gives. Random draws are seeded by (run seed, shard), so an evaluation that
-was interrupted ends with the rows of one that was not.
+Random draws are seeded by (run seed, shard), so that an interruption changes no row.
 """
 
 from __future__ import annotations
@@ -60,19 +59,17 @@ def in_shards(
 ) -> dict[str, tuple[pd.DataFrame, dict[str, Any]]]:
     """Evaluate models on a data set shard by shard, going on after the last shards on disk.
 
-    All models see a shard before any sees the next one, so that an evaluation can make what they
-    share once. An evaluation with a method ``prepare`` is given the next shard before models see
-    this one, to make meanwhile what needs no model.
+    All models see a shard, in eval mode, before any sees the next one. An evaluation with a method
+    ``prepare`` is given the next shard before, to make meanwhile what needs no model.
 
     Args:
-        models: by name, in any mode; evaluated in eval mode.
+        models: by name.
         dataset: the images.
         evaluate: from a model, a batch and a generator to the batch's rows.
         batch_size: images a shard.
         device: where to compute.
         seed: of the random draws, together with the shard's number.
-        parts: for each model the folder for its finished shards; remove it with
-            :func:`discard_parts` once the whole record is on disk.
+        parts: for each model the folder for its finished shards (:func:`discard_parts`).
         name: shown by the progress bar.
         progress: whether to show one.
 
@@ -88,6 +85,19 @@ def in_shards(
     about: dict[str, dict[str, Any]] = {each: {"seconds": 0.0, "notes": {}} for each in models}
     prepare = getattr(evaluate, "prepare", None)
     halving = memory.Halving("evaluation.batch_size")
+
+    def write_shard(path: Path, model: nn.Module, batch: Batch, number: int) -> None:
+        def made(tried: nn.Module) -> Outcome:
+            generator = torch.Generator().manual_seed(int(records.key(seed=seed, shard=number), 16))
+            return evaluate(tried, batch, generator)
+
+        started = time.perf_counter()
+        outcome = halving(made, model.eval(), len(batch.y))
+        values = {"image": batch.ids, "label": batch.y} | outcome.columns
+        frame = pd.DataFrame({k: v.detach().cpu().numpy() for k, v in values.items()})
+        elapsed = time.perf_counter() - started
+        records.write_record(path, frame, {"seconds": elapsed, "notes": outcome.notes})
+
     total = len(batches) * len(models)
     with tqdm(total=total, desc=name, disable=not progress, mininterval=1.0) as bar:
         with_next = itertools.pairwise(itertools.chain(batches, [None]))
@@ -101,7 +111,7 @@ def in_shards(
             for each, model in models.items():
                 path = parts[each] / file
                 if not path.exists():
-                    _write_shard(path, model.eval(), batch, evaluate, seed, number, halving)
+                    write_shard(path, model, batch, number)
                 frame = records.read_record(path)
                 about[each]["seconds"] += frame.attrs["seconds"]
                 add_notes(about[each]["notes"], frame.attrs["notes"])
@@ -113,35 +123,8 @@ def in_shards(
     return {each: (pd.DataFrame(columns[each], copy=False), about[each]) for each in models}
 
 
-def _write_shard(
-    path: Path,
-    model: nn.Module,
-    batch: Batch,
-    evaluate: Evaluate,
-    seed: int,
-    number: int,
-    halving: memory.Halving,
-) -> None:
-    import pandas as pd
-
-    def made(tried: nn.Module) -> Outcome:
-        generator = torch.Generator().manual_seed(int(records.key(seed=seed, shard=number), 16))
-        return evaluate(tried, batch, generator)
-
-    started = time.perf_counter()
-    outcome = halving(made, model, len(batch.y))
-    columns = {"image": batch.ids, "label": batch.y} | outcome.columns
-    frame = pd.DataFrame({k: v.detach().cpu().numpy() for k, v in columns.items()})
-    elapsed = time.perf_counter() - started
-    records.write_record(path, frame, {"seconds": elapsed, "notes": outcome.notes})
-
-
 def add_notes(total: dict[str, Any], notes: dict[str, Any]) -> None:
-    """Add a shard's notes to those of the shards before (:class:`Outcome`).
-
-    Raises:
-        EvaluationError: two shards disagree on a text.
-    """
+    """Add a shard's notes to those before (:class:`Outcome`); EvaluationError if texts differ."""
     for name, value in notes.items():
         if name not in total:
             total[name] = value

@@ -32,17 +32,14 @@ def train(
     name: str,
     folder: Path,
     inputs: Mapping[str, Any],
-    *,
-    after_epoch: Callable[[checkpoint.State], None] | None = None,
 ) -> None:
     """Train a model, or go on with its training, and write its weights and ``model.json``.
 
     Args:
         run: whose data, settings and seed it is trained with; its parent is trained where missing.
         name: ``<architecture>-<objective>``.
-        folder: where the checkpoint is kept meanwhile and the results go; its name ends in the key.
+        folder: for the checkpoint and the results; its name ends in the key.
         inputs: what decides the result, kept in ``model.json``.
-        after_epoch: see :func:`rslib.training.fit`.
 
     Raises:
         rslib.training.TrainingError: the loss became NaN or infinite.
@@ -63,6 +60,10 @@ def train(
     size = run.settings.evaluation.batch_size
     clean = data.Batches(checked, size, device=run.device, channels_last=True)
     raw = functools.partial(training.score, batches=clean, recipe=recipe)
+    # The best epoch is that of the best score of images as it is trained on.
+    select = CLEAN_ACCURACY if planned.sigma is None else NOISY_ACCURACY
+    if planned.attack is not None:
+        select = ROBUST_ACCURACY
     with determinism.reported() as reported:
         state = training.fit(
             model,
@@ -71,15 +72,15 @@ def train(
             _validation(run, planned, clean),
             recipe,
             validate_raw=None if recipe.ema_decay is None else raw,
-            select=_selected_by(planned),
+            select=select,
             seed=run.seed,
             checkpoint_path=folder / "checkpoint.safetensors",
             key=folder.name.rpartition("-")[2],
             name=name,
             progress=run.progress,
             tell=run.tell,
-            after_epoch=after_epoch,
         )
+    masked = None if planned.masks is None else int(images.masks.flatten(1).any(1).sum())
     digests = {}
     for kind, tensors in (("best", state.best), ("last", checkpoint.weights_of(model))):
         if run.settings.weights == "fp16":
@@ -101,7 +102,7 @@ def train(
             "seed": run.seed,
             "data": {split: run.data(split).fingerprint for split in ("train", "validation")},
             "train_images": len(images),
-            "masked_images": None if planned.masks is None else masked(images),
+            "masked_images": masked,
             "weights": digests,
             "parameters": models.count_parameters(model),
             "best_epoch": state.best_epoch,
@@ -154,26 +155,10 @@ def images_of(run: AbstractRun, planned: Plan, split: str) -> data.Dataset:
     return object_masks.attach(run, split, mask_source(run.settings, planned.masks), share)
 
 
-def masked(images: data.Dataset) -> int:
-    """How many of the images have a mask that is not empty."""
-    return 0 if images.masks is None else int(images.masks.flatten(1).any(1).sum())
-
-
-def _selected_by(planned: Plan) -> str:
-    """The score of validation images whose best epoch is kept: of images as it is trained on."""
-    if planned.attack is not None:
-        return ROBUST_ACCURACY
-    return CLEAN_ACCURACY if planned.sigma is None else NOISY_ACCURACY
-
-
 def _validation(
     run: AbstractRun, planned: Plan, clean: data.Batches
 ) -> Callable[[nn.Module], dict[str, float]]:
-    """What is measured on validation images after each epoch.
-
-    Accuracy always; accuracy under attack where the training attacks, and with noise where it adds
-    some; IoU and alignment loss where it aligns.
-    """
+    """What is measured on validation images after each epoch, as the training asks."""
     attack, aligned, recipe = planned.attack, alignment(planned), planned.recipe
     if attack is not None:
         images, size = clean.dataset, clean.batch_size
@@ -198,35 +183,19 @@ def _robust_accuracy(
     model: nn.Module, batches: data.Batches, attack: TrainingAttack, seed: int
 ) -> float:
     """Accuracy on images at every iterate of PGD, with the same random starts at every call."""
+    budget = {"eps": attack.eps_unit, "step_size": attack.step_size, "num_steps": attack.steps}
     generator, right = torch.Generator().manual_seed(seed), 0
     for batch in batches:
-        found = run_pgd(
-            model,
-            batch.x,
-            batch.y,
-            eps=attack.eps_unit,
-            step_size=attack.step_size,
-            num_steps=attack.steps,
-            generator=generator,
-        )
+        found = run_pgd(model, batch.x, batch.y, generator=generator, **budget)
         right += (~found.fooled).sum().item()
     return right / len(batches.dataset)
 
 
 @torch.inference_mode()
 def noisy_accuracy(model: nn.Module, batches: data.Batches, *, sigma: float, seed: int) -> float:
-    """Accuracy on images (B, 3, H, W) in [0, 1] with Gaussian noise, the same at every call.
-
-    Args:
-        model: in eval mode.
-        batches: always in the same order.
-        sigma: standard deviation, in [0, 1] units; noisy images are not clipped.
-        seed: of the noise.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    correct = seen = 0
+    """Accuracy under Gaussian noise of std ``sigma``, not clipped, the same at every call."""
+    generator, right = torch.Generator().manual_seed(seed), 0
     for batch in batches:
         noise = torch.randn(batch.x.shape, generator=generator).to(batch.x)
-        correct += (model(batch.x + sigma * noise).argmax(1) == batch.y).sum().item()
-        seen += len(batch.y)
-    return correct / seen
+        right += (model(batch.x + sigma * noise).argmax(1) == batch.y).sum().item()
+    return right / len(batches.dataset)

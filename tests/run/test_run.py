@@ -23,14 +23,6 @@ def test_a_model_is_trained_once_and_then_loaded(tiny_run, monkeypatch):
         assert torch.equal(value, again.state_dict()[name])
 
 
-def test_a_training_tells_each_epoch_that_is_kept(tiny_run, tmp_path):
-    run, kept = tiny_run(), []
-    folder = tmp_path / "net-key"
-    trainer.train(run, NAME, folder, {}, after_epoch=lambda state: kept.append(state.epoch))
-    assert kept == [1, 2, 3]
-    assert (folder / "best.safetensors").exists()
-
-
 def test_the_summary_says_what_was_trained(tiny_run):
     run = tiny_run()
     run.trained(NAME)
