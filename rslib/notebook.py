@@ -36,13 +36,11 @@ def start(
         profile: name of a profile in ``params/``, or the path of a YAML file of that form.
         settings: laid over the profile, such as ``{"pgd": {"steps": 50}}``.
         seed: of everything random.
-        seeds: all that tables and figures speak of, such as ``[0, 1, 2]``; the others' notebooks
-            must have been run before, unless the setting ``seeded`` names the models that they
-            have: those are made here. Empty for this seed alone.
+        seeds: all that tables and figures speak of, such as ``[0, 1, 2]``. The others' notebooks
+            must have been run, unless the setting ``seeded`` names their models: made here.
 
     Raises:
-        rslib.settings.SettingsError: an unknown parameter, of which papermill only warns, an
-            unknown profile, or an unknown setting.
+        rslib.settings.SettingsError: an unknown parameter, profile, or setting.
     """
     for name in _injected_names():
         if name not in PARAMETERS:
@@ -82,9 +80,8 @@ def mark(run: Run) -> dict[str, Any]:
 def say(text: str, *tables: pd.DataFrame) -> Markdown:
     """Show sentences as a cell's last value; ``text`` is Markdown from :mod:`rslib.report.prose`.
 
-    What the tables that they cite were made from is stored unseen, so that the book can refuse a
-    notebook whose sentences are of other tables than those beside it
-    (:class:`book.editions.Account`).
+    The sources of the tables that they cite are stored unseen, so that the book can refuse
+    sentences of other tables (:class:`book.editions.Account`).
     """
     from IPython.display import Markdown
 
@@ -94,13 +91,9 @@ def say(text: str, *tables: pd.DataFrame) -> Markdown:
 
 
 def glue(values: Mapping[str, Any]) -> None:
-    """Store values under their names, for pages of the book that cite them instead of copies.
-
-    Args:
-        values: name to number or string. Numbers are stored as Python's own, since NumPy's do not
-            take a format in prose.
-    """
+    """Store numbers and strings under their names, for pages of the book to cite."""
     for name, value in values.items():
+        # As Python's own numbers: NumPy's do not take a format in prose.
         glued.put(name, repr(value.item() if hasattr(value, "item") else value))
 
 

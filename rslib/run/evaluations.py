@@ -1,7 +1,7 @@
 """What a model can be put through: one entry each, with its settings and what its keys hold.
 
-A new evaluation is a function from images to rows, as in :mod:`rslib.run.predictions`, and an entry
-in :data:`EVALUATIONS`; attacks of a user's own have one already (:func:`rslib.attacks.attack`).
+:meth:`rslib.run.run.Run.evaluator` has an entry for each, too; an attack of a user's own needs none
+(:func:`rslib.attacks.attack`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ class Evaluation:
         masks: the sources of object masks that it uses, all or the main one. If it uses any, images
             of a batch are set against each other: none is divided where memory runs out.
         inputs: what else decides its records, for their keys.
-        make: from a run to the function that fills shards; None where Run has a case for it.
     """
 
     name: str
@@ -35,7 +34,6 @@ class Evaluation:
     section: str | None = None
     masks: Literal["all", "one"] | None = None
     inputs: Callable[[Settings], dict[str, Any]] | None = None
-    make: Callable[[Any], Callable[..., Any]] | None = None
 
 
 def find(name: str) -> Evaluation:

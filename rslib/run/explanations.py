@@ -1,7 +1,6 @@
-"""What is measured of explanations: overlap, faithfulness, under attack, and what else tells them.
+"""What is measured of explanations, from a batch of images to one row an image.
 
-As in :mod:`rslib.run.predictions`, each takes a batch of images to one row an image. An image whose
-mask (:mod:`rslib.run.object_masks`) a source refuses has NaN there, and is counted.
+An image whose mask (:mod:`rslib.run.object_masks`) a source refuses has NaN there, and is counted.
 """
 
 from __future__ import annotations
@@ -14,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rslib import data, saliency
-from rslib.data import Batch
-from rslib.run import object_masks, predictions
+from rslib.run import predictions
 from rslib.run.results import AbstractRun
 from rslib.run.shards import Evaluate, Outcome
 from rslib.saliency.methods import explain, methods
@@ -47,11 +45,6 @@ class Known:
         return found
 
 
-def known(run: AbstractRun, source: str) -> Known:
-    """A run's masks of its test images; made first where they are a teacher's and not there yet."""
-    return Known(run.data("test"), object_masks.of(run, source, "test"))
-
-
 def overlap(known: Mapping[str, Known]) -> Evaluate:
     """Where the paper's method looks, against each source of masks (paper 3.3.3, equation 9).
 
@@ -61,7 +54,7 @@ def overlap(known: Mapping[str, Known]) -> Evaluate:
     :data:`rslib.settings.names.TOPS`. In steps of 2^-11, the curve of 2^-9.
     """
 
-    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+    def evaluate(model: nn.Module, batch: data.Batch, generator: torch.Generator) -> Outcome:
         prediction = predictions.logits(model, batch.x).argmax(1)
         maps = explain(model, batch.x, prediction)
         columns = {
@@ -102,7 +95,7 @@ def faithfulness(known: Known, *, steps: int) -> Evaluate:
     ``<method>_iou``. ``random`` is a map of noise, for comparison, without infidelity.
     """
 
-    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+    def evaluate(model: nn.Module, batch: data.Batch, generator: torch.Generator) -> Outcome:
         x, target = batch.x, predictions.logits(model, batch.x).argmax(1)
         columns: dict[str, Tensor] = {}
         for method in (*methods(model), "random"):
@@ -130,7 +123,7 @@ def under_attack(settings: PGD, known: Known) -> Evaluate:
     where one is constant), same_top (:func:`rslib.saliency.same_top` of the two maps).
     """
 
-    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+    def evaluate(model: nn.Module, batch: data.Batch, generator: torch.Generator) -> Outcome:
         x_adv = predictions.pgd(model, batch, settings, generator, early_stop=True).x_adv
         clean, attacked = (explain(model, x) for x in (batch.x, x_adv))
         right = predictions.logits(model, batch.x).argmax(1) == batch.y
@@ -155,7 +148,7 @@ def swapped(known: Known) -> Evaluate:
     background (what is predicted then is the class of the background).
     """
 
-    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+    def evaluate(model: nn.Module, batch: data.Batch, generator: torch.Generator) -> Outcome:
         masks, there = known.of(batch.ids)
         names = ("clean_correct", "same_correct", "other_correct", "background")
         found = {name: torch.full((len(batch.y),), torch.nan) for name in names}
@@ -187,7 +180,7 @@ def agreement(counts: Tensor) -> Evaluate:
     """
     shares = counts.double() / counts.sum(1, keepdim=True)
 
-    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+    def evaluate(model: nn.Module, batch: data.Batch, generator: torch.Generator) -> Outcome:
         people = shares[batch.ids.cpu()]
         log = predictions.logits(model, batch.x).double().log_softmax(1).cpu()
         columns = {
@@ -204,10 +197,9 @@ def agreement(counts: Tensor) -> Evaluate:
 def randomize(run: AbstractRun, name: str) -> dict[str, Any]:
     """The randomization check of Adebayo et al. for each method that can explain a model.
 
-    Returns:
-        ``n`` and, by method, a list of ``{layers, correlation, degenerate}``: how many layers were
-        random, counted from the last, the mean rank correlation with the trained model's maps (None
-        where no map varied) and how many maps were constant.
+    Gives ``n`` and, by method, a list of ``{layers, correlation, degenerate}``: how many layers
+    were random, counted from the last, the mean rank correlation with the trained model's maps
+    (None where no map varied) and how many maps were constant.
     """
     model, test = run.trained(name), run.data("test")
     few = data.balanced_subset(test, min(run.settings.faithfulness.randomized_n, len(test)))

@@ -14,9 +14,6 @@ from filelock import FileLock, Timeout
 from rslib.run.results import AbstractRun, Results, shortcut_runs
 from rslib.settings import cast
 
-SHORTCUT = "09_alignment_results"
-"""The notebook of the shortcut experiment, whose models are trained on images of their own."""
-
 
 @dataclass(frozen=True)
 class Job:
@@ -45,7 +42,8 @@ def training_jobs(run: Results) -> dict[str, Job]:
         ValueError: see :func:`rslib.settings.cast.needed`.
     """
     asked = [(run, notebook, names) for notebook, names in cast.asked(run.settings).items()]
-    asked.append((shortcut_runs(run)[0], SHORTCUT, cast.shortcut(run.settings)))
+    shortcut = shortcut_runs(run)[0]
+    asked.append((shortcut, "09_alignment_results", cast.shortcut(run.settings)))
     found: dict[str, Job] = {}
     for each, notebook, names in asked:
         for name, before in cast.needed(each.settings, filter(each.has, names)).items():

@@ -46,11 +46,6 @@ COLUMNS = {
 def load(run: Results, name: str, *, needs: Sequence[str] = ()) -> pd.DataFrame:
     """The joined per-image record of a model, from the records that there are.
 
-    Args:
-        run: whose records are read, such as ``rslib.run.published.find("cpu")``.
-        name: of the model.
-        needs: columns that must be there.
-
     Returns:
         One row a test image that some evaluation covers, in canonical order, with the columns of
         :data:`COLUMNS`: unknown (NA or NaN) on images that an evaluation left out, and absent where
@@ -77,13 +72,12 @@ def load(run: Results, name: str, *, needs: Sequence[str] = ()) -> pd.DataFrame:
         )
     parts = []
     for kind, frame in found.items():
-        taken = _TAKEN[kind]
         if kind == "corruptions":
             columns = _corruptions(frame, run.record(name, "clean"))
         elif kind == "saliency":
             columns = _saliency(run, frame)
         else:
-            columns = {called: frame[column].to_numpy() for column, called in taken.items()}
+            columns = {called: frame[column].to_numpy() for column, called in _TAKEN[kind].items()}
         parts.append(pd.DataFrame(columns, index=frame["image"]))
     joined = pd.concat([label, *parts], axis=1).sort_index().reset_index()
     missing = [column for column in needs if column not in joined]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,8 +51,11 @@ def of(run: AbstractRun, source: str, split: str) -> Tensor:
             )
         return images.masks
     if source == "own":
-        path = run.own_masks("test" if split == "test" else "train")
-        return read_masks(path, images.ids.tolist())[0]
+        folder, file = run.own_masks(), "test" if split == "test" else "train"
+        found = [path for path in (folder / file, folder / f"{file}.npy") if path.exists()]
+        if not found:
+            raise MaskError(f"{folder} holds neither a folder {file} nor {file}.npy; one is needed")
+        return read_masks(found[0], images.ids.tolist())[0]
     frame = record(run, source, split)
     packed = np.stack([np.frombuffer(each, np.uint8) for each in frame["mask"]])
     height, width = images.images.shape[2:]
@@ -116,13 +118,13 @@ def priors(run: AbstractRun) -> pd.DataFrame:
     path = run.priors_path
     with run.lock(path):
         if not path.exists():
-            _make_priors(run, path)
+            _make_priors(run)
     for each in run.followers:
         priors(each)
     return run.priors()
 
 
-def _make_priors(run: AbstractRun, path: Path) -> None:
+def _make_priors(run: AbstractRun) -> None:
     import pandas as pd
 
     started, images = time.perf_counter(), run.data("test")
@@ -160,7 +162,7 @@ def _make_priors(run: AbstractRun, path: Path) -> None:
         "seconds": time.perf_counter() - started,
         "provenance": provenance(run.device),
     }
-    records.write_record(path, pd.DataFrame(columns), metadata)
+    records.write_record(run.priors_path, pd.DataFrame(columns), metadata)
 
 
 def attach(run: AbstractRun, split: str, source: str, share: float) -> data.Dataset:

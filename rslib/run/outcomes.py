@@ -15,7 +15,6 @@ from rslib.metrics.estimates import on_images
 from rslib.settings.names import REFERENCE
 from rslib.settings.nearest import nearest
 from rslib.store import records
-from rslib.store.records import RecordError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,10 +54,10 @@ class Outcomes:
             columns = [f"{name}_{severity}" for severity in SEVERITIES]
             wrong[name] = ~corrupted[columns].to_numpy(bool).T
             confidence[name] = corrupted[[f"{c}_confidence" for c in columns]].to_numpy(float).T
-        clean_wrong = ~on_images(clean, corrupted["image"])["correct"].to_numpy(bool)
-        images = corrupted["image"].to_numpy()
-        about = corrupted.attrs
-        return cls(about["model"], wrong, confidence, clean_wrong, images, about["corrupted"])
+        images, about = corrupted["image"], corrupted.attrs
+        clean_wrong = ~on_images(clean, images)["correct"].to_numpy(bool)
+        data = about["corrupted"]
+        return cls(about["model"], wrong, confidence, clean_wrong, images.to_numpy(), data)
 
     def errors(self) -> ErrorTable:
         """Its error under each corruption and severity, and on the clean images."""
@@ -101,7 +100,7 @@ def load_reference(profile: str) -> ErrorTable:
     path = REFERENCES / f"{profile}.json"
     if not path.exists():
         known = sorted(each.stem for each in REFERENCES.glob("*.json"))
-        raise RecordError(
+        raise records.RecordError(
             f"the package holds no reference errors for profile {profile!r}"
             f"{nearest(profile, known)} There are: {', '.join(known) or 'none'}. Evaluate the "
             "reference model under corruptions, as notebook 05 does"
@@ -109,7 +108,7 @@ def load_reference(profile: str) -> ErrorTable:
     try:
         return ErrorTable.from_document(records.read_json(path))
     except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{path}: {error}") from None
+        raise records.RecordError(f"{path}: {error}") from None
 
 
 def write_reference(run: Results) -> Path:

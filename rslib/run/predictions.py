@@ -30,16 +30,12 @@ from rslib.store import records
 
 Searched = tuple[Outcome, Tensor]
 
-_STRICT_REPEAT = 256
-"""Images on which PGD with TF32 is repeated in full precision."""
-
 
 def clean(model: nn.Module, batch: Batch, generator: Generator) -> Outcome:
     """Predictions on unperturbed images (paper 4.1).
 
-    Returns:
-        prediction, correct, confidence (largest probability), loss (cross-entropy, nats) and the
-        class probabilities p0, p1, ...; the last three in steps of 2^-16.
+    Columns: prediction, correct, confidence (largest probability), loss (cross-entropy, nats) and
+    the class probabilities p0, p1, ...; the last three in steps of 2^-16.
     """
     scores = logits(model, batch.x)
     prediction = scores.argmax(1)
@@ -193,12 +189,8 @@ class UnderCorruptions:
 
 
 def strict_repeat(run: AbstractRun, model: nn.Module, dataset: Dataset) -> dict[str, float]:
-    """Repeat a run's PGD in strict fp32 and with TF32 gradients on some images and compare.
-
-    Returns:
-        n, accuracy in fp32, accuracy with TF32 gradients, and the share of images judged alike.
-    """
-    few = balanced_subset(dataset, min(_STRICT_REPEAT, len(dataset)))
+    """A run's PGD in strict fp32 and with TF32 gradients: accuracies and share judged alike."""
+    few = balanced_subset(dataset, min(256, len(dataset)))
     (batch,) = Batches(few, len(few), device=run.device, channels_last=True)
     twins, right = Twins(), []
     for allowed in (False, True):
@@ -224,11 +216,7 @@ def pgd(
     return run_pgd(model, batch.x, batch.y, **options)
 
 
-def _searching(
-    search: Callable[[nn.Module, nn.Module, Batch, Generator], Searched],
-    twins: Twins,
-    allowed: bool,
-) -> Evaluate:
+def _searching(search: Callable[..., Searched], twins: Twins, allowed: bool) -> Evaluate:
     """An attack that searches with a twin, in TF32 where allowed, and decides nothing by that.
 
     ``search`` attacks a model by way of its second argument and gives its outcome and the images

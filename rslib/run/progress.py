@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 VARIABLE = "RSLIB_PROGRESS"
 """Names the file that lines are added to: a notebook's own output is no place for them."""
 
-_SECONDS_BETWEEN_LOOKS = 0.5
-
 
 def from_environment() -> Callable[[str], None] | None:
     """A function that adds a line to the file that :data:`VARIABLE` names; None if none is."""
@@ -39,7 +37,7 @@ def shown() -> Iterator[None]:
         with open(path, encoding="utf-8") as file:
             last = False
             while not last:
-                last = ended.wait(_SECONDS_BETWEEN_LOOKS)
+                last = ended.wait(0.5)  # seconds between looks
                 for line in file:
                     print(line, end="", file=sys.stderr, flush=True)
 

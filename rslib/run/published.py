@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from rslib.settings import PROJECT, Settings, SettingsError, load
 from rslib.store import records
-from rslib.store.records import RecordError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,10 +50,7 @@ def profiles() -> list[str]:
 def find(profile: str, seed: int = 0, *, root: Path | None = None) -> Run:
     """Open a published edition for reading, such as ``find("cpu")``.
 
-    Args:
-        profile: a folder of ``book/published``.
-        seed: of the run.
-        root: folder holding ``book/``; the project's by default.
+    ``root`` is the folder holding ``book/``; the project's by default.
 
     Raises:
         RecordError: it is not published or cannot be read; says what there is.
@@ -62,14 +58,14 @@ def find(profile: str, seed: int = 0, *, root: Path | None = None) -> Run:
     folder = (root or PROJECT) / PUBLISHED / profile
     if not (folder / f"seed{seed}").is_dir():
         there = sorted(f"{path.parent.name} {path.name}" for path in folder.parent.glob("*/seed*"))
-        raise RecordError(
+        raise records.RecordError(
             f"no edition {profile!r} with seed {seed} is published; there are: "
             f"{', '.join(there) or 'none'}"
         )
     try:
         return run_of(folder, seed)
     except SettingsError as error:
-        raise RecordError(f"the edition {profile!r} cannot be read: {error}") from None
+        raise records.RecordError(f"the edition {profile!r} cannot be read: {error}") from None
 
 
 def weights(run: Run, name: str) -> Path:
@@ -87,12 +83,12 @@ def weights(run: Run, name: str) -> Path:
         folders = {path.parent for path in (run.directory / "models").glob("*/best.safetensors")}
         names = sorted({each.name.rpartition("-")[0] for each in folders})
         there = ", ".join(each for each in names if model_folder(run, each) in folders)
-        raise RecordError(
+        raise records.RecordError(
             f"no weights of {name!r} are published: {why}. Weights there are of: "
             f"{there or 'no model'}"
         )
     if records.file_digest(path) != records.read_json(folder / "model.json")["weights"]["best"]:
-        raise RecordError(
+        raise records.RecordError(
             f"{path} is not the file its model.json describes: bring it back from the repository"
         )
     return path
@@ -111,18 +107,12 @@ def load_published(
 ) -> nn.Module:
     """Load a model of a published edition, such as ``load_published("cpu", "resnet18-standard")``.
 
-    Args:
-        profile: a folder of ``book/published``.
-        name: ``<architecture>-<objective>``.
-        seed: that the model was trained under.
-        root: folder holding ``book/``; the project's by default.
-
     Returns:
         The model with the weights that the edition evaluated: on the CPU, in eval mode, in float32,
         for images (B, 3, 32, 32) in [0, 1].
 
     Raises:
-        rslib.store.records.RecordError: see :func:`find` and :func:`weights`.
+        rslib.store.records.RecordError: see :func:`find`, with its ``root``, and :func:`weights`.
     """
     from rslib.training import checkpoint
 

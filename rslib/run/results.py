@@ -1,8 +1,7 @@
 """What settings and a seed have made: models' summaries and per-image records, for reading.
 
-``runs/<profile>/seed<k>/`` holds ``models``, ``masks``, ``records``, ``tables`` and ``executed``.
-Each result is named by the key of what made it (:mod:`rslib.store.records`), so changed settings
-make new results beside the old ones.
+They lie in ``runs/<profile>/seed<k>/``, each named by the key of what made it
+(:mod:`rslib.store.records`), so changed settings make new results beside the old ones.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from rslib.settings.names import MASK_SOURCES, TEACHERS
 from rslib.settings.plan import Plan, plan
 from rslib.settings.schema import Recipe, Settings
 from rslib.store import records
-from rslib.store.records import NotSeeded, RecordError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,19 +27,15 @@ if TYPE_CHECKING:
 
     from rslib.data import Dataset
 
-Value = TypeVar("Value")
-
 
 class Results:
     """Settings and a seed, and the results that are there; nothing is computed, and no torch used.
 
     Args:
         settings: from :func:`rslib.settings.load`.
-        seed: of initialization, data order, augmentation and attacks; the data and its splits are
-            the same for every seed.
+        seed: of all that is random but the data and its splits.
         seeds: that tables and figures are to speak of beside this one (:attr:`siblings`).
-        further: whether these are another run's further seed, which has the models that the setting
-            ``seeded`` names (:meth:`has`).
+        further: whether these are another run's further seed (:meth:`has`).
         root: folder of all runs; the environment variable ``RSLIB_RUNS`` or ``runs/`` by default.
     """
 
@@ -55,9 +49,8 @@ class Results:
         root: Path | None = None,
     ) -> None:
         for each in (seed, *seeds):
-            # Torch's generators take no larger one.
-            whole = isinstance(each, int) and not isinstance(each, bool)
-            if not whole or not 0 <= each < 2**63:
+            # Torch's generators take no larger one. True is no seed, though it is an int.
+            if type(each) is not int or not 0 <= each < 2**63:
                 raise ValueError(f"seed must be a whole number from 0, below 2^63, not {each!r}")
         self.settings = settings
         self.seed = seed
@@ -151,13 +144,13 @@ class Results:
             RecordError: it has not been trained with these settings.
         """
         if not self.has(name):
-            raise NotSeeded(
+            raise records.NotSeeded(
                 f"{name} is not trained under seed {self.seed}: the setting seeded names "
                 f"{', '.join(self.settings.seeded or [])}"
             )
         path = self.model_folder(name) / "model.json"
         if not path.exists():
-            raise RecordError(
+            raise records.RecordError(
                 f"{name} has not been trained with these settings (no {path}): "
                 "run notebook 01 first, or call trained()"
             )
@@ -196,7 +189,7 @@ class Results:
             found["teacher"] = self.model_inputs(TEACHERS[source])
             found["masks"] = chosen.model_dump(exclude_defaults=True, exclude={"own", "sources"})
         if source == "own":
-            folder = self._own_masks()
+            folder = self.own_masks()
             kept = [file for file in folder.rglob("*") if file.suffix in {".png", ".npy"}]
             files = sorted(file for file in kept if file.is_file())
             if not files:
@@ -208,19 +201,8 @@ class Results:
             found["digest"] = records.key(files=digests)
         return found
 
-    def own_masks(self, split: str) -> Path:
-        """The folder or array of a user's own masks of ``"train"`` or ``"test"`` images.
-
-        Raises:
-            rslib.saliency.MaskError: there is neither, or ``masks.own`` names no folder.
-        """
-        folder = self._own_masks()
-        for found in (folder / split, folder / f"{split}.npy"):
-            if found.exists():
-                return found
-        raise _mask_error(f"{folder} holds neither a folder {split} nor {split}.npy; one is needed")
-
-    def _own_masks(self) -> Path:
+    def own_masks(self) -> Path:
+        """The folder of a user's own masks; MaskError where ``masks.own`` names none."""
         if not self.settings.masks.own:
             raise _mask_error(
                 "masks of your own are asked for, but settings.masks.own names no folder: give one "
@@ -248,7 +230,7 @@ class Results:
         path = self.priors_path
         if not path.exists():
             why = f"no record of the masks' priors under these settings ({path})"
-            raise RecordError(f"{why}: run notebook 03 first")
+            raise records.RecordError(f"{why}: run notebook 03 first")
         return records.read_record(path)
 
     # Records
@@ -280,11 +262,10 @@ class Results:
         return inputs
 
     def record_path(self, name: str, evaluated: str) -> Path:
-        """Where a record lies, or will.
+        """Where a record of a trained model (:meth:`summary`) lies, or will.
 
         Raises:
             ValueError: there is no such evaluation.
-            RecordError: the model is not trained (:meth:`summary`).
         """
         evaluations.find(evaluated)
         weights = self.summary(name)["weights"]["best"]
@@ -298,21 +279,20 @@ class Results:
         """A per-image record that is already there; needs neither model weights nor images.
 
         Raises:
-            NotSeeded: this is a further seed, and it is not to have this model.
-            RecordError: it has not been made with these settings.
+            RecordError: it has not been made with these settings, or the model (:meth:`summary`).
         """
         path = self.record_path(name, evaluated)
         if not path.exists():
             others = ", ".join(sorted(p.name for p in path.parent.glob(f"{evaluated}-*.parquet")))
             beside = f" (there are, made with other settings: {others})" if others else ""
-            raise RecordError(
+            raise records.RecordError(
                 f"no {evaluated} record of {name} under these settings: {path} is missing{beside}. "
                 "Run the notebook that makes it, or call evaluate()"
             )
         return records.read_record(path)
 
     def has_record(self, name: str, evaluated: str) -> bool:
-        """Whether a record is there under these settings."""
+        """Whether a record is there under these settings, as :meth:`record` needs it."""
         return self.record_path(name, evaluated).exists()
 
     def randomization(self, name: str) -> dict[str, Any]:
@@ -334,7 +314,7 @@ class Results:
         file = f"{inputs['evaluation']}-{records.key(**inputs)}.json"
         return self.directory / "records" / name / file
 
-    def _remembered(self, what: Any, make: Callable[[], Value]) -> Value:
+    def _remembered(self, what: Any, make: Callable[[], Any]) -> Any:
         """A value that stays, unless files of one's own or added functions may change meanwhile."""
         if self.settings.masks.own is not None or any(extensions.ADDED.values()):
             return make()

@@ -15,17 +15,15 @@ from torch import nn
 
 from rslib import attacks, data, models
 from rslib.corruptions import cifar10c
-from rslib.corruptions.cifar10c import Corrupted
 from rslib.data import cifar10h
 from rslib.models import determinism, device, memory
-from rslib.run import evaluations, explanations, predictions, shards, trainer
+from rslib.run import evaluations, explanations, object_masks, predictions, shards, trainer
 from rslib.run.progress import from_environment
 from rslib.run.provenance import provenance
 from rslib.run.results import AbstractRun
 from rslib.settings import extensions
 from rslib.settings.schema import Settings
 from rslib.store import locks, records
-from rslib.store.records import RecordError
 from rslib.training import checkpoint
 from rslib.training.plan import alignment
 
@@ -36,13 +34,9 @@ if TYPE_CHECKING:
 class Run(AbstractRun):
     """Settings and a seed, and everything made from them: read, or made where it is missing.
 
-    Args:
-        settings: from :func:`rslib.settings.load`.
-        seed: as ``seeds``, ``further`` and ``root`` in :class:`rslib.run.results.Results`.
-        progress: whether long work shows progress bars.
-        tell: given a line after each epoch of a training; by default
-            :func:`rslib.run.progress.from_environment`.
-        **options: see ``seed``.
+    Arguments beside those of :class:`rslib.run.results.Results` are ``progress`` (whether long work
+    shows progress bars) and ``tell``, which is given a line after each epoch; by default it is
+    :func:`rslib.run.progress.from_environment`.
     """
 
     def __init__(
@@ -70,8 +64,6 @@ class Run(AbstractRun):
         """The device everything of this run is computed on."""
         return device.pick(self.settings.device)
 
-    # Data
-
     def data(self, split: str) -> data.Dataset:
         """The images of ``"train"``, ``"validation"`` or ``"test"``, cut to the settings' sizes."""
         if split not in self._data:
@@ -85,9 +77,8 @@ class Run(AbstractRun):
         if split not in {"train", "validation"}:
             raise ValueError(f"split must be 'train', 'validation' or 'test', not {split!r}")
         wanted = chosen.train_size and chosen.train_size + chosen.validation_size
-        train, validation = data.split_validation(
-            self._load("train", wanted), size=chosen.validation_size
-        )
+        whole = self._load("train", wanted)
+        train, validation = data.split_validation(whole, size=chosen.validation_size)
         return validation if split == "validation" else _cut(train, chosen.train_size)
 
     def _load(self, split: str, size: int | None) -> data.Dataset:
@@ -107,19 +98,17 @@ class Run(AbstractRun):
         n = None if section is None else getattr(getattr(self.settings, section), "n", None)
         return _cut(self.data("test"), n)
 
-    def corrupted(self) -> Corrupted:
+    def corrupted(self) -> cifar10c.Corrupted:
         """The test images of the corruption evaluation, in all their corrupted versions."""
         chosen = self.settings.corruptions
         clean = self.evaluated_images("corruptions")
         return cifar10c.load(clean, official=chosen.official, seed=chosen.seed)
 
-    # Models
-
     def build(self, name: str) -> nn.Module:
         """An untrained model; ``name`` is ``<architecture>-<objective>``.
 
-        Its initial weights depend on the seed and the architecture alone, but for the teachers':
-        these judge the others' explanations, and start from weights of their own.
+        Initial weights depend on seed and architecture alone; teachers' masks judge the others, so
+        these start from weights of their own.
         """
         planned = self.plan(name)
         architecture, aligned = planned.architecture, alignment(planned)
@@ -141,7 +130,7 @@ class Run(AbstractRun):
         self._ensure_trained(name)
         path = self.model_folder(name) / "best.safetensors"
         if (why := self._unusable(name, path)) is not None:
-            raise RecordError(f"{why}: delete {path.parent} to train again")
+            raise records.RecordError(f"{why}: delete {path.parent} to train again")
         model = self.build(name)
         checkpoint.load_weights(path, model)
         return model.eval()
@@ -170,8 +159,6 @@ class Run(AbstractRun):
         for each in self.followers:
             if each.has(name):
                 each._ensure_trained(name)
-
-    # Records
 
     def evaluate(self, name: str, evaluated: str) -> pd.DataFrame:
         """The per-image record of a model under an evaluation (:mod:`rslib.run.evaluations`).
@@ -211,7 +198,7 @@ class Run(AbstractRun):
         """A record, if it was made from these images."""
         frame, path = self.record(name, evaluated), self.record_path(name, evaluated)
         if frame.attrs["data"] != images.fingerprint:
-            raise RecordError(
+            raise records.RecordError(
                 f"{path} was made from other images than {self.settings.data.name} gives now: "
                 "delete it to have it made again"
             )
@@ -220,7 +207,7 @@ class Run(AbstractRun):
             differ = [key for key in {*made, *now} if made.get(key) != now.get(key)]
             told = ", ".join(f"{key} {made.get(key)!r}, now {now.get(key)!r}" for key in differ)
             if differ:
-                raise RecordError(
+                raise records.RecordError(
                     f"{path} was made from other corrupted images ({told}): set "
                     "corruptions.official to say which are meant, or delete it to have it made "
                     "again"
@@ -259,19 +246,18 @@ class Run(AbstractRun):
             if evaluated in ("corruptions", "added_corruptions"):
                 metadata["corrupted"] = self.corrupted().identity
             if evaluated == "pgd" and self.settings.evaluation.tf32:
-                again = predictions.strict_repeat(self, trained[name], dataset)
-                metadata["strict_fp32"] = again
+                metadata["strict_fp32"] = predictions.strict_repeat(self, trained[name], dataset)
             records.write_record(paths[name], frame, metadata)
             shards.discard_parts(parts[name])
 
     def evaluator(self, evaluated: str) -> shards.Evaluate:
         """The function that fills shards, with this run's settings, masks and device."""
-        evaluation, chosen = evaluations.find(evaluated), self.settings
+        masks, chosen = evaluations.find(evaluated).masks, self.settings
         size, tf32 = chosen.evaluation.batch_size, chosen.evaluation.tf32
         twins = attacks.Twins(size if chosen.evaluation.compile else None)
 
         def known(source: str = self.mask_source) -> explanations.Known:
-            return explanations.known(self, source)
+            return explanations.Known(self.data("test"), object_masks.of(self, source, "test"))
 
         makers: dict[str, Callable[[], shards.Evaluate]] = {
             "clean": lambda: predictions.clean,
@@ -293,15 +279,10 @@ class Run(AbstractRun):
             "swapped": lambda: explanations.swapped(known()),
             "human": lambda: explanations.agreement(cifar10h.load()),
         }
-        if evaluation.make is not None:
-            made = evaluation.make(self)
-        elif evaluated in makers:
-            made = makers[evaluated]()
-        else:
-            made = predictions.under_attack(extensions.ADDED["attack"][evaluated], chosen.pgd)
-        if evaluation.masks is None:
-            return made
-        return memory.refusing("evaluation.batch_size", size)(made)
+        if evaluated not in makers:
+            return predictions.under_attack(extensions.ADDED["attack"][evaluated], chosen.pgd)
+        made = makers[evaluated]()
+        return made if masks is None else memory.refusing("evaluation.batch_size", size)(made)
 
     def randomization(self, name: str) -> dict[str, Any]:
         """What :func:`rslib.run.explanations.randomize` finds of a model, made where missing."""

@@ -62,16 +62,8 @@ def in_shards(
     All models see a shard, in eval mode, before any sees the next one. An evaluation with a method
     ``prepare`` is given the next shard before, to make meanwhile what needs no model.
 
-    Args:
-        models: by name.
-        dataset: the images.
-        evaluate: from a model, a batch and a generator to the batch's rows.
-        batch_size: images a shard.
-        device: where to compute.
-        seed: of the random draws, together with the shard's number.
-        parts: for each model the folder for its finished shards (:func:`discard_parts`).
-        name: shown by the progress bar.
-        progress: whether to show one.
+    A shard is a batch of ``batch_size`` images. Its random draws are seeded by ``seed`` and its
+    number; when finished, it lies in the model's folder of ``parts`` (:func:`discard_parts`).
 
     Returns:
         For each model one row an image, ``image`` (position in the canonical test order) and

@@ -35,11 +35,8 @@ def train(
 ) -> None:
     """Train a model, or go on with its training, and write its weights and ``model.json``.
 
-    Args:
-        run: whose data, settings and seed it is trained with; its parent is trained where missing.
-        name: ``<architecture>-<objective>``.
-        folder: for the checkpoint and the results; its name ends in the key.
-        inputs: what decides the result, kept in ``model.json``.
+    Its parent is trained where missing. The folder, whose name ends in the key, is for the
+    checkpoint, too; ``inputs``, which decide the result, are kept in ``model.json``.
 
     Raises:
         rslib.training.TrainingError: the loss became NaN or infinite.
@@ -155,9 +152,7 @@ def images_of(run: AbstractRun, planned: Plan, split: str) -> data.Dataset:
     return object_masks.attach(run, split, mask_source(run.settings, planned.masks), share)
 
 
-def _validation(
-    run: AbstractRun, planned: Plan, clean: data.Batches
-) -> Callable[[nn.Module], dict[str, float]]:
+def _validation(run: AbstractRun, planned: Plan, clean: data.Batches) -> Callable[..., Any]:
     """What is measured on validation images after each epoch, as the training asks."""
     attack, aligned, recipe = planned.attack, alignment(planned), planned.recipe
     if attack is not None:
@@ -173,15 +168,13 @@ def _validation(
             scores[NOISY_ACCURACY] = noisy_accuracy(model, clean, sigma=sigma, seed=run.seed)
         if attack is not None:
             with training.validating(recipe, run.device):
-                scores[ROBUST_ACCURACY] = _robust_accuracy(model, attacked, attack, run.seed)
+                scores[ROBUST_ACCURACY] = _robust(model, attacked, attack, run.seed)
         return scores
 
     return memory.refusing("evaluation.batch_size", clean.batch_size)(validate)
 
 
-def _robust_accuracy(
-    model: nn.Module, batches: data.Batches, attack: TrainingAttack, seed: int
-) -> float:
+def _robust(model: nn.Module, batches: data.Batches, attack: TrainingAttack, seed: int) -> float:
     """Accuracy on images at every iterate of PGD, with the same random starts at every call."""
     budget = {"eps": attack.eps_unit, "step_size": attack.step_size, "num_steps": attack.steps}
     generator, right = torch.Generator().manual_seed(seed), 0
