@@ -99,7 +99,7 @@ rule all:
 
 @functools.cache
 def trainings(seed):
-    """The training jobs of a seed by their keys (rslib.run.trainings); none where the notebooks train."""
+    """The training jobs of a seed by their keys (rslib.run.jobs); none where the notebooks train."""
     if not FAN_OUT and seed not in FOLLOWING:
         return {}
     # A cluster's job goes by the list of the process that submitted it, which also spares it the
@@ -108,10 +108,11 @@ def trainings(seed):
     if workflow.remote_exec and handed.exists():
         return json.loads(handed.read_text())
     from rslib import settings
-    from rslib.run import Run, trainings as models
+    from rslib.run import Run
+    from rslib.run.jobs import training_jobs
     from rslib.store import records
 
-    jobs = models.jobs(Run(settings.load(PROFILE), int(seed), further=seed in FOLLOWING))
+    jobs = training_jobs(Run(settings.load(PROFILE), int(seed), further=seed in FOLLOWING))
     found = {key: dataclasses.asdict(job) for key, job in jobs.items()}
     if not workflow.dryrun:
         records.write_json(handed, found)

@@ -28,7 +28,8 @@ from benchmarks.harness import OURS
 from benchmarks.stages import TRAINING, forward_operations, published
 from rslib import settings
 from rslib.report import labels, style
-from rslib.run import Run, trainings
+from rslib.run import Run
+from rslib.run.jobs import Job, training_jobs
 from rslib.settings import Settings
 from rslib.settings.names import parts
 from rslib.settings.plan import plan
@@ -92,7 +93,7 @@ class Shelf:
                 )  # fmt: skip
                 self.evaluations.setdefault(about["model"], {})[found.work] = found
         self.asked_by = {
-            job.name: job.notebook for job in trainings.jobs(run).values() if not job.shortcut
+            job.name: job.notebook for job in training_jobs(run).values() if not job.shortcut
         }
 
     def training(self, name: str, shortcut: bool) -> Stage:
@@ -101,7 +102,7 @@ class Shelf:
             _like(name, [model for model, short in self.trainings if short == shortcut]), shortcut
         ]
 
-    def kinds(self, job: trainings.Job) -> set[str]:
+    def kinds(self, job: Job) -> set[str]:
         """How a model is evaluated: as itself, or as the least asked of those of its notebook."""
         if job.name in self.evaluations:
             return set(self.evaluations[job.name])
@@ -224,7 +225,7 @@ def _foreseen(shelf: Shelf, target: Run) -> Iterator[tuple[str, str, str, float,
         name: (forward_operations(shelf.run, name), forward_operations(target, name))
         for name in target.settings.training.standard.recipes
     }
-    for job in trainings.jobs(target).values():
+    for job in training_jobs(target).values():
         was, now = once[parts(job.name).architecture]
         operations, rate = _training(shelf, target, job.name, (was, now), job.shortcut)
         yield TRAINING, parts(job.name).objective, job.name, operations / rate, operations

@@ -185,9 +185,9 @@ def _sample(chosen: argparse.Namespace) -> int:
 
 
 def _reference(chosen: argparse.Namespace) -> None:
-    from rslib.run import published, reference
+    from rslib.run import outcomes, published
 
-    print(reference.write(published.find(chosen.profile)))
+    print(outcomes.write_reference(published.find(chosen.profile)))
 
 
 def _check(chosen: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ from rslib.report import glued, labels
 from rslib.report.table import identity, settings_key
 from rslib.run import Run
 from rslib.run.published import model_folder, settings_of
-from rslib.run.shortcut import shortcut_runs
+from rslib.run.results import shortcut_runs
 from rslib.settings import SettingsError, load
 from rslib.store import records
 from rslib.store.records import RecordError

@@ -235,7 +235,7 @@ def _evaluated(run: Run, evaluated: str, names: Sequence[str]) -> Agreement:
         made = shards.in_shards(
             {name: model},
             few,
-            evaluations.find(evaluated).evaluator(run),
+            run.evaluator(evaluated),
             batch_size=size,
             device=run.device,
             seed=run.seed,

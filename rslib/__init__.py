@@ -11,22 +11,8 @@ from types import ModuleType
 __version__ = "0.1.0"
 
 _ROOMS = (
-    "attacks",
-    "corruptions",
-    "data",
-    "metrics",
-    "models",
-    "notebook",
-    "paper",
-    "report",
-    "run",
-    "saliency",
-    "scorecard",
-    "settings",
-    "smoothing",
-    "store",
-    "training",
-    "verdicts",
+    *("attacks", "corruptions", "data", "metrics", "models", "notebook", "paper", "report", "run"),
+    *("saliency", "scorecard", "settings", "smoothing", "store", "training", "verdicts"),
 )
 _WITHIN = {"tables": "report.tables", "figures": "report.figures"}
 

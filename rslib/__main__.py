@@ -99,7 +99,8 @@ examples
 
 
 def _train(chosen: argparse.Namespace) -> int:
-    from rslib.run import trainings
+    from rslib.run import jobs
+    from rslib.run.results import shortcut_runs
 
     bars = sys.stderr.isatty() and not chosen.quiet
     tell = None
@@ -107,12 +108,11 @@ def _train(chosen: argparse.Namespace) -> int:
         tell = functools.partial(print, file=sys.stderr, flush=True)
     run = _run(chosen, progress=bars, tell=tell)
     if chosen.all:
-        trained = trainings.train_all(run)
-    else:
-        trainings.train(run, chosen.model, shortcut=chosen.shortcut)
-        trained = [chosen.model]
-    for name in trained:
-        print(f"{name} ({chosen.profile}, seed {chosen.seed}) is trained", flush=True)
+        for name in jobs.train_all(run):
+            print(f"{name} ({chosen.profile}, seed {chosen.seed}) is trained", flush=True)
+        return 0
+    (shortcut_runs(run)[0] if chosen.shortcut else run).trained(chosen.model)
+    print(f"{chosen.model} ({chosen.profile}, seed {chosen.seed}) is trained")
     return 0
 
 

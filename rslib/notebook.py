@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rslib import verdicts
@@ -13,6 +12,7 @@ from rslib.report import glued, labels, table
 from rslib.run import Run
 from rslib.run.provenance import provenance
 from rslib.settings import SettingsError, load
+from rslib.settings.nearest import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,26 +32,28 @@ def start(
 ) -> Run:
     """Turn a notebook's parameters into a run, and say what it is.
 
-    papermill only warns of parameters that a notebook does not have, so a mistyped one would go
-    unnoticed; here it is an error.
-
     Args:
         profile: name of a profile in ``params/``, or the path of a YAML file of that form.
         settings: laid over the profile, such as ``{"pgd": {"steps": 50}}``.
         seed: of everything random.
-        seeds: all that tables and figures speak of, such as ``[0, 1, 2]``; the others' notebooks
-            must have been run before, unless the setting ``seeded`` names the models that they
-            have: those are made here. Empty for this seed alone.
+        seeds: all that tables and figures speak of, such as ``[0, 1, 2]``. The others' notebooks
+            must have been run, unless the setting ``seeded`` names their models: made here.
 
     Raises:
         rslib.settings.SettingsError: an unknown parameter, profile, or setting.
     """
-    _refuse_unknown(_injected_names())
+    for name in _injected_names():
+        if name not in PARAMETERS:
+            raise SettingsError(
+                f"the notebooks have no parameter {name!r}{nearest(name, PARAMETERS)} They take "
+                f"{', '.join(PARAMETERS)}; everything else goes into settings, as in "
+                "-y '{settings: {pgd: {steps: 50}}}'"
+            )
     if not isinstance(seeds, list | tuple):
         raise SettingsError(f"seeds must be a list, not {seeds!r}, as in -y '{{seeds: [0, 1, 2]}}'")
     run = Run(load(profile, settings), seed, seeds=seeds)
     made = mark(run)
-    beside = f" of {labels.seeds_phrase(run.seeds)}" * bool(run.siblings)
+    beside = f" of {labels.seeds_phrase(run.seeds)}" if run.siblings else ""
     print(
         f"profile {run.settings.profile}, data {run.settings.data.name}, seed {seed}{beside}, "
         f"{made['device']}\n"
@@ -62,12 +64,7 @@ def start(
 
 
 def mark(run: Run) -> dict[str, Any]:
-    """What a notebook says of its run, for pages and for later comparison.
-
-    Returns:
-        profile, settings (their key), data, limits (:func:`rslib.verdicts.limits`), seed,
-        seeds, device, revision, date and torch.
-    """
+    """A notebook's account of its run, for pages and for later comparison: settings are a key."""
     made = provenance(run.device)
     return {
         "profile": run.settings.profile,
@@ -81,17 +78,10 @@ def mark(run: Run) -> dict[str, Any]:
 
 
 def say(text: str, *tables: pd.DataFrame) -> Markdown:
-    """Show sentences, in JupyterLab as in the book.
+    """Show sentences as a cell's last value; ``text`` is Markdown from :mod:`rslib.report.prose`.
 
-    What the tables were made from is stored unseen, so that the book can refuse a notebook whose
-    sentences are of other tables than those beside it (:class:`book.editions.Account`).
-
-    Args:
-        text: Markdown, from :mod:`rslib.report.prose`.
-        *tables: that the sentences cite.
-
-    Returns:
-        What a cell shows that ends in it.
+    The sources of the tables that they cite are stored unseen, so that the book can refuse
+    sentences of other tables (:class:`book.editions.Account`).
     """
     from IPython.display import Markdown
 
@@ -101,13 +91,9 @@ def say(text: str, *tables: pd.DataFrame) -> Markdown:
 
 
 def glue(values: Mapping[str, Any]) -> None:
-    """Store values under their names, for pages of the book that cite them instead of copies.
-
-    Args:
-        values: name to number or string. Numbers are stored as Python's own, since NumPy's do not
-            take a format in prose.
-    """
+    """Store numbers and strings under their names, for pages of the book to cite."""
     for name, value in values.items():
+        # As Python's own numbers: NumPy's do not take a format in prose.
         glued.put(name, repr(value.item() if hasattr(value, "item") else value))
 
 
@@ -116,25 +102,7 @@ def _injected_names() -> list[str]:
     from IPython import get_ipython
 
     shell = get_ipython()
-    if shell is None:
-        return []
-    history: list[str] = shell.user_ns.get("In", [])
-    names = []
-    for source in history:
-        if source.startswith("# Parameters"):
-            for statement in ast.parse(source).body:
-                if isinstance(statement, ast.Assign):
-                    names += [t.id for t in statement.targets if isinstance(t, ast.Name)]
-    return names
-
-
-def _refuse_unknown(names: Iterable[str]) -> None:
-    for name in names:
-        if name not in PARAMETERS:
-            close = difflib.get_close_matches(name, PARAMETERS, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise SettingsError(
-                f"the notebooks have no parameter {name!r}; {hint}"
-                f"They take {', '.join(PARAMETERS)}; everything else goes into settings, "
-                "as in -y '{settings: {pgd: {steps: 50}}}'"
-            )
+    history: list[str] = shell.user_ns.get("In", []) if shell else []
+    injected = "".join(f"{cell}\n" for cell in history if cell.startswith("# Parameters"))
+    assigned = [each for each in ast.parse(injected).body if isinstance(each, ast.Assign)]
+    return [t.id for each in assigned for t in each.targets if isinstance(t, ast.Name)]

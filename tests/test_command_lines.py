@@ -145,10 +145,10 @@ def test_settings_that_are_none_are_refused_in_one_line(place, capsys):
     ],
 )
 def test_a_training_that_fails(place, monkeypatch, capsys, raised, status, said):
-    def fails(run, name, *, shortcut):
+    def fails(run, name):
         raise raised
 
-    monkeypatch.setattr("rslib.run.trainings.train", fails)
+    monkeypatch.setattr("rslib.run.run.Run.trained", fails)
     assert main(["train", "resnet18-standard"]) == status
     assert capsys.readouterr().err.startswith(said)
 

@@ -42,7 +42,7 @@ def house(tmp_path):
         ("store/records.py", "if TYPE_CHECKING:\n    from rslib.run.run import Run"),
         ("report/labels.py", "import book.build"),
         ("run/results.py", "if TYPE_CHECKING:\n    from rslib.run.run import Run"),
-        ("run/maker.py", "def run():\n    from rslib.run import trainer"),
+        ("run/provenance.py", "def run():\n    from rslib.run import trainer"),
         ("report/labels.py", "from rslib.run.run import Run"),
     ],
 )

@@ -1,12 +1,11 @@
-"""What is measured of explanations: overlap, faithfulness, under attack, and what else tells them.
+"""What is measured of explanations, from a batch of images to one row an image.
 
-As in :mod:`rslib.run.predictions`, each takes a batch of images to one row an image. Masks are
-those of :mod:`rslib.run.object_masks`; an image whose mask a source refuses has NaN there, and is
-counted.
+An image whose mask (:mod:`rslib.run.object_masks`) a source refuses has NaN there, and is counted.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from rslib import data, saliency
-from rslib.data import Batch
-from rslib.run import object_masks, predictions
-from rslib.run.maker import Maker
+from rslib.run import predictions
+from rslib.run.results import AbstractRun
 from rslib.run.shards import Evaluate, Outcome
 from rslib.saliency.methods import explain, methods
 from rslib.saliency.overlap import TOP
@@ -47,11 +45,6 @@ class Known:
         return found
 
 
-def known(run: Maker, source: str) -> Known:
-    """A run's masks of its test images; made first where they are a teacher's and not there yet."""
-    return Known(run.data("test"), object_masks.of(run, source, "test"))
-
-
 def overlap(known: Mapping[str, Known]) -> Evaluate:
     """Where the paper's method looks, against each source of masks (paper 3.3.3, equation 9).
 
@@ -61,7 +54,7 @@ def overlap(known: Mapping[str, Known]) -> Evaluate:
     :data:`rslib.settings.names.TOPS`. In steps of 2^-11, the curve of 2^-9.
     """
 
-    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+    def evaluate(model: nn.Module, batch: data.Batch, generator: torch.Generator) -> Outcome:
         prediction = predictions.logits(model, batch.x).argmax(1)
         maps = explain(model, batch.x, prediction)
         columns = {
@@ -70,19 +63,16 @@ def overlap(known: Mapping[str, Known]) -> Evaluate:
             "degenerate": saliency.degenerate(maps),
         }
         for source, masks in known.items():
-            inside, there = masks.of(batch.ids)
-            columns |= {
-                f"{name}_{source}" if not name.isdigit() else f"iou_{source}_{name}": values
-                for name, values in _overlap(maps, inside, there).items()
-            }
+            columns |= _overlap(maps, *masks.of(batch.ids), source)
         return Outcome(columns)
 
     return evaluate
 
 
-def _overlap(maps: Tensor, masks: Tensor, there: Tensor) -> dict[str, Tensor]:
-    names = ["iou", "mass", "pointing", "shuffled", *(f"{100 * top:02.0f}" for top in TOPS)]
-    found = {name: torch.full((len(maps),), torch.nan) for name in names}
+def _overlap(maps: Tensor, masks: Tensor, there: Tensor, source: str) -> dict[str, Tensor]:
+    names = [f"{kind}_{source}" for kind in ("iou", "mass", "pointing", "shuffled")]
+    curved = [f"iou_{source}_{100 * top:02.0f}" for top in TOPS]
+    found = {name: torch.full((len(maps),), torch.nan) for name in (*names, *curved)}
     if there.any():
         maps, masks = maps[there], masks[there]
         curve = saliency.iou_curve(maps, masks, tops=TOPS)
@@ -90,11 +80,9 @@ def _overlap(maps: Tensor, masks: Tensor, there: Tensor) -> dict[str, Tensor]:
         values.append(saliency.pointing_game(maps, masks))
         if len(maps) > 1:
             values.append(saliency.shuffled_pairs(maps, masks))
-        else:
-            values.append(torch.full((1,), torch.nan))
-        for name, value in zip(names[:4], values, strict=True):
+        for name, value in zip(names, values, strict=False):  # no other image: shuffled stays NaN
             found[name][there.cpu()] = records.rounded(value.float().cpu(), 11)
-        for name, value in zip(names[4:], curve.T, strict=True):
+        for name, value in zip(curved, curve.T, strict=True):
             found[name][there.cpu()] = records.rounded(value.float().cpu(), 9)
     return found
 
@@ -107,22 +95,19 @@ def faithfulness(known: Known, *, steps: int) -> Evaluate:
     ``<method>_iou``. ``random`` is a map of noise, for comparison, without infidelity.
     """
 
-    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
-        target = predictions.logits(model, batch.x).argmax(1)
+    def evaluate(model: nn.Module, batch: data.Batch, generator: torch.Generator) -> Outcome:
+        x, target = batch.x, predictions.logits(model, batch.x).argmax(1)
         columns: dict[str, Tensor] = {}
         for method in (*methods(model), "random"):
             if method == "random":
-                maps = torch.rand(batch.x[:, 0].shape, generator=generator).to(batch.x)
+                maps = torch.rand(x[:, 0].shape, generator=generator).to(x)
             else:
-                maps = explain(model, batch.x, target, method=method)
-                columns[f"{method}_infidelity"] = saliency.infidelity(
-                    model, batch.x, maps, target, seed=0
-                )
-            for name, curve in (
-                ("insertion", saliency.insertion_curve),
-                ("deletion", saliency.deletion_curve),
-            ):
-                points = curve(model, batch.x, maps, target, steps=steps)
+                maps = explain(model, x, target, method=method)
+                infidelity = saliency.infidelity(model, x, maps, target, seed=0)
+                columns[f"{method}_infidelity"] = infidelity
+            for name in ("insertion", "deletion"):
+                curve = getattr(saliency, f"{name}_curve")
+                points = curve(model, x, maps, target, steps=steps)
                 columns |= {f"{method}_{name}_{k}": points[:, k] for k in range(steps + 1)}
             columns[f"{method}_degenerate"] = saliency.degenerate(maps)
             columns[f"{method}_iou"] = known.iou(maps, batch.ids)
@@ -135,11 +120,10 @@ def under_attack(settings: PGD, known: Known) -> Evaluate:
     """The paper's method on images before and after PGD, each explaining what is predicted there.
 
     Columns: clean_correct, fooled, iou_clean, iou_attacked, rank_correlation (of the two maps; NaN
-    where one is constant), same_top (IoU of the two maps' top 30 %, see
-    :func:`rslib.saliency.same_top`).
+    where one is constant), same_top (:func:`rslib.saliency.same_top` of the two maps).
     """
 
-    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+    def evaluate(model: nn.Module, batch: data.Batch, generator: torch.Generator) -> Outcome:
         x_adv = predictions.pgd(model, batch, settings, generator, early_stop=True).x_adv
         clean, attacked = (explain(model, x) for x in (batch.x, x_adv))
         right = predictions.logits(model, batch.x).argmax(1) == batch.y
@@ -164,7 +148,7 @@ def swapped(known: Known) -> Evaluate:
     background (what is predicted then is the class of the background).
     """
 
-    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+    def evaluate(model: nn.Module, batch: data.Batch, generator: torch.Generator) -> Outcome:
         masks, there = known.of(batch.ids)
         names = ("clean_correct", "same_correct", "other_correct", "background")
         found = {name: torch.full((len(batch.y),), torch.nan) for name in names}
@@ -173,10 +157,12 @@ def swapped(known: Known) -> Evaluate:
         x, y, masks = batch.x[there], batch.y[there], masks[there]
         own, other = partners(y, generator)
         paired = (own >= 0) & (other >= 0)
-        same = predictions.logits(model, composites(x, masks, own.clamp(min=0))).argmax(1)
-        mixed = predictions.logits(model, composites(x, masks, other.clamp(min=0))).argmax(1)
-        clean = predictions.logits(model, x).argmax(1)
-        values = (clean == y, same == y, mixed == y, mixed == y[other.clamp(min=0)])
+        own, other = own.clamp(min=0), other.clamp(min=0)
+        same, mixed, clean = (
+            predictions.logits(model, images).argmax(1)
+            for images in (composites(x, masks, own), composites(x, masks, other), x)
+        )
+        values = (clean == y, same == y, mixed == y, mixed == y[other])
         rows = there.nonzero().flatten()[paired].cpu()
         for name, value in zip(names, values, strict=True):
             found[name][rows] = value[paired].float().cpu()
@@ -186,18 +172,15 @@ def swapped(known: Known) -> Evaluate:
 
 
 def agreement(counts: Tensor) -> Evaluate:
-    """The model's probabilities against the people of CIFAR-10H.
+    """The model's probabilities against the people of CIFAR-10H: int64 counts (10000, 10).
 
     Columns: cross_entropy (nats, people's distribution against the model's), people_entropy (nats;
     no model can go below it), distance (total variation, in [0, 1]) and chosen (share of the people
     who chose the class that the model predicts), in steps of 2^-13.
-
-    Args:
-        counts: int64 (10000, 10), by image and class.
     """
     shares = counts.double() / counts.sum(1, keepdim=True)
 
-    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+    def evaluate(model: nn.Module, batch: data.Batch, generator: torch.Generator) -> Outcome:
         people = shares[batch.ids.cpu()]
         log = predictions.logits(model, batch.x).double().log_softmax(1).cpu()
         columns = {
@@ -211,26 +194,21 @@ def agreement(counts: Tensor) -> Evaluate:
     return evaluate
 
 
-def randomize(run: Maker, name: str) -> dict[str, Any]:
+def randomize(run: AbstractRun, name: str) -> dict[str, Any]:
     """The randomization check of Adebayo et al. for each method that can explain a model.
 
-    Returns:
-        ``n`` and, by method, a list of ``{layers, correlation, degenerate}``: how many layers were
-        random, counted from the last, the mean rank correlation with the trained model's maps (None
-        where no map varied) and how many maps were constant.
+    Gives ``n`` and, by method, a list of ``{layers, correlation, degenerate}``: how many layers
+    were random, counted from the last, the mean rank correlation with the trained model's maps
+    (None where no map varied) and how many maps were constant.
     """
-    model = run.trained(name)
-    test = run.data("test")
+    model, test = run.trained(name), run.data("test")
     few = data.balanced_subset(test, min(run.settings.faithfulness.randomized_n, len(test)))
     (batch,) = data.Batches(few, len(few), device=run.device)
+    seed = int(records.key(seed=run.seed, randomize=name), 16) % 2**31
     found = {}
     for method in methods(model):
         steps = saliency.randomization_check(
-            model,
-            batch.x,
-            lambda m, x, target, method=method: explain(m, x, target, method=method),
-            seed=int(records.key(seed=run.seed, randomize=name), 16) % 2**31,
-            points=8,
+            model, batch.x, functools.partial(explain, method=method), seed=seed, points=8
         )
         found[method] = [
             {"layers": k, "correlation": None if c != c else c, "degenerate": d}

@@ -1,17 +1,11 @@
 """Everything that is known of each test image under one model, in one table.
 
-No single table can say whether the images that corruptions break are those that attacks break, or
-whether a model that looks at the object is harder to fool. One row an image can::
-
-    joined.load(run, "resnet18-adversarial").groupby("label")["pgd_correct"].mean()
-
-Every evaluation covers a class-balanced, nested part of the test images, so a column is unknown (NA
-or NaN) on the images that its evaluation left out, and absent where the evaluation was not run.
+For example ``joined.load(run, "resnet18-adversarial").groupby("label")["pgd_correct"].mean()``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,16 +46,11 @@ COLUMNS = {
 def load(run: Results, name: str, *, needs: Sequence[str] = ()) -> pd.DataFrame:
     """The joined per-image record of a model, from the records that there are.
 
-    Args:
-        run: whose records are read; nothing is computed. For a published run:
-            ``rslib.run.published.find("cpu")``.
-        name: of the model.
-        needs: columns that must be there.
-
     Returns:
         One row a test image that some evaluation covers, in canonical order, with the columns of
-        :data:`COLUMNS`. Its ``attrs`` hold the model's name and, as ``sources``, the metadata of
-        the records by evaluation.
+        :data:`COLUMNS`: unknown (NA or NaN) on images that an evaluation left out, and absent where
+        it was not run. Its ``attrs`` hold the model's name and, as ``sources``, the metadata of the
+        records by evaluation.
 
     Raises:
         RecordError: there is no record of this model, a column that is needed is not there, or two
@@ -69,23 +58,27 @@ def load(run: Results, name: str, *, needs: Sequence[str] = ()) -> pd.DataFrame:
     """
     import pandas as pd
 
-    found = {kind: (frame, columns) for kind, frame, columns in _parts(run, name)}
+    found = {kind: run.record(name, kind) for kind in _TAKEN if run.has_record(name, kind)}
     if not found:
         raise RecordError(
             f"there is no per-image record of {name} under these settings in {run.directory}: "
             "run the notebooks, or Run.evaluate()"
         )
-    frames = [frame.set_index("image") for frame, _ in found.values()]
-    labels = pd.concat([frame["label"] for frame in frames])
+    labels = pd.concat([frame.set_index("image")["label"] for frame in found.values()])
     label = labels[~labels.index.duplicated()].sort_index()
     if (labels != label.loc[labels.index]).any():
         raise RecordError(
             f"the records of {name} disagree about labels: they are not about the same images"
         )
-    parts = [
-        frame[list(columns)].rename(columns=columns)
-        for frame, (_, columns) in zip(frames, found.values(), strict=True)
-    ]
+    parts = []
+    for kind, frame in found.items():
+        if kind == "corruptions":
+            columns = _corruptions(frame, run.record(name, "clean"))
+        elif kind == "saliency":
+            columns = _saliency(run, frame)
+        else:
+            columns = {called: frame[column].to_numpy() for column, called in _TAKEN[kind].items()}
+        parts.append(pd.DataFrame(columns, index=frame["image"]))
     joined = pd.concat([label, *parts], axis=1).sort_index().reset_index()
     missing = [column for column in needs if column not in joined]
     if missing:
@@ -98,25 +91,11 @@ def load(run: Results, name: str, *, needs: Sequence[str] = ()) -> pd.DataFrame:
             joined[column] = joined[column].astype("boolean")
         elif column == "prediction":
             joined[column] = joined[column].astype("Int64")
-    joined.attrs = {
-        "model": name,
-        "sources": {kind: frame.attrs for kind, (frame, _) in found.items()},
-    }
+    joined.attrs = {"model": name, "sources": {kind: each.attrs for kind, each in found.items()}}
     return joined
 
 
-def _parts(run: Results, name: str) -> Iterator[tuple[str, pd.DataFrame, dict[str, str]]]:
-    """Each record there is, with the columns taken from it and what they are called."""
-    for kind, columns in _PLAIN.items():
-        if run.has_record(name, kind):
-            yield kind, run.record(name, kind), columns
-    for kind, prepare in (("corruptions", _corruptions), ("saliency", _saliency)):
-        if run.has_record(name, kind):
-            frame = prepare(run, name)
-            yield kind, frame, {c: c for c in frame if c not in ("image", "label")}
-
-
-_PLAIN = {
+_TAKEN: dict[str, dict[str, str]] = {
     "clean": {
         "prediction": "prediction",
         "correct": "clean_correct",
@@ -127,40 +106,32 @@ _PLAIN = {
     "pgd": {"correct": "pgd_correct"},
     "autoattack": {"correct": "autoattack_correct"},
     "smoothing": {"correct": "certified_correct", "radius": "certified_radius"},
+    "corruptions": {},
+    "saliency": {},
 }
+"""The evaluations, the columns that are taken from their records as they are, and their names."""
 
 
-def _corruptions(run: Results, name: str) -> pd.DataFrame:
-    record = run.record(name, "corruptions")
-    found = Outcomes.from_records(record, run.record(name, "clean"))
+def _corruptions(record: pd.DataFrame, clean: pd.DataFrame) -> dict[str, np.ndarray]:
+    found = Outcomes.from_records(record, clean)
     share = {corruption: wrong.mean(0) for corruption, wrong in found.wrong.items()}
     columns = {"corruption_error": found.share_wrong()}
     for category, members in CATEGORIES.items():
         columns[f"corruption_error_{category}"] = np.mean([share[c] for c in members], axis=0)
     certainty = [values.mean(0) for values in found.confidence.values()]
     columns["corruption_confidence"] = np.mean(certainty, axis=0)
-    return _beside(record, columns)
+    return columns
 
 
-def _saliency(run: Results, name: str) -> pd.DataFrame:
-    record = run.record(name, "saliency")
+def _saliency(run: Results, record: pd.DataFrame) -> dict[str, np.ndarray]:
     # Not those at other shares of the pixels, such as iou_cnn_05.
     wanted = [c for c in record if c.startswith(("iou_", "mass_")) and not c[-2:].isdigit()]
     columns = {column: record[column].to_numpy() for column in ("degenerate", *wanted)}
     try:
         priors = run.priors().set_index("image")
     except RecordError:
-        priors = None  # without them, masks' coverage is not known
-    if priors is not None:
-        for column in priors:
-            if column.startswith("coverage_"):
-                columns[column] = priors[column].reindex(record["image"]).to_numpy()
-    return _beside(record, columns)
-
-
-def _beside(record: pd.DataFrame, columns: dict[str, np.ndarray]) -> pd.DataFrame:
-    import pandas as pd
-
-    frame = pd.DataFrame({"image": record["image"], "label": record["label"], **columns})
-    frame.attrs = record.attrs
-    return frame
+        return columns  # without the priors, masks' coverage is not known
+    for column in priors:
+        if column.startswith("coverage_"):
+            columns[column] = priors[column].reindex(record["image"]).to_numpy()
+    return columns

@@ -1,37 +1,41 @@
 """How models classify images: clean, attacked, with noise and under corruptions.
 
 Each evaluation takes a model, a batch of images and a generator to one row an image; shards of such
-rows become a record (:mod:`rslib.run.shards`).
+rows become a record (:mod:`rslib.run.shards`). An argument ``allow_tf32`` is for GPUs that have it:
+gradients and searches may then be computed so, but what counts is judged in strict fp32.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from rslib import smoothing
 from rslib.attacks import PGDResult, Threat, Twins, attack_mode, fgsm, run_autoattack, run_pgd
 from rslib.corruptions import NAMES, SEVERITIES
 from rslib.corruptions.cifar10c import Corrupted
-from rslib.data import Batch, Batches, Dataset
+from rslib.data import Batch, Batches, Dataset, balanced_subset
 from rslib.models import memory
 from rslib.models.device import tf32
+from rslib.run.results import AbstractRun
 from rslib.run.shards import Columns, Evaluate, EvaluationError, Outcome, add_notes
-from rslib.settings.schema import FGSM, PGD, AutoAttack, Smoothing
+from rslib.settings.schema import FGSM, PGD, AutoAttack, Budget, Smoothing
 from rslib.store import records
 
+Searched = tuple[Outcome, Tensor]
 
-def clean(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+
+def clean(model: nn.Module, batch: Batch, generator: Generator) -> Outcome:
     """Predictions on unperturbed images (paper 4.1).
 
-    Returns:
-        prediction, correct, confidence (largest probability), loss (cross-entropy, nats) and the
-        class probabilities p0, p1, ...; the last three in steps of 2^-16.
+    Columns: prediction, correct, confidence (largest probability), loss (cross-entropy, nats) and
+    the class probabilities p0, p1, ...; the last three in steps of 2^-16.
     """
     scores = logits(model, batch.x)
     prediction = scores.argmax(1)
@@ -46,66 +50,44 @@ def clean(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome
 
 
 def under_fgsm(settings: FGSM, *, allow_tf32: bool = False) -> Evaluate:
-    """One-step attack (paper 3.2.1, equation 1): clean_correct, prediction, correct, distance.
+    """One-step attack (paper 3.2.1, equation 1): clean_correct, prediction, correct, distance."""
 
-    Args:
-        settings: budget.
-        allow_tf32: for the gradient, on GPUs that have it.
-    """
-
-    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+    def evaluate(model: nn.Module, batch: Batch, generator: Generator) -> Outcome:
         with tf32(allow_tf32):
             x_adv = fgsm(model, batch.x, batch.y, eps=settings.eps_unit)
-        return Outcome(_judge(model, batch, x_adv, Threat("linf", settings.eps_unit)))
+        return Outcome(_judge(model, batch, x_adv, settings))
 
     return evaluate
 
 
 def under_pgd(settings: PGD, twins: Twins, *, allow_tf32: bool = False) -> Evaluate:
-    """Iterated attack (paper 3.2.1, equation 2).
+    """Iterated attack (paper 3.2.1, equation 2); twins of the models search, the models judge.
 
     ``correct`` demands that an image is right when clean and at every iterate; ``correct_last``,
     the figure other libraries report, only that it is right when clean and at the last one; it is
     left out where the settings leave images at their first mistake (``last_iterate``).
-
-    Args:
-        settings: budget, steps and starts.
-        twins: of the models, to search with; the models themselves judge.
-        allow_tf32: for the search, on GPUs that have it (:func:`_searching`).
     """
 
-    def search(
-        model: nn.Module, searched: nn.Module, batch: Batch, generator: torch.Generator
-    ) -> tuple[Outcome, Tensor]:
+    def search(model: nn.Module, twin: nn.Module, batch: Batch, generator: Generator) -> Searched:
         early_stop = not settings.last_iterate
-        result = pgd(searched, batch, settings, generator, early_stop=early_stop)
-        columns = _judge(model, batch, result.x_adv, Threat(settings.norm, settings.eps_unit))
+        result = pgd(twin, batch, settings, generator, early_stop=early_stop)
+        columns = _judge(model, batch, result.x_adv, settings)
         if result.x_last is not None:
             last = logits(model, result.x_last).argmax(1) == batch.y
             columns["correct_last"] = columns["clean_correct"] & last
-        notes = {
-            "evaluations": result.evaluations,
-            "gradients": result.gradients,
-            "zero_gradients": result.zero_gradients,
-        }
-        return Outcome(columns, notes), result.fooled
+        kept = ("evaluations", "gradients", "zero_gradients")
+        return Outcome(columns, {name: getattr(result, name) for name in kept}), result.fooled
 
     return _searching(search, twins, allow_tf32)
 
 
 def under_attack(attack: Callable[..., Tensor], settings: PGD) -> Evaluate:
-    """An attack of :func:`rslib.attacks.attack` with PGD's budget; columns as of FGSM.
+    """An attack of :func:`rslib.attacks.attack` with PGD's budget and norm; columns as of FGSM."""
 
-    Args:
-        attack: ``attack(model, x, y, eps=..., generator=...)`` to images of the shape of ``x``.
-        settings: whose budget and norm it has to keep to.
-    """
-
-    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+    def evaluate(model: nn.Module, batch: Batch, generator: Generator) -> Outcome:
         with attack_mode(model):
             x_adv = attack(model, batch.x, batch.y, eps=settings.eps_unit, generator=generator)
-        threat = Threat(settings.norm, settings.eps_unit)
-        return Outcome(_judge(model, batch, x_adv.detach(), threat))
+        return Outcome(_judge(model, batch, x_adv.detach(), settings))
 
     return evaluate
 
@@ -116,50 +98,27 @@ def under_autoattack(
     """AutoAttack (paper 3.2.1): clean_correct, prediction, correct, distance and broken_by.
 
     ``broken_by`` is the position, in the record's note ``stages``, of the first stage that broke
-    the image, or -1. Where the settings ask for it, ``alone_<attack>`` says whether the image is
-    still right under that attack by itself.
-
-    Args:
-        settings: budget and reductions.
-        first: the attack that goes first where the settings ask for it.
-        twins: of the models, to search with; the models themselves judge.
-        seed: of every attack on every batch.
-        allow_tf32: for the search, on GPUs that have it (:func:`_searching`).
+    the image, or -1. Where the settings ask for it, PGD goes ``first``, and ``alone_<attack>`` says
+    whether the image is still right under that attack by itself. Twins search and models judge;
+    every attack on every batch has the same seed.
     """
 
-    def search(
-        model: nn.Module, searched: nn.Module, batch: Batch, generator: torch.Generator
-    ) -> tuple[Outcome, Tensor]:
+    def search(model: nn.Module, twin: nn.Module, batch: Batch, generator: Generator) -> Searched:
         known = None
         if settings.skip_broken_by_pgd:
-            known = pgd(searched, batch, first, generator, early_stop=True).x_adv
+            known = pgd(twin, batch, first, generator, early_stop=True).x_adv
         with memory.refusing("autoattack.batch_size", settings.batch_size):
-            result = run_autoattack(
-                searched,
-                batch.x,
-                batch.y,
-                eps=settings.eps_unit,
-                batch_size=settings.batch_size,
-                seed=seed,
-                known=known,
-                individual=settings.individual,
-                steps=settings.steps,
-                queries=settings.queries,
-            )
-        columns = _judge(model, batch, result.x_adv, Threat("linf", settings.eps_unit))
-        notes = {
-            "label": result.label,
-            "package": result.package,
-            "stages": list(result.stages),
-            "flags": list(result.flags),
-            "mismatches": result.mismatches,
-            "evaluations": result.evaluations,
-        }
+            options = settings.model_dump(exclude={"eps", "n", "skip_broken_by_pgd"})
+            options |= {"eps": settings.eps_unit, "known": known, "seed": seed}
+            result = run_autoattack(twin, batch.x, batch.y, **options)
+        columns = _judge(model, batch, result.x_adv, settings)
         columns["broken_by"] = result.broken_by
         if result.alone is not None:
-            attacks = result.stages[2:]
-            each = zip(attacks, result.alone.T, strict=True)
-            columns |= {f"alone_{attack}": ~broken for attack, broken in each}
+            for attack, broken in zip(result.stages[2:], result.alone.T, strict=True):
+                columns[f"alone_{attack}"] = ~broken
+        kept = ("label", "package", "stages", "flags", "mismatches", "evaluations")
+        notes = {name: getattr(result, name) for name in kept}
+        notes |= {name: list(notes[name]) for name in ("stages", "flags")}
         return Outcome(columns, notes), ~result.robust
 
     return _searching(search, twins, allow_tf32)
@@ -168,47 +127,31 @@ def under_autoattack(
 def certified(settings: Smoothing, *, allow_tf32: bool = False) -> Evaluate:
     """Randomized smoothing (paper 3.2.2): prediction (-1: abstained), correct, radius and votes.
 
-    Args:
-        settings: noise, votes and failure probability.
-        allow_tf32: for the votes, on GPUs that have it; what is certified is then the classifier
-            computed so.
+    Where ``allow_tf32`` is set, what is certified is the classifier computed in TF32.
     """
 
-    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+    def evaluate(model: nn.Module, batch: Batch, generator: Generator) -> Outcome:
+        options = {"n0": settings.selection_samples, "n": settings.samples}
+        options |= {"sigma": settings.sigma, "alpha": settings.alpha, "generator": generator}
         with tf32(allow_tf32):
-            found = smoothing.certificates(
-                model,
-                batch.x,
-                sigma=settings.sigma,
-                n0=settings.selection_samples,
-                n=settings.samples,
-                alpha=settings.alpha,
-                batch_size=len(batch.x),
-                generator=generator,
-            )
-        return Outcome(
-            {
-                "prediction": found.prediction,
-                "correct": found.prediction == batch.y,
-                "radius": found.radius,
-                "votes": found.count,
-            }
-        )
+            found = smoothing.certificates(model, batch.x, batch_size=len(batch.x), **options)
+        columns = {
+            "prediction": found.prediction,
+            "correct": found.prediction == batch.y,
+            "radius": found.radius,
+            "votes": found.count,
+        }
+        return Outcome(columns)
 
     return evaluate
 
 
 class UnderCorruptions:
-    """Corruptions at 5 severities (paper 3.5), two columns each.
+    """The named corruptions of a data set at 5 severities (paper 3.5), two columns each.
 
     ``<corruption>_<severity>`` says whether the image is still classified correctly, and
-    ``<corruption>_<severity>_confidence`` is the largest probability, in steps of 2^-10. The
-    versions of a shard are made once for all models evaluated side by side, and those of the next
-    shard on another thread meanwhile.
-
-    Args:
-        corrupted: the data set that is evaluated, in all its corrupted versions.
-        names: which corruptions; by default all 19.
+    ``<corruption>_<severity>_confidence`` is the largest probability, in steps of 2^-10. Corrupted
+    versions are made once for all models, those of the next shard on another thread meanwhile.
     """
 
     def __init__(self, corrupted: Corrupted, names: Sequence[str] = NAMES) -> None:
@@ -223,7 +166,7 @@ class UnderCorruptions:
         if ids not in self._made:
             self._made[ids] = self._thread.submit(self._versions, ids)
 
-    def __call__(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+    def __call__(self, model: nn.Module, batch: Batch, generator: Generator) -> Outcome:
         """Evaluate one model on one shard; arguments as in :data:`rslib.run.shards.Evaluate`."""
         self.prepare(batch)
         ids = tuple(batch.ids.tolist())
@@ -241,72 +184,47 @@ class UnderCorruptions:
     def _versions(self, ids: Sequence[int]) -> dict[str, Tensor]:
         corrupted = self._corrupted
         part = replace(corrupted, clean=corrupted.clean.subset([self._place[i] for i in ids]))
-        return {
-            f"{name}_{severity}": part.images(name, severity)
-            for name in self._names
-            for severity in SEVERITIES
-        }
+        pairs = itertools.product(self._names, SEVERITIES)
+        return {f"{name}_{severity}": part.images(name, severity) for name, severity in pairs}
 
 
-def strict_repeat(
-    model: nn.Module, dataset: Dataset, settings: PGD, *, device: torch.device, seed: int
-) -> dict[str, float]:
-    """Repeat PGD in strict fp32 and with TF32 gradients on the same images and compare.
-
-    Returns:
-        n, accuracy in fp32, accuracy with TF32 gradients, and the share of images judged alike.
-    """
-    (batch,) = Batches(dataset, len(dataset), device=device, channels_last=True)
-    outcome, twins = {}, Twins()
+def strict_repeat(run: AbstractRun, model: nn.Module, dataset: Dataset) -> dict[str, float]:
+    """A run's PGD in strict fp32 and with TF32 gradients: accuracies and share judged alike."""
+    few = balanced_subset(dataset, min(256, len(dataset)))
+    (batch,) = Batches(few, len(few), device=run.device, channels_last=True)
+    twins, right = Twins(), []
     for allowed in (False, True):
-        generator = torch.Generator().manual_seed(seed)
-        result = under_pgd(settings, twins, allow_tf32=allowed)(model, batch, generator)
-        outcome[allowed] = result.columns["correct"]
+        generator = Generator().manual_seed(run.seed)
+        outcome = under_pgd(run.settings.pgd, twins, allow_tf32=allowed)(model, batch, generator)
+        right.append(outcome.columns["correct"])
+    strict, fast = right
     return {
-        "n": len(dataset),
-        "accuracy_fp32": outcome[False].float().mean().item(),
-        "accuracy_tf32": outcome[True].float().mean().item(),
-        "agreement": (outcome[False] == outcome[True]).float().mean().item(),
+        "n": len(few),
+        "accuracy_fp32": strict.float().mean().item(),
+        "accuracy_tf32": fast.float().mean().item(),
+        "agreement": (strict == fast).float().mean().item(),
     }
 
 
 def pgd(
-    model: nn.Module, batch: Batch, settings: PGD, generator: torch.Generator, *, early_stop: bool
+    model: nn.Module, batch: Batch, settings: PGD, generator: Generator, *, early_stop: bool
 ) -> PGDResult:
     """PGD on a batch as the settings say; ``early_stop`` leaves images at their first mistake."""
-    return run_pgd(
-        model,
-        batch.x,
-        batch.y,
-        eps=settings.eps_unit,
-        step_size=settings.step_size,
-        num_steps=settings.steps,
-        restarts=settings.restarts,
-        random_start=settings.random_start,
-        norm=settings.norm,
-        generator=generator,
-        early_stop=early_stop,
-    )
+    options = settings.model_dump(include={"restarts", "random_start", "norm"})
+    options |= {"eps": settings.eps_unit, "step_size": settings.step_size}
+    options |= {"num_steps": settings.steps, "generator": generator, "early_stop": early_stop}
+    return run_pgd(model, batch.x, batch.y, **options)
 
 
-def _searching(
-    search: Callable[[nn.Module, nn.Module, Batch, torch.Generator], tuple[Outcome, Tensor]],
-    twins: Twins,
-    allowed: bool,
-) -> Evaluate:
+def _searching(search: Callable[..., Searched], twins: Twins, allowed: bool) -> Evaluate:
     """An attack that searches with a twin, in TF32 where allowed, and decides nothing by that.
 
-    What it claims to have broken and the model itself in full precision finds unbroken, it tries
-    again with that, so that rounding spares no image.
-
-    Args:
-        search: an attack on a model, by way of the second, to its outcome and the images (B,) that
-            it claims to have broken.
-        twins: of the models.
-        allowed: whether it may search in TF32.
+    ``search`` attacks a model by way of its second argument and gives its outcome and the images
+    (B,) that it claims to have broken. What the model itself in full precision finds unbroken of
+    these is tried again with that, so that rounding spares no image.
     """
 
-    def evaluate(model: nn.Module, batch: Batch, generator: torch.Generator) -> Outcome:
+    def evaluate(model: nn.Module, batch: Batch, generator: Generator) -> Outcome:
         with tf32(allowed):
             outcome, claimed = search(model, twins.of(model, batch.x), batch, generator)
         doubtful = (outcome.columns["correct"] & claimed).nonzero().squeeze(1)
@@ -338,8 +256,9 @@ def logits(model: nn.Module, x: Tensor) -> Tensor:
     return found
 
 
-def _judge(model: nn.Module, batch: Batch, x_adv: Tensor, threat: Threat) -> Columns:
+def _judge(model: nn.Module, batch: Batch, x_adv: Tensor, settings: Budget) -> Columns:
     """Score returned images from scratch, and refuse images outside the threat model."""
+    threat = Threat(getattr(settings, "norm", "linf"), settings.eps_unit)
     distance = threat.distance(x_adv, batch.x)
     tolerance = 1e-5
     if distance.max() > threat.eps + tolerance or x_adv.min() < 0 or x_adv.max() > 1:

@@ -8,12 +8,9 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 VARIABLE = "RSLIB_PROGRESS"
 """Names the file that lines are added to: a notebook's own output is no place for them."""
-
-_SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def from_environment() -> Callable[[str], None] | None:
@@ -35,27 +32,24 @@ def shown() -> Iterator[None]:
     """Print, to standard error, the lines that processes started meanwhile add."""
     before = os.environ.get(VARIABLE)
     ended = threading.Event()
-    with tempfile.TemporaryDirectory(prefix="rslib-") as folder:
-        path = Path(folder, "progress")
-        path.touch()
-        os.environ[VARIABLE] = str(path)
 
-        def follow() -> None:
-            with open(path, encoding="utf-8") as file:
-                last = False
-                while not last:
-                    last = ended.wait(_SECONDS_BETWEEN_LOOKS)
-                    for line in file:
-                        print(line, end="", file=sys.stderr, flush=True)
+    def follow(path: str) -> None:
+        with open(path, encoding="utf-8") as file:
+            last = False
+            while not last:
+                last = ended.wait(0.5)  # seconds between looks
+                for line in file:
+                    print(line, end="", file=sys.stderr, flush=True)
 
-        follower = threading.Thread(target=follow, daemon=True)
+    with tempfile.NamedTemporaryFile(prefix="rslib-") as file:
+        os.environ[VARIABLE] = file.name
+        follower = threading.Thread(target=follow, args=(file.name,), daemon=True)
         follower.start()
         try:
             yield
         finally:
             ended.set()
             follower.join()
-            if before is None:
-                del os.environ[VARIABLE]
-            else:
+            del os.environ[VARIABLE]
+            if before is not None:
                 os.environ[VARIABLE] = before

@@ -19,17 +19,8 @@ from rslib.models.device import describe
 from rslib.settings import PROJECT
 
 MAKERS = (
-    "settings",
-    "metrics",
-    "store",
-    "models",
-    "data",
-    "attacks",
-    "smoothing.py",
-    "saliency",
-    "corruptions",
-    "training",
-    "run",
+    *("settings", "metrics", "store", "models", "data", "attacks", "smoothing.py", "saliency"),
+    *("corruptions", "training", "run"),
 )
 """The rooms of rslib whose code decides models and records."""
 
@@ -37,11 +28,7 @@ MAKERS = (
 def provenance(device: torch.device, reported: Sequence[str] = ()) -> dict[str, Any]:
     """Who made a result: device, code revision, versions, date. Not part of any key.
 
-    Args:
-        device: where it was made.
-        reported: the operations that torch said are not deterministic meanwhile
-            (:func:`rslib.models.determinism.reported`); whether it was asked to is told beside
-            them.
+    ``reported`` names the operations that torch said are not deterministic meanwhile.
     """
     return {
         "device": describe(device),
@@ -59,25 +46,17 @@ def provenance(device: torch.device, reported: Sequence[str] = ()) -> dict[str, 
 def revision(project: Path = PROJECT) -> str:
     """The last git revision that changed what makes results, marked where files differ from it.
 
-    Later ones, which changed other things, hold the same code. Where the code was copied without
-    its repository, whoever copied it can say which it is, by ``RSLIB_REVISION``; otherwise it is
-    "unknown" there.
-
-    Args:
-        project: folder that holds ``rslib`` and ``params``.
+    Without a repository it is what ``RSLIB_REVISION`` says, or "unknown".
     """
-    git = ["git", "-C", str(project)]
     code = ["--", *(f"rslib/{room}" for room in MAKERS), "params"]
+
+    def git(*asked: str) -> str:
+        command = ["git", "-C", str(project), *asked, *code]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        last, changed = (
-            subprocess.run(
-                [*git, *asked, *code], capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for asked in (
-                ["log", "-1", "--format=%h", "--abbrev=10"],
-                ["status", "--porcelain", "--untracked-files=no"],
-            )
-        )
+        last = git("log", "-1", "--format=%h", "--abbrev=10") or "unknown"
+        changed = git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("RSLIB_REVISION") or "unknown"
-    return f"{last or 'unknown'}{'+changes' * bool(changed)}"
+    return f"{last}+changes" if changed else last

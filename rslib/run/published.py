@@ -1,8 +1,4 @@
-"""Published runs: open one with its own settings, and find a model's weights in it.
-
-They lie in ``book/published``, a folder for each profile, laid out as runs are. Only ``book`` makes
-them; here they are read.
-"""
+"""Published runs, in ``book/published``: open one with its own settings, and find its weights."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from rslib.settings import PROJECT, Settings, SettingsError, load
 from rslib.store import records
-from rslib.store.records import RecordError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,10 +20,7 @@ PARAMS = "params.yaml"
 
 
 def settings_of(folder: Path) -> Settings:
-    """Read the settings of an edition: its own, or today's where it has no :data:`PARAMS`.
-
-    Args:
-        folder: of the edition, such as ``book/published/cpu``.
+    """Read the settings of an edition's folder: its own, or today's where it has no :data:`PARAMS`.
 
     Raises:
         SettingsError: there is neither, it is not valid, or it names another profile.
@@ -43,15 +35,7 @@ def settings_of(folder: Path) -> Settings:
 
 
 def run_of(folder: Path, seed: int = 0) -> Run:
-    """Open an edition for reading, with its own settings and the other seeds that it has.
-
-    Args:
-        folder: of the edition, such as ``book/published/cpu``.
-        seed: of the run.
-
-    Raises:
-        SettingsError: see :func:`settings_of`.
-    """
+    """Open an edition's folder, as :func:`settings_of` does, with the other seeds it has."""
     from rslib.run import Run
 
     seeds = [int(each.name.removeprefix("seed")) for each in folder.glob("seed*")]
@@ -64,12 +48,9 @@ def profiles() -> list[str]:
 
 
 def find(profile: str, seed: int = 0, *, root: Path | None = None) -> Run:
-    """Open a published edition for reading, such as ``find("cpu")``: :func:`run_of` by its name.
+    """Open a published edition for reading, such as ``find("cpu")``.
 
-    Args:
-        profile: of the edition, a folder of ``book/published``.
-        seed: of the run.
-        root: folder holding ``book/``; the project's by default.
+    ``root`` is the folder holding ``book/``; the project's by default.
 
     Raises:
         RecordError: it is not published or cannot be read; says what there is.
@@ -77,25 +58,18 @@ def find(profile: str, seed: int = 0, *, root: Path | None = None) -> Run:
     folder = (root or PROJECT) / PUBLISHED / profile
     if not (folder / f"seed{seed}").is_dir():
         there = sorted(f"{path.parent.name} {path.name}" for path in folder.parent.glob("*/seed*"))
-        raise RecordError(
+        raise records.RecordError(
             f"no edition {profile!r} with seed {seed} is published; there are: "
             f"{', '.join(there) or 'none'}"
         )
     try:
         return run_of(folder, seed)
     except SettingsError as error:
-        raise RecordError(f"the edition {profile!r} cannot be read: {error}") from None
+        raise records.RecordError(f"the edition {profile!r} cannot be read: {error}") from None
 
 
 def weights(run: Run, name: str) -> Path:
-    """Find the file of a published model's weights.
-
-    Models of the shortcut experiment on Shapes share their names with those on the edition's own
-    images; the latter are found.
-
-    Args:
-        run: an edition (:func:`find`).
-        name: of the model.
+    """Find the file of a published model's weights, of two of a name that on the run's own images.
 
     Raises:
         RecordError: there is no such model, its weights are not published, or the file is not the
@@ -103,16 +77,18 @@ def weights(run: Run, name: str) -> Path:
     """
     folder = model_folder(run, name)
     known = folder is not None and (folder / "model.json").exists()
-    if not known or not (folder / "best.safetensors").exists():
+    if not known or not (path := folder / "best.safetensors").exists():
         which = f"the edition {run.settings.profile}, seed {run.seed}"
         why = f"{which} has only its history and records" if known else f"{which} has no such model"
-        raise RecordError(
+        folders = {path.parent for path in (run.directory / "models").glob("*/best.safetensors")}
+        names = sorted({each.name.rpartition("-")[0] for each in folders})
+        there = ", ".join(each for each in names if model_folder(run, each) in folders)
+        raise records.RecordError(
             f"no weights of {name!r} are published: {why}. Weights there are of: "
-            f"{', '.join(_with_weights(run)) or 'no model'}"
+            f"{there or 'no model'}"
         )
-    path = folder / "best.safetensors"
     if records.file_digest(path) != records.read_json(folder / "model.json")["weights"]["best"]:
-        raise RecordError(
+        raise records.RecordError(
             f"{path} is not the file its model.json describes: bring it back from the repository"
         )
     return path
@@ -126,32 +102,17 @@ def model_folder(run: Run, name: str) -> Path | None:
         return None
 
 
-def _with_weights(run: Run) -> list[str]:
-    """The models on the run's own images whose weights are there."""
-    folders = [path.parent for path in (run.directory / "models").glob("*/best.safetensors")]
-    names = sorted({folder.name.rpartition("-")[0] for folder in folders})
-    return [name for name in names if model_folder(run, name) in folders]
-
-
 def load_published(
     profile: str, name: str, *, seed: int = 0, root: Path | None = None
 ) -> nn.Module:
     """Load a model of a published edition, such as ``load_published("cpu", "resnet18-standard")``.
-
-    Args:
-        profile: of the edition, a folder of ``book/published``.
-        name: ``<architecture>-<objective>``.
-        seed: that the model was trained under.
-        root: folder holding ``book/``; the project's by default.
 
     Returns:
         The model with the weights that the edition evaluated: on the CPU, in eval mode, in float32,
         for images (B, 3, 32, 32) in [0, 1].
 
     Raises:
-        rslib.store.records.RecordError: there is no such edition, seed or model, its
-            weights are not published, or the file is not the one that was evaluated; says what
-            there is.
+        rslib.store.records.RecordError: see :func:`find`, with its ``root``, and :func:`weights`.
     """
     from rslib.training import checkpoint
 

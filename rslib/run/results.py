@@ -1,8 +1,7 @@
 """What settings and a seed have made: models' summaries and per-image records, for reading.
 
-``runs/<profile>/seed<k>/`` holds ``models``, ``masks``, ``records``, ``tables`` and ``executed``.
-Everything in it is named by the key of what made it (:mod:`rslib.store.records`), so changed
-settings make new results beside the old ones and nothing stale is ever used.
+They lie in ``runs/<profile>/seed<k>/``, each named by the key of what made it
+(:mod:`rslib.store.records`), so changed settings make new results beside the old ones.
 """
 
 from __future__ import annotations
@@ -10,21 +9,23 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from rslib.run import evaluations, own_masks
+from rslib.run import evaluations
 from rslib.settings import PROJECT, cast, derive, extensions
 from rslib.settings.names import MASK_SOURCES, TEACHERS
 from rslib.settings.plan import Plan, plan
 from rslib.settings.schema import Recipe, Settings
 from rslib.store import records
-from rslib.store.records import NotSeeded, RecordError
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
+    from torch import nn
 
-Value = TypeVar("Value")
+    from rslib.data import Dataset
 
 
 class Results:
@@ -32,11 +33,9 @@ class Results:
 
     Args:
         settings: from :func:`rslib.settings.load`.
-        seed: of initialization, data order, augmentation and attacks; the data and its splits are
-            the same for every seed.
-        seeds: that tables and figures are to speak of beside this one; see :attr:`siblings`.
-        further: whether these are another run's further seed, which has the models that the setting
-            ``seeded`` names (:meth:`has`).
+        seed: of all that is random but the data and its splits.
+        seeds: that tables and figures are to speak of beside this one (:attr:`siblings`).
+        further: whether these are another run's further seed (:meth:`has`).
         root: folder of all runs; the environment variable ``RSLIB_RUNS`` or ``runs/`` by default.
     """
 
@@ -50,9 +49,8 @@ class Results:
         root: Path | None = None,
     ) -> None:
         for each in (seed, *seeds):
-            # Torch's generators take no larger one.
-            whole = isinstance(each, int) and not isinstance(each, bool)
-            if not whole or not 0 <= each < 2**63:
+            # Torch's generators take no larger one. True is no seed, though it is an int.
+            if type(each) is not int or not 0 <= each < 2**63:
                 raise ValueError(f"seed must be a whole number from 0, below 2^63, not {each!r}")
         self.settings = settings
         self.seed = seed
@@ -63,11 +61,7 @@ class Results:
         self._known: dict[Any, Any] = {}
 
     def under(self, overrides: Mapping[str, Any]) -> Self:
-        """The same with settings laid over its own, such as ``{"data": {"name": "shapes"}}``.
-
-        Raises:
-            SettingsError: the result is not valid.
-        """
+        """The same with settings laid over its own, such as ``{"data": {"name": "shapes"}}``."""
         settings = derive(self.settings, overrides)
         return self._like(settings, self.seed, seeds=self.seeds, further=self.further)
 
@@ -79,10 +73,7 @@ class Results:
 
     @property
     def followers(self) -> tuple[Self, ...]:
-        """The siblings without notebooks of their own: what this run makes, it makes for them, too.
-
-        All, where the setting ``seeded`` names the models that they have; otherwise none.
-        """
+        """The siblings whose models this run makes, too: all, where the setting ``seeded`` is."""
         return () if self.settings.seeded is None else self.siblings
 
     @property
@@ -103,28 +94,13 @@ class Results:
     # Models
 
     def has(self, name: str) -> bool:
-        """Whether a model belongs here.
-
-        Any does, unless this is a further seed and the setting ``seeded`` names models: then those
-        do, and what they need (:func:`rslib.settings.cast.seeded`).
-
-        Raises:
-            ValueError: ``seeded`` names a model that no notebook trains.
-        """
-        return self._models is None or name in self._models
-
-    @functools.cached_property
-    def _models(self) -> frozenset[str] | None:
+        """Whether a model belongs here: of a further seed only what :func:`cast.seeded` lists."""
         if not self.further or self.settings.seeded is None:
-            return None
-        return frozenset(cast.seeded(self.settings))
+            return True
+        return name in self._remembered("seeded", lambda: cast.seeded(self.settings))
 
     def plan(self, name: str) -> Plan:
-        """How a model is trained under these settings.
-
-        Raises:
-            ValueError: they have no training of this name.
-        """
+        """How a model is trained under these settings; ValueError of a name they do not know."""
         return self._remembered(("plan", name), lambda: plan(self.settings, name))
 
     def recipe(self, name: str) -> Recipe:
@@ -168,13 +144,13 @@ class Results:
             RecordError: it has not been trained with these settings.
         """
         if not self.has(name):
-            raise NotSeeded(
+            raise records.NotSeeded(
                 f"{name} is not trained under seed {self.seed}: the setting seeded names "
                 f"{', '.join(self.settings.seeded or [])}"
             )
         path = self.model_folder(name) / "model.json"
         if not path.exists():
-            raise RecordError(
+            raise records.RecordError(
                 f"{name} has not been trained with these settings (no {path}): "
                 "run notebook 01 first, or call trained()"
             )
@@ -206,17 +182,33 @@ class Results:
             rslib.saliency.MaskError: there is no such source, or no file of your own.
         """
         if source not in MASK_SOURCES:
-            from rslib.saliency import MaskError  # which imports torch
-
-            raise MaskError(f"no masks {source!r}; there are: {', '.join(MASK_SOURCES)}")
+            raise _mask_error(f"no masks {source!r}; there are: {', '.join(MASK_SOURCES)}")
         found: dict[str, Any] = {"source": source}
         if source in TEACHERS:
             chosen = self.settings.masks
             found["teacher"] = self.model_inputs(TEACHERS[source])
             found["masks"] = chosen.model_dump(exclude_defaults=True, exclude={"own", "sources"})
         if source == "own":
-            found["digest"] = own_masks.digest(self.settings)
+            folder = self.own_masks()
+            kept = [file for file in folder.rglob("*") if file.suffix in {".png", ".npy"}]
+            files = sorted(file for file in kept if file.is_file())
+            if not files:
+                raise _mask_error(
+                    f"{folder} holds no mask, neither PNG files nor NumPy arrays: set masks.own to "
+                    "a folder that holds train and test"
+                )
+            digests = {str(file.relative_to(folder)): records.file_digest(file) for file in files}
+            found["digest"] = records.key(files=digests)
         return found
+
+    def own_masks(self) -> Path:
+        """The folder of a user's own masks; MaskError where ``masks.own`` names none."""
+        if not self.settings.masks.own:
+            raise _mask_error(
+                "masks of your own are asked for, but settings.masks.own names no folder: give one "
+                "that holds train and test, each a folder of PNG files or train.npy and test.npy"
+            )
+        return Path(self.settings.masks.own).expanduser()
 
     @property
     def priors_inputs(self) -> dict[str, Any]:
@@ -234,17 +226,11 @@ class Results:
         return self.directory / "records" / "masks" / f"priors-{key}.parquet"
 
     def priors(self) -> pd.DataFrame:
-        """The record that :func:`rslib.run.object_masks.priors` makes.
-
-        Raises:
-            RecordError: it has not been made with these settings.
-        """
+        """The record of :func:`rslib.run.object_masks.priors`; RecordError where there is none."""
         path = self.priors_path
         if not path.exists():
-            raise RecordError(
-                f"no record of the masks' priors under these settings ({path}): "
-                "run notebook 03 first"
-            )
+            why = f"no record of the masks' priors under these settings ({path})"
+            raise records.RecordError(f"{why}: run notebook 03 first")
         return records.read_record(path)
 
     # Records
@@ -255,12 +241,7 @@ class Results:
         return self.settings.data.model_dump(exclude_defaults=True, exclude={"train_size"})
 
     def record_inputs(self, name: str, evaluated: str) -> dict[str, Any]:
-        """What decides a record; its key is made of it.
-
-        Raises:
-            ValueError: there is no such evaluation.
-            RecordError: see :meth:`summary`.
-        """
+        """What decides a record; its key is made of it."""
         evaluation, chosen = evaluations.find(evaluated), self.settings
         inputs: dict[str, Any] = {
             "evaluation": evaluated,
@@ -269,22 +250,22 @@ class Results:
             "batch_size": chosen.evaluation.batch_size,
             "seed": self.seed,
         }
-        section = evaluation.settings(chosen)
-        if section is not None:
+        if evaluation.section is not None:
+            section = getattr(chosen, evaluation.section)
             inputs["attack"] = section.model_dump(exclude_defaults=True)
             inputs["tf32"] = chosen.evaluation.tf32
         if evaluation.masks is not None:
-            sources = evaluation.masks(chosen)
+            sources = self.mask_sources if evaluation.masks == "all" else (self.mask_source,)
             inputs["masks"] = {source: self.mask_inputs(source) for source in sources}
         if evaluation.inputs is not None:
             inputs |= evaluation.inputs(chosen)
         return inputs
 
     def record_path(self, name: str, evaluated: str) -> Path:
-        """Where a record lies, or will; of a model that is trained.
+        """Where a record of a trained model (:meth:`summary`) lies, or will.
 
         Raises:
-            ValueError, RecordError: see :meth:`record_inputs`.
+            ValueError: there is no such evaluation.
         """
         evaluations.find(evaluated)
         weights = self.summary(name)["weights"]["best"]
@@ -298,32 +279,25 @@ class Results:
         """A per-image record that is already there; needs neither model weights nor images.
 
         Raises:
-            NotSeeded: this is a further seed, and it is not to have this model.
-            RecordError: it has not been made with these settings.
+            RecordError: it has not been made with these settings, or the model (:meth:`summary`).
         """
         path = self.record_path(name, evaluated)
         if not path.exists():
-            others = sorted(p.name for p in path.parent.glob(f"{evaluated}-*.parquet"))
-            beside = ""
-            if others:
-                beside = f" (there are, made with other settings: {', '.join(others)})"
-            raise RecordError(
+            others = ", ".join(sorted(p.name for p in path.parent.glob(f"{evaluated}-*.parquet")))
+            beside = f" (there are, made with other settings: {others})" if others else ""
+            raise records.RecordError(
                 f"no {evaluated} record of {name} under these settings: {path} is missing{beside}. "
                 "Run the notebook that makes it, or call evaluate()"
             )
         return records.read_record(path)
 
     def has_record(self, name: str, evaluated: str) -> bool:
-        """Whether a record is there under these settings."""
+        """Whether a record is there under these settings, as :meth:`record` needs it."""
         return self.record_path(name, evaluated).exists()
 
     def randomization(self, name: str) -> dict[str, Any]:
-        """How a model's saliency maps change as its layers are made random, as stored.
-
-        Raises:
-            RecordError: it has not been made with these settings.
-        """
-        return records.read_json(self._document(name, self.randomization_inputs(name)))
+        """How a model's saliency maps change as its layers are made random, as stored."""
+        return records.read_json(self.document(name, self.randomization_inputs(name)))
 
     def randomization_inputs(self, name: str) -> dict[str, Any]:
         """What decides the randomization check of a model, for its key."""
@@ -335,15 +309,54 @@ class Results:
             "seed": self.seed,
         } | evaluations.added_methods(self.settings)
 
-    def _document(self, name: str, inputs: Mapping[str, Any]) -> Path:
-        """Where that lies which is known of a model and is no table of images."""
+    def document(self, name: str, inputs: Mapping[str, Any]) -> Path:
+        """Where a document about a model lies, or will, such as its reliability report."""
         file = f"{inputs['evaluation']}-{records.key(**inputs)}.json"
         return self.directory / "records" / name / file
 
-    def _remembered(self, what: Any, make: Callable[[], Value]) -> Value:
+    def _remembered(self, what: Any, make: Callable[[], Any]) -> Any:
         """A value that stays, unless files of one's own or added functions may change meanwhile."""
         if self.settings.masks.own is not None or any(extensions.ADDED.values()):
             return make()
         if what not in self._known:
             self._known[what] = make()
         return self._known[what]
+
+
+class AbstractRun(Results):
+    """What a module that makes a part of a run may use of :class:`rslib.run.run.Run`."""
+
+    device: torch.device
+    progress: bool
+    tell: Callable[[str], None] | None
+    data: Callable[[str], Dataset]
+    build: Callable[[str], nn.Module]
+    trained: Callable[[str], nn.Module]
+    lock: Callable[[Path], AbstractContextManager[None]]
+
+
+AnyRun = TypeVar("AnyRun", bound=Results)
+
+
+def shortcut_runs(run: AnyRun) -> tuple[AnyRun, AnyRun]:
+    """The shortcut experiment's runs (ours): Shapes whose backgrounds give the class away, or not.
+
+    The models of both are the same, trained with the correlation; in the second, backgrounds of the
+    test images do not follow the class.
+    """
+    chosen = run.settings.alignment
+    shapes = {
+        "name": "shapes",
+        "train_size": chosen.shortcut_images,
+        "validation_size": chosen.shortcut_images // 8,
+        "test_size": chosen.shortcut_images // 4,
+        "background_correlation": chosen.shortcut_correlation,
+    }
+    tied = run.under({"data": shapes, "masks": {"sources": ["exact"], "own": None}})
+    return tied, tied.under({"data": {"test_background_correlation": 0.0}})
+
+
+def _mask_error(why: str) -> Exception:
+    from rslib.saliency import MaskError  # which imports torch
+
+    return MaskError(why)

@@ -1,14 +1,14 @@
 """Evaluations in resumable shards: per-image rows of models, one batch of images at a time.
 
-A shard is what one batch gives. Random draws are seeded by (run seed, shard), so an evaluation that
-was interrupted ends with the rows of one that was not.
+Random draws are seeded by (run seed, shard), so that an interruption changes no row.
 """
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -59,21 +59,11 @@ def in_shards(
 ) -> dict[str, tuple[pd.DataFrame, dict[str, Any]]]:
     """Evaluate models on a data set shard by shard, going on after the last shards on disk.
 
-    All models see a shard before any sees the next one, so that an evaluation can make what they
-    share once. An evaluation with a method ``prepare`` is given the next shard before models see
-    this one, to make meanwhile what needs no model.
+    All models see a shard, in eval mode, before any sees the next one. An evaluation with a method
+    ``prepare`` is given the next shard before, to make meanwhile what needs no model.
 
-    Args:
-        models: by name, in any mode; evaluated in eval mode.
-        dataset: the images.
-        evaluate: from a model, a batch and a generator to the batch's rows.
-        batch_size: images a shard.
-        device: where to compute.
-        seed: of the random draws, together with the shard's number.
-        parts: for each model the folder for its finished shards; remove it with
-            :func:`discard_parts` once the whole record is on disk.
-        name: shown by the progress bar.
-        progress: whether to show one.
+    A shard is a batch of ``batch_size`` images. Its random draws are seeded by ``seed`` and its
+    number; when finished, it lies in the model's folder of ``parts`` (:func:`discard_parts`).
 
     Returns:
         For each model one row an image, ``image`` (position in the canonical test order) and
@@ -85,23 +75,35 @@ def in_shards(
     # Put in place shard by shard: frames joined at the end would be held twice.
     columns: dict[str, dict[str, np.ndarray]] = {each: {} for each in models}
     about: dict[str, dict[str, Any]] = {each: {"seconds": 0.0, "notes": {}} for each in models}
-    total = len(batches) * len(models)
-    paths = [
-        {each: parts[each] / f"{number:05d}.parquet" for each in models}
-        for number in range(len(batches))
-    ]
     prepare = getattr(evaluate, "prepare", None)
     halving = memory.Halving("evaluation.batch_size")
+
+    def write_shard(path: Path, model: nn.Module, batch: Batch, number: int) -> None:
+        def made(tried: nn.Module) -> Outcome:
+            generator = torch.Generator().manual_seed(int(records.key(seed=seed, shard=number), 16))
+            return evaluate(tried, batch, generator)
+
+        started = time.perf_counter()
+        outcome = halving(made, model.eval(), len(batch.y))
+        values = {"image": batch.ids, "label": batch.y} | outcome.columns
+        frame = pd.DataFrame({k: v.detach().cpu().numpy() for k, v in values.items()})
+        elapsed = time.perf_counter() - started
+        records.write_record(path, frame, {"seconds": elapsed, "notes": outcome.notes})
+
+    total = len(batches) * len(models)
     with tqdm(total=total, desc=name, disable=not progress, mininterval=1.0) as bar:
-        for number, (batch, following) in enumerate(_with_next(batches)):
-            for place, coming in ((number, batch), (number + 1, following)):
-                wanted = coming is not None and not all(p.exists() for p in paths[place].values())
-                if prepare is not None and wanted:
+        with_next = itertools.pairwise(itertools.chain(batches, [None]))
+        for number, (batch, following) in enumerate(with_next):
+            file = f"{number:05d}.parquet"
+            for coming, its in ((batch, file), (following, f"{number + 1:05d}.parquet")):
+                if prepare is None or coming is None:
+                    continue
+                if not all((parts[each] / its).exists() for each in models):
                     prepare(coming)
             for each, model in models.items():
-                path = paths[number][each]
+                path = parts[each] / file
                 if not path.exists():
-                    _write_shard(path, model.eval(), batch, evaluate, seed, number, halving)
+                    write_shard(path, model, batch, number)
                 frame = records.read_record(path)
                 about[each]["seconds"] += frame.attrs["seconds"]
                 add_notes(about[each]["notes"], frame.attrs["notes"])
@@ -113,58 +115,20 @@ def in_shards(
     return {each: (pd.DataFrame(columns[each], copy=False), about[each]) for each in models}
 
 
-def _with_next(batches: Batches) -> Iterator[tuple[Batch, Batch | None]]:
-    """Each batch with the one after it."""
-    coming = iter(batches)
-    batch = next(coming, None)
-    while batch is not None:
-        following = next(coming, None)
-        yield batch, following
-        batch = following
-
-
-def _write_shard(
-    path: Path,
-    model: nn.Module,
-    batch: Batch,
-    evaluate: Evaluate,
-    seed: int,
-    number: int,
-    halving: memory.Halving,
-) -> None:
-    import pandas as pd
-
-    def made(tried: nn.Module) -> Outcome:
-        generator = torch.Generator().manual_seed(int(records.key(seed=seed, shard=number), 16))
-        return evaluate(tried, batch, generator)
-
-    started = time.perf_counter()
-    outcome = halving(made, model, len(batch.y))
-    columns = {"image": batch.ids, "label": batch.y} | outcome.columns
-    frame = pd.DataFrame({k: v.detach().cpu().numpy() for k, v in columns.items()})
-    elapsed = time.perf_counter() - started
-    records.write_record(path, frame, {"seconds": elapsed, "notes": outcome.notes})
-
-
 def add_notes(total: dict[str, Any], notes: dict[str, Any]) -> None:
-    """Add a shard's notes to those of the shards before (:class:`Outcome`).
-
-    Raises:
-        EvaluationError: two shards disagree on a text.
-    """
+    """Add a shard's notes to those before (:class:`Outcome`); EvaluationError if texts differ."""
     for name, value in notes.items():
         if name not in total:
             total[name] = value
         elif isinstance(value, list):
             total[name] = list(dict.fromkeys([*total[name], *value]))
-        elif isinstance(value, str):
-            if value != total[name]:
-                raise EvaluationError(
-                    f"shards disagree on {name}: {total[name]!r} and {value!r}; delete the "
-                    "unfinished evaluation's folder and run again"
-                )
-        else:
+        elif not isinstance(value, str):
             total[name] += value
+        elif value != total[name]:
+            raise EvaluationError(
+                f"shards disagree on {name}: {total[name]!r} and {value!r}; delete the unfinished "
+                "evaluation's folder and run again"
+            )
 
 
 def discard_parts(parts: Path) -> None:

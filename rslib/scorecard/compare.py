@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rslib.data import DataError, Dataset, balanced_subset
 from rslib.metrics.estimates import Estimate
 from rslib.report import labels
-from rslib.run import Run, published, reliability
+from rslib.run import Run, published
 from rslib.scorecard.card import Compared, Measure, PeerVerdict
 from rslib.settings import PROJECT, SettingsError
 from rslib.settings.names import INTERPRETABILITY
@@ -84,9 +84,8 @@ class Peers:
         found = []
         for name in self.names:
             try:
-                key = records.key(**reliability.inputs(self.run, name))
-                path = self.run.directory / "records" / name / f"reliability-{key}.json"
-                report = records.read_json(path)
+                inputs = self.run.reliability_inputs(name)
+                report = records.read_json(self.run.document(name, inputs))
             except (RecordError, DataError):
                 continue
             verdict = {"passed": report["passed"], "failed": report["failed"]}

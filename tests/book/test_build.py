@@ -13,7 +13,7 @@ from book.__main__ import main
 from rslib import notebook, settings
 from rslib.run import Run
 from rslib.run.published import PARAMS, PUBLISHED
-from rslib.run.shortcut import shortcut_runs
+from rslib.run.results import shortcut_runs
 from rslib.settings import PROJECT
 from rslib.store import records
 from tests.helpers.books import mini_book, nothing_again, write_notebook

@@ -8,8 +8,7 @@ import pytest
 from book import editions, execute, readme
 from rslib import verdicts
 from rslib.report import table, tables
-from rslib.run import reference
-from rslib.run.outcomes import outcomes
+from rslib.run.outcomes import load_reference, outcomes
 from rslib.run.published import PARAMS, PUBLISHED, find
 from rslib.settings import PROJECT
 from rslib.settings.names import REFERENCE
@@ -149,7 +148,7 @@ def test_the_readme_says_what_the_published_records_say():
 
 def test_the_packaged_reference_is_the_published_one(edition):
     errors = outcomes(edition, REFERENCE).errors()
-    assert reference.load(edition.settings.profile) == errors
+    assert load_reference(edition.settings.profile) == errors
     table5 = records.read_json(edition.directory / "tables" / "table5.json")
     assert table5["metadata"]["facts"]["reference_digest"] == errors.digest
     assert errors.clean < 0.5  # an untrained reference would make every ratio meaningless

@@ -14,7 +14,8 @@ import yaml
 
 from book import build
 from rslib import settings
-from rslib.run import Run, trainings
+from rslib.run import Run
+from rslib.run.jobs import training_jobs
 from rslib.settings import PROJECT
 from tests.helpers.books import write_notebook
 
@@ -107,7 +108,7 @@ def test_seeds_that_follow_have_trainings_and_the_first_seeds_notebooks_wait_for
     notebooks = {path for path in made if path.endswith(".ipynb")}
     assert notebooks == {f"runs/cpu/seed0/executed/{name}.ipynb" for name in NOTEBOOKS}
     for seed in (1, 2):
-        expected = trainings.jobs(Run(settings.load("cpu"), seed, further=True))
+        expected = training_jobs(Run(settings.load("cpu"), seed, further=True))
         folder = f"runs/cpu/seed{seed}/trained/"
         trained = {path.removeprefix(folder) for path in made if path.startswith(folder)}
         assert trained == set(expected)
@@ -129,7 +130,7 @@ def test_seeds_that_follow_have_trainings_and_the_first_seeds_notebooks_wait_for
 def test_fanned_out_the_first_seed_trains_all_and_the_others_what_they_have(project):
     made = waiting(project, "--config", "profile=cpu", "seeds=3 1", "fan_out=true")
     for seed, further in ((3, False), (1, True)):
-        expected = trainings.jobs(Run(settings.load("cpu"), seed, further=further))
+        expected = training_jobs(Run(settings.load("cpu"), seed, further=further))
         folder = f"runs/cpu/seed{seed}/trained/"
         trained = {path.removeprefix(folder) for path in made if path.startswith(folder)}
         assert trained == set(expected)
@@ -229,7 +230,7 @@ def test_fanned_out_each_model_is_a_job_and_notebooks_wait_for_theirs(project):
         made.add(job.get("output", ""))
     of = {job.get("output"): job for job in plan}
     for seed in (0, 1):
-        expected = trainings.jobs(Run(settings.load("fast"), seed))
+        expected = training_jobs(Run(settings.load("fast"), seed))
         folder = f"runs/fast/seed{seed}/trained/"
         trained = {path.removeprefix(folder) for path in made if path.startswith(folder)}
         assert trained == set(expected)
@@ -246,7 +247,7 @@ def test_fanned_out_each_model_is_a_job_and_notebooks_wait_for_theirs(project):
 
 def test_nothing_is_trained_again_because_code_or_settings_have_a_new_date(project):
     folder = "runs/smoke/seed0"
-    trained = trainings.jobs(Run(settings.load("smoke")))
+    trained = training_jobs(Run(settings.load("smoke")))
     finish(project, *(f"{folder}/trained/{key}" for key in trained))
     finish(project, *(f"{folder}/executed/{notebook}.ipynb" for notebook in NOTEBOOKS))
     later = (project / "Snakefile").stat().st_mtime + 60

@@ -190,6 +190,32 @@ def smoothing_record():
     )
 
 
+def add_saliency(run, name):
+    """Give a model a saliency record of 20 images, with an IoU for all but image 3."""
+    iou = np.linspace(0, 0.95, 20, dtype=np.float32)
+    iou[3] = np.nan
+    frame = pd.DataFrame(
+        {
+            "image": np.arange(20),
+            "label": np.arange(20) % 10,
+            "correct": True,
+            "degenerate": False,
+            "iou_exact": iou,
+            "iou_exact_05": 0.5,
+            "mass_exact": 0.25,
+        }
+    )
+    about = {
+        "model": name,
+        "evaluation": "saliency",
+        "inputs": {"evaluation": "saliency", "model": name},
+        "n": 20,
+        "seconds": 1.0,
+        "provenance": {"device": DEVICE, "revision": "abc", "date": "2025-07-01T00:00:00+00:00"},
+    }
+    records.write_record(run.record_path(name, "saliency"), frame, about)
+
+
 def wilson(k, n, z=1.959963984540054):
     """Wilson's interval in percent, from its textbook formula."""
     p, d = k / n, 1 + z * z / n

@@ -6,9 +6,17 @@ import pytest
 
 from rslib.report import tables
 from rslib.store import records
-from tests.helpers.known_run import OUTCOMES, RESNET, ROBUST_RESNET, ROBUST_VIT, VIT, make_run, pick
-from tests.report.test_corruption_tables import REFERENCE, add_corruptions
-from tests.run.test_joined import add_saliency
+from tests.helpers.corruption_records import REFERENCE, add_corruptions
+from tests.helpers.known_run import (
+    OUTCOMES,
+    RESNET,
+    ROBUST_RESNET,
+    ROBUST_VIT,
+    VIT,
+    add_saliency,
+    make_run,
+    pick,
+)
 
 SQUARE = {"neither": RESNET, "aligned": VIT, "robust": ROBUST_RESNET, "both": ROBUST_VIT}
 

@@ -10,9 +10,17 @@ from rslib.report.tables import tradeoff
 from rslib.report.tradeoffs import AXES
 from rslib.store import records
 from rslib.store.records import RecordError
-from tests.helpers.known_run import OUTCOMES, RESNET, ROBUST_RESNET, ROBUST_VIT, VIT, make_run, pick
-from tests.report.test_corruption_tables import REFERENCE, add_corruptions
-from tests.run.test_joined import add_saliency
+from tests.helpers.corruption_records import REFERENCE, add_corruptions
+from tests.helpers.known_run import (
+    OUTCOMES,
+    RESNET,
+    ROBUST_RESNET,
+    ROBUST_VIT,
+    VIT,
+    add_saliency,
+    make_run,
+    pick,
+)
 
 NAMES = [RESNET, ROBUST_RESNET, VIT, ROBUST_VIT]
 ALL = [axis.name for axis in AXES]

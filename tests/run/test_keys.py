@@ -3,7 +3,7 @@
 import pytest
 
 from rslib.run import Run
-from rslib.run.shortcut import shortcut_runs
+from rslib.run.results import shortcut_runs
 from rslib.settings import cast, load
 from rslib.store import records
 

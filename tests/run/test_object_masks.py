@@ -6,7 +6,7 @@ import torch
 
 from rslib import data
 from rslib.run import object_masks
-from rslib.run.trainer import masked, training_images
+from rslib.run.trainer import images_of
 from rslib.saliency import MaskError
 from rslib.settings.names import TEACHERS
 from rslib.settings.plan import plan
@@ -28,7 +28,7 @@ def test_halves_share_nothing_and_are_balanced():
 
 def test_the_teachers_are_taught_on_the_halves(explained_run):
     run = explained_run
-    taught = [training_images(run, plan(run.settings, n)) for n in TEACHERS.values()]
+    taught = [images_of(run, plan(run.settings, n), "train") for n in TEACHERS.values()]
     assert sum(map(len, taught)) == len(run.data("train"))
     assert not set(taught[0].ids.tolist()) & set(taught[1].ids.tolist())
     run.trained("resnet18-teacher")
@@ -110,9 +110,9 @@ def test_a_share_of_the_masks_is_nested_and_balanced(explained_run):
     images = explained_run.data("train")
     kept = {}
     for share in (0.25, 0.5, 1.0):
-        attached = object_masks.attach(explained_run, images, "train", "exact", share)
+        attached = object_masks.attach(explained_run, "train", "exact", share)
         kept[share] = attached.masks.flatten(1).any(1)
-        assert masked(attached) == round(share * len(images))
+        assert kept[share].sum() == round(share * len(images))
         assert torch.equal(attached.masks[kept[share]], images.masks[kept[share]])
     assert not (kept[0.25] & ~kept[0.5]).any()
     # and not within the images that one of the teachers was taught

@@ -5,9 +5,7 @@ import sys
 
 import pytest
 
-from rslib.run import Results, Run, evaluations
-from rslib.run.evaluations import Evaluation
-from rslib.run.shards import Outcome
+from rslib.run import Results, Run
 from rslib.settings import load
 from rslib.store import records
 from rslib.store.records import RecordError
@@ -72,16 +70,3 @@ def test_siblings_are_results_of_the_same_kind(tmp_path):
         assert all(type(each) is kind and each.further for each in run.siblings)
         assert run.followers == run.siblings and not run.alone.siblings
         assert run.siblings[0].has(NAME) and not run.siblings[0].has("resnet18-adversarial")
-
-
-def test_a_new_evaluation_is_one_entry(tiny_run, monkeypatch):
-    def first_class(model, batch, generator):
-        return Outcome({"right": batch.y == 0})
-
-    entry = Evaluation("first", "first class", lambda run: first_class, section="swapped")
-    monkeypatch.setitem(evaluations.EVALUATIONS, "first", entry)
-    run = tiny_run({"swapped": {"n": 20}})
-    record = run.evaluate(NAME, "first")
-    assert record["right"].sum() == 2 and len(record) == 20
-    assert run.has_record(NAME, "first")
-    assert "first" in evaluations.known()

@@ -23,14 +23,6 @@ def test_a_model_is_trained_once_and_then_loaded(tiny_run, monkeypatch):
         assert torch.equal(value, again.state_dict()[name])
 
 
-def test_a_training_tells_each_epoch_that_is_kept(tiny_run, tmp_path):
-    run, kept = tiny_run(), []
-    folder = tmp_path / "net-key"
-    trainer.train(run, NAME, folder, {}, after_epoch=lambda state: kept.append(state.epoch))
-    assert kept == [1, 2, 3]
-    assert (folder / "best.safetensors").exists()
-
-
 def test_the_summary_says_what_was_trained(tiny_run):
     run = tiny_run()
     run.trained(NAME)
@@ -420,7 +412,7 @@ def test_a_reliability_report_is_made_once_and_says_whose_it_is(tiny_run, monkey
     report = run.reliability(NAME)
     assert report["model"] == NAME
     assert report["passed"] == all(check["passed"] for check in report["checks"])
-    monkeypatch.setattr("rslib.run.reliability.examine", lambda *a, **k: pytest.fail("made again"))
+    monkeypatch.setattr("rslib.attacks.reliability", lambda *a, **k: pytest.fail("made again"))
     assert run.reliability(NAME) == report
 
 

@@ -31,7 +31,8 @@ import cluster
 import yaml
 
 from rslib import settings
-from rslib.run import Run, trainings
+from rslib.run import Run
+from rslib.run.jobs import slug, training_jobs
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
@@ -172,7 +173,7 @@ def different(one: object, other: object, at: str = "") -> Iterator[str]:
 def models(runs: Path, profile: str, seed: int) -> set[str]:
     """The trained models of a run, written as the keys of its jobs are."""
     found = (runs / profile / f"seed{seed}" / "models").glob("*/model.json")
-    return {trainings.slug(path.parent.name) for path in found}
+    return {slug(path.parent.name) for path in found}
 
 
 # --- the proof ---------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ def prove(folder: Path, profile: str, cpus: int, memory: int) -> None:
     """
     prepare(folder, profile)
     seeds = f"seeds={' '.join(map(str, SEEDS))}"
-    asked = {seed: trainings.jobs(Run(settings.load(profile), seed)) for seed in SEEDS}
+    asked = {seed: training_jobs(Run(settings.load(profile), seed)) for seed in SEEDS}
     daemons = Path(tempfile.mkdtemp(prefix="rslib-slurm-"))
     daemons.chmod(0o755)
     try:

@@ -15,6 +15,7 @@ from rslib.store import records
 from rslib.verdicts import Verdict, evidence, figures, measures
 from rslib.verdicts.frame import number_text
 from rslib.verdicts.reader import Reader, Unmeasured
+from tests.helpers.corruption_records import DATA, add_corruptions
 from tests.helpers.known_run import (
     DEVICE,
     OUTCOMES,
@@ -25,7 +26,6 @@ from tests.helpers.known_run import (
     make_run,
     wilson,
 )
-from tests.report.test_corruption_tables import DATA, add_corruptions
 
 ALIGNED, CONTROL = "resnet18-aligned", "resnet18-aligned@beta=0.0"
 MODELS = OUTCOMES | {REFERENCE: (12, 3, 1, 1), ALIGNED: (17, 4, 1, 1), CONTROL: (16, 4, 1, 1)}

@@ -55,7 +55,7 @@ from rslib.report.tables.training import recipes as recipes
 from rslib.report.tables.training import selection_table as selection_table
 from rslib.report.tables.training import table1 as table1
 from rslib.report.tables.training import validated_under_attack as validated_under_attack
-from rslib.run.shortcut import shortcut_runs as shortcut_runs
+from rslib.run.results import shortcut_runs as shortcut_runs
 from rslib.settings.names import ALIGNED as ALIGNED
 from rslib.settings.names import INTERPRETABILITY as INTERPRETABILITY
 from rslib.settings.names import ROBUSTNESS as ROBUSTNESS

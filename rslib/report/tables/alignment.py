@@ -13,7 +13,7 @@ from rslib.report.labels import mask_label, short_label
 from rslib.report.seeds import over_seeds
 from rslib.report.table import Table
 from rslib.report.tables.saliency import mean_difference_known
-from rslib.run.shortcut import shortcut_runs
+from rslib.run.results import shortcut_runs
 from rslib.settings.names import ALIGNED, TEACHERS, baseline, control
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def human_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
 def shortcut_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
     """Models that could learn the background instead of the object (ours).
 
-    Records are those of the two runs of :func:`rslib.run.shortcut.shortcut_runs`. Per model:
+    Records are those of the two runs of :func:`rslib.run.results.shortcut_runs`. Per model:
     accuracy with the correlation, with it broken, the drop in points, accuracy less the control's
     on the same broken images, and IoU with the exact masks of those.
     """

@@ -9,7 +9,8 @@ from filelock import FileLock
 
 from rslib import settings
 from rslib.__main__ import main
-from rslib.run import Run, trainings
+from rslib.run import Run
+from rslib.run.jobs import slug, train_all, training_jobs
 from rslib.settings import PROJECT, cast
 from rslib.settings.names import TEACHERS
 from tests.helpers.tiny import TINY
@@ -23,11 +24,11 @@ def run_of(profile, overrides=None, seed=0):
 
 def test_the_models_foreseen_are_those_that_the_published_notebooks_have_trained():
     trained = {path.parent.name: path for path in EDITION.glob("models/*/model.json")}
-    jobs = trainings.jobs(run_of(str(EDITION.parent / "params.yaml")))
-    assert set(jobs) == {trainings.slug(folder) for folder in trained}
+    jobs = training_jobs(run_of(str(EDITION.parent / "params.yaml")))
+    assert set(jobs) == {slug(folder) for folder in trained}
     for folder, path in trained.items():
         about = json.loads(path.read_text())
-        job = jobs[trainings.slug(folder)]
+        job = jobs[slug(folder)]
         needs = {jobs[key].name for key in job.needs}
         assert job.name == about["name"]
         parents = {about["parent"]} if about.get("parent") else set()
@@ -39,7 +40,7 @@ def test_the_models_foreseen_are_those_that_the_published_notebooks_have_trained
 @pytest.mark.parametrize("profile", ["smoke", "cpu", "fast", "wide", "paper"])
 def test_whoever_is_needed_comes_first(profile):
     done = set()
-    for key, job in trainings.jobs(run_of(profile)).items():
+    for key, job in training_jobs(run_of(profile)).items():
         assert set(job.needs) <= done
         done.add(key)
     assert len(done) > 20
@@ -48,11 +49,11 @@ def test_whoever_is_needed_comes_first(profile):
 def test_keys_pass_through_file_names_and_command_lines():
     variant = "resnet18-aligned@reading=standardized,beta=1.0"
     run = run_of("smoke", {"alignment": {"variants": [variant]}})
-    jobs = trainings.jobs(run)
+    jobs = training_jobs(run)
     assert all(re.fullmatch(r"[\w.-]+", key) for key in jobs)
     (key,) = (key for key, job in jobs.items() if job.name == variant)
     assert key.startswith("resnet18-aligned_reading_standardized_beta_1.0-")
-    other_seed = trainings.jobs(run_of("smoke", {"alignment": {"variants": [variant]}}, seed=1))
+    other_seed = training_jobs(run_of("smoke", {"alignment": {"variants": [variant]}}, seed=1))
     assert not set(jobs) & set(other_seed)
 
 
@@ -68,7 +69,7 @@ def test_exact_masks_need_no_teacher_and_a_teachers_masks_do():
 
 def test_what_settings_add_is_foreseen_with_all_that_it_starts_from():
     late = "resnet18-adversarial@start=aligned@beta=0.7"
-    jobs = trainings.jobs(run_of("smoke", {"combination": {"models": [late]}}))
+    jobs = training_jobs(run_of("smoke", {"combination": {"models": [late]}}))
     by_name = {job.name: job for job in jobs.values() if not job.shortcut}
     assert by_name[late].notebook == "12_robust_and_aligned"
     assert [jobs[key].name for key in by_name[late].needs] == ["resnet18-aligned@beta=0.7"]
@@ -77,7 +78,7 @@ def test_what_settings_add_is_foreseen_with_all_that_it_starts_from():
 
 
 def test_the_shortcut_experiment_trains_models_of_its_own():
-    jobs = trainings.jobs(run_of("cpu")).values()
+    jobs = training_jobs(run_of("cpu")).values()
     both = [job for job in jobs if job.name == "resnet18-standard"]
     assert [job.shortcut for job in both] == [False, True]
     assert {job.notebook for job in jobs if job.shortcut} == {"09_alignment_results"}
@@ -92,28 +93,28 @@ def test_a_further_seed_has_the_models_that_are_named_and_what_they_need():
         *TEACHERS.values(),
     }
     assert set(cast.seeded(run.settings)) == expected
-    found = trainings.jobs(run)
+    found = training_jobs(run)
     assert {job.name for job in found.values() if not job.shortcut} == expected
     # Of the four models of the shortcut experiment, whose masks are exact.
     assert {job.name for job in found.values() if job.shortcut} == {"resnet18-standard"}
-    whole = trainings.jobs(run_of("cpu", seed=1))
+    whole = training_jobs(run_of("cpu", seed=1))
     assert {key: whole[key].needs for key in found} == {k: job.needs for k, job in found.items()}
     assert run.has("resnet18-teacher") and not run.has("resnet18-aligned")
     # Nothing is left out of the first seed, nor where no list is given.
-    assert trainings.jobs(run_of("cpu", {"seeded": named}, seed=1)) == whole
-    assert trainings.jobs(Run(settings.load("cpu", {"seeded": None}), 1, further=True)) == whole
+    assert training_jobs(run_of("cpu", {"seeded": named}, seed=1)) == whole
+    assert training_jobs(Run(settings.load("cpu", {"seeded": None}), 1, further=True)) == whole
 
 
 def test_a_further_seed_cannot_have_what_no_notebook_trains():
     run = Run(settings.load("smoke", {"seeded": ["resnet18-alined"]}), 1, further=True)
     said = "seeded names resnet18-alined, which no notebook trains.*resnet18-standard, vit_small"
     with pytest.raises(ValueError, match=said):
-        trainings.jobs(run)
+        training_jobs(run)
 
 
 def test_a_name_without_a_training_is_refused():
     with pytest.raises(ValueError, match="no model 'resnet18-magic'"):
-        trainings.jobs(run_of("smoke", {"extra_models": ["resnet18-magic"]}))
+        training_jobs(run_of("smoke", {"extra_models": ["resnet18-magic"]}))
 
 
 @pytest.fixture
@@ -134,8 +135,8 @@ def test_the_command_trains_once_with_what_comes_before(tiny, tmp_path, capsys):
     made = {p: p.stat().st_mtime_ns for p in tmp_path.glob("runs/tiny/seed1/models/*/model.json")}
     names = sorted(path.parent.name.rpartition("-")[0] for path in made)
     assert names == ["resnet18-aligned", "resnet18-standard"]
-    foreseen = trainings.jobs(run_of(str(tiny), seed=1))
-    assert {trainings.slug(path.parent.name) for path in made} <= set(foreseen)
+    foreseen = training_jobs(run_of(str(tiny), seed=1))
+    assert {slug(path.parent.name) for path in made} <= set(foreseen)
 
     assert main(command) == 0
     assert made == {path: path.stat().st_mtime_ns for path in made}
@@ -155,7 +156,7 @@ def test_a_stopped_training_is_said_to_go_on(tiny, capsys, monkeypatch):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(trainings, "train", stop)
+    monkeypatch.setattr(Run, "trained", stop)
     assert main(["train", "resnet18-standard", "--profile", str(tiny)]) == 130
     assert "goes on at the last finished epoch" in capsys.readouterr().err
 
@@ -173,7 +174,7 @@ def test_all_models_are_trained_in_the_order_of_the_stages(tmp_path, monkeypatch
     stages = ["vit_small-adversarial", "resnet18-noise"]
     run = Recorded(settings.load("smoke", {"stages": stages}), root=tmp_path, progress=False)
     expected = ["vit_small-standard", "vit_small-adversarial", "resnet18-standard"]
-    assert list(trainings.train_all(run)) == trained == [*expected, "resnet18-noise"]
+    assert list(train_all(run)) == trained == [*expected, "resnet18-noise"]
 
 
 def test_what_another_process_trains_is_left_to_it(tmp_path):
@@ -191,11 +192,11 @@ def test_what_another_process_trains_is_left_to_it(tmp_path):
     taken = run.directory / "locks" / "resnet18-standard.taken"
     taken.parent.mkdir(parents=True)
     with FileLock(taken):
-        assert list(trainings.train_all(run)) == ["vit_small-standard"]
-    assert list(trainings.train_all(run)) == ["resnet18-standard", "resnet18-adversarial"]
+        assert list(train_all(run)) == ["vit_small-standard"]
+    assert list(train_all(run)) == ["resnet18-standard", "resnet18-adversarial"]
 
 
 def test_a_stage_that_is_no_training_is_refused(tmp_path):
     run = run_of("smoke", {"stages": ["resnet18-standrad"]})
     with pytest.raises(ValueError, match="no model 'resnet18-standrad'"):
-        list(trainings.train_all(run))
+        list(train_all(run))
