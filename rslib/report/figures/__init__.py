@@ -1,10 +1,12 @@
 """The paper's figures, drawn from records and models' summaries alone, never from models.
 
-Each is returned closed, so that a notebook shows it once, as the value of its cell; its last line
-says where it comes from (:func:`rslib.report.labels.stamp`). Colors are Okabe and Ito's, which
+A function that takes a run draws the named models in that order, and raises a ``RecordError``,
+which says how to make it, where a model or a record that it reads has not been made. Each figure is
+returned closed, so that a notebook shows it once, as the value of its cell; its last line says
+where it comes from (:func:`rslib.report.labels.stamp`). Colors are Okabe and Ito's, which
 color-blind readers can tell apart: blue for ResNet-18, vermilion for ViT-Small; hollow marks are
-the paper's. Where a run has siblings, small dots or thin lines are its other seeds
-(:mod:`rslib.report.seeds`), and the line below the stamp says so.
+the paper's, drawn where the data set is. Where a run has siblings, small dots or thin lines are its
+other seeds (:mod:`rslib.report.seeds`), and the line below the stamp says so.
 
 Notebooks call all as ``figures.<name>``, whichever module they are written in.
 """
