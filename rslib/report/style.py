@@ -47,27 +47,16 @@ _TRAININGS = {
     "robust_aligned": ("*", BLUE, "-"),
 }
 _STYLE = {
-    "figure.dpi": 150,
-    "font.size": 9,
-    "axes.edgecolor": "#444444",
-    "axes.labelsize": 9,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": "#DDDDDD",
-    "grid.linewidth": 0.6,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "xtick.color": "#222222",
-    "ytick.color": "#222222",
-    "legend.fontsize": 8.5,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5,
-    "errorbar.capsize": 3,
-    "image.interpolation": "nearest",
+    "figure": {"dpi": 150},
+    "font": {"size": 9},
+    "axes": {"edgecolor": "#444444", "titlesize": 9.5, "titlelocation": "left", "axisbelow": True},
+    "axes.spines": {"top": False, "right": False},
+    "grid": {"color": "#DDDDDD", "linewidth": 0.6},
+    ("xtick", "ytick"): {"labelsize": 8.5, "color": "#222222"},
+    "legend": {"fontsize": 8.5, "frameon": False},
+    "lines": {"linewidth": 1.6, "markersize": 5},
+    "errorbar": {"capsize": 3},
+    "image": {"interpolation": "nearest"},
 }
 _LINE_INCHES = 0.16
 # Letters that fit into a legend's line at book width, with the room that a handle takes.
@@ -83,7 +72,9 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
         already = plt.get_fignums()
         try:
-            with plt.style.context(["default", _STYLE]):
+            with plt.style.context("default"):
+                for group, values in _STYLE.items():
+                    plt.rc(group, **values)
                 return draw(*args, **kwargs)
         finally:
             # Also the one left behind where drawing failed half way.
