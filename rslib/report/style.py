@@ -152,8 +152,8 @@ def footer(
     return "\n".join(filter(None, [*lines, labels.sizes(run, names)]))
 
 
-def legend(figure: Figure, handles: Sequence[Any] = ()) -> None:
-    """One legend for all panels, above them, where it cannot hide a point.
+def legend(figure: Figure, handles: Sequence[Any] = ()) -> Figure:
+    """Give a figure one legend for all panels, above them, where it cannot hide a point.
 
     By default its entries are all that is labeled in the panels, each label once.
     """
@@ -164,6 +164,7 @@ def legend(figure: Figure, handles: Sequence[Any] = ()) -> None:
     columns = -(-len(handles) // -(-letters // _LEGEND_LETTERS))
     look = {"columnspacing": 1.3, "handletextpad": 0.5, "borderpad": 0.1}
     figure.legend(handles=handles, loc="outside upper left", ncols=columns, **look)
+    return figure
 
 
 def architectures(names: Sequence[str]) -> list[Any]:

@@ -8,7 +8,8 @@ color-blind readers can tell apart: blue for ResNet-18, vermilion for ViT-Small;
 the paper's, drawn where the data set is. Where a run has siblings, small dots or thin lines are its
 other seeds (:mod:`rslib.report.seeds`), and the line below the stamp says so.
 
-Notebooks call all as ``figures.<name>``, whichever module they are written in.
+A ``footer`` that is passed is the last lines, such as the stamp. Notebooks call all as
+``figures.<name>``, whichever module they are written in.
 """
 
 from rslib.report.figures.alignment import alignment_dynamics as alignment_dynamics

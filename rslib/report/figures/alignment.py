@@ -43,8 +43,7 @@ def alignment_dynamics(run: Run, names: Sequence[str]) -> Figure:
         marks.whole_numbers(axis)
     for key in keys[2:]:
         axes[key].set_xlabel("Epoch of alignment")
-    style.legend(figure)
-    return figure
+    return style.legend(figure)
 
 
 @style.styled

@@ -65,8 +65,7 @@ def figure1(run: Run, names: Sequence[str] = BASELINES) -> Figure:
         lines.append(style.line("validation, not averaged", ls=":", **thin))
     lines.append(style.line("training (augmented)", ls="--", **thin))
     lines.append(style.line("epoch kept", color=GREY, marker="o", ls=""))
-    style.legend(figure, [*style.architectures(names), *lines, *style.paper_handle(run)])
-    return figure
+    return style.legend(figure, [*style.architectures(names), *lines, *style.paper_handle(run)])
 
 
 @style.styled

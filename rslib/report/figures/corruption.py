@@ -28,10 +28,7 @@ IN_ORDER = tuple(name for names in CATEGORIES.values() for name in names)
 def corruption_sheet(versions: torch.Tensor, names: Sequence[str], *, footer: str = "") -> Figure:
     """One image under every corruption at every severity (paper 3.5).
 
-    Args:
-        versions: uint8 (names, 5, 3, H, W).
-        names: of the corruptions, in the order of ``versions``.
-        footer: last line, such as :func:`rslib.report.labels.stamp`.
+    The versions are uint8 (names, 5, 3, H, W), in the order of the corruptions' names.
 
     Raises:
         ValueError: the numbers of names and versions differ.
@@ -107,17 +104,14 @@ def by_severity(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
         axis.set_ylim(bottom=0)
     axes["accuracy"].set(title="Accuracy", ylabel="Accuracy (%)")
     axes["ece"].set(title="Calibration", ylabel="Expected calibration error")
-    style.legend(figure, [*style.architectures(names), *style.trainings(names)])
-    return figure
+    return style.legend(figure, [*style.architectures(names), *style.trainings(names)])
 
 
 @style.styled
 def corruption_differences(run: Run, pairs: Sequence[tuple[str, str]]) -> Figure:
     """Error of one model less error of another, corruption by corruption (paper 4.5).
 
-    Args:
-        run: whose corruption records are read.
-        pairs: models A and B; below 0, A is the more robust.
+    Pairs are models A and B; below 0, A is the more robust.
     """
     frame = corruption.corruption_difference_table(run, pairs)
     named = list(dict.fromkeys(name for pair in pairs for name in pair))

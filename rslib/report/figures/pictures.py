@@ -28,14 +28,9 @@ def image_grid(
     columns: int = 10,
     footer: str = "",
 ) -> Figure:
-    """A contact sheet.
+    """A contact sheet of images, (N, 3, H, W), float in [0, 1] or uint8, so many a row.
 
-    Args:
-        images: (N, 3, H, W), float in [0, 1] or uint8.
-        titles: N short titles.
-        masks: (N, H, W) bool; each object's outline is drawn on its image.
-        columns: images a row.
-        footer: last line, such as :func:`rslib.report.labels.stamp`.
+    They may have N titles and masks, (N, H, W) bool, whose outlines are drawn on them.
 
     Raises:
         ValueError: shapes or lengths disagree.
@@ -76,16 +71,10 @@ def attack_anatomy(
     One row an image: the image, the perturbation magnified about mid-grey, the perturbed image, and
     the classes most probable before or after. All images share one magnification.
 
-    Args:
-        x: (B, 3, H, W) or (3, H, W) in [0, 1], clean.
-        x_adv: the same shape, attacked.
-        before: (B, C) or (C,) probabilities for ``x``.
-        after: probabilities for ``x_adv``.
-        classes: C names.
-        labels: (B,) true classes, named in the titles.
-        eps: budget in [0, 1]: what fills the magnified range; by default the largest change.
-        top: classes taken from each of the two beliefs.
-        footer: last line, such as :func:`rslib.report.labels.stamp`.
+    ``x``, clean, and ``x_adv``, attacked, are (B, 3, H, W) or (3, H, W) in [0, 1]; ``before`` and
+    ``after`` the probabilities of the C classes for them, (B, C) or (C,); ``labels`` (B,) the true
+    ones, named in the titles. The budget ``eps`` in [0, 1], by default the largest change, fills
+    the magnified range. ``top`` classes are taken from each of the two beliefs.
 
     Raises:
         ValueError: shapes disagree.
@@ -139,10 +128,7 @@ def loss_trace(
 ) -> Figure:
     """Mean loss at each step of an iterated attack (paper 3.2.1, equation 2).
 
-    Args:
-        traces: label to (steps + 1,) mean losses; step 0 is the starting point.
-        title: above the axes.
-        footer: last line, such as :func:`rslib.report.labels.stamp`.
+    The traces are (steps + 1,) mean losses by label; step 0 is the starting point.
     """
     figure, axes = style.canvas([["loss"]], height=2.8, footer=footer, grid="both")
     axis = axes["loss"]

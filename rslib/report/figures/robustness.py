@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -70,20 +70,18 @@ def figure2(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
             rest = seeds.records(run, name, kind)
             turned = [estimates.attack_success(each).value for each in rest]
             marks.dots(success, turned, place + 0.1, shade)
-    success.set(title="Attack success", xlabel="Correct images turned (%)", xlim=(0, 121))
-    success.set_xticks(range(0, 101, 20))
+    success.set(title="Attack success", xlabel="Correct images turned (%)")
+    success.set(xlim=(0, 121), xticks=range(0, 101, 20))
     success.grid(True, axis="x")
     heads = [f"{labels.architecture_label(n)}\n{labels.training_phrase(n)}" for n in names]
     marks.rows(success, heads, margin=0.55)
     _plane(axes["plane"], run, held)
-    trainings = style.trainings(names)
-    handles = style.architectures(names)
+    handles, trainings = style.architectures(names), style.trainings(names)
     handles.append(style.patch("FGSM", facecolor=style.tint(GREY), edgecolor=GREY))
     handles.append(style.patch("PGD", facecolor=GREY, edgecolor=GREY))
     if len(trainings) > 1:
         handles += trainings
-    style.legend(figure, [*handles, *style.paper_handle(run)])
-    return figure
+    return style.legend(figure, [*handles, *style.paper_handle(run)])
 
 
 @style.styled
@@ -122,14 +120,15 @@ def certified_curves(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
         axis.axvspan(ceiling, 2 * ceiling, color="#EEEEEE", linewidth=0)
         look = {"va": "top", "rotation": 90, "xycoords": axis.get_xaxis_transform(), "color": GREY}
         marks.note(axis, f"ceiling {ceiling:.3f}", (ceiling, 0.97), (3, 0), **look)
-        axis.set(title=title, xlabel="l2 radius (image range = 1)", ylim=(0, 100))
-        axis.set_xlim(0, 1.12 * ceiling)
+        axis.set(title=title, xlabel="l2 radius (image range = 1)")
+        axis.set(xlim=(0, 1.12 * ceiling), ylim=(0, 100))
         axis.tick_params(labelleft=title == panels[0])
     axes[panels[0]].set_ylabel("Certified accuracy (%)")
     looks = {labels.training_phrase(name): style.training_look(name) for name in names}
     band = style.patch(f"{100 * confidence:g} % interval", facecolor=GREY, alpha=0.2)
-    style.legend(figure, [*(style.line(label, **look) for label, look in looks.items()), band])
-    return figure
+    return style.legend(
+        figure, [*(style.line(label, **look) for label, look in looks.items()), band]
+    )
 
 
 @style.styled
@@ -161,11 +160,33 @@ def robust_overfitting(run: Run, names: Sequence[str]) -> Figure:
     look = {"grid": "both", "height_ratios": [1.5, 1] * (len(places) // 2)}
     figure, axes = style.canvas(places, height=1.9 * len(places) + 0.3, footer=footer, **look)
     for place, (name, summary) in enumerate(summaries.items()):
-        above, below = axes[f"{name} accuracy"], axes[f"{name} loss"]
+        above, below, shade = axes[f"{name} accuracy"], axes[f"{name} loss"], style.color(name)
         for rest in seeds.summaries(run, name):
-            look = {"color": style.color(name)} | marks.THIN
-            marks.history(above, rest, ROBUST_ACCURACY, 100, **look)
-        _overfitting(above, below, name, summary)
+            marks.history(above, rest, ROBUST_ACCURACY, 100, color=shade, **marks.THIN)
+        for axis, quantity, scale, dashes, width in (
+            (above, "train_accuracy", 100, "--", 1.1),
+            (above, "validation_accuracy", 100, "-", 1.2),
+            (above, ROBUST_ACCURACY, 100, "-", 2.2),
+            (below, "train_loss", 1, "--", 1.1),
+            (below, "validation_loss", 1, "-", 1.2),
+        ):
+            look = {"color": shade, "linestyle": dashes, "linewidth": width, "label": quantity}
+            marks.history(axis, summary, quantity, scale, **look)
+            if not quantity.startswith("train"):
+                marks.kept(axis, summary, quantity, scale, color=shade, label="kept")
+        best, history = summary["best_epoch"], summary["history"]
+        for axis in (above, below):
+            axis.axvline(best, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+            marks.whole_numbers(axis)
+        kept, last = (
+            numbers.quantity(100 * epoch[ROBUST_ACCURACY], "%")
+            for epoch in (history[best - 1], history[-1])
+        )
+        told = f"{labels.short_label(name)}\nunder attack: {kept} kept, {last} last"
+        above.set(title=told, ylim=(0, 100))
+        above.tick_params(labelbottom=False)
+        above.sharex(below)
+        below.set(xlabel="Epoch", ylim=(0, None))
         if place % 2 == 0:
             above.set_ylabel("Accuracy (%)")
             below.set_ylabel("Loss (nats)")
@@ -175,8 +196,7 @@ def robust_overfitting(run: Run, names: Sequence[str]) -> Figure:
         style.line("validation, under attack", color=GREY, lw=2.2),
         style.line("epoch kept", color=GREY, marker="o", ls=""),
     ]
-    style.legend(figure, handles)
-    return figure
+    return style.legend(figure, handles)
 
 
 @style.styled
@@ -192,15 +212,10 @@ def accuracy_against_budget(
 ) -> Figure:
     """Accuracy under attack as the budget grows (paper 3.2.1): it must fall to about zero.
 
-    Args:
-        curves: label to budgets in 255ths, the accuracies under them as fractions, and the number
-            of images behind each.
-        title: above the axes.
-        norm: geometry of the budget, in words.
-        budget: the one that is reported elsewhere, in 255ths, marked by a line.
-        log: whether budgets are spaced by their logarithm (to base 2; a budget of 0 stays at 0).
-        confidence: coverage of the Wilson intervals.
-        footer: last line, such as :func:`rslib.report.labels.stamp`.
+    A curve is, by its label, budgets in 255ths, the accuracies under them as fractions, and the
+    number of images behind each, which Wilson intervals rest on. A line marks the ``budget`` that
+    is reported elsewhere, in 255ths. ``log`` spaces budgets by their logarithm (to base 2; a budget
+    of 0 stays at 0); ``norm`` is their geometry, in words.
 
     Raises:
         ValueError: no curves, lengths differ, or an accuracy is not between 0 and 1.
@@ -278,8 +293,7 @@ def autoattack_stages(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
         label = "wrong when clean" if stage == "clean" else f"broken by {STAGES[stage]}"
         handles.append(style.patch(label, facecolor=_STAGE_COLORS.get(stage, GREY)))
     handles.append(style.line("right under PGD", color="black", marker="|", ls="", ms=10, mew=2))
-    style.legend(figure, handles)
-    return figure
+    return style.legend(figure, handles)
 
 
 def _plane(axis: Axes, run: Run, held: Mapping[str, Mapping[str, pd.DataFrame]]) -> None:
@@ -332,28 +346,3 @@ def _certified(
 def _ends(found: Iterable[estimates.Estimate]) -> np.ndarray:
     """Values, lower and upper ends, (3, n)."""
     return np.array([(each.value, each.low, each.high) for each in found]).T
-
-
-def _overfitting(above: Axes, below: Axes, name: str, summary: Mapping[str, Any]) -> None:
-    """Accuracies above and losses below, with the epoch kept."""
-    for axis, quantity, scale, dashes, width in (
-        (above, "train_accuracy", 100, "--", 1.1),
-        (above, "validation_accuracy", 100, "-", 1.2),
-        (above, ROBUST_ACCURACY, 100, "-", 2.2),
-        (below, "train_loss", 1, "--", 1.1),
-        (below, "validation_loss", 1, "-", 1.2),
-    ):
-        look = {"color": style.color(name), "linestyle": dashes, "linewidth": width}
-        marks.history(axis, summary, quantity, scale, label=quantity, **look)
-        if not quantity.startswith("train"):
-            marks.kept(axis, summary, quantity, scale, color=look["color"], label="kept")
-    best = summary["best_epoch"]
-    for axis in (above, below):
-        axis.axvline(best, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
-        marks.whole_numbers(axis)
-    kept, last = (100 * summary["history"][at][ROBUST_ACCURACY] for at in (best - 1, -1))
-    told = f"{numbers.quantity(kept, '%')} kept, {numbers.quantity(last, '%')} last"
-    above.set(title=f"{labels.short_label(name)}\nunder attack: {told}", ylim=(0, 100))
-    above.tick_params(labelbottom=False)
-    above.sharex(below)
-    below.set(xlabel="Epoch", ylim=(0, None))

@@ -33,10 +33,8 @@ def mask_sheet(
 ) -> Figure:
     """A contact sheet of images with the outlines of their masks, one row a source (paper 3.4.1).
 
-    Args:
-        images: uint8 (N, 3, H, W).
-        masks: by title of the row, bool (N, H, W); an empty mask was refused.
-        footer: last line, such as :func:`rslib.report.labels.stamp`.
+    Images are uint8 (N, 3, H, W), masks bool (N, H, W) by the title of their row; an empty mask was
+    refused.
 
     Raises:
         ValueError: a source has another number of masks.
@@ -65,13 +63,9 @@ def saliency_grid(
 ) -> Figure:
     """Figure 3: maps over images, one row a model, with outlines of masks and each IoU (paper 4.3).
 
-    Args:
-        images: uint8 (N, 3, H, W).
-        maps: by title of the row, float (N, H, W); colors run from a map's least to its largest
-            value.
-        masks: bool (N, H, W), drawn as outlines, with the IoU of each map above it; None for none.
-        titles: N titles above the images.
-        footer: last line, such as :func:`rslib.report.labels.stamp`.
+    Images are uint8 (N, 3, H, W), maps float (N, H, W) by the title of their row; colors run from a
+    map's least to its largest value. Masks, bool (N, H, W), are drawn as outlines, with the IoU of
+    each map above it. The N titles stand above the images.
 
     Raises:
         ValueError: a row has another number of maps.
@@ -124,8 +118,7 @@ def chance_curve(run: Run, *, top: float = 0.30) -> Figure:
         axis.annotate(told, (0.995, reported), xycoords=("axes fraction", "data"), **look)
     axis.set(xlabel="Object's share of the image", ylabel="IoU of the top 30 %")
     axis.set(xlim=(0, 1), ylim=(0, 1.02))
-    style.legend(figure)
-    return figure
+    return style.legend(figure)
 
 
 @style.styled
@@ -172,8 +165,7 @@ def overlap_bars(
     axis.set_xlabel(f"Mean IoU with {labels.mask_label(source)} masks")
     axis.set_xlim(0, 1.06 * axis.get_xlim()[1])
     lines.append(style.line("other images' masks", color="black", marker="|", ls=""))
-    style.legend(figure, [*lines, *style.paper_handle(run)])
-    return figure
+    return style.legend(figure, [*lines, *style.paper_handle(run)])
 
 
 @style.styled
@@ -206,8 +198,7 @@ def overlap_curve(
     for axis in axes.values():
         axis.axvline(30, color="#BBBBBB", linewidth=0.8)
         axis.set_ylim(bottom=0)
-    style.legend(figure)
-    return figure
+    return style.legend(figure)
 
 
 @style.styled
@@ -234,8 +225,7 @@ def faithfulness_curves(run: Run, names: Sequence[str], kind: str = "deletion") 
                 for each in rest:
                     axis.plot(share, each[columns].mean(), **look | marks.THIN)
         axis.set(ylim=(0, 1), xlim=(0, 100))
-    style.legend(figure)
-    return figure
+    return style.legend(figure)
 
 
 @style.styled
@@ -259,8 +249,7 @@ def randomization_curves(run: Run, names: Sequence[str]) -> Figure:
             axis.plot([0, *layers], [1, *likeness], **look)
         axis.axhline(0, color="#BBBBBB", linewidth=0.8)
         axis.set_ylim(-0.6, 1.05)
-    style.legend(figure)
-    return figure
+    return style.legend(figure)
 
 
 def _by_model(

@@ -17,7 +17,6 @@ from rslib.report.tables import tradeoff
 from rslib.run import joined
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -52,8 +51,7 @@ def figure4(run: Run, names: Sequence[str]) -> Figure:
     plane.set(title="Accuracy and robustness", ylabel="Accuracy under PGD (%)")
     overlap.set(title="Accuracy and interpretability", ylabel="IoU of saliency and object")
     front = style.line("Pareto front", color=GREY)
-    style.legend(figure, [*style.models(names), front, *style.paper_handle(run)])
-    return figure
+    return style.legend(figure, [*style.models(names), front, *style.paper_handle(run)])
 
 
 @style.styled
@@ -103,9 +101,22 @@ def correlations(run: Run, names: Sequence[str]) -> Figure:
         ("breakage", breakage, ("fgsm", "pgd"), "Right under attack\nand under corruptions"),
         ("overlap", overlap, ("pgd", "corruptions"), "Overlap with the object\nand robustness"),
     ):
-        _correlations(axes[panel], run, names, frame, kinds)
-        axes[panel].set_title(title)
-        _model_rows(axes[panel], names, labeled=panel == "breakage")
+        axis = axes[panel]
+        for kind, shift in zip(kinds, (-0.17, 0.17), strict=True):
+            shade, plain = _SHADES[kind], marks.cells(frame, names, kind)
+            partial = marks.cells(frame, names, f"{kind}_partial")
+            look = {"color": shade, "marker": "o", "ms": 4.5, "capsize": 0, "linewidth": 0.9}
+            for line, rest in enumerate(marks.other_seeds(run, partial)):
+                for cells, fill, alpha in ((plain, "white", 0.7), (partial, shade, 1)):
+                    found = cells.iloc[line]
+                    if not numbers.missing(found["ours"]):
+                        value = Estimate(found["ours"], found["low"], found["high"])
+                        face = {"markerfacecolor": fill, "alpha": alpha}
+                        marks.point(axis, value, line + shift, **look, **face)
+                marks.dots(axis, rest, line + shift + 0.09, shade)
+        axis.axvline(0, color=GREY, linewidth=1)
+        axis.set(title=title, xlabel="Rank correlation")
+        _model_rows(axis, names, labeled=panel == "breakage")
     look = {"marker": "o", "ls": ""}
     handles = [
         style.line(labels.evaluation_label(kind), color=shade, **look)
@@ -113,8 +124,7 @@ def correlations(run: Run, names: Sequence[str]) -> Figure:
     ]
     handles.append(style.line("plain", color=GREY, markerfacecolor="white", **look))
     handles.append(style.line("at equal confidence", color=GREY, **look))
-    style.legend(figure, handles)
-    return figure
+    return style.legend(figure, handles)
 
 
 @style.styled
@@ -175,27 +185,6 @@ def _model_rows(axis: Axes, names: Sequence[str], *, labeled: bool) -> None:
     """A row a model; only the first of several panels tells their names."""
     marks.rows(axis, [labels.short_label(name) for name in names], fontsize=8)
     axis.tick_params(labelleft=labeled)
-
-
-def _correlations(
-    axis: Axes, run: Run, names: Sequence[str], frame: pd.DataFrame, kinds: tuple[str, str]
-) -> None:
-    """Two rank correlations a model, each plain (hollow) and among alike images (filled)."""
-    for kind, shift in zip(kinds, (-0.17, 0.17), strict=True):
-        shade, plain = _SHADES[kind], marks.cells(frame, names, kind)
-        partial = marks.cells(frame, names, f"{kind}_partial")
-        rest = marks.other_seeds(run, partial)
-        look = {"color": shade, "marker": "o", "markersize": 4.5, "capsize": 0, "linewidth": 0.9}
-        for line in range(len(names)):
-            for cells, fill, alpha in ((plain, "white", 0.7), (partial, shade, 1)):
-                found = cells.iloc[line]
-                if not numbers.missing(found["ours"]):
-                    value = Estimate(found["ours"], found["low"], found["high"])
-                    face = {"markerfacecolor": fill, "alpha": alpha}
-                    marks.point(axis, value, line + shift, **look, **face)
-            marks.dots(axis, rest[line], line + shift + 0.09, shade)
-    axis.axvline(0, color=GREY, linewidth=1)
-    axis.set_xlabel("Rank correlation")
 
 
 def _places(run: Run, names: Sequence[str], axes: Sequence[str]) -> dict[str, np.ndarray]:
