@@ -41,10 +41,7 @@ def cells(frame: pd.DataFrame, names: Sequence[str], quantity: str) -> pd.DataFr
 
 
 def intervals(cells: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of a table's rows, (n,), and how far their intervals reach, (2, n).
-
-    The reach is that below and above; 0 where a row has no interval.
-    """
+    """The numbers of a table's rows, (n,), and how far their intervals, if any, reach, (2, n)."""
     middle, low, high = cells[["ours", "low", "high"]].to_numpy(float).T
     return middle, np.nan_to_num([middle - low, high - middle])
 
@@ -123,14 +120,9 @@ def picture(axis: Axes, image: np.ndarray, title: str = "", size: float = 8.5) -
 def written_map(
     axis: Axes, values: np.ndarray, unit: str, strong: np.ndarray, *, size: float = 8
 ) -> None:
-    """Write each value, such as those of a heat map, in its cell.
+    """Write each value of a heat map, (rows, columns), in its cell; NaN is a dash.
 
-    Args:
-        axis: to write in.
-        values: (rows, columns); NaN is a dash.
-        unit: of :func:`rslib.report.numbers.written`.
-        strong: where a dark color asks for white letters.
-        size: of the letters.
+    ``strong`` is where a dark color asks for white letters.
     """
     for (row, column), value in np.ndenumerate(values):
         text = numbers.NONE if np.isnan(value) else numbers.written(value, unit)

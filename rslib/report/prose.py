@@ -292,18 +292,15 @@ def attack_checks(reports: Mapping[str, Mapping[str, Any]], masked: str) -> str:
 
 def overlap(table3: pd.DataFrame) -> str:
     """Compare IoU with trivial baselines, between trainings and with attention (notebook 08)."""
-    ours, low, high = (
-        table3.pivot(index="model", columns="quantity", values=values)
-        for values in ("ours", "low", "high")
-    )
+    iou = table3[table3.quantity == "iou_mean"].set_index("model")
+    ours = table3.pivot(index="model", columns="quantity", values="ours")
     floor = ours[["chance", "shuffled", "center", "average"]].max(axis=1)
-    above = [short_label(name) for name in ours.index if low["iou_mean"][name] > floor[name]]
+    above = [short_label(name) for name in ours.index if iou.low[name] > floor[name]]
     changes = {}
     for name in names.INTERPRETABILITY:
         start = names.baseline(name)
-        changes[name] = _signed(ours["iou_mean"][name] - ours["iou_mean"][start], 3)
-        apart = low["iou_mean"][name] > high["iou_mean"][start]
-        if not (apart or high["iou_mean"][name] < low["iou_mean"][start]):
+        changes[name] = _number(iou.ours[name] - iou.ours[start], 3, signed=True)
+        if not (iou.low[name] > iou.high[start] or iou.high[name] < iou.low[start]):
             changes[name] += " (the intervals meet)"
     resnet, vit = (_number(100 * ours["mass"][name], 0) for name in names.BASELINES)
     return (
@@ -372,9 +369,8 @@ def people(human: pd.DataFrame | None) -> str:
     Takes ``tables.human_table``; None where people cannot be asked.
     """
     if human is None:
-        return (
-            "CIFAR-10H is not there or these are not its images: people are not asked in this run."
-        )
+        missing = "CIFAR-10H is not there or these are not its images"
+        return f"{missing}: people are not asked in this run."
     return f"Closest to people's choices is {short_label(_column(human, 'distance').idxmin())}."
 
 
@@ -482,10 +478,7 @@ def shift_changes(
 def breaking_alike(
     agreement: pd.DataFrame, table5: pd.DataFrame, under_pgd: Mapping[str, float]
 ) -> str:
-    """Tell whether images that PGD leaves are also robust to corruptions (notebook 10).
-
-    Takes ``tables.agreement_table``, ``tables.table5`` and each model's accuracy under PGD.
-    """
+    """Tell whether images that PGD leaves are also robust to corruptions (notebook 10)."""
     cells, both = _cells(table5), 0
     for standard in names.BASELINES:
         robust = standard.replace("standard", "adversarial")
@@ -642,10 +635,7 @@ def combination(square: pd.DataFrame, source: str) -> str:
 
 
 def combination_summary(square: pd.DataFrame, source: str, *, both: str, robust: str) -> str:
-    """Compare a model that is robust and aligned with one that is robust alone (notebook 12).
-
-    Takes the table and the source of :func:`combination`.
-    """
+    """Compare a model that is robust and aligned with one that is robust alone (notebook 12)."""
     cells = _cells(square)
     return (
         f"{short_label(both)} against {short_label(robust)}: "
@@ -681,10 +671,7 @@ def verdict_counts(told: Mapping[str, Any]) -> str:
 
 
 def conclusion(told: Mapping[str, Any]) -> str:
-    """Compare the findings of the paper's conclusion with ours (notebook 13).
-
-    Takes :func:`rslib.verdicts.values` with the claims cited here.
-    """
+    """Compare the findings of the paper's conclusion with ours (notebook 13)."""
     return (
         "**Robustness for accuracy.** Adversarial training changes the PGD accuracy of ResNet-18 "
         "by {verdict_conclusion_gain_ours} ({verdict_conclusion_gain}) and its clean accuracy by "
@@ -771,20 +758,17 @@ def _measured(cell: Cell | None, *, signed: bool = False) -> str:
     """Our number with its unit and its interval."""
     if not _known(cell):
         return UNKNOWN
-    number = _signed(cell["ours"], 3) if signed else _said(cell)
+    number = _number(cell["ours"], 3, signed=True) if signed else _said(cell)
     return f"{number} {_minus(numbers.interval(cell))}".strip()
 
 
-def _number(value: float, digits: int) -> str:
+def _number(value: float, digits: int, *, signed: bool = False) -> str:
     if numbers.missing(value):
         return UNKNOWN
     # Rounded first: a number that rounds to zero has no sign.
-    return _minus(f"{round(float(value), digits) + 0.0:.{digits}f}")
-
-
-def _signed(value: float, digits: int) -> str:
-    text = _number(value, digits)
-    return f"+{text}" if round(float(value), digits) > 0 else text
+    rounded = round(float(value), digits) + 0.0
+    sign = "+" if signed and rounded > 0 else ""
+    return _minus(f"{sign}{rounded:.{digits}f}")
 
 
 def _minus(text: str) -> str:

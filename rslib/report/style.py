@@ -87,14 +87,10 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 def canvas(
     places: list[list[str]], *, height: float, footer: str, grid: str = "", **ratios: Any
 ) -> tuple[Figure, dict[str, Axes]]:
-    """A figure of book width with named axes and a last line of text.
+    """A figure of book width, so many inches high, with named axes and a footer below.
 
-    Args:
-        places: names of the axes, row by row; ``"."`` leaves a place empty.
-        height: in inches, without the footer.
-        footer: last lines; empty for none.
-        grid: ``"x"``, ``"y"`` or ``"both"``: lines behind all axes; empty for none.
-        ratios: ``width_ratios`` and ``height_ratios`` of the places.
+    The places are names of the axes, row by row; ``"."`` leaves one empty. Their ratios are
+    ``width_ratios`` and ``height_ratios``. A grid is ``"x"``, ``"y"`` or ``"both"``, on all axes.
     """
     import matplotlib.pyplot as plt
 
@@ -129,12 +125,8 @@ def footer(
 ) -> str:
     """The stamp, what stands for the other seeds, and the sizes of nets that are not the paper's.
 
-    Args:
-        run: the run.
-        names: models that are drawn.
-        sources: the records and summaries that were read, or the table, which knows its stamp.
-        others: what the figure draws for the run's siblings, such as "small dots"; empty where it
-            is about this seed alone.
+    The sources are the records and summaries that were read, or the table, which knows its stamp.
+    ``others`` is what is drawn for the run's siblings, such as "small dots"; empty for nothing.
     """
     if hasattr(sources, "attrs"):
         stamp, seeds = sources.attrs["stamp"], sources.attrs.get("seeds", [])

@@ -12,9 +12,6 @@ A ``footer`` that is passed is the last lines, such as the stamp. Notebooks call
 ``figures.<name>``, whichever module they are written in.
 """
 
-from rslib.report.figures.alignment import alignment_dynamics as alignment_dynamics
-from rslib.report.figures.alignment import alignment_plane as alignment_plane
-from rslib.report.figures.alignment import masks_needed as masks_needed
 from rslib.report.figures.baselines import figure1 as figure1
 from rslib.report.figures.baselines import learning_rates as learning_rates
 from rslib.report.figures.baselines import reliability_diagram as reliability_diagram
@@ -31,9 +28,12 @@ from rslib.report.figures.robustness import autoattack_stages as autoattack_stag
 from rslib.report.figures.robustness import certified_curves as certified_curves
 from rslib.report.figures.robustness import figure2 as figure2
 from rslib.report.figures.robustness import robust_overfitting as robust_overfitting
+from rslib.report.figures.saliency import alignment_dynamics as alignment_dynamics
+from rslib.report.figures.saliency import alignment_plane as alignment_plane
 from rslib.report.figures.saliency import chance_curve as chance_curve
 from rslib.report.figures.saliency import faithfulness_curves as faithfulness_curves
 from rslib.report.figures.saliency import mask_sheet as mask_sheet
+from rslib.report.figures.saliency import masks_needed as masks_needed
 from rslib.report.figures.saliency import overlap_bars as overlap_bars
 from rslib.report.figures.saliency import overlap_curve as overlap_curve
 from rslib.report.figures.saliency import randomization_curves as randomization_curves
