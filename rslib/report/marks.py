@@ -46,20 +46,19 @@ def intervals(cells: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return middle, np.nan_to_num([middle - low, high - middle])
 
 
-def history(
-    axis: Axes, summary: Mapping[str, Any], quantity: str, scale: float = 1, **look: Any
-) -> None:
-    """A quantity of a training, epoch by epoch."""
-    epochs = summary["history"]
-    axis.plot([e["epoch"] for e in epochs], [scale * e[quantity] for e in epochs], **look)
+def history(axis: Axes, summary: Mapping[str, Any], quantity: str, **look: Any) -> None:
+    """A quantity of a training, epoch by epoch; accuracies in percent."""
+    _epochs(axis, summary["history"], quantity, **look)
 
 
-def kept(
-    axis: Axes, summary: Mapping[str, Any], quantity: str, scale: float = 1, **look: Any
-) -> None:
+def kept(axis: Axes, summary: Mapping[str, Any], quantity: str, **look: Any) -> None:
     """A dot at the epoch whose weights are kept."""
-    epoch = summary["history"][summary["best_epoch"] - 1]
-    axis.plot(epoch["epoch"], scale * epoch[quantity], "o", **look)
+    _epochs(axis, [summary["history"][summary["best_epoch"] - 1]], quantity, marker="o", **look)
+
+
+def _epochs(axis: Axes, epochs: Sequence[Mapping[str, Any]], quantity: str, **look: Any) -> None:
+    scale = 100 if "accuracy" in quantity else 1
+    axis.plot([e["epoch"] for e in epochs], [scale * e[quantity] for e in epochs], **look)
 
 
 def dots(axis: Axes, x: float | Sequence[float], y: float | Sequence[float], shade: str) -> None:

@@ -35,8 +35,8 @@ def figure1(run: Run, names: Sequence[str] = BASELINES) -> Figure:
     figure, axes = style.canvas(places, height=4.1, footer=footer, width_ratios=[1.55, 1])
     above, below, test = axes["accuracy"], axes["loss"], axes["test"]
     for place, (name, record) in enumerate(clean.items()):
-        _dynamics(above, run, name, summaries[name], "accuracy", 100)
-        _dynamics(below, run, name, summaries[name], "loss", 1)
+        _dynamics(above, run, name, summaries[name], "accuracy")
+        _dynamics(below, run, name, summaries[name], "loss")
         shade, confidence = style.color(name), run.settings.evaluation.confidence
         found = estimates.accuracy(record["correct"], confidence=confidence)
         test.bar(place, found.value, 0.6, color=shade, edgecolor=shade, linewidth=1)
@@ -120,24 +120,23 @@ def learning_rates(run: Run, names: Sequence[str] = BASELINES) -> Figure:
     figure, axes = style.canvas([["rate"]], height=2.6, footer=footer, grid="both")
     axis = axes["rate"]
     for number, (name, summary) in enumerate(summaries.items()):
-        peak = summary["recipe"]["learning_rate"]
+        peak, epochs = summary["recipe"]["learning_rate"], summary["history"]
         label = f"{labels.architecture_label(name)}, times {peak:.3g}"
         # Curves of one schedule coincide: dashes let the one below be seen.
-        look = style.numbered_look(number) | {"color": style.color(name)}
-        marks.history(axis, summary, "learning_rate", 1 / peak, marker=".", label=label, **look)
+        look = style.numbered_look(number) | {"color": style.color(name), "label": label}
+        rates = [each["learning_rate"] / peak for each in epochs]
+        axis.plot([each["epoch"] for each in epochs], rates, marker=".", **look)
     axis.set(xlabel="Epoch", ylabel="Learning rate / peak", ylim=(0, 1.05))
     axis.legend()
     marks.whole_numbers(axis)
     return figure
 
 
-def _dynamics(
-    axis: Axes, run: Run, name: str, summary: Mapping[str, Any], quantity: str, scale: float
-) -> None:
+def _dynamics(axis: Axes, run: Run, name: str, summary: Mapping[str, Any], quantity: str) -> None:
     """Accuracy or loss over the epochs of a training."""
     shade, label = style.color(name), labels.architecture_label(name)
     for rest in seeds.summaries(run, name):
-        marks.history(axis, rest, f"validation_{quantity}", scale, color=shade, **marks.THIN)
+        marks.history(axis, rest, f"validation_{quantity}", color=shade, **marks.THIN)
     for split, dashes, width in (
         ("validation", "-", 1.8),
         ("raw_validation", ":", 1.1),  # missing where no average is kept
@@ -146,6 +145,6 @@ def _dynamics(
         if f"{split}_{quantity}" in summary["history"][0]:
             look = {"linestyle": dashes, "linewidth": width, "color": shade}
             look["label"] = f"{label}, {split.replace('_', ' ')}"
-            marks.history(axis, summary, f"{split}_{quantity}", scale, **look)
-    marks.kept(axis, summary, f"validation_{quantity}", scale, color=shade)
+            marks.history(axis, summary, f"{split}_{quantity}", **look)
+    marks.kept(axis, summary, f"validation_{quantity}", color=shade)
     axis.grid(True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -126,9 +126,8 @@ def certified_curves(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
     axes[panels[0]].set_ylabel("Certified accuracy (%)")
     looks = {labels.training_phrase(name): style.training_look(name) for name in names}
     band = style.patch(f"{100 * confidence:g} % interval", facecolor=GREY, alpha=0.2)
-    return style.legend(
-        figure, [*(style.line(label, **look) for label, look in looks.items()), band]
-    )
+    lines = [style.line(label, **look) for label, look in looks.items()]
+    return style.legend(figure, [*lines, band])
 
 
 @style.styled
@@ -162,26 +161,24 @@ def robust_overfitting(run: Run, names: Sequence[str]) -> Figure:
     for place, (name, summary) in enumerate(summaries.items()):
         above, below, shade = axes[f"{name} accuracy"], axes[f"{name} loss"], style.color(name)
         for rest in seeds.summaries(run, name):
-            marks.history(above, rest, ROBUST_ACCURACY, 100, color=shade, **marks.THIN)
-        for axis, quantity, scale, dashes, width in (
-            (above, "train_accuracy", 100, "--", 1.1),
-            (above, "validation_accuracy", 100, "-", 1.2),
-            (above, ROBUST_ACCURACY, 100, "-", 2.2),
-            (below, "train_loss", 1, "--", 1.1),
-            (below, "validation_loss", 1, "-", 1.2),
+            marks.history(above, rest, ROBUST_ACCURACY, color=shade, **marks.THIN)
+        for axis, quantity, dashes, width in (
+            (above, "train_accuracy", "--", 1.1),
+            (above, "validation_accuracy", "-", 1.2),
+            (above, ROBUST_ACCURACY, "-", 2.2),
+            (below, "train_loss", "--", 1.1),
+            (below, "validation_loss", "-", 1.2),
         ):
             look = {"color": shade, "linestyle": dashes, "linewidth": width, "label": quantity}
-            marks.history(axis, summary, quantity, scale, **look)
+            marks.history(axis, summary, quantity, **look)
             if not quantity.startswith("train"):
-                marks.kept(axis, summary, quantity, scale, color=shade, label="kept")
+                marks.kept(axis, summary, quantity, color=shade, label="kept")
         best, history = summary["best_epoch"], summary["history"]
         for axis in (above, below):
             axis.axvline(best, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
             marks.whole_numbers(axis)
-        kept, last = (
-            numbers.quantity(100 * epoch[ROBUST_ACCURACY], "%")
-            for epoch in (history[best - 1], history[-1])
-        )
+        accuracies = (100 * history[at][ROBUST_ACCURACY] for at in (best - 1, -1))
+        kept, last = (numbers.quantity(accuracy, "%") for accuracy in accuracies)
         told = f"{labels.short_label(name)}\nunder attack: {kept} kept, {last} last"
         above.set(title=told, ylim=(0, 100))
         above.tick_params(labelbottom=False)
@@ -236,7 +233,7 @@ def accuracy_against_budget(
             span = f"{shares.min()} to {shares.max()}"
             raise ValueError(f"{label}: accuracies span {span}: give fractions between 0 and 1")
         right = [np.arange(n) < round(share * n) for share in shares]
-        value, low, high = _ends(estimates.accuracy(r, confidence=confidence) for r in right)
+        value, low, high = _ends([estimates.accuracy(r, confidence=confidence) for r in right])
         look = style.numbered_look(number) | {"marker": "osv^DP"[number % 6], "label": label}
         axis.errorbar(budgets, value, np.maximum(0, [value - low, high - value]), **look)
     if log:
@@ -339,10 +336,10 @@ def _certified(
     # Stored radii may be the ceiling up to rounding; it is named once.
     ends = np.unique(record["radius"].to_numpy(float)[right])
     radii = [0.0, *ends[ends < ceiling * (1 - 1e-6)], ceiling]
-    found = (estimates.certified_accuracy(record, r, confidence=confidence) for r in radii)
+    found = [estimates.certified_accuracy(record, r, confidence=confidence) for r in radii]
     return radii, _ends(found)
 
 
-def _ends(found: Iterable[estimates.Estimate]) -> np.ndarray:
+def _ends(found: Sequence[estimates.Estimate]) -> np.ndarray:
     """Values, lower and upper ends, (3, n)."""
     return np.array([(each.value, each.low, each.high) for each in found]).T

@@ -270,10 +270,9 @@ def alignment_dynamics(run: Run, names: Sequence[str]) -> Figure:
         look = style.numbered_look(number) | {"color": style.color(name)}
         rest, label = seeds.summaries(run, name), labels.short_label(name)
         for key, axis in axes.items():
-            scale = 100 if key == "validation_accuracy" else 1
-            marks.history(axis, summary, key, scale, marker=".", label=label, **look)
+            marks.history(axis, summary, key, marker=".", label=label, **look)
             for each in rest:
-                marks.history(axis, each, key, scale, **look | marks.THIN)
+                marks.history(axis, each, key, **look | marks.THIN)
     for key, axis in axes.items():
         axis.set_title(_DYNAMICS[key])
         marks.whole_numbers(axis)
