@@ -26,6 +26,7 @@ UNKNOWN = "not measured"
 
 Cell = Mapping[str, Any]
 Cells = Mapping[tuple[str, str], Cell]
+Sides = tuple[int, int, int]
 
 
 def parameters(counts: Mapping[str, int]) -> str:
@@ -74,11 +75,9 @@ def overfitting(selection: pd.DataFrame) -> str:
     lost = _column(selection, "overfitting")
     below, told = int((lost > 0).sum()), "none ended below its best epoch."
     if below:
-        worst = lost.idxmax()
-        told = (
-            f"{below} ended below {_word(below, 'its', 'their')} best epoch; the most was lost by "
-            f"{short_label(worst)} ({lost[worst]:.1f} points of robust validation accuracy)."
-        )
+        most, own = short_label(lost.idxmax()), _word(below, "its", "their")
+        told = f"{below} ended below {own} best epoch; the most was lost by {most} "
+        told += f"({lost.max():.1f} points of robust validation accuracy)."
     return (
         f"Of {count(len(lost), 'robust training')}, {told} The best epoch is chosen on these very "
         "images, so part of any gap is luck; few epochs leave little time to overfit."
@@ -90,31 +89,23 @@ def mask_agreement(masks: pd.DataFrame, agreement: Mapping[tuple[str, str], floa
 
     Takes ``tables.masks_table`` and, by two sources, the mean IoU of their masks of one image.
     """
-    told = [
-        f"The two teachers' masks of the same image overlap with a mean IoU of {_number(iou, 2)}."
-        for pair, iou in agreement.items()
-        if set(pair) == set(names.TEACHERS)
-    ]
-    against = [
-        f"the {mask_label(other)} reach a mean IoU of {_number(iou, 2)}"
-        for (one, other), iou in agreement.items()
-        if one == "exact" and other in names.TEACHERS
-    ]
+    told, against = [], []
+    for (one, other), iou in agreement.items():
+        reached = f"a mean IoU of {_number(iou, 2)}"
+        if {one, other} == set(names.TEACHERS):
+            told.append(f"The two teachers' masks of the same image overlap with {reached}.")
+        if one == "exact" and other in names.TEACHERS:
+            against.append(f"the {mask_label(other)} reach {reached}")
     if against:
         told.append(f"Scored against the exact masks, {' and '.join(against)}.")
     else:
-        told.append(
-            "The data set has no exact masks, so the proxies cannot be scored against the truth "
-            "here."
-        )
-    facts, here = masks.attrs["facts"], ""
-    temperatures = [
-        f"{_number(facts[f'{source}_temperature'], 2)} for the {name}"
-        for source, name in (("cnn", "CNN"), ("vit", "ViT"))
-        if f"{source}_temperature" in facts
-    ]
-    if temperatures:
-        here = f" (here {' and '.join(temperatures)})"
+        none = "The data set has no exact masks"
+        told.append(f"{none}, so the proxies cannot be scored against the truth here.")
+    temperatures, here = [], ""
+    for key, name in (("cnn_temperature", "CNN"), ("vit_temperature", "ViT")):
+        if key in masks.attrs["facts"]:
+            temperatures.append(f"{_number(masks.attrs['facts'][key], 2)} for the {name}")
+            here = f" (here {' and '.join(temperatures)})"
     return (
         f"**How good are proxies?** {' '.join(told)}\n\n"
         "**Does calibration matter?** The paper asks for a well-calibrated model. Temperature "
@@ -150,10 +141,8 @@ def alignment_variants(variants: pd.DataFrame, source: str) -> str:
         own = iou[[each.startswith(name) and each != names.control(name) for each in iou.index]]
         above = int((own.low > rest.high).sum())
         reached.append(f"{_number(rest.ours, 3)} ({label})")
-        ahead.append(
-            f"Of {count(len(own), 'variant')} of {label}, {above} {_word(above, 'has', 'have')} an "
-            "interval wholly above the control's."
-        )
+        of = f"Of {count(len(own), 'variant')} of {label}, {above} {_word(above, 'has', 'have')}"
+        ahead.append(f"{of} an interval wholly above the control's.")
     best = iou.loc[iou["ours"].idxmax()]
     return (
         f"The control, which is never shown a mask, reaches an IoU of {' and '.join(reached)}. "
@@ -229,17 +218,12 @@ def robustness(table2: pd.DataFrame, pgd: Iterable[pd.DataFrame], eps: float) ->
         paper.value("table2", "resnet18-standard", f"{kind}_accuracy").value
         for kind in ("clean", "fgsm")
     )
-    last = (
-        "Last-iterate accuracy was not recorded: the attack stopped on each image as soon as it "
-        "succeeded."
-    )
-    followed = [record for record in pgd if "correct_last" in record]
-    if followed:
-        spared = sum(int((record.correct_last & ~record.correct).sum()) for record in followed)
-        last = (
-            f"Scored by the last iterate alone, {count(spared, 'more image')} would count as "
-            "robust, over all models."
-        )
+    spared = [int((r.correct_last & ~r.correct).sum()) for r in pgd if "correct_last" in r]
+    stopped = "the attack stopped on each image as soon as it succeeded"
+    last = f"Last-iterate accuracy was not recorded: {stopped}."
+    if spared:
+        images = count(sum(spared), "more image")
+        last = f"Scored by the last iterate alone, {images} would count as robust, over all models."
     return (
         f"**Standard training.** At {eps:g}/255 ResNet-18 keeps {_measured(resnet)} of "
         f"{numbers.images(resnet)} images (paper: {_said(resnet, 'paper')}), ViT-Small "
@@ -266,14 +250,11 @@ def attack_checks(reports: Mapping[str, Mapping[str, Any]], masked: str) -> str:
     """
     from rslib.attacks.reliability import beside_autoattack
 
-    flagged = [
-        f"{label} ({', '.join(report['failed'])})"
-        for label, report in reports.items()
-        if not report["passed"] and label != masked
-    ]
     sides: dict[str, list[str]] = {"beyond": [], "within": [], "unclear": []}
-    largest, gaps = UNKNOWN, []
+    largest, gaps, flagged = UNKNOWN, [], []
     for label, report in reports.items():
+        if not report["passed"] and label != masked:
+            flagged.append(f"{label} ({', '.join(report['failed'])})")
         for check in report["checks"]:
             if check["name"] == "autoattack":
                 sides[beside_autoattack(check["evidence"])].append(label)
@@ -415,10 +396,7 @@ def alignment_tests(
 def shift(table5: pd.DataFrame) -> str:
     """Tell the order of the categories, the ratios of mCE and its two means (notebook 10)."""
     cells, (name, *_), quotients = _cells(table5), names.BASELINES, []
-    standard = {
-        category: cells[name, category]["ours"]
-        for category in ("noise", "blur", "weather", "digital")
-    }
+    standard = {each: cells[name, each]["ours"] for each in ("noise", "blur", "weather", "digital")}
     for architecture in map(names.architecture, names.BASELINES):
         robust, start = (
             paper.value("table5", f"{architecture}-{training}", "mce").value
@@ -539,16 +517,14 @@ def breakage(broken: pd.DataFrame, overlapping: pd.DataFrame) -> str:
     )
 
 
-def _correlated(
-    frame: pd.DataFrame, *kinds: str
-) -> tuple[tuple[int, int, int], tuple[int, int, int], int]:
+def _correlated(frame: pd.DataFrame, *kinds: str) -> tuple[Sides, Sides, int]:
     """The sides of the plain and partial correlations, and how many of these are significant."""
     p_values = frame[frame.quantity.isin([f"{kind}_p" for kind in kinds])].ours
     partial = _sides(frame, *(f"{kind}_partial" for kind in kinds))
     return _sides(frame, *kinds), partial, int((p_values < 0.05).sum())
 
 
-def _sides(frame: pd.DataFrame, *quantities: str) -> tuple[int, int, int]:
+def _sides(frame: pd.DataFrame, *quantities: str) -> Sides:
     """The numbers of rows with an interval: all, those clearly above zero and clearly below."""
     rows = frame[frame.quantity.isin(quantities) & frame.low.notna()]
     return len(rows), int((rows.low > 0).sum()), int((rows.high < 0).sum())
@@ -562,19 +538,15 @@ def confident_errors(table: pd.DataFrame) -> str:
     )
     told = "The standard ResNet-18 is at least 90 % sure of no clean image"
     if _known(wrong):
-        told = (
-            "When the standard ResNet-18 is at least 90 % sure of a clean image, it is wrong in "
-            f"{_measured(wrong)} of the cases"
-        )
+        told = "When the standard ResNet-18 is at least 90 % sure of a clean image, it is wrong in"
+        told += f" {_measured(wrong)} of the cases"
     if _known(worst):
         worst_class = table.attrs["facts"].get("worst_resnet18_standard", UNKNOWN)
         told += f"; its worst class is {worst_class}, with {_said(worst)}"
     told += "."
     if _known(corrupted):
-        told += (
-            " Of the corrupted images at severity 5 that it is as sure of, it gets "
-            f"{_said(corrupted)} wrong."
-        )
+        told += " Of the corrupted images at severity 5 that it is as sure of, it gets"
+        told += f" {_said(corrupted)} wrong."
     known, _, less = _sides(table, "iou_gap")
     return (
         f"{told} In {less} of {count(known, 'model')} where there are enough such mistakes to "
