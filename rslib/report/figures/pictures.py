@@ -135,8 +135,7 @@ def loss_trace(
     for number, (label, trace) in enumerate(traces.items()):
         look = style.numbered_look(number) | {"marker": ".", "label": label}
         axis.plot(range(len(trace)), _array(trace), **look)
-    axis.set(title=title, xlabel="Step", ylabel="Mean cross-entropy")
-    axis.set_ylim(bottom=0)
+    axis.set(title=title, xlabel="Step", ylabel="Mean cross-entropy", ylim=(0, None))
     axis.legend()
     marks.whole_numbers(axis)
     return figure

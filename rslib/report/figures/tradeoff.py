@@ -172,8 +172,7 @@ def _plane(
         y = style.paper_value(run, table, name, upward)
         if x is not None and y is not None:
             axis.plot(x, y, **style.PAPER | {"markeredgecolor": style.color(name)})
-    axis.set_ylim(bottom=bottom)
-    axis.set_xlabel("Accuracy (%)")
+    axis.set(xlabel="Accuracy (%)", ylim=(bottom, None))
     limits = axis.get_xlim(), axis.get_ylim()
     for values in tradeoffs.resampled(run, names, chosen, resamples=60):
         _front(axis, values, limits, color=GREY, linewidth=0.6, alpha=0.12)
