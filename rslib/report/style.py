@@ -96,6 +96,7 @@ def canvas(
 
     room = _LINE_INCHES * len(footer.splitlines())
     total = height + room
+    # By pyplot, which when it is first asked tells a notebook to show figures as pictures.
     figure = plt.figure(figsize=(WIDTH, total), layout="constrained")
     figure.get_layout_engine().set(rect=(0, room / total, 1, 1 - room / total))
     axes = figure.subplot_mosaic(places, gridspec_kw=ratios)

@@ -10,8 +10,7 @@ import numpy as np
 
 from rslib.corruptions import CATEGORIES
 from rslib.metrics import pareto
-from rslib.metrics.estimates import Estimate
-from rslib.report import labels, marks, numbers, seeds, style, tradeoffs
+from rslib.report import labels, marks, seeds, style, tradeoffs
 from rslib.report.style import GREY
 from rslib.report.tables import tradeoff
 from rslib.run import joined
@@ -105,14 +104,11 @@ def correlations(run: Run, names: Sequence[str]) -> Figure:
         for kind, shift in zip(kinds, (-0.17, 0.17), strict=True):
             shade, plain = _SHADES[kind], marks.cells(frame, names, kind)
             partial = marks.cells(frame, names, f"{kind}_partial")
-            look = {"color": shade, "marker": "o", "ms": 4.5, "capsize": 0, "linewidth": 0.9}
+            look = {"color": shade, "fmt": "o", "ms": 4.5, "capsize": 0, "elinewidth": 0.9}
+            for cells, fill, alpha in ((plain, "white", 0.7), (partial, shade, 1)):
+                (value, reach), face = marks.intervals(cells), {"mfc": fill, "alpha": alpha}
+                axis.errorbar(value, np.arange(len(names)) + shift, xerr=reach, **look, **face)
             for line, rest in enumerate(marks.other_seeds(run, partial)):
-                for cells, fill, alpha in ((plain, "white", 0.7), (partial, shade, 1)):
-                    found = cells.iloc[line]
-                    if not numbers.missing(found["ours"]):
-                        value = Estimate(found["ours"], found["low"], found["high"])
-                        face = {"markerfacecolor": fill, "alpha": alpha}
-                        marks.point(axis, value, line + shift, **look, **face)
                 marks.dots(axis, rest, line + shift + 0.09, shade)
         axis.axvline(0, color=GREY, linewidth=1)
         axis.set(title=title, xlabel="Rank correlation")
