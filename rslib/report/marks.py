@@ -18,28 +18,13 @@ if TYPE_CHECKING:
 
 THIN = {"linewidth": 0.7, "alpha": 0.55, "marker": "", "zorder": 1.5, "gid": "seed"}
 """The look of another seed's curve, beside the color and dashes of its model."""
-
-_DOT = {
-    "linestyle": "",
-    "marker": "o",
-    "markersize": 3.4,
-    "markeredgecolor": "white",
-    "markeredgewidth": 0.5,
-    "zorder": 2.5,
-    "gid": "seed",
-}
+_DOT = {"ls": "", "marker": "o", "ms": 3.4, "mec": "white", "mew": 0.5, "zorder": 2.5}
 
 
 def point(axis: Axes, x: float | Estimate, y: float | Estimate, **look: Any) -> None:
     """A point, with the intervals of those of its coordinates that are estimates."""
     at = [each.value if isinstance(each, Estimate) else each for each in (x, y)]
     axis.errorbar(*at, xerr=_reach(x), yerr=_reach(y), **look)
-
-
-def curve(axis: Axes, x: Sequence[float], y: Sequence[Estimate], **look: Any) -> None:
-    """A curve through estimates, with their intervals."""
-    reach = np.hstack([_reach(estimate) for estimate in y])
-    axis.errorbar(x, [estimate.value for estimate in y], reach, **look)
 
 
 def _reach(estimate: float | Estimate) -> np.ndarray | None:
@@ -56,35 +41,31 @@ def cells(frame: pd.DataFrame, names: Sequence[str], quantity: str) -> pd.DataFr
 
 
 def intervals(cells: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of a table's rows, (n,), and how far their intervals reach, (2, n).
-
-    The reach is that below and above; 0 where a row has no interval.
-    """
+    """The numbers of a table's rows, (n,), and how far their intervals, if any, reach, (2, n)."""
     middle, low, high = cells[["ours", "low", "high"]].to_numpy(float).T
     return middle, np.nan_to_num([middle - low, high - middle])
 
 
-def history(
-    axis: Axes, summary: Mapping[str, Any], quantity: str, scale: float = 1, **look: Any
-) -> None:
-    """A quantity of a training, epoch by epoch."""
-    epochs = summary["history"]
-    axis.plot([e["epoch"] for e in epochs], [scale * e[quantity] for e in epochs], **look)
+def history(axis: Axes, summary: Mapping[str, Any], quantity: str, **look: Any) -> None:
+    """A quantity of a training, epoch by epoch; accuracies in percent."""
+    _epochs(axis, summary["history"], quantity, **look)
 
 
-def kept(
-    axis: Axes, summary: Mapping[str, Any], quantity: str, scale: float = 1, **look: Any
-) -> None:
+def kept(axis: Axes, summary: Mapping[str, Any], quantity: str, **look: Any) -> None:
     """A dot at the epoch whose weights are kept."""
-    epoch = summary["history"][summary["best_epoch"] - 1]
-    axis.plot(epoch["epoch"], scale * epoch[quantity], "o", **look)
+    _epochs(axis, [summary["history"][summary["best_epoch"] - 1]], quantity, marker="o", **look)
+
+
+def _epochs(axis: Axes, epochs: Sequence[Mapping[str, Any]], quantity: str, **look: Any) -> None:
+    scale = 100 if "accuracy" in quantity else 1
+    axis.plot([e["epoch"] for e in epochs], [scale * e[quantity] for e in epochs], **look)
 
 
 def dots(axis: Axes, x: float | Sequence[float], y: float | Sequence[float], shade: str) -> None:
     """A point under the other seeds, if there are any; a single number holds for all of them."""
     across, up = np.broadcast_arrays(x, y)
     if across.size:
-        axis.plot(across, up, color=shade, **_DOT)
+        axis.plot(across, up, color=shade, gid="seed", **_DOT)
 
 
 def accuracies(run: Run, name: str, kind: str) -> list[float]:
@@ -109,10 +90,7 @@ def note(
 
 
 def clear_of(reported: float, end: float, room: float) -> float:
-    """Where a bar's number begins: at the end of the bar, or after the paper's mark if it is there.
-
-    ``room`` is the length of the number in percent.
-    """
+    """Where a bar's number, ``room`` percent long, begins: at the bar's end or past the paper's."""
     return reported + 2 if -3 < reported - end < room else end
 
 
@@ -123,17 +101,6 @@ def rows(axis: Axes, names: Sequence[str], *, margin: float = 0.5, **look: Any) 
     axis.set_ylim(len(names) - 1 + margin, -margin)
 
 
-def outer_labels(
-    axes: Mapping[str, Axes], places: Sequence[Sequence[str]], below: str, beside: str
-) -> None:
-    """Label the lowest panel of each column and the first of each row."""
-    for column in zip(*places, strict=True):
-        lowest = [name for name in column if name != "."][-1]
-        axes[lowest].set_xlabel(below)
-    for row in places:
-        axes[row[0]].set_ylabel(beside)
-
-
 def whole_numbers(axis: Axes) -> None:
     """Ticks at whole numbers only."""
     from matplotlib.ticker import MaxNLocator
@@ -141,29 +108,20 @@ def whole_numbers(axis: Axes) -> None:
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def picture(axis: Axes, image: np.ndarray) -> None:
-    """An image, (H, W, 3), without ticks and frame."""
+def picture(axis: Axes, image: np.ndarray, title: str = "", size: float = 8.5) -> None:
+    """An image, (H, W, 3), without ticks and frame; the title stands at its left."""
     axis.imshow(image)
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
-
-
-def row_title(axis: Axes, text: str, size: float) -> None:
-    """A title at the left of a row of pictures."""
-    axis.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=size)
+    axis.set_ylabel(title, rotation=0, ha="right", va="center", fontsize=size)
 
 
 def written_map(
     axis: Axes, values: np.ndarray, unit: str, strong: np.ndarray, *, size: float = 8
 ) -> None:
-    """Write each value, such as those of a heat map, in its cell.
+    """Write each value of a heat map, (rows, columns), in its cell; NaN is a dash.
 
-    Args:
-        axis: to write in.
-        values: (rows, columns); NaN is a dash.
-        unit: of :func:`rslib.report.numbers.written`.
-        strong: where a dark color asks for white letters.
-        size: of the letters.
+    ``strong`` is where a dark color asks for white letters.
     """
     for (row, column), value in np.ndenumerate(values):
         text = numbers.NONE if np.isnan(value) else numbers.written(value, unit)

@@ -35,58 +35,29 @@ PAPER = {
 }
 
 _COLORS = {"resnet18": BLUE, "vit_small": VERMILION, "alexnet": GREEN}
-_MARKERS = {
-    "standard": "o",
-    "adversarial": "s",
-    "purely_adversarial": "P",
-    "trades": "v",
-    "noise": "X",
-    "aligned": "^",
-    "robust_aligned": "*",
-}
-# Where one panel is one architecture: neither blue nor vermilion, which tell architectures apart.
+# A training's mark and, where one panel is one architecture, the color and dashes of its curve:
+# neither blue nor vermilion, which tell architectures apart.
 _TRAININGS = {
-    "standard": ("black", "-"),
-    "adversarial": (PURPLE, "--"),
-    "purely_adversarial": (ORANGE, "-."),
-    "trades": (SKY, (0, (1, 1))),
-    "noise": (GREEN, (0, (6, 1.5))),
-    "aligned": (GREY, ":"),
-    "robust_aligned": (BLUE, "-"),
+    "standard": ("o", "black", "-"),
+    "adversarial": ("s", PURPLE, "--"),
+    "purely_adversarial": ("P", ORANGE, "-."),
+    "trades": ("v", SKY, (0, (1, 1))),
+    "noise": ("X", GREEN, (0, (6, 1.5))),
+    "aligned": ("^", GREY, ":"),
+    "robust_aligned": ("*", BLUE, "-"),
 }
 _STYLE = {
-    "figure.dpi": 150,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "text.color": "black",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.facecolor": "white",
-    "axes.edgecolor": "#444444",
-    "axes.labelcolor": "black",
-    "axes.labelsize": 9,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "axes.axisbelow": True,
-    "grid.color": "#DDDDDD",
-    "grid.linewidth": 0.6,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "xtick.color": "#222222",
-    "ytick.color": "#222222",
-    "legend.fontsize": 8.5,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5,
-    "errorbar.capsize": 3,
-    "image.interpolation": "nearest",
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,
+    "figure": {"dpi": 150},
+    "font": {"size": 9},
+    "axes": {"edgecolor": "#444444", "titlesize": 9.5, "titlelocation": "left", "axisbelow": True},
+    "axes.spines": {"top": False, "right": False},
+    "grid": {"color": "#DDDDDD", "linewidth": 0.6},
+    ("xtick", "ytick"): {"labelsize": 8.5, "color": "#222222"},
+    "legend": {"fontsize": 8.5, "frameon": False},
+    "lines": {"linewidth": 1.6, "markersize": 5},
+    "errorbar": {"capsize": 3},
+    "image": {"interpolation": "nearest"},
 }
-_FOOTER_SIZE = 8
 _LINE_INCHES = 0.16
 # Letters that fit into a legend's line at book width, with the room that a handle takes.
 _LEGEND_LETTERS, _HANDLE_LETTERS = 116, 7
@@ -101,7 +72,9 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
         already = plt.get_fignums()
         try:
-            with plt.rc_context(_STYLE):
+            with plt.style.context("default"):
+                for group, values in _STYLE.items():
+                    plt.rc(group, **values)
                 return draw(*args, **kwargs)
         finally:
             # Also the one left behind where drawing failed half way.
@@ -114,27 +87,22 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 def canvas(
     places: list[list[str]], *, height: float, footer: str, grid: str = "", **ratios: Any
 ) -> tuple[Figure, dict[str, Axes]]:
-    """A figure of book width with named axes and a last line of text.
+    """A figure of book width, so many inches high, with named axes and a footer below.
 
-    Args:
-        places: names of the axes, row by row; ``"."`` leaves a place empty.
-        height: in inches, without the footer.
-        footer: last lines; empty for none.
-        grid: ``"x"``, ``"y"`` or ``"both"``: lines behind all axes; empty for none.
-        ratios: ``width_ratios`` and ``height_ratios`` of the places.
+    The places are names of the axes, row by row; ``"."`` leaves one empty. Their ratios are
+    ``width_ratios`` and ``height_ratios``. A grid is ``"x"``, ``"y"`` or ``"both"``, on all axes.
     """
     import matplotlib.pyplot as plt
 
     room = _LINE_INCHES * len(footer.splitlines())
     total = height + room
+    # By pyplot, which when it is first asked tells a notebook to show figures as pictures.
     figure = plt.figure(figsize=(WIDTH, total), layout="constrained")
     figure.get_layout_engine().set(rect=(0, room / total, 1, 1 - room / total))
     axes = figure.subplot_mosaic(places, gridspec_kw=ratios)
     if footer:
-        figure.text(
-            0.005, 0.03 / total, footer, fontsize=_FOOTER_SIZE, color=GREY, va="bottom",
-            ha="left", linespacing=1.3, gid="footer",
-        )  # fmt: skip
+        look = {"fontsize": 8, "color": GREY, "va": "bottom", "linespacing": 1.3}
+        figure.text(0.005, 0.03 / total, footer, gid="footer", **look)
     if grid:
         for axis in axes.values():
             axis.grid(True, axis=grid)
@@ -152,41 +120,24 @@ def in_rows(names: Sequence[str], columns: int) -> list[list[str]]:
 def footer(
     run: Run,
     names: Sequence[str],
-    sources: Iterable[Mapping[str, Any] | pd.DataFrame],
+    sources: Iterable[Mapping[str, Any] | pd.DataFrame] | pd.DataFrame,
     *,
     others: str = "",
 ) -> str:
     """The stamp, what stands for the other seeds, and the sizes of nets that are not the paper's.
 
-    Args:
-        run: the run.
-        names: models that are drawn.
-        sources: the records and the models' summaries that were read.
-        others: what the figure draws for the run's siblings, such as "small dots"; empty where it
-            is about this seed alone.
+    The sources are the records and summaries that were read, or the table, which knows its stamp.
+    ``others`` is what is drawn for the run's siblings, such as "small dots"; empty for nothing.
     """
-    known = [getattr(source, "attrs", source) for source in sources]
-    beside = []
-    if others:
-        beside = [each.seed for each in run.siblings if any(map(each.has, names))]
-    of = sorted([run.seed, *beside])
-    stamp = labels.stamp(run, labels.images(known) or None, sources=known, seeds=of)
-    return _last_lines(run, names, stamp, others, beside)
-
-
-def table_footer(run: Run, names: Sequence[str], table: pd.DataFrame, *, others: str = "") -> str:
-    """The same for a figure that is drawn from a table, whose stamp and seeds it takes."""
-    beside = []
-    if others:
-        beside = [seed for seed in table.attrs.get("seeds", []) if seed != run.seed]
-    return _last_lines(run, names, table.attrs["stamp"], others, beside)
-
-
-def _last_lines(
-    run: Run, names: Sequence[str], stamp: str, others: str, beside: Sequence[int]
-) -> str:
-    lines = [stamp]
-    if beside:
+    if hasattr(sources, "attrs"):
+        stamp, seeds = sources.attrs["stamp"], sources.attrs.get("seeds", [])
+    else:
+        known = [getattr(source, "attrs", source) for source in sources]
+        beside = [each.seed for each in run.siblings if others and any(map(each.has, names))]
+        seeds = sorted([run.seed, *beside])
+        stamp = labels.stamp(run, labels.images(known) or None, sources=known, seeds=seeds)
+    lines, beside = [stamp], [seed for seed in seeds if seed != run.seed]
+    if others and beside:
         # Where further seeds have some of the models only, the others are without these marks.
         where = "" if run.settings.seeded is None else ", where drawn"
         told = f"{rendering.sentence(others)}{where}: {labels.seeds_phrase(beside)}"
@@ -194,24 +145,19 @@ def _last_lines(
     return "\n".join(filter(None, [*lines, labels.sizes(run, names)]))
 
 
-def legend(figure: Figure, handles: Sequence[Any]) -> None:
-    """One legend for all panels, above them, where it cannot hide a point."""
+def legend(figure: Figure, handles: Sequence[Any] = ()) -> Figure:
+    """Give a figure one legend for all panels, above them, where it cannot hide a point.
+
+    By default its entries are all that is labeled in the panels, each label once.
+    """
+    if not handles:
+        found = (handle for axis in figure.axes for handle in axis.get_legend_handles_labels()[0])
+        handles = list({handle.get_label(): handle for handle in found}.values())
     letters = sum(len(handle.get_label()) + _HANDLE_LETTERS for handle in handles)
-    lines = -(-letters // _LEGEND_LETTERS)
-    figure.legend(
-        handles=handles,
-        loc="outside upper left",
-        ncols=-(-len(handles) // lines),
-        columnspacing=1.3,
-        handletextpad=0.5,
-        borderpad=0.1,
-    )
-
-
-def labeled(axes: Iterable[Axes]) -> list[Any]:
-    """A legend's entries for all that is labeled in some panels, each label once."""
-    found = (handle for axis in axes for handle in axis.get_legend_handles_labels()[0])
-    return list({handle.get_label(): handle for handle in found}.values())
+    columns = -(-len(handles) // -(-letters // _LEGEND_LETTERS))
+    look = {"columnspacing": 1.3, "handletextpad": 0.5, "borderpad": 0.1}
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns, **look)
+    return figure
 
 
 def architectures(names: Sequence[str]) -> list[Any]:
@@ -246,7 +192,7 @@ def paper_handle(run: Run) -> list[Any]:
 
 
 def paper_value(run: Run, table: str, name: str, quantity: str) -> float | None:
-    """What the paper reports, where it speaks of this data set and has the number."""
+    """The paper's number, where it speaks of this data set and has it."""
     found = paper.find(table, name, quantity) if labels.comparable(run) else None
     return None if found is None else found.value
 
@@ -258,7 +204,16 @@ def color(name: str) -> str:
 
 def marker(name: str) -> str:
     """A model's mark, by its training."""
-    return _MARKERS.get(parts(name).objective, "o")
+    return _training(name)[0]
+
+
+def training_look(name: str) -> dict[str, Any]:
+    """Color and dashes of a model's curve, by its training."""
+    return dict(zip(("color", "linestyle"), _training(name)[1:], strict=True))
+
+
+def _training(name: str) -> tuple[str, str, Any]:
+    return _TRAININGS.get(parts(name).objective, ("o", GREY, "-"))
 
 
 def looks(names: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -275,18 +230,12 @@ def looks(names: Sequence[str]) -> dict[str, tuple[str, str]]:
 def models(names: Sequence[str]) -> list[Any]:
     """A legend's entries for models drawn as :func:`looks` has it."""
     found = looks(names)
-    if found == {name: (color(name), marker(name)) for name in names}:
+    if all(shade == color(name) for name, (shade, _) in found.items()):
         return [*architectures(names), *trainings(names)]
     return [
         line(labels.short_label(name), color=shade, marker=mark, ls="")
         for name, (shade, mark) in found.items()
     ]
-
-
-def training_look(name: str) -> dict[str, Any]:
-    """Color and dashes of a model's curve, by its training."""
-    shade, dashes = _TRAININGS.get(parts(name).objective, (GREY, "-"))
-    return {"color": shade, "linestyle": dashes}
 
 
 def numbered_look(number: int) -> dict[str, Any]:

@@ -1,17 +1,17 @@
 """The paper's figures, drawn from records and models' summaries alone, never from models.
 
-Each is returned closed, so that a notebook shows it once, as the value of its cell; its last line
-says where it comes from (:func:`rslib.report.labels.stamp`). Colors are Okabe and Ito's, which
+A function that takes a run draws the named models in that order, and raises a ``RecordError``,
+which says how to make it, where a model or a record that it reads has not been made. Each figure is
+returned closed, so that a notebook shows it once, as the value of its cell; its last line says
+where it comes from (:func:`rslib.report.labels.stamp`). Colors are Okabe and Ito's, which
 color-blind readers can tell apart: blue for ResNet-18, vermilion for ViT-Small; hollow marks are
-the paper's. Where a run has siblings, small dots or thin lines are its other seeds
-(:mod:`rslib.report.seeds`), and the line below the stamp says so.
+the paper's, drawn where the data set is. Where a run has siblings, small dots or thin lines are its
+other seeds (:mod:`rslib.report.seeds`), and the line below the stamp says so.
 
-Notebooks call all as ``figures.<name>``, whichever module they are written in.
+A ``footer`` that is passed is the last lines, such as the stamp. Notebooks call all as
+``figures.<name>``, whichever module they are written in.
 """
 
-from rslib.report.figures.alignment import alignment_dynamics as alignment_dynamics
-from rslib.report.figures.alignment import alignment_plane as alignment_plane
-from rslib.report.figures.alignment import masks_needed as masks_needed
 from rslib.report.figures.baselines import figure1 as figure1
 from rslib.report.figures.baselines import learning_rates as learning_rates
 from rslib.report.figures.baselines import reliability_diagram as reliability_diagram
@@ -28,9 +28,12 @@ from rslib.report.figures.robustness import autoattack_stages as autoattack_stag
 from rslib.report.figures.robustness import certified_curves as certified_curves
 from rslib.report.figures.robustness import figure2 as figure2
 from rslib.report.figures.robustness import robust_overfitting as robust_overfitting
+from rslib.report.figures.saliency import alignment_dynamics as alignment_dynamics
+from rslib.report.figures.saliency import alignment_plane as alignment_plane
 from rslib.report.figures.saliency import chance_curve as chance_curve
 from rslib.report.figures.saliency import faithfulness_curves as faithfulness_curves
 from rslib.report.figures.saliency import mask_sheet as mask_sheet
+from rslib.report.figures.saliency import masks_needed as masks_needed
 from rslib.report.figures.saliency import overlap_bars as overlap_bars
 from rslib.report.figures.saliency import overlap_curve as overlap_curve
 from rslib.report.figures.saliency import randomization_curves as randomization_curves

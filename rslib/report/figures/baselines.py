@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from rslib.metrics import estimates
 from rslib.report import labels, marks, numbers, seeds, style
-from rslib.report.style import GREY, PAPER
+from rslib.report.style import GREY
 from rslib.settings.names import BASELINES
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -26,11 +25,7 @@ def figure1(run: Run, names: Sequence[str] = BASELINES) -> Figure:
     training images (dashed, running mean over the epoch); the dot is the epoch whose weights are
     kept. Where a moving average of the weights is kept, the solid line is the average's and a
     dotted line that of the weights themselves. Right: accuracy on all test images with its
-    interval; the hollow diamond is the paper's value (Table 1), drawn where the data set is the
-    paper's.
-
-    Raises:
-        rslib.store.records.RecordError: a model or its clean record has not been made.
+    interval; the hollow diamond is the paper's value (Table 1).
     """
     summaries = {name: run.summary(name) for name in names}
     clean = {name: run.record(name, "clean") for name in names}
@@ -39,34 +34,37 @@ def figure1(run: Run, names: Sequence[str] = BASELINES) -> Figure:
     places = [["accuracy", "test"], ["loss", "test"]]
     figure, axes = style.canvas(places, height=4.1, footer=footer, width_ratios=[1.55, 1])
     above, below, test = axes["accuracy"], axes["loss"], axes["test"]
-    for place, name in enumerate(names):
-        _dynamics(above, run, name, summaries[name], "accuracy", 100)
-        _dynamics(below, run, name, summaries[name], "loss", 1)
-        _accuracy_bar(test, place, run, name, clean[name])
+    for place, (name, record) in enumerate(clean.items()):
+        _dynamics(above, run, name, summaries[name], "accuracy")
+        _dynamics(below, run, name, summaries[name], "loss")
+        shade, confidence = style.color(name), run.settings.evaluation.confidence
+        found = estimates.accuracy(record["correct"], confidence=confidence)
+        test.bar(place, found.value, 0.6, color=shade, edgecolor=shade, linewidth=1)
+        marks.point(test, place, found, fmt="none", ecolor="black", elinewidth=1.1)
+        reported, end = style.paper_value(run, "table1", name, "clean_accuracy"), found.high
+        if reported is not None:
+            test.plot(place, reported, label="paper", **style.PAPER)
+            end = marks.clear_of(reported, end, 8)
+        text = numbers.written(found.value, "%")
+        marks.note(test, text, (place, end), (0, 3), ha="center", va="bottom")
+        marks.dots(test, place + 0.2, marks.accuracies(run, name, "clean"), shade)
     above.set(title="Training dynamics", ylabel="Accuracy (%)")
     above.tick_params(labelbottom=False)
     above.sharex(below)
-    below.set(xlabel="Epoch", ylabel="Cross-entropy")
-    below.set_ylim(bottom=0)
+    below.set(xlabel="Epoch", ylabel="Cross-entropy", ylim=(0, None))
     marks.whole_numbers(below)
-    test.set(title="Test accuracy", ylabel="Accuracy (%)", ylim=(0, 112))
+    test.set(title="Test accuracy", ylabel="Accuracy (%)", ylim=(0, 112), yticks=range(0, 101, 20))
     test.set_xlim(-0.6, len(names) - 0.4)
     test.set_xticks(range(len(names)), [labels.architecture_label(name) for name in names])
-    test.set_yticks(range(0, 101, 20))
     test.tick_params(axis="x", length=0)
     test.grid(True, axis="y")
-    lines = [style.line("validation", color=GREY)]
+    lines, thin = [style.line("validation", color=GREY)], {"color": GREY, "linewidth": 1.1}
     if any(estimates.RAW_ACCURACY in each["history"][0] for each in summaries.values()):
-        lines = [
-            style.line("validation, weights averaged", color=GREY),
-            style.line("validation, not averaged", color=GREY, linestyle=":", linewidth=1.1),
-        ]
-    lines += [
-        style.line("training (augmented)", color=GREY, linestyle="--", linewidth=1.1),
-        style.line("epoch kept", color=GREY, marker="o", linestyle=""),
-    ]
-    style.legend(figure, [*style.architectures(names), *lines, *style.paper_handle(run)])
-    return figure
+        lines = [style.line("validation, weights averaged", color=GREY)]
+        lines.append(style.line("validation, not averaged", ls=":", **thin))
+    lines.append(style.line("training (augmented)", ls="--", **thin))
+    lines.append(style.line("epoch kept", color=GREY, marker="o", ls=""))
+    return style.legend(figure, [*style.architectures(names), *lines, *style.paper_handle(run)])
 
 
 @style.styled
@@ -77,22 +75,14 @@ def reliability_diagram(
 
     One panel a model: above, accuracy of each bin of confidence with its interval against the
     diagonal of perfect calibration (below it: overconfident); below, the share of test images at
-    each confidence, always in bins equally wide.
-
-    Args:
-        run: whose clean records are read.
-        names: models, in order.
-        binning: ``"width"`` or ``"mass"``: bins equally wide, or with equally many images.
-
-    Raises:
-        rslib.store.records.RecordError: a record has not been made.
+    each confidence, always in bins equally wide. The bins above are equally wide (``"width"``), or
+    hold equally many images (``"mass"``).
     """
     clean = {name: run.record(name, "clean") for name in names}
     places = [list(names), [f"{name} share" for name in names]]
     footer = style.footer(run, names, clean.values(), others="thin lines")
-    figure, axes = style.canvas(
-        places, height=4.0, footer=footer, grid="both", height_ratios=[3, 1]
-    )
+    look = {"grid": "both", "height_ratios": [3, 1]}
+    figure, axes = style.canvas(places, height=4.0, footer=footer, **look)
     chosen = run.settings.evaluation
     options = {"bins": chosen.ece_bins, "binning": binning, "confidence": chosen.confidence}
     for name, record in clean.items():
@@ -123,34 +113,29 @@ def reliability_diagram(
 
 @style.styled
 def learning_rates(run: Run, names: Sequence[str] = BASELINES) -> Figure:
-    """The learning rate at the end of each epoch, as a share of the recipe's (paper 3.1.3).
-
-    Raises:
-        rslib.store.records.RecordError: a model has not been made.
-    """
+    """The learning rate at the end of each epoch, as a share of the recipe's (paper 3.1.3)."""
     summaries = {name: run.summary(name) for name in names}
     footer = style.footer(run, names, summaries.values())
     figure, axes = style.canvas([["rate"]], height=2.6, footer=footer, grid="both")
     axis = axes["rate"]
     for number, (name, summary) in enumerate(summaries.items()):
-        peak = summary["recipe"]["learning_rate"]
+        peak, epochs = summary["recipe"]["learning_rate"], summary["history"]
         label = f"{labels.architecture_label(name)}, times {peak:.3g}"
         # Curves of one schedule coincide: dashes let the one below be seen.
-        look = style.numbered_look(number) | {"color": style.color(name)}
-        marks.history(axis, summary, "learning_rate", 1 / peak, marker=".", label=label, **look)
+        look = style.numbered_look(number) | {"color": style.color(name), "label": label}
+        rates = [each["learning_rate"] / peak for each in epochs]
+        axis.plot([each["epoch"] for each in epochs], rates, marker=".", **look)
     axis.set(xlabel="Epoch", ylabel="Learning rate / peak", ylim=(0, 1.05))
     axis.legend()
     marks.whole_numbers(axis)
     return figure
 
 
-def _dynamics(
-    axis: Axes, run: Run, name: str, summary: Mapping[str, Any], quantity: str, scale: float
-) -> None:
+def _dynamics(axis: Axes, run: Run, name: str, summary: Mapping[str, Any], quantity: str) -> None:
     """Accuracy or loss over the epochs of a training."""
     shade, label = style.color(name), labels.architecture_label(name)
     for rest in seeds.summaries(run, name):
-        marks.history(axis, rest, f"validation_{quantity}", scale, color=shade, **marks.THIN)
+        marks.history(axis, rest, f"validation_{quantity}", color=shade, **marks.THIN)
     for split, dashes, width in (
         ("validation", "-", 1.8),
         ("raw_validation", ":", 1.1),  # missing where no average is kept
@@ -159,20 +144,6 @@ def _dynamics(
         if f"{split}_{quantity}" in summary["history"][0]:
             look = {"linestyle": dashes, "linewidth": width, "color": shade}
             look["label"] = f"{label}, {split.replace('_', ' ')}"
-            marks.history(axis, summary, f"{split}_{quantity}", scale, **look)
-    marks.kept(axis, summary, f"validation_{quantity}", scale, color=shade)
+            marks.history(axis, summary, f"{split}_{quantity}", **look)
+    marks.kept(axis, summary, f"validation_{quantity}", color=shade)
     axis.grid(True)
-
-
-def _accuracy_bar(axis: Axes, place: int, run: Run, name: str, clean: pd.DataFrame) -> None:
-    shade = style.color(name)
-    found = estimates.accuracy(clean["correct"], confidence=run.settings.evaluation.confidence)
-    axis.bar(place, found.value, 0.6, color=shade, edgecolor=shade, linewidth=1)
-    marks.point(axis, place, found, fmt="none", ecolor="black", elinewidth=1.1)
-    reported, end = style.paper_value(run, "table1", name, "clean_accuracy"), found.high
-    if reported is not None:
-        axis.plot(place, reported, label="paper", **PAPER)
-        end = marks.clear_of(reported, end, 8)
-    text = numbers.written(found.value, "%")
-    marks.note(axis, text, (place, end), (0, 3), ha="center", va="bottom")
-    marks.dots(axis, place + 0.2, marks.accuracies(run, name, "clean"), shade)

@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 
 from rslib.report import marks, style
 from rslib.report.marks import plain
-from rslib.report.style import BLUE, VERMILION, WIDTH
 
 if TYPE_CHECKING:
     import torch
@@ -29,14 +28,9 @@ def image_grid(
     columns: int = 10,
     footer: str = "",
 ) -> Figure:
-    """A contact sheet.
+    """A contact sheet of images, (N, 3, H, W), float in [0, 1] or uint8, so many a row.
 
-    Args:
-        images: (N, 3, H, W), float in [0, 1] or uint8.
-        titles: N short titles.
-        masks: (N, H, W) bool; each object's outline is drawn on its image.
-        columns: images a row.
-        footer: last line, such as :func:`rslib.report.labels.stamp`.
+    They may have N titles and masks, (N, H, W) bool, whose outlines are drawn on them.
 
     Raises:
         ValueError: shapes or lengths disagree.
@@ -47,8 +41,7 @@ def image_grid(
         if given is not None and len(given) != len(shown):
             raise ValueError(f"{len(given)} {what} for {len(shown)} images: one each is needed")
     places = style.in_rows([f"{number}" for number in range(len(shown))], columns)
-    title_inches = 0.22 if titles is not None else 0.04
-    height = len(places) * (WIDTH / len(places[0]) + title_inches)
+    height = len(places) * (style.WIDTH / len(places[0]) + (0.04 if titles is None else 0.22))
     figure, axes = style.canvas(places, height=height, footer=footer)
     for number, axis in enumerate(axes.values()):
         axis.set_axis_off()
@@ -78,16 +71,10 @@ def attack_anatomy(
     One row an image: the image, the perturbation magnified about mid-grey, the perturbed image, and
     the classes most probable before or after. All images share one magnification.
 
-    Args:
-        x: (B, 3, H, W) or (3, H, W) in [0, 1], clean.
-        x_adv: the same shape, attacked.
-        before: (B, C) or (C,) probabilities for ``x``.
-        after: probabilities for ``x_adv``.
-        classes: C names.
-        labels: (B,) true classes, named in the titles.
-        eps: budget in [0, 1]: what fills the magnified range; by default the largest change.
-        top: classes taken from each of the two beliefs.
-        footer: last line, such as :func:`rslib.report.labels.stamp`.
+    ``x``, clean, and ``x_adv``, attacked, are (B, 3, H, W) or (3, H, W) in [0, 1]; ``before`` and
+    ``after`` the probabilities of the C classes for them, (B, C) or (C,); ``labels`` (B,) the true
+    ones, named in the titles. The budget ``eps`` in [0, 1], by default the largest change, fills
+    the magnified range. ``top`` classes are taken from each of the two beliefs.
 
     Raises:
         ValueError: shapes disagree.
@@ -99,81 +86,59 @@ def attack_anatomy(
             f"shapes disagree: x {clean.shape}, x_adv {attacked.shape}, before {beliefs[0].shape}, "
             f"after {beliefs[1].shape}, {len(classes)} classes"
         )
-    change = attacked - clean
+    classes, change = [plain(each) for each in classes], attacked - clean
     largest = float(np.abs(change).max()) if eps is None else eps
     magnified = np.clip(0.5 + 0.5 * change / (largest or 1.0), 0, 1)
     magnification = f"change, ×{0.5 / (largest or 0.5):.0f}\n≤ {255 * largest:.3g}/255"
-    kinds = ("clean", "change", "attacked", "belief")
-    figure, axes = style.canvas(
-        [[f"{kind} {row}" for kind in kinds] for row in range(len(clean))],
-        height=1.75 * len(clean) + 0.1,
-        footer=footer,
-        width_ratios=[1, 1, 1, 1.5],
-    )
+    kinds, look = ("clean", "change", "attacked", "belief"), {"width_ratios": [1, 1, 1, 1.5]}
+    places = [[f"{kind} {row}" for kind in kinds] for row in range(len(clean))]
+    height = 1.75 * len(clean) + 0.1
+    figure, axes = style.canvas(places, height=height, footer=footer, **look)
     for row, (old, new) in enumerate(zip(*beliefs, strict=True)):
-        truth = "" if labels is None else f"{plain(classes[int(labels[row])])}\n"
+        truth = "" if labels is None else f"{classes[int(labels[row])]}\n"
+        held, lost = (f"{classes[p.argmax()]}, {100 * p.max():.0f} %" for p in (old, new))
         for kind, pictured, title in (
-            ("clean", clean, f"{truth}clean: {_belief(old, classes)}"),
+            ("clean", clean, f"{truth}clean: {held}"),
             ("change", magnified, magnification),
-            ("attacked", attacked, f"\nattacked: {_belief(new, classes)}"),
+            ("attacked", attacked, f"\nattacked: {lost}"),
         ):
             axis = axes[f"{kind} {row}"]
             axis.imshow(pictured[row].transpose(1, 2, 0))
             axis.set_title(title, fontsize=8, loc="center", pad=3)
             axis.set_axis_off()
-        _beliefs(axes[f"belief {row}"], old, new, classes, top)
+        axis, leading = axes[f"belief {row}"], {*np.argsort(-old)[:top], *np.argsort(-new)[:top]}
+        order = sorted(leading, key=lambda c: old[c])
+        heights = np.arange(len(order))
+        axis.barh(heights + 0.2, 100 * old[order], 0.38, color=style.BLUE, label="before")
+        axis.barh(heights - 0.2, 100 * new[order], 0.38, color=style.VERMILION, label="after")
+        axis.set_yticks(heights, [classes[c] for c in order], fontsize=8)
+        axis.set_xlim(0, 100)
+        axis.tick_params(axis="y", length=0)
+        axis.grid(True, axis="x")
     # All rows share one scale, named once.
-    axes[f"belief {len(clean) - 1}"].set_xlabel("Probability (%)")
-    axes["belief 0"].legend(
-        loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, fontsize=8, handlelength=1
-    )
+    axis.set_xlabel("Probability (%)")
+    look = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "fontsize": 8, "handlelength": 1}
+    axes["belief 0"].legend(ncols=2, **look)
     return figure
 
 
 @style.styled
 def loss_trace(
-    traces: Mapping[str, Sequence[float]],
-    *,
-    title: str = "Loss along the attack",
-    footer: str = "",
+    traces: Mapping[str, Sequence[float]], *, title: str = "Loss along the attack", footer: str = ""
 ) -> Figure:
     """Mean loss at each step of an iterated attack (paper 3.2.1, equation 2).
 
-    Args:
-        traces: label to (steps + 1,) mean losses; step 0 is the starting point.
-        title: above the axes.
-        footer: last line, such as :func:`rslib.report.labels.stamp`.
+    The traces are (steps + 1,) mean losses by label; step 0 is the starting point.
     """
     figure, axes = style.canvas([["loss"]], height=2.8, footer=footer, grid="both")
     axis = axes["loss"]
     for number, (label, trace) in enumerate(traces.items()):
         look = style.numbered_look(number) | {"marker": ".", "label": label}
         axis.plot(range(len(trace)), _array(trace), **look)
-    axis.set(title=title, xlabel="Step", ylabel="Mean cross-entropy")
-    axis.set_ylim(bottom=0)
+    axis.set(title=title, xlabel="Step", ylabel="Mean cross-entropy", ylim=(0, None))
     axis.legend()
     marks.whole_numbers(axis)
     return figure
-
-
-def _beliefs(
-    axis: Axes, before: np.ndarray, after: np.ndarray, classes: Sequence[str], top: int
-) -> None:
-    leading = {*np.argsort(-before)[:top], *np.argsort(-after)[:top]}
-    order = sorted(leading, key=lambda c: before[c])
-    places = np.arange(len(order))
-    axis.barh(places + 0.2, 100 * before[order], 0.38, color=BLUE, label="before")
-    axis.barh(places - 0.2, 100 * after[order], 0.38, color=VERMILION, label="after")
-    axis.set_yticks(places, [plain(classes[c]) for c in order], fontsize=8)
-    axis.set_xlim(0, 100)
-    axis.tick_params(axis="y", length=0)
-    axis.grid(True, axis="x")
-
-
-def _belief(probabilities: np.ndarray, classes: Sequence[str]) -> str:
-    """The most probable class, in words."""
-    best = int(probabilities.argmax())
-    return f"{plain(classes[best])}, {100 * probabilities[best]:.0f} %"
 
 
 def _outline(axis: Axes, mask: np.ndarray) -> None:

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rslib import paper
-from rslib.metrics.estimates import (
-    ROBUST_ACCURACY,
-    Estimate,
-    accuracy,
-    attack_success,
-    certified_accuracy,
-    on_images,
-    robust_history,
-)
+from rslib.metrics import estimates
+from rslib.metrics.estimates import ROBUST_ACCURACY
 from rslib.report import labels, marks, numbers, seeds, style
-from rslib.report.style import GREEN, GREY, ORANGE, PAPER, PURPLE, SKY
+from rslib.report.style import GREEN, GREY
 from rslib.report.tables.robustness import PIXEL_VALUES, STAGES
 from rslib.settings.names import ROBUSTNESS
 from rslib.settings.plan import plan
@@ -33,11 +26,11 @@ if TYPE_CHECKING:
 
 _STAGE_COLORS = {
     "known": "#F0E442",
-    "apgd-ce": ORANGE,
-    "apgd-t": PURPLE,
+    "apgd-ce": style.ORANGE,
+    "apgd-t": style.PURPLE,
     "apgd-dlr": "#8C564B",
     "fab": "#17BECF",
-    "fab-t": SKY,
+    "fab-t": style.SKY,
     "square": "black",
     "clean": "#CCCCCC",
 }
@@ -50,41 +43,45 @@ def figure2(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
     Left: success of FGSM and PGD among the images that are right when clean, with intervals (higher
     is worse for the model). Right: accuracy under PGD against accuracy on all clean test images,
     with both intervals. Hollow marks are the paper's (Table 2; FGSM's success follows from its
-    accuracies there, the text's "over 99 %" does not), drawn where the data set is the paper's.
-
-    Raises:
-        rslib.store.records.RecordError: a clean, FGSM or PGD record has not been made.
+    accuracies there, the text's "over 99 %" does not).
     """
-    held = {
-        name: {kind: run.record(name, kind) for kind in ("clean", "fgsm", "pgd")} for name in names
-    }
-    sources = [record for kinds in held.values() for record in kinds.values()]
-    figure, axes = style.canvas(
-        [["success", "plane"]],
-        height=max(3.2, 1.3 + 0.58 * len(names)),
-        footer=style.footer(run, names, sources, others="small dots"),
-        width_ratios=[1.1, 1],
-    )
+    confidence, kinds = run.settings.evaluation.confidence, ("clean", "fgsm", "pgd")
+    held = {name: {kind: run.record(name, kind) for kind in kinds} for name in names}
+    sources = [record for records in held.values() for record in records.values()]
+    footer = style.footer(run, names, sources, others="small dots")
+    places, height = [["success", "plane"]], max(3.2, 1.3 + 0.58 * len(names))
+    figure, axes = style.canvas(places, height=height, footer=footer, width_ratios=[1.1, 1])
     success = axes["success"]
     for kind, offset in (("fgsm", -0.19), ("pgd", 0.19)):
-        for place, name in enumerate(names):
-            _success_bar(success, place + offset, run, name, kind, held[name][kind])
-    success.set(title="Attack success", xlabel="Correct images turned (%)", xlim=(0, 121))
-    success.set_xticks(range(0, 101, 20))
+        for row, name in enumerate(names):
+            place, shade = row + offset, style.color(name)
+            found = estimates.attack_success(held[name][kind], confidence=confidence)
+            end, fill = found.high, style.tint(shade) if kind == "fgsm" else shade
+            success.barh(place, found.value, 0.36, color=fill, edgecolor=shade, linewidth=1)
+            look = {"fmt": "none", "ecolor": "black", "elinewidth": 1.1, "capsize": 2}
+            marks.point(success, found, place, **look)
+            there = _reported(run, name, kind)
+            if None not in there:
+                reported = paper.attack_success(*there)
+                success.plot(reported, place, label="paper", **style.PAPER)
+                end = marks.clear_of(reported, end, 16)
+            text = numbers.written(found.value, "%")
+            marks.note(success, text, (end, place), (3, 0), va="center")
+            rest = seeds.records(run, name, kind)
+            turned = [estimates.attack_success(each).value for each in rest]
+            marks.dots(success, turned, place + 0.1, shade)
+    success.set(title="Attack success", xlabel="Correct images turned (%)")
+    success.set(xlim=(0, 121), xticks=range(0, 101, 20))
     success.grid(True, axis="x")
     heads = [f"{labels.architecture_label(n)}\n{labels.training_phrase(n)}" for n in names]
     marks.rows(success, heads, margin=0.55)
     _plane(axes["plane"], run, held)
-    trainings = style.trainings(names)
-    handles = [
-        *style.architectures(names),
-        style.patch("FGSM", facecolor=style.tint(GREY), edgecolor=GREY),
-        style.patch("PGD", facecolor=GREY, edgecolor=GREY),
-    ]
+    handles, trainings = style.architectures(names), style.trainings(names)
+    handles.append(style.patch("FGSM", facecolor=style.tint(GREY), edgecolor=GREY))
+    handles.append(style.patch("PGD", facecolor=GREY, edgecolor=GREY))
     if len(trainings) > 1:
         handles += trainings
-    style.legend(figure, [*handles, *style.paper_handle(run)])
-    return figure
+    return style.legend(figure, [*handles, *style.paper_handle(run)])
 
 
 @style.styled
@@ -94,9 +91,6 @@ def certified_curves(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
     One panel an architecture, one curve a training, with a pointwise band of Wilson intervals. At
     radius 0 a curve is the accuracy of the smoothed classifier. The line is the largest radius that
     the votes can certify, whatever the model: there all curves end.
-
-    Raises:
-        rslib.store.records.RecordError: a smoothing record has not been made.
     """
     from rslib.smoothing import largest_radius
 
@@ -108,35 +102,32 @@ def certified_curves(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
         f"probability at most {chosen.alpha:g}; an l2 radius of {ceiling:.3f} is only "
         f"{255 * ceiling / PIXEL_VALUES**0.5:.1f}/255 in l-infinity"
     )
-    last = style.footer(run, names, held.values(), others="thin lines")
+    footer = f"{told}\n{style.footer(run, names, held.values(), others='thin lines')}"
     panels = list(dict.fromkeys(map(labels.architecture_label, names)))
-    figure, axes = style.canvas([panels], height=3.4, footer=f"{told}\n{last}", grid="both")
+    figure, axes = style.canvas([panels], height=3.4, footer=footer, grid="both")
     for name, record in held.items():
         axis, look = axes[labels.architecture_label(name)], style.training_look(name)
         for rest in seeds.records(run, name, "smoothing"):
-            radii, found = _certified(rest, ceiling, confidence)
             # The curve holds a value up to and including the radius where images drop out.
-            axis.step(radii, [e.value for e in found], where="pre", **look | marks.THIN)
-        radii, found = _certified(record, ceiling, confidence)
-        axis.step(radii, [e.value for e in found], where="pre", label=name, **look)
-        low, high = [e.low for e in found], [e.high for e in found]
+            radii, (value, *_) = _certified(rest, ceiling, confidence)
+            axis.step(radii, value, where="pre", **look | marks.THIN)
+        radii, (value, low, high) = _certified(record, ceiling, confidence)
+        axis.step(radii, value, where="pre", label=name, **look)
         band = {"color": look["color"], "alpha": 0.15, "linewidth": 0}
         axis.fill_between(radii, low, high, step="pre", **band)
     for title, axis in axes.items():
         axis.axvline(ceiling, color=GREY, linewidth=1)
         axis.axvspan(ceiling, 2 * ceiling, color="#EEEEEE", linewidth=0)
-        marks.note(
-            axis, f"ceiling {ceiling:.3f}", (ceiling, 0.97), (3, 0), va="top", rotation=90,
-            color=GREY, xycoords=axis.get_xaxis_transform(),
-        )  # fmt: skip
-        axis.set(title=title, xlabel="l2 radius (image range = 1)", ylim=(0, 100))
-        axis.set_xlim(0, 1.12 * ceiling)
+        look = {"va": "top", "rotation": 90, "xycoords": axis.get_xaxis_transform(), "color": GREY}
+        marks.note(axis, f"ceiling {ceiling:.3f}", (ceiling, 0.97), (3, 0), **look)
+        axis.set(title=title, xlabel="l2 radius (image range = 1)")
+        axis.set(xlim=(0, 1.12 * ceiling), ylim=(0, 100))
         axis.tick_params(labelleft=title == panels[0])
     axes[panels[0]].set_ylabel("Certified accuracy (%)")
     looks = {labels.training_phrase(name): style.training_look(name) for name in names}
     band = style.patch(f"{100 * confidence:g} % interval", facecolor=GREY, alpha=0.2)
-    style.legend(figure, [*(style.line(label, **look) for label, look in looks.items()), band])
-    return figure
+    lines = [style.line(label, **look) for label, look in looks.items()]
+    return style.legend(figure, [*lines, band])
 
 
 @style.styled
@@ -150,33 +141,49 @@ def robust_overfitting(run: Run, names: Sequence[str]) -> Figure:
     effect: Rice, Wong and Kolter, ICML 2020, arXiv:2002.11569.
 
     Raises:
-        rslib.store.records.RecordError: a model has not been trained.
         ValueError: a model was not validated under attack.
     """
     summaries = {name: run.summary(name) for name in names}
     for summary in summaries.values():
-        robust_history(summary)
+        estimates.robust_history(summary)
     used = [plan(run.settings, name).attack for name in names]
     told = {f"PGD with {a.steps} steps and budget {a.eps}/255 in l-infinity" for a in used}
+    footer = f"under attack: {' or '.join(sorted(told))}, on validation images\n"
     others = "thin lines (validation under attack)"
-    last = style.footer(run, names, summaries.values(), others=others)
-    places = []
-    for some in style.in_rows(names, 2):
-        for part in ("accuracy", "loss"):
-            places.append([name if name == "." else f"{name} {part}" for name in some])
-    figure, axes = style.canvas(
-        places,
-        height=1.9 * len(places) + 0.3,
-        footer=f"under attack: {' or '.join(sorted(told))}, on validation images\n{last}",
-        grid="both",
-        height_ratios=[1.5, 1] * (len(places) // 2),
-    )
+    footer += style.footer(run, names, summaries.values(), others=others)
+    places = [
+        [name if name == "." else f"{name} {part}" for name in some]
+        for some in style.in_rows(names, 2)
+        for part in ("accuracy", "loss")
+    ]
+    look = {"grid": "both", "height_ratios": [1.5, 1] * (len(places) // 2)}
+    figure, axes = style.canvas(places, height=1.9 * len(places) + 0.3, footer=footer, **look)
     for place, (name, summary) in enumerate(summaries.items()):
-        above, below = axes[f"{name} accuracy"], axes[f"{name} loss"]
+        above, below, shade = axes[f"{name} accuracy"], axes[f"{name} loss"], style.color(name)
         for rest in seeds.summaries(run, name):
-            look = {"color": style.color(name)} | marks.THIN
-            marks.history(above, rest, ROBUST_ACCURACY, 100, **look)
-        _overfitting(above, below, name, summary)
+            marks.history(above, rest, ROBUST_ACCURACY, color=shade, **marks.THIN)
+        for axis, quantity, dashes, width in (
+            (above, "train_accuracy", "--", 1.1),
+            (above, "validation_accuracy", "-", 1.2),
+            (above, ROBUST_ACCURACY, "-", 2.2),
+            (below, "train_loss", "--", 1.1),
+            (below, "validation_loss", "-", 1.2),
+        ):
+            look = {"color": shade, "linestyle": dashes, "linewidth": width, "label": quantity}
+            marks.history(axis, summary, quantity, **look)
+            if not quantity.startswith("train"):
+                marks.kept(axis, summary, quantity, color=shade, label="kept")
+        best, history = summary["best_epoch"], summary["history"]
+        for axis in (above, below):
+            axis.axvline(best, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+            marks.whole_numbers(axis)
+        accuracies = (100 * history[at][ROBUST_ACCURACY] for at in (best - 1, -1))
+        kept, last = (numbers.quantity(accuracy, "%") for accuracy in accuracies)
+        told = f"{labels.short_label(name)}\nunder attack: {kept} kept, {last} last"
+        above.set(title=told, ylim=(0, 100))
+        above.tick_params(labelbottom=False)
+        above.sharex(below)
+        below.set(xlabel="Epoch", ylim=(0, None))
         if place % 2 == 0:
             above.set_ylabel("Accuracy (%)")
             below.set_ylabel("Loss (nats)")
@@ -186,8 +193,7 @@ def robust_overfitting(run: Run, names: Sequence[str]) -> Figure:
         style.line("validation, under attack", color=GREY, lw=2.2),
         style.line("epoch kept", color=GREY, marker="o", ls=""),
     ]
-    style.legend(figure, handles)
-    return figure
+    return style.legend(figure, handles)
 
 
 @style.styled
@@ -203,15 +209,10 @@ def accuracy_against_budget(
 ) -> Figure:
     """Accuracy under attack as the budget grows (paper 3.2.1): it must fall to about zero.
 
-    Args:
-        curves: label to budgets in 255ths, the accuracies under them as fractions, and the number
-            of images behind each.
-        title: above the axes.
-        norm: geometry of the budget, in words.
-        budget: the one that is reported elsewhere, in 255ths, marked by a line.
-        log: whether budgets are spaced by their logarithm (to base 2; a budget of 0 stays at 0).
-        confidence: coverage of the Wilson intervals.
-        footer: last line, such as :func:`rslib.report.labels.stamp`.
+    A curve is, by its label, budgets in 255ths, the accuracies under them as fractions, and the
+    number of images behind each, which Wilson intervals rest on. A line marks the ``budget`` that
+    is reported elsewhere, in 255ths. ``log`` spaces budgets by their logarithm (to base 2; a budget
+    of 0 stays at 0); ``norm`` is their geometry, in words.
 
     Raises:
         ValueError: no curves, lengths differ, or an accuracy is not between 0 and 1.
@@ -229,11 +230,12 @@ def accuracy_against_budget(
                 f"{label}: {budgets.size} budgets and {shares.size} accuracies; one each is needed"
             )
         if not ((shares >= 0) & (shares <= 1)).all():
-            raise ValueError(f"{label}: accuracies span {shares.min()} to {shares.max()}: give "
-                             "fractions between 0 and 1")  # fmt: skip
-        found = [accuracy(np.arange(n) < round(s * n), confidence=confidence) for s in shares]
-        look = style.numbered_look(number) | {"marker": "osv^DP"[number % 6]}
-        marks.curve(axis, budgets, found, label=label, **look)
+            span = f"{shares.min()} to {shares.max()}"
+            raise ValueError(f"{label}: accuracies span {span}: give fractions between 0 and 1")
+        right = [np.arange(n) < round(share * n) for share in shares]
+        value, low, high = _ends([estimates.accuracy(r, confidence=confidence) for r in right])
+        look = style.numbered_look(number) | {"marker": "osv^DP"[number % 6], "label": label}
+        axis.errorbar(budgets, value, np.maximum(0, [value - low, high - value]), **look)
     if log:
         smallest = min(b for budgets, _, _ in curves.values() for b in budgets if b > 0)
         largest = max(max(budgets) for budgets, _, _ in curves.values())
@@ -260,15 +262,14 @@ def autoattack_stages(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
     accuracy under PGD on the same images.
 
     Raises:
-        rslib.store.records.RecordError: a PGD or AutoAttack record has not been made, or PGD was
-            run on fewer images.
+        ValueError: PGD was run on fewer images.
     """
     held = {name: run.record(name, "autoattack") for name in names}
     footer = style.footer(run, names, held.values(), others="small dots (still right)")
     figure, axes = style.canvas([["stages"]], height=0.9 + 0.42 * len(names), footer=footer)
     axis, seen = axes["stages"], {}
     for place, (name, record) in enumerate(held.items()):
-        pgd = on_images(run.record(name, "pgd"), record["image"])["correct"]
+        pgd = estimates.on_images(run.record(name, "pgd"), record["image"])["correct"]
         left = 100 * float((record["broken_by"] < 0).mean())
         axis.barh(place, left, 0.62, color=GREEN)
         look = {"color": GREEN, "fontweight": "bold", "va": "center"}
@@ -279,8 +280,7 @@ def autoattack_stages(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
             axis.barh(place, share, 0.62, left=left, color=_STAGE_COLORS.get(stage, GREY))
             left += share
             seen[stage] = seen.get(stage, 0) + share
-        rest = marks.accuracies(run, name, "autoattack")
-        marks.dots(axis, rest, place + 0.15, GREEN)
+        marks.dots(axis, marks.accuracies(run, name, "autoattack"), place + 0.15, GREEN)
         right = 100 * float(pgd.mean())
         axis.plot([right] * 2, [place - 0.4, place + 0.4], color="black", lw=2, label="PGD")
     axis.set(xlabel="Test images (%)", xlim=(0, 100))
@@ -290,49 +290,25 @@ def autoattack_stages(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
         label = "wrong when clean" if stage == "clean" else f"broken by {STAGES[stage]}"
         handles.append(style.patch(label, facecolor=_STAGE_COLORS.get(stage, GREY)))
     handles.append(style.line("right under PGD", color="black", marker="|", ls="", ms=10, mew=2))
-    style.legend(figure, handles)
-    return figure
-
-
-def _success_bar(
-    axis: Axes, place: float, run: Run, name: str, kind: str, record: pd.DataFrame
-) -> None:
-    shade = style.color(name)
-    found = attack_success(record, confidence=run.settings.evaluation.confidence)
-    fill = style.tint(shade) if kind == "fgsm" else shade
-    axis.barh(place, found.value, 0.36, color=fill, edgecolor=shade, linewidth=1)
-    marks.point(axis, found, place, fmt="none", ecolor="black", elinewidth=1.1, capsize=2)
-    clean, attacked = (
-        style.paper_value(run, "table2", name, f"{each}_accuracy") for each in ("clean", kind)
-    )
-    end = found.high
-    if clean is not None and attacked is not None:
-        reported = paper.attack_success(clean, attacked)
-        axis.plot(reported, place, label="paper", **PAPER)
-        end = marks.clear_of(reported, end, 16)
-    marks.note(axis, numbers.written(found.value, "%"), (end, place), (3, 0), va="center")
-    rest = [attack_success(each).value for each in seeds.records(run, name, kind)]
-    marks.dots(axis, rest, place + 0.1, shade)
+    return style.legend(figure, handles)
 
 
 def _plane(axis: Axes, run: Run, held: Mapping[str, Mapping[str, pd.DataFrame]]) -> None:
     """Accuracy under PGD against clean accuracy, in limits that hold all marks."""
     confidence = run.settings.evaluation.confidence
     across, up = [], [0.0]
-    for name, kinds in held.items():
+    for name, records in held.items():
         shade, marker = style.color(name), style.marker(name)
-        x = accuracy(kinds["clean"]["correct"], confidence=confidence)
-        y = accuracy(kinds["pgd"]["correct"], confidence=confidence)
-        marks.point(
-            axis, x, y, color=shade, fmt=marker, zorder=3, label=name, markersize=8,
-            markeredgecolor="white", markeredgewidth=0.7, elinewidth=1, capsize=0,
-        )  # fmt: skip
+        x = estimates.accuracy(records["clean"]["correct"], confidence=confidence)
+        y = estimates.accuracy(records["pgd"]["correct"], confidence=confidence)
+        look = {"color": shade, "fmt": marker, "markersize": 8, "zorder": 3, "label": name}
+        look |= {"markeredgecolor": "white", "markeredgewidth": 0.7, "elinewidth": 1, "capsize": 0}
+        marks.point(axis, x, y, **look)
         rest = [marks.accuracies(run, name, kind) for kind in ("clean", "pgd")]
         marks.dots(axis, *rest, shade)
         across += [x.low, x.high, *rest[0]]
         up += [y.high, *rest[1]]
-        columns = ("clean_accuracy", "pgd_accuracy")
-        there = [style.paper_value(run, "table2", name, column) for column in columns]
+        there = _reported(run, name, "pgd")
         if None not in there:
             look = {"markerfacecolor": "none", "color": shade, "markersize": 8}
             axis.plot(*there, marker, markeredgewidth=1.4, label=f"{name}, paper", **look)
@@ -346,40 +322,24 @@ def _plane(axis: Axes, run: Run, held: Mapping[str, Mapping[str, pd.DataFrame]])
     axis.grid(True)
 
 
+def _reported(run: Run, name: str, attack: str) -> list[float | None]:
+    """The paper's accuracies, clean and under attack."""
+    columns = ("clean_accuracy", f"{attack}_accuracy")
+    return [style.paper_value(run, "table2", name, column) for column in columns]
+
+
 def _certified(
     record: pd.DataFrame, ceiling: float, confidence: float
-) -> tuple[list[float], list[Estimate]]:
-    """The radii where a curve of certified accuracy steps, and its values there."""
+) -> tuple[list[float], np.ndarray]:
+    """The radii where a curve of certified accuracy steps, and its values there with their ends."""
     right = record["correct"].to_numpy(bool)
     # Stored radii may be the ceiling up to rounding; it is named once.
     ends = np.unique(record["radius"].to_numpy(float)[right])
     radii = [0.0, *ends[ends < ceiling * (1 - 1e-6)], ceiling]
-    return radii, [certified_accuracy(record, radius, confidence=confidence) for radius in radii]
+    found = [estimates.certified_accuracy(record, r, confidence=confidence) for r in radii]
+    return radii, _ends(found)
 
 
-def _overfitting(above: Axes, below: Axes, name: str, summary: Mapping[str, Any]) -> None:
-    """Accuracies above and losses below, with the epoch kept."""
-    for axis, quantity, scale, dashes, width in (
-        (above, "train_accuracy", 100, "--", 1.1),
-        (above, "validation_accuracy", 100, "-", 1.2),
-        (above, ROBUST_ACCURACY, 100, "-", 2.2),
-        (below, "train_loss", 1, "--", 1.1),
-        (below, "validation_loss", 1, "-", 1.2),
-    ):
-        look = {"color": style.color(name), "linestyle": dashes, "linewidth": width}
-        marks.history(axis, summary, quantity, scale, label=quantity, **look)
-        if not quantity.startswith("train"):
-            marks.kept(axis, summary, quantity, scale, color=look["color"], label="kept")
-    best = summary["best_epoch"]
-    for axis in (above, below):
-        axis.axvline(best, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
-        marks.whole_numbers(axis)
-    kept, last = (100 * summary["history"][at][ROBUST_ACCURACY] for at in (best - 1, -1))
-    above.set_title(
-        f"{labels.short_label(name)}\nunder attack: {numbers.quantity(kept, '%')} kept, "
-        f"{numbers.quantity(last, '%')} last"
-    )
-    above.set_ylim(0, 100)
-    above.tick_params(labelbottom=False)
-    above.sharex(below)
-    below.set(xlabel="Epoch", ylim=(0, None))
+def _ends(found: Sequence[estimates.Estimate]) -> np.ndarray:
+    """Values, lower and upper ends, (3, n)."""
+    return np.array([(each.value, each.low, each.high) for each in found]).T

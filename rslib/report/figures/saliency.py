@@ -1,4 +1,4 @@
-"""Saliency drawn: masks, maps over images, and what overlap means (paper 3.3, 4.3).
+"""Saliency and alignment drawn: masks, maps, what overlap means (paper 3.3, 3.4, 4.3, 4.4, 5.5).
 
 Curves and bars are drawn from records; only the pictures of maps take the maps themselves.
 """
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rslib import paper
-from rslib.metrics.estimates import mean
+from rslib.metrics.estimates import accuracy, mean
 from rslib.report import labels, marks, numbers, seeds, style
-from rslib.report.style import CYCLE, GREY, PAPER
+from rslib.report.style import GREY
+from rslib.report.tables.alignment import shares_table
 from rslib.saliency.methods import LABELS
-from rslib.settings.names import INTERPRETABILITY, TOPS
+from rslib.settings.names import INTERPRETABILITY, TOPS, baseline
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
 
     from rslib.run import Run
 
-_OUTLINE = "#00E5FF"
+_DYNAMICS = {
+    "validation_iou": "IoU",
+    "validation_accuracy": "Accuracy (%)",
+    "validation_alignment_loss": "Alignment loss",
+    "validation_loss": "Cross-entropy",
+}
+_OUTLINE = {"levels": [0.5], "colors": ["#00E5FF"], "linewidths": 0.9}
 
 
 @style.styled
@@ -33,28 +40,22 @@ def mask_sheet(
 ) -> Figure:
     """A contact sheet of images with the outlines of their masks, one row a source (paper 3.4.1).
 
-    Args:
-        images: uint8 (N, 3, H, W).
-        masks: by title of the row, bool (N, H, W); an empty mask was refused.
-        footer: last line, such as :func:`rslib.report.labels.stamp`.
+    Images are uint8 (N, 3, H, W), masks bool (N, H, W) by the title of their row; an empty mask was
+    refused.
 
     Raises:
         ValueError: a source has another number of masks.
     """
-    n = len(images)
-    _check_counts(n, masks, "masks")
-    height = len(masks) * style.WIDTH / (n + 1.2)
-    figure, axes = style.canvas(_sheet(len(masks), n), height=height, footer=footer)
-    for row, (title, each) in enumerate(masks.items()):
-        for column in range(n):
-            axis = axes[f"{row} {column}"]
-            marks.picture(axis, images[column].permute(1, 2, 0).numpy())
-            if each[column].any():
-                _outline(axis, each[column])
+    height = style.WIDTH / (len(images) + 1.2)
+    figure, axes = _sheet(images, masks, "masks", height, footer)
+    for title, row in axes.items():
+        for axis, mask in zip(row, masks[title], strict=True):
+            if mask.any():
+                axis.contour(mask.float().numpy(), **_OUTLINE)
             else:
-                axis.text(0.5, 0.5, "refused", color="white", ha="center", va="center", fontsize=7,
-                          transform=axis.transAxes, backgroundcolor="#00000099")  # fmt: skip
-        marks.row_title(axes[f"{row} 0"], title, 8.5)
+                look = {"ha": "center", "va": "center", "fontsize": 7, "color": "white"}
+                look |= {"transform": axis.transAxes, "backgroundcolor": "#00000099"}
+                axis.text(0.5, 0.5, "refused", **look)
     return figure
 
 
@@ -69,38 +70,31 @@ def saliency_grid(
 ) -> Figure:
     """Figure 3: maps over images, one row a model, with outlines of masks and each IoU (paper 4.3).
 
-    Args:
-        images: uint8 (N, 3, H, W).
-        maps: by title of the row, float (N, H, W); colors run from a map's least to its largest
-            value.
-        masks: bool (N, H, W), drawn as outlines, with the IoU of each map above it; None for none.
-        titles: N titles above the images.
-        footer: last line.
+    Images are uint8 (N, 3, H, W), maps float (N, H, W) by the title of their row; colors run from a
+    map's least to its largest value. Masks, bool (N, H, W), are drawn as outlines, with the IoU of
+    each map above it. The N titles stand above the images.
 
     Raises:
         ValueError: a row has another number of maps.
     """
     from rslib.saliency import iou
 
-    n = len(images)
-    _check_counts(n, maps, "maps")
-    rows = 1 + len(maps)
-    height = rows * (style.WIDTH / (n + 1.6) + 0.16)
-    figure, axes = style.canvas(_sheet(rows, n), height=height, footer=footer)
-    for (row, column), axis in np.ndenumerate(np.reshape(list(axes.values()), (rows, n))):
-        marks.picture(axis, images[column].permute(1, 2, 0).numpy())
-        if row == 0 and titles is not None:
-            axis.set_title(titles[column], fontsize=7.5, loc="center", pad=2)
-        if masks is not None and masks[column].any():
-            _outline(axis, masks[column])
-    for row, (title, each) in enumerate(maps.items(), start=1):
-        marks.row_title(axes[f"{row} 0"], title, 8)
-        for column in range(n):
-            axis, known = axes[f"{row} {column}"], masks is not None and masks[column].any()
-            _heat(axis, each[column])
-            if known:
-                overlap = iou(each[column][None], masks[column][None]).item()
-                axis.set_title(numbers.written(overlap, "ratio"), fontsize=7.5, loc="center", pad=2)
+    # The first row, which has no title, is the images alone.
+    height = style.WIDTH / (len(images) + 1.6) + 0.16
+    figure, axes = _sheet(images, {"": images, **maps}, "maps", height, footer, size=8)
+    for title, row in axes.items():
+        for column, axis in enumerate(row):
+            said, masked = "", masks is not None and masks[column].any()
+            if masked:
+                axis.contour(masks[column].float().numpy(), **_OUTLINE)
+            if title:
+                heat = maps[title][column]
+                axis.imshow(heat.numpy(), cmap="inferno", alpha=0.6, interpolation="bilinear")
+                if masked:
+                    said = numbers.written(iou(heat[None], masks[column][None]).item(), "ratio")
+            elif titles is not None:
+                said = titles[column]
+            axis.set_title(said, fontsize=7.5, loc="center", pad=2)
     return figure
 
 
@@ -110,13 +104,6 @@ def chance_curve(run: Run, *, top: float = 0.30) -> Figure:
 
     The line is t m / (t + (1 - t) m) for the top share t and masks of share m; marks on it are our
     masks' mean sizes. Dotted lines are the paper's baselines, whose masks' sizes it does not give.
-
-    Args:
-        run: whose record of the masks' priors is read.
-        top: share of the pixels kept.
-
-    Raises:
-        rslib.store.records.RecordError: the record has not been made.
     """
     priors = run.priors()
     stamp = labels.stamp(run, len(priors), sources=[priors.attrs])
@@ -127,40 +114,27 @@ def chance_curve(run: Run, *, top: float = 0.30) -> Figure:
     axis.plot(share, top * share / (top + share * (1 - top)), color="black", label="random map")
     axis.plot(share, best, color=GREY, ls="--", label="best possible")
     for number, source in enumerate(priors.attrs["sources"]):
-        axis.plot(
-            np.nanmean(priors[f"coverage_{source}"]),
-            np.nanmean(priors[f"chance_{source}_30"]),
-            "os^D"[number],
-            color=CYCLE[number % len(CYCLE)],
-            label=f"{labels.mask_label(source)} masks",
-            zorder=3,
-        )
+        at = (np.nanmean(priors[of]) for of in (f"coverage_{source}", f"chance_{source}_30"))
+        look = {"color": style.numbered_look(number)["color"], "zorder": 3}
+        axis.plot(*at, "os^D"[number], label=f"{labels.mask_label(source)} masks", **look)
     for name, side in (("resnet18-standard", "bottom"), ("vit_small-standard", "top")):
         reported, shade = paper.value("table3", name, "iou_mean").value, style.color(name)
         axis.axhline(reported, color=shade, ls=":", linewidth=1)
-        axis.annotate(
-            f"paper, {labels.short_label(name)}: {reported}", (0.995, reported), ha="right",
-            va=side, fontsize=7.5, xycoords=("axes fraction", "data"), color=shade,
-        )  # fmt: skip
+        told = f"paper, {labels.short_label(name)}: {reported}"
+        look = {"ha": "right", "va": side, "fontsize": 7.5, "color": shade}
+        axis.annotate(told, (0.995, reported), xycoords=("axes fraction", "data"), **look)
     axis.set(xlabel="Object's share of the image", ylabel="IoU of the top 30 %")
     axis.set(xlim=(0, 1), ylim=(0, 1.02))
-    style.legend(figure, style.labeled([axis]))
-    return figure
+    return style.legend(figure)
 
 
 @style.styled
 def overlap_bars(
     run: Run, names: Sequence[str] = INTERPRETABILITY, *, source: str | None = None
 ) -> Figure:
-    """Mean IoU by model, beside what means nothing and the best possible (paper 4.3).
+    """Mean IoU by model, beside trivial baselines and the best possible (paper 4.3).
 
-    Args:
-        run: whose saliency records are read.
-        names: models, in order.
-        source: of the masks; None takes those that models are aligned to.
-
-    Raises:
-        rslib.store.records.RecordError: a record has not been made.
+    The masks are of the source; None takes those that models are aligned to.
     """
     source = source or run.mask_source
     confidence, priors = run.settings.evaluation.confidence, run.priors()
@@ -173,7 +147,7 @@ def overlap_bars(
         found = mean(record[f"iou_{source}"], confidence=confidence)
         axis.barh(place, found.value, 0.6, color=style.tint(shade), edgecolor=shade)
         marks.point(axis, found, place, fmt="none", ecolor="black", elinewidth=1.1, capsize=2)
-        mixed = mean(record[f"shuffled_{source}"], confidence=confidence).value
+        mixed = record[f"shuffled_{source}"].mean()
         axis.plot(mixed, place, "|", color="black", markersize=11, markeredgewidth=1.6)
         rest = [each[f"iou_{source}"].mean() for each in seeds.records(run, name, "saliency")]
         marks.dots(axis, rest, place + 0.17, shade)
@@ -181,7 +155,7 @@ def overlap_bars(
         marks.note(axis, text, (end, place), (4, 0), va="center", fontsize=8)
         reported = style.paper_value(run, "table3", name, "iou_mean")
         if reported is not None:
-            axis.plot(reported, place, **PAPER)
+            axis.plot(reported, place, **style.PAPER)
     lines = []
     for label, column, dashes in (
         ("chance", f"chance_{source}_30", ":"),
@@ -191,16 +165,14 @@ def overlap_bars(
     ):
         value = float(np.nanmean(priors[column]))
         axis.axvline(value, color=GREY, ls=dashes, linewidth=1)
-        lines.append(
-            style.line(f"{label} {numbers.written(value, 'ratio')}", color=GREY, ls=dashes)
-        )
+        label = f"{label} {numbers.written(value, 'ratio')}"
+        lines.append(style.line(label, color=GREY, ls=dashes))
     axis.set_yticks(range(len(names)), [labels.short_label(name) for name in names])
     axis.invert_yaxis()
     axis.set_xlabel(f"Mean IoU with {labels.mask_label(source)} masks")
     axis.set_xlim(0, 1.06 * axis.get_xlim()[1])
     lines.append(style.line("other images' masks", color="black", marker="|", ls=""))
-    style.legend(figure, [*lines, *style.paper_handle(run)])
-    return figure
+    return style.legend(figure, [*lines, *style.paper_handle(run)])
 
 
 @style.styled
@@ -209,23 +181,18 @@ def overlap_curve(
 ) -> Figure:
     """IoU against the share of pixels kept (paper 3.3.3 keeps 30 %), one panel an architecture.
 
-    Args:
-        run: whose saliency records are read.
-        names: models, in order.
-        source: of the masks; None takes those that models are aligned to.
-
-    Raises:
-        rslib.store.records.RecordError: a record has not been made.
+    The masks are of the source; None takes those that models are aligned to.
     """
     source = source or run.mask_source
-    priors = run.priors()
+    percents = [100 * top for top in TOPS]
+    columns, chances = (
+        [f"{kind}_{source}_{percent:02.0f}" for percent in percents] for kind in ("iou", "chance")
+    )
+    chance = run.priors()[chances].mean()
     records = {name: run.record(name, "saliency") for name in names}
     families = list(dict.fromkeys(map(labels.architecture_label, names)))
     footer = style.footer(run, names, records.values(), others="thin lines")
     figure, axes = style.canvas([families], height=2.5, footer=footer, grid="both")
-    percents = [100 * top for top in TOPS]
-    columns = [f"iou_{source}_{percent:02.0f}" for percent in percents]
-    chance = priors[[f"chance_{source}_{percent:02.0f}" for percent in percents]].mean()
     for family, axis in axes.items():
         axis.plot(percents, chance, color=GREY, ls=":", marker="", label="random map")
         axis.set(title=family, xlabel="Pixels kept (%)", ylabel="Mean IoU")
@@ -238,26 +205,19 @@ def overlap_curve(
     for axis in axes.values():
         axis.axvline(30, color="#BBBBBB", linewidth=0.8)
         axis.set_ylim(bottom=0)
-    style.legend(figure, style.labeled(axes.values()))
-    return figure
+    return style.legend(figure)
 
 
 @style.styled
 def faithfulness_curves(run: Run, names: Sequence[str], kind: str = "deletion") -> Figure:
     """The class's probability as the most salient pixels vanish or appear, method by method.
 
-    Args:
-        run: whose faithfulness records are read.
-        names: models, one panel each.
-        kind: ``"deletion"`` or ``"insertion"``.
-
-    Raises:
-        rslib.store.records.RecordError: a record has not been made.
+    One panel a model; the kind is ``"deletion"`` or ``"insertion"``.
     """
     records = {name: run.record(name, "faithfulness") for name in names}
-    places = style.in_rows(names, 3)
     footer = style.footer(run, names, records.values(), others="thin lines")
-    figure, axes = style.canvas(places, height=1.75 * len(places), footer=footer, grid="both")
+    verb = "replaced" if kind == "deletion" else "inserted"
+    figure, axes = _by_model(names, footer, f"Pixels {verb} (%)", "Probability")
     steps = run.settings.faithfulness.steps
     share = 100 * np.arange(steps + 1) / steps
     looks = {method: style.numbered_look(number) for number, method in enumerate(LABELS)}
@@ -271,12 +231,8 @@ def faithfulness_curves(run: Run, names: Sequence[str], kind: str = "deletion") 
                 axis.plot(share, record[columns].mean(), label=label, **look)
                 for each in rest:
                     axis.plot(share, each[columns].mean(), **look | marks.THIN)
-        axis.set_title(labels.short_label(name), fontsize=8.5)
         axis.set(ylim=(0, 1), xlim=(0, 100))
-    verb = "replaced" if kind == "deletion" else "inserted"
-    marks.outer_labels(axes, places, f"Pixels {verb} (%)", "Probability")
-    style.legend(figure, style.labeled(axes.values()))
-    return figure
+    return style.legend(figure)
 
 
 @style.styled
@@ -287,45 +243,127 @@ def randomization_curves(run: Run, names: Sequence[str]) -> Figure:
     """
     checks = {name: run.randomization(name) for name in names}
     n = next(iter(checks.values()))["n"]
-    stamp = labels.stamp(run, n, sources=list(checks.values()))
-    places = style.in_rows(names, 3)
-    footer = f"{stamp}\n{labels.sizes(run, names)}"
-    figure, axes = style.canvas(places, height=1.75 * len(places), footer=footer, grid="both")
+    footer = f"{labels.stamp(run, n, sources=checks.values())}\n{labels.sizes(run, names)}"
+    figure, axes = _by_model(names, footer, "Layers made random", "Rank correlation")
     for name, check in checks.items():
         axis = axes[name]
         for number, (method, steps) in enumerate(check["methods"].items()):
             known = [step for step in steps if step["correlation"] is not None]
+            layers, likeness = ([step[key] for step in known] for key in ("layers", "correlation"))
             look = style.numbered_look(number)
             look["color"] = style.numbered_look([*LABELS].index(method))["color"]
-            axis.plot(
-                [0, *(step["layers"] for step in known)],
-                [1, *(step["correlation"] for step in known)],
-                marker=".", label=LABELS[method], **look,
-            )  # fmt: skip
+            look |= {"marker": ".", "label": LABELS[method]}
+            axis.plot([0, *layers], [1, *likeness], **look)
         axis.axhline(0, color="#BBBBBB", linewidth=0.8)
-        axis.set_title(labels.short_label(name), fontsize=8.5)
         axis.set_ylim(-0.6, 1.05)
-    marks.outer_labels(axes, places, "Layers made random", "Rank correlation")
-    style.legend(figure, style.labeled(axes.values()))
+    return style.legend(figure)
+
+
+@style.styled
+def alignment_dynamics(run: Run, names: Sequence[str]) -> Figure:
+    """IoU, accuracy and both losses over the epochs of alignment (paper 4.4 describes them)."""
+    summaries = {name: run.summary(name) for name in names}
+    keys = list(_DYNAMICS)
+    footer = style.footer(run, names, summaries.values(), others="thin lines")
+    figure, axes = style.canvas([keys[:2], keys[2:]], height=3.6, footer=footer, grid="both")
+    for number, (name, summary) in enumerate(summaries.items()):
+        look = style.numbered_look(number) | {"color": style.color(name)}
+        rest, label = seeds.summaries(run, name), labels.short_label(name)
+        for key, axis in axes.items():
+            marks.history(axis, summary, key, marker=".", label=label, **look)
+            for each in rest:
+                marks.history(axis, each, key, **look | marks.THIN)
+    for key, axis in axes.items():
+        axis.set_title(_DYNAMICS[key])
+        marks.whole_numbers(axis)
+    for key in keys[2:]:
+        axes[key].set_xlabel("Epoch of alignment")
+    return style.legend(figure)
+
+
+@style.styled
+def alignment_plane(run: Run, names: Sequence[str]) -> Figure:
+    """Accuracy against IoU for the variants of alignment, and what they start from (paper 4.4).
+
+    Each architecture's baseline is added to the models.
+    """
+    families = list(dict.fromkeys(map(baseline, names)))
+    confidence, overlap = run.settings.evaluation.confidence, f"iou_{run.mask_source}"
+    records = {name: run.record(name, "saliency") for name in (*families, *names)}
+    footer = style.footer(run, names, records.values(), others="small dots")
+    figure, axes = style.canvas([families], height=2.9, footer=footer, grid="both")
+    for family, axis in axes.items():
+        shown = [family, *(name for name in names if baseline(name) == family)]
+        for shade, name in zip(style.CYCLE * len(shown), shown, strict=False):
+            x = mean(records[name][overlap], confidence=confidence)
+            y = accuracy(records[name]["correct"], confidence=confidence)
+            label = labels.training_label(name).removeprefix("Aligned ").strip("()")
+            look = {"color": shade, "label": label, "fmt": "o" if name == family else "^"}
+            marks.point(axis, x, y, elinewidth=1, capsize=0, **look)
+            overlaps = [rest[overlap].mean() for rest in seeds.records(run, name, "saliency")]
+            marks.dots(axis, overlaps, marks.accuracies(run, name, "saliency"), shade)
+        axis.set(title=labels.architecture_label(family), xlabel="Mean IoU")
+        axis.set_ylabel("Clean accuracy (%)")
+        axis.legend(fontsize=7, loc="best")
     return figure
 
 
-def _check_counts(n: int, given: Mapping[str, torch.Tensor], noun: str) -> None:
-    for title, each in given.items():
-        if len(each) != n:
-            raise ValueError(f"{title}: {len(each)} {noun} for {n} images: one each is needed")
+@style.styled
+def masks_needed(run: Run, names: Sequence[str]) -> Figure:
+    """IoU and accuracy against the number of training images that have a mask (paper 5.5).
+
+    The models are one, trained with masks for growing shares.
+    """
+    frame, overlap = shares_table(run, names), f"iou_{run.mask_source}"
+    start = run.record(baseline(names[0]), "saliency")
+    footer = style.footer(run, names, frame, others="thin lines")
+    figure, axes = style.canvas([["iou", "accuracy"]], height=2.4, footer=footer, grid="both")
+    known = marks.cells(frame, names, "masked_images")["ours"].to_numpy(float)
+    for axis, quantity, title, level in (
+        (axes["iou"], overlap, "Mean IoU", start[overlap].mean()),
+        (axes["accuracy"], "clean_accuracy", "Clean accuracy (%)", 100 * start["correct"].mean()),
+    ):
+        found = marks.cells(frame, names, quantity)
+        axis.errorbar(known, *marks.intervals(found), marker="o", color=style.PURPLE)
+        axis.plot(known, marks.other_seeds(run, found), color=style.PURPLE, **marks.THIN)
+        axis.axhline(level, color=GREY, ls=":", label="baseline, no masks")
+        axis.set(xscale="log", xlabel="Training images with a mask", title=title)
+        axis.legend()
+    return figure
 
 
-def _sheet(rows: int, columns: int) -> list[list[str]]:
-    return [[f"{row} {column}" for column in range(columns)] for row in range(rows)]
+def _by_model(
+    names: Sequence[str], footer: str, below: str, beside: str
+) -> tuple[Figure, dict[str, Axes]]:
+    """A panel a model, three a row; the lowest of each column and the first of each row labeled."""
+    places = style.in_rows(names, 3)
+    figure, axes = style.canvas(places, height=1.75 * len(places), footer=footer, grid="both")
+    for name, axis in axes.items():
+        axis.set_title(labels.short_label(name), fontsize=8.5)
+    for column in zip(*places, strict=True):
+        axes[[name for name in column if name != "."][-1]].set_xlabel(below)
+    for row in places:
+        axes[row[0]].set_ylabel(beside)
+    return figure, axes
 
 
-def _heat(axis: Axes, values: torch.Tensor) -> None:
-    low, high = float(values.min()), float(values.max())
-    scaled = (values - low) / (high - low) if high > low else values * 0
-    axis.imshow(scaled.numpy(), cmap="inferno", vmin=0, vmax=1, alpha=0.6,
-                interpolation="bilinear")  # fmt: skip
-
-
-def _outline(axis: Axes, mask: torch.Tensor) -> None:
-    axis.contour(mask.float().numpy(), levels=[0.5], colors=[_OUTLINE], linewidths=0.9)
+def _sheet(
+    images: torch.Tensor,
+    rows: Mapping[str, torch.Tensor],
+    noun: str,
+    height: float,
+    footer: str,
+    size: float = 8.5,
+) -> tuple[Figure, dict[str, list[Axes]]]:
+    """The images once for each row, titled at the left, and the axes that they are in by title."""
+    places = {title: [f"{title} {column}" for column in range(len(images))] for title in rows}
+    for title, each in rows.items():
+        if len(each) != len(images):
+            counts = f"{len(each)} {noun} for {len(images)} images"
+            raise ValueError(f"{title}: {counts}: one each is needed")
+    figure, axes = style.canvas([*places.values()], height=height * len(rows), footer=footer)
+    for title, row in places.items():
+        for place, image in zip(row, images, strict=True):
+            head = title if place == row[0] else ""
+            marks.picture(axes[place], image.permute(1, 2, 0).numpy(), head, size)
+    return figure, {title: [axes[place] for place in row] for title, row in places.items()}

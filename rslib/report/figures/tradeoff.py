@@ -10,23 +10,17 @@ import numpy as np
 
 from rslib.corruptions import CATEGORIES
 from rslib.metrics import pareto
-from rslib.metrics.estimates import Estimate
-from rslib.report import labels, marks, numbers, seeds, style, tradeoffs
-from rslib.report.style import GREEN, GREY, ORANGE, PAPER, PURPLE
+from rslib.report import labels, marks, seeds, style, tradeoffs
+from rslib.report.style import GREY
 from rslib.report.tables import tradeoff
 from rslib.run import joined
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from rslib.run import Run
 
-# Fronts of single resamples that are drawn faintly behind the front of the estimates.
-_FRONTS = 60
-# Areas of the points, in square points, of the quickest and the slowest training.
-_AREAS = (25.0, 190.0)
 _TITLES = {
     "clean_accuracy": "Accuracy (%)",
     "pgd_accuracy": "Under PGD (%)",
@@ -35,7 +29,7 @@ _TITLES = {
     "ece": "ECE",
 }
 _KINDS = ("clean", "pgd", "saliency")
-_SHADES = {"fgsm": ORANGE, "pgd": PURPLE, "corruptions": GREEN}
+_SHADES = {"fgsm": style.ORANGE, "pgd": style.PURPLE, "corruptions": style.GREEN}
 
 
 @style.styled
@@ -45,23 +39,18 @@ def figure4(run: Run, names: Sequence[str]) -> Figure:
     Left: accuracy under PGD against accuracy, with the Pareto front of the estimates and, faintly,
     those of 60 resamples of the test images. Right: IoU against accuracy, with the front of these
     two. Bars are intervals; the larger a point, the longer its training took, with that of the
-    models it starts from. Hollow diamonds are the paper's, drawn where the data set is the paper's.
-
-    Raises:
-        rslib.store.records.RecordError: a model, or a clean, PGD or saliency record, has
-            not been made.
+    models it starts from. Hollow diamonds are the paper's.
     """
     sources = [run.record(name, kind) for name in names for kind in _KINDS]
     footer = style.footer(run, names, sources, others="small dots")
     figure, axes = style.canvas([["plane", "overlap"]], height=3.9, footer=footer, grid="both")
-    _plane(axes["plane"], run, names, "pgd_accuracy", "table2", bottom=-2)
-    _plane(axes["overlap"], run, names, "iou_mean", "table3", bottom=0)
-    axes["plane"].set(title="Accuracy and robustness", ylabel="Accuracy under PGD (%)")
-    axes["overlap"].set_title("Accuracy and interpretability")
-    axes["overlap"].set_ylabel("IoU of saliency and object")
+    plane, overlap = axes["plane"], axes["overlap"]
+    _plane(plane, run, names, "pgd_accuracy", "table2", bottom=-2)
+    _plane(overlap, run, names, "iou_mean", "table3", bottom=0)
+    plane.set(title="Accuracy and robustness", ylabel="Accuracy under PGD (%)")
+    overlap.set(title="Accuracy and interpretability", ylabel="IoU of saliency and object")
     front = style.line("Pareto front", color=GREY)
-    style.legend(figure, [*style.models(names), front, *style.paper_handle(run)])
-    return figure
+    return style.legend(figure, [*style.models(names), front, *style.paper_handle(run)])
 
 
 @style.styled
@@ -70,18 +59,12 @@ def objectives(run: Run, names: Sequence[str]) -> Figure:
 
     One panel an axis, one line a model, bars for intervals; arrows say which way is better. Filled
     points are on the Pareto front of all five axes in more than half of the resamples.
-
-    Raises:
-        rslib.store.records.RecordError: a clean, PGD, corruption or saliency record has
-            not been made.
     """
     chosen, looks = [axis.name for axis in tradeoffs.AXES], style.looks(names)
-    shares = pareto.membership(
-        tradeoffs.resampled(run, names, chosen), [axis.higher for axis in tradeoffs.AXES]
-    )
+    higher, resampled = [a.higher for a in tradeoffs.AXES], tradeoffs.resampled(run, names, chosen)
+    shares = pareto.membership(resampled, higher)
     sources = [run.record(name, kind) for name in names for kind in (*_KINDS, "corruptions")]
-    footer = style.footer(run, names, sources, others="small dots")
-    height = 1.0 + 0.27 * len(names)
+    footer, height = style.footer(run, names, sources, others="small dots"), 1 + 0.27 * len(names)
     figure, axes = style.canvas([chosen], height=height, footer=footer, grid="both")
     rest = _places(run, names, chosen)
     for column, axis in enumerate(tradeoffs.AXES):
@@ -89,14 +72,14 @@ def objectives(run: Run, names: Sequence[str]) -> Figure:
         for line, (name, share) in enumerate(zip(names, shares, strict=True)):
             color, mark = looks[name]
             marks.dots(panel, rest[name][:, column], line + 0.25, color)
-            look = {"color": color, "marker": mark, "markersize": 6, "linestyle": ""}
-            look["markerfacecolor"] = color if share > 0.5 else "white"
+            fill = color if share > 0.5 else "white"
+            look = {"color": color, "marker": mark, "ms": 6, "ls": "", "markerfacecolor": fill}
             marks.point(panel, tradeoffs.measured(run, name, axis.name), line, **look)
         _model_rows(panel, names, labeled=column == 0)
         panel.margins(x=0.12)
-        way = "right is better" if axis.higher else "left is better"
         panel.set_title(_TITLES[axis.name], fontsize=8.5)
-        panel.set_xlabel(way, fontsize=8, color=GREY)
+        way = "right" if axis.higher else "left"
+        panel.set_xlabel(f"{way} is better", fontsize=8, color=GREY)
     return figure
 
 
@@ -107,32 +90,37 @@ def correlations(run: Run, names: Sequence[str]) -> Figure:
     Left: rank correlation between being right under an attack and under corruptions. Right: of IoU
     with being right under PGD and under corruptions. Hollow: plain; filled: among images of equal
     confidence (right: and of equal object size). Bars are intervals.
-
-    Raises:
-        rslib.store.records.RecordError: a clean, FGSM, PGD, corruption or saliency
-            record has not been made.
     """
     breakage = tradeoff.breakage_table(run, names)
     overlap = tradeoff.overlap_robustness_table(run, names)
-    footer = style.table_footer(run, names, breakage, others="small dots (at equal confidence)")
+    footer = style.footer(run, names, breakage, others="small dots (at equal confidence)")
     places, height = [["breakage", "overlap"]], 1.1 + 0.36 * len(names)
     figure, axes = style.canvas(places, height=height, footer=footer, grid="x")
-    _correlations(axes["breakage"], run, names, breakage, ("fgsm", "pgd"))
-    _correlations(axes["overlap"], run, names, overlap, ("pgd", "corruptions"))
-    axes["breakage"].set_title("Right under attack\nand under corruptions")
-    axes["overlap"].set_title("Overlap with the object\nand robustness")
-    _model_rows(axes["breakage"], names, labeled=True)
-    _model_rows(axes["overlap"], names, labeled=False)
+    for panel, frame, kinds, title in (
+        ("breakage", breakage, ("fgsm", "pgd"), "Right under attack\nand under corruptions"),
+        ("overlap", overlap, ("pgd", "corruptions"), "Overlap with the object\nand robustness"),
+    ):
+        axis = axes[panel]
+        for kind, shift in zip(kinds, (-0.17, 0.17), strict=True):
+            shade, plain = _SHADES[kind], marks.cells(frame, names, kind)
+            partial = marks.cells(frame, names, f"{kind}_partial")
+            look = {"color": shade, "fmt": "o", "ms": 4.5, "capsize": 0, "elinewidth": 0.9}
+            for cells, fill, alpha in ((plain, "white", 0.7), (partial, shade, 1)):
+                (value, reach), face = marks.intervals(cells), {"mfc": fill, "alpha": alpha}
+                axis.errorbar(value, np.arange(len(names)) + shift, xerr=reach, **look, **face)
+            for line, rest in enumerate(marks.other_seeds(run, partial)):
+                marks.dots(axis, rest, line + shift + 0.09, shade)
+        axis.axvline(0, color=GREY, linewidth=1)
+        axis.set(title=title, xlabel="Rank correlation")
+        _model_rows(axis, names, labeled=panel == "breakage")
+    look = {"marker": "o", "ls": ""}
     handles = [
-        style.line(labels.evaluation_label(kind), color=shade, marker="o", linestyle="")
+        style.line(labels.evaluation_label(kind), color=shade, **look)
         for kind, shade in _SHADES.items()
     ]
-    handles += [
-        style.line("plain", color=GREY, marker="o", ls="", markerfacecolor="white"),
-        style.line("at equal confidence", color=GREY, marker="o", ls=""),
-    ]
-    style.legend(figure, handles)
-    return figure
+    handles.append(style.line("plain", color=GREY, markerfacecolor="white", **look))
+    handles.append(style.line("at equal confidence", color=GREY, **look))
+    return style.legend(figure, handles)
 
 
 @style.styled
@@ -141,9 +129,6 @@ def confident_errors(run: Run, names: Sequence[str]) -> Figure:
 
     Each cell is the share of a class's images (or corrupted versions, at all severities) that the
     model gets wrong with a confidence of 0.9 or more.
-
-    Raises:
-        rslib.store.records.RecordError: a clean or corruption record has not been made.
     """
     shares = {name: _confidently_wrong(run, name) for name in names}
     sources = [run.record(name, kind) for name in names for kind in ("clean", "corruptions")]
@@ -166,52 +151,35 @@ def _plane(
     axis: Axes, run: Run, names: Sequence[str], upward: str, table: str, *, bottom: float
 ) -> None:
     """One axis against accuracy: points, the paper's, and the Pareto fronts."""
-    sizes, looks = _areas(run, names), style.looks(names)
-    rest = _places(run, names, ["clean_accuracy", upward])
-    for name in names:
+    chosen, looks = ["clean_accuracy", upward], style.looks(names)
+    rest = _places(run, names, chosen)
+    spent = np.array([tradeoff.seconds(run, name) for name in names])
+    # From 25 to 190 square points, for the quickest and the slowest training.
+    areas = 25 + 165 * (spent - spent.min()) / max(float(np.ptp(spent)), 1e-9)
+    for name, area in zip(names, areas, strict=True):
         color, mark = looks[name]
         marks.dots(axis, *rest[name].T, color)
-        x, y = (tradeoffs.measured(run, name, each) for each in ("clean_accuracy", upward))
+        x, y = (tradeoffs.measured(run, name, each) for each in chosen)
         marks.point(axis, x, y, color=color, linewidth=0.8, capsize=0, linestyle="", zorder=2)
         look = {"color": color, "edgecolors": "white", "linewidths": 0.7, "zorder": 3}
-        axis.scatter(x.value, y.value, s=sizes[name], marker=mark, label=name, **look)
+        axis.scatter(x.value, y.value, s=area, marker=mark, label=name, **look)
         where = "table4" if name.endswith("-aligned") else "table2"
-        reported = (
-            style.paper_value(run, where, name, "clean_accuracy"),
-            style.paper_value(run, table, name, upward),
-        )
-        if None not in reported:
-            axis.plot(*reported, **PAPER | {"markeredgecolor": style.color(name)})
-    axis.set_ylim(bottom=bottom)
-    axis.set_xlabel("Accuracy (%)")
-    _fronts(axis, run, names, upward)
+        x = style.paper_value(run, where, name, "clean_accuracy")
+        y = style.paper_value(run, table, name, upward)
+        if x is not None and y is not None:
+            axis.plot(x, y, **style.PAPER | {"markeredgecolor": style.color(name)})
+    axis.set(xlabel="Accuracy (%)", ylim=(bottom, None))
+    limits = axis.get_xlim(), axis.get_ylim()
+    for values in tradeoffs.resampled(run, names, chosen, resamples=60):
+        _front(axis, values, limits, color=GREY, linewidth=0.6, alpha=0.12)
+    _front(axis, tradeoffs.place(run, names, chosen), limits, color=GREY, linewidth=1.2)
+    axis.set(xlim=limits[0], ylim=limits[1])
 
 
 def _model_rows(axis: Axes, names: Sequence[str], *, labeled: bool) -> None:
     """A row a model; only the first of several panels tells their names."""
     marks.rows(axis, [labels.short_label(name) for name in names], fontsize=8)
     axis.tick_params(labelleft=labeled)
-
-
-def _correlations(
-    axis: Axes, run: Run, names: Sequence[str], frame: pd.DataFrame, kinds: tuple[str, str]
-) -> None:
-    """Two rank correlations a model, each plain (hollow) and among alike images (filled)."""
-    for kind, shift in zip(kinds, (-0.17, 0.17), strict=True):
-        shade, plain = _SHADES[kind], marks.cells(frame, names, kind)
-        partial = marks.cells(frame, names, f"{kind}_partial")
-        rest = marks.other_seeds(run, partial)
-        look = {"color": shade, "marker": "o", "markersize": 4.5, "capsize": 0, "linewidth": 0.9}
-        for line in range(len(names)):
-            for cells, fill, alpha in ((plain, "white", 0.7), (partial, shade, 1)):
-                found = cells.iloc[line]
-                if not numbers.missing(found["ours"]):
-                    value = Estimate(found["ours"], found["low"], found["high"])
-                    face = {"markerfacecolor": fill, "alpha": alpha}
-                    marks.point(axis, value, line + shift, **look, **face)
-            marks.dots(axis, rest[line], line + shift + 0.09, shade)
-    axis.axvline(0, color=GREY, linewidth=1)
-    axis.set_xlabel("Rank correlation")
 
 
 def _places(run: Run, names: Sequence[str], axes: Sequence[str]) -> dict[str, np.ndarray]:
@@ -223,14 +191,6 @@ def _places(run: Run, names: Sequence[str], axes: Sequence[str]) -> dict[str, np
     return found
 
 
-def _fronts(axis: Axes, run: Run, names: Sequence[str], upward: str) -> None:
-    chosen, limits = ["clean_accuracy", upward], (axis.get_xlim(), axis.get_ylim())
-    for values in tradeoffs.resampled(run, names, chosen, resamples=_FRONTS):
-        _front(axis, values, limits, color=GREY, linewidth=0.6, alpha=0.12)
-    _front(axis, tradeoffs.place(run, names, chosen), limits, color=GREY, linewidth=1.2)
-    axis.set(xlim=limits[0], ylim=limits[1])
-
-
 def _front(axis: Axes, values: np.ndarray, limits: Sequence[Any], **look: Any) -> None:
     """The edge of what the best models dominate, as steps from side to bottom of the panel."""
     best = values[pareto.front(values, [True, True])]
@@ -240,25 +200,14 @@ def _front(axis: Axes, values: np.ndarray, limits: Sequence[Any], **look: Any) -
     axis.step(edge[:, 0], edge[:, 1], where="pre", zorder=0, label="front", **look)
 
 
-def _areas(run: Run, names: Sequence[str]) -> dict[str, float]:
-    """The area of each model's point, by its training time."""
-    spent = np.array([tradeoff.seconds(run, name) for name in names])
-    share = (spent - spent.min()) / max(float(np.ptp(spent)), 1e-9)
-    areas = _AREAS[0] + share * (_AREAS[1] - _AREAS[0])
-    return dict(zip(names, areas.tolist(), strict=True))
-
-
 def _confidently_wrong(run: Run, name: str) -> np.ndarray:
     """(classes, 1 + categories), in percent."""
-    sure = tradeoff.CONFIDENT
-    clean = joined.load(run, name)
+    sure, clean, found = tradeoff.CONFIDENT, joined.load(run, name), tradeoff.outcomes(run, name)
     wrong = (clean["confidence"] >= sure) & ~clean["clean_correct"].astype(bool)
     columns = [wrong.groupby(clean["label"]).mean()]
-    found = tradeoff.outcomes(run, name)
     label = run.record(name, "corruptions")["label"]
     for members in CATEGORIES.values():
-        mistaken = np.mean(
-            [(found.wrong[c] & (found.confidence[c] >= sure)).mean(0) for c in members], axis=0
-        )
-        columns.append(label.to_frame().assign(share=mistaken).groupby("label")["share"].mean())
+        shares = [(found.wrong[c] & (found.confidence[c] >= sure)).mean(0) for c in members]
+        mistaken = label.to_frame().assign(share=np.mean(shares, axis=0))
+        columns.append(mistaken.groupby("label")["share"].mean())
     return 100 * np.stack([each.to_numpy(float) for each in columns], axis=1)
