@@ -21,11 +21,7 @@ from typing import Any, TypeVar
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 ADDED: dict[str, dict[str, Any]] = {
-    "attack": {},
-    "corruption": {},
-    "dataset": {},
-    "objective": {},
-    "saliency_method": {},
+    kind: {} for kind in ("attack", "corruption", "dataset", "objective", "saliency_method")
 }
 """What was added: kind to name to function, or to what the room makes of it."""
 
@@ -64,23 +60,20 @@ def adding(
             f"the name {name!r} of an added {called} must be lower case letters, digits and "
             "underscores, a letter first: it becomes part of file names"
         )
+    taken = f"there is a {called} {name!r} already"
     if name in ours:
-        raise ExtensionError(f"there is a {called} {name!r} already: give yours another name")
+        raise ExtensionError(f"{taken}: give yours another name")
 
     def decorate(function: Function) -> Function:
         if not callable(function):
-            raise ExtensionError(
-                f"the {called} {name!r} is a {type(function).__name__}: decorate a function"
-            )
+            what = type(function).__name__
+            raise ExtensionError(f"the {called} {name!r} is a {what}: decorate a function")
         qualified = getattr(function, "__qualname__", type(function).__qualname__)
         source = (function.__module__, qualified)
         before = _SOURCES.get((kind, name))
         if name in ADDED[kind] and before != source:
             whose = ".".join(before) if before else "another extension"
-            raise ExtensionError(
-                f"there is a {called} {name!r} already, of {whose}: give one of the two another "
-                "name"
-            )
+            raise ExtensionError(f"{taken}, of {whose}: give one of the two another name")
         ADDED[kind][name] = made(function)
         _SOURCES[kind, name] = source
         return function
@@ -108,11 +101,10 @@ def load(names: Sequence[str]) -> None:
                 _import_file(Path(name).resolve())
             else:
                 importlib.import_module(name)
-        except ExtensionError as error:
-            raise ExtensionError(f"extension {name!r}: {error}") from error
         # A user's module may raise anything, and may call exit().
         except (Exception, SystemExit) as error:
-            raise ExtensionError(f"extension {name!r}: {_reason(name, error)}") from error
+            why = error if isinstance(error, ExtensionError) else _reason(name, error)
+            raise ExtensionError(f"extension {name!r}: {why}") from error
 
 
 def _import_file(path: Path) -> None:
@@ -123,9 +115,8 @@ def _import_file(path: Path) -> None:
         loaded = getattr(sys.modules[name], "__file__", None)
         if loaded is not None and Path(loaded).resolve() == path:
             return
-        raise ExtensionError(
-            f"another module is called {name!r} ({loaded or 'built in'}): rename the file"
-        )
+        other = f"another module is called {name!r} ({loaded or 'built in'})"
+        raise ExtensionError(f"{other}: rename the file")
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
