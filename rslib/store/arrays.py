@@ -12,14 +12,11 @@ class ArrayError(ValueError):
 
 
 def open_array(path: Path, member: str | None = None) -> np.ndarray:
-    """An array from a ``.npy`` file, mapped into memory, or one of several from a ``.npz`` file.
+    """An array from a ``.npy`` file, mapped and read-only, or one by name from a ``.npz`` file.
 
     Args:
         path: the file.
         member: the array's name in a ``.npz`` file; None for a ``.npy`` file.
-
-    Returns:
-        The array, read-only where it is mapped, never of Python objects.
 
     Raises:
         ArrayError: the file is missing, damaged, holds Python objects, or is of the other kind.
@@ -27,10 +24,9 @@ def open_array(path: Path, member: str | None = None) -> np.ndarray:
     try:
         with open(path, "rb") as file:
             zipped = file.read(2) == b"PK"
-            file.seek(0)
-            if zipped and member is not None:
-                with np.load(file, allow_pickle=False) as several:
-                    return several[member]
+        if zipped and member is not None:
+            with np.load(path, allow_pickle=False) as several:
+                return several[member]
         if not zipped and member is None:
             return np.lib.format.open_memmap(path, mode="r")
     # A damaged header, or zip file, makes NumPy's reader raise nearly anything.

@@ -309,13 +309,10 @@ def file_digest(path: Path) -> str:
 def source_digest(function: Callable[..., Any]) -> str:
     """SHA-256 of all that decides what a function of a user's own does.
 
-    With this in its key, a result is made again once that code changes. What counts are the source,
-    qualified name, defaults and closure of the function and the globals that it reads. Functions,
-    classes and modules among these count in the same way if they are the user's own; of Python,
-    installed packages and this one, their names count.
-
-    Args:
-        function: a function, or an object that is called like one.
+    What counts are the source, qualified name, defaults and closure of the function (or of an
+    object that is called like one) and the globals that it reads. Functions, classes and modules
+    among these count in the same way if they are the user's own; of Python, installed packages and
+    this one, their names count.
 
     Raises:
         RecordError: a source is not to be had, as of what is typed at Python's prompt, or a value
@@ -395,7 +392,7 @@ class _Description:
         return self.of(value)
 
     def _pickled(self, value: Any) -> Any:
-        """What :mod:`pickle` would make a value from."""
+        """The parts that :mod:`pickle` would make a value from."""
         registered = copyreg.dispatch_table.get(type(value))
         try:
             reduced = registered(value) if registered else value.__reduce_ex__(4)
@@ -406,10 +403,8 @@ class _Description:
             ) from None
         if isinstance(reduced, str):
             return reduced
-        made = list(reduced[:3])
-        for items in reduced[3:5]:  # of lists and dictionaries, as iterators
-            made.append(list(items or ()))
-        return [self.of(each) for each in made]
+        items = [list(each or ()) for each in reduced[3:5]]  # of lists and dictionaries
+        return [self.of(each) for each in (*reduced[:3], *items)]
 
 
 _OF_ANY_CLASS = {
@@ -421,7 +416,7 @@ _OF_ANY_CLASS = {
 
 @functools.cache
 def _is_own(file: str | None) -> bool:
-    """Whether a file of Python is a user's: not of Python, an installed package or this one."""
+    """Tell a user's Python file from those of Python, installed packages and this one."""
     paths = sysconfig.get_paths()
     others = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     others.append(str(Path(__file__).resolve().parents[1]))
@@ -430,11 +425,8 @@ def _is_own(file: str | None) -> bool:
 
 def _globals_read(code: types.CodeType) -> list[str]:
     """The global names that code reads, functions within it included."""
-    names = {
-        each.argval
-        for each in dis.get_instructions(code)
-        if each.opname in ("LOAD_GLOBAL", "LOAD_NAME")
-    }
+    reads = ("LOAD_GLOBAL", "LOAD_NAME")
+    names = {each.argval for each in dis.get_instructions(code) if each.opname in reads}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names.update(_globals_read(constant))
