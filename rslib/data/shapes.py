@@ -2,9 +2,9 @@
 
 Each image shows one of ten geometric objects, somewhere on one of ten kinds of textured background.
 Area, rotation, position and colors are drawn independently of the class, so only the outline tells
-it. What the background tells is a setting: with `background_correlation` c, the kind of background
-is the class's own with probability c and uniform otherwise. At 0 it tells nothing, at 1 it tells
-the class as well as the object does: a shortcut whose use can be measured, since the mask is known.
+it. With `background_correlation` c, the kind of background is the class's own with probability c
+and uniform otherwise: at 1 it tells the class as well as the object does, a shortcut whose use can
+be measured, since the mask is known.
 """
 
 from __future__ import annotations
@@ -25,13 +25,10 @@ SUPERSAMPLING = 4
 # upper end leaves the longest object room to move.
 AREA = (0.10, 0.22)
 DEFAULT_SIZES = {"train": 4_000, "test": 1_000}
-
 # Objects are turned by up to this many degrees either way.
 TURN = 30
 
-_CHUNK = 200
-_SCALARS = 19
-_CLOUD = 6
+_CHUNK, _SCALARS, _CLOUD = 200, 19, 6
 
 
 class Scene(NamedTuple):
@@ -98,10 +95,8 @@ def render(split: str, *, n: int, seed: int = 0, background_correlation: float =
     if seed < 0:
         raise ValueError(f"seed: expected 0 or more, got {seed}.")
     if not 0.0 <= background_correlation <= 1.0:
-        raise ValueError(
-            f"background_correlation: expected a probability in [0, 1], got "
-            f"{background_correlation}."
-        )
+        told = f"expected a probability in [0, 1], got {background_correlation}."
+        raise ValueError(f"background_correlation: {told}")
     # One stream for each thing drawn. Each image takes a fixed count of numbers from each stream,
     # in order, so that the first images do not depend on how many follow.
     entropy = np.random.SeedSequence([seed, SPLITS.index(split)])
@@ -113,24 +108,15 @@ def render(split: str, *, n: int, seed: int = 0, background_correlation: float =
     for start in range(0, n, _CHUNK):
         chunk = labels[start : start + _CHUNK]
         m = len(chunk)
-        chunks.append(
-            _render(
-                chunk,
-                scalars.random((m, _SCALARS)),
-                clouds.random((m, _CLOUD, _CLOUD), dtype=np.float32),
-                grain.random((m, 2, SIZE, SIZE), dtype=np.float32),
-                background_correlation,
-            )
-        )
+        u = scalars.random((m, _SCALARS))
+        cloud = clouds.random((m, _CLOUD, _CLOUD), dtype=np.float32)
+        noise = grain.random((m, 2, SIZE, SIZE), dtype=np.float32)
+        chunks.append(_render(chunk, u, cloud, noise, background_correlation))
     return Scene(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))
 
 
 def _render(
-    labels: np.ndarray,
-    u: np.ndarray,
-    clouds: np.ndarray,
-    grain: np.ndarray,
-    correlation: float,
+    labels: np.ndarray, u: np.ndarray, clouds: np.ndarray, grain: np.ndarray, correlation: float
 ) -> Scene:
     """Render images from uniform draws: u (m, 19), clouds (m, 6, 6), grain (m, 2, 32, 32)."""
     kinds = np.where(u[:, 0] < correlation, labels, (u[:, 1] * len(BACKGROUNDS)).astype(np.int64))
@@ -144,32 +130,15 @@ def _render(
     return Scene(np.rint(image * 255).astype(np.uint8), coverage, background, color, labels, kinds)
 
 
-# --- Objects -----------------------------------------------------------------------------------
-# Each function says which points (x, y) an object holds, in a frame where it fits the unit disc.
+# --- Objects: which points (x, y) each holds, in a frame where it fits the unit disc ------------
 
-
-def _circle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return x * x + y * y <= 1
-
-
-def _square(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    half = np.float32(0.5**0.5)
-    return (np.abs(x) <= half) & (np.abs(y) <= half)
-
-
-def _triangle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return (y <= 0.5) & (np.abs(x) * np.float32(3**0.5) <= y + 1)
+_HALF = np.float32(0.5**0.5)
 
 
 def _cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     x, y = np.abs(x), np.abs(y)
     length, half = 0.955, 0.295
     return ((x <= length) & (y <= half)) | ((x <= half) & (y <= length))
-
-
-def _ring(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    r2 = x * x + y * y
-    return (r2 <= 1) & (r2 >= 0.55**2)
 
 
 def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -185,13 +154,8 @@ def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     # A square on its corner, with a disc on each of its upper sides as diameter.
     x, y = np.abs(0.89 * x), 0.18 - 0.89 * y
-    half = np.float32(0.5**0.5)
-    lobe = (x - half / 2) ** 2 + (y - half / 2) ** 2 <= 0.25
-    return lobe | (x + np.abs(y) <= half)
-
-
-def _crescent(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return (x * x + y * y <= 1) & ((x - 0.5) ** 2 + y * y >= 0.75**2)
+    lobe = (x - _HALF / 2) ** 2 + (y - _HALF / 2) ** 2 <= 0.25
+    return lobe | (x + np.abs(y) <= _HALF)
 
 
 def _arrow(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -201,21 +165,17 @@ def _arrow(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return head | shaft
 
 
-def _bar(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return (np.abs(x) <= 0.95) & (np.abs(y) <= 0.31)
-
-
 OBJECTS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "circle": _circle,
-    "square": _square,
-    "triangle": _triangle,
+    "circle": lambda x, y: x * x + y * y <= 1,
+    "square": lambda x, y: (np.abs(x) <= _HALF) & (np.abs(y) <= _HALF),
+    "triangle": lambda x, y: (y <= 0.5) & (np.abs(x) * np.float32(3**0.5) <= y + 1),
     "cross": _cross,
-    "ring": _ring,
+    "ring": lambda x, y: (x * x + y * y <= 1) & (x * x + y * y >= 0.55**2),
     "star": _star,
     "heart": _heart,
-    "crescent": _crescent,
+    "crescent": lambda x, y: (x * x + y * y <= 1) & ((x - 0.5) ** 2 + y * y >= 0.75**2),
     "arrow": _arrow,
-    "bar": _bar,
+    "bar": lambda x, y: (np.abs(x) <= 0.95) & (np.abs(y) <= 0.31),
 }
 CLASSES = tuple(OBJECTS)
 
@@ -231,10 +191,10 @@ def _unit_areas() -> np.ndarray:
 def _coverage(
     labels: np.ndarray, *, area: np.ndarray, turn: np.ndarray, x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
-    """Draw the objects: the covered part of each pixel, float32 (m, 32, 32).
+    """Draw the objects from uniform draws (m,): the covered part of a pixel, float32 (m, 32, 32).
 
-    `area`, `turn`, `x` and `y` are uniform draws in [0, 1), each (m,). All classes have the same
-    areas; positions are uniform among those where the object's disc lies within the image.
+    All classes have the same areas; positions are uniform among those where the object's disc lies
+    within the image.
     """
     low, high = AREA
     fraction = low + (high - low) * area
@@ -261,17 +221,13 @@ def _coverage(
     return parts.sum(axis=(2, 4), dtype=np.float32) / SUPERSAMPLING**2
 
 
-# --- Colors ------------------------------------------------------------------------------------
-
-
 def _colors(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Two dark background tones and a bright object color: float32 (m, 3) each, from u (m, 8).
 
     Hues are free, but in each channel an object is brighter than its background is on average:
     small nets then learn to see it within a few epochs.
     """
-    level = 0.17 + 0.13 * u[:, 0]
-    spread = 0.05 + 0.05 * u[:, 1]
+    level, spread = 0.17 + 0.13 * u[:, 0], 0.05 + 0.05 * u[:, 1]
     saturation = 0.5 * u[:, 2]
     dark = _hsv(u[:, 3], saturation, level - spread)
     light = _hsv(u[:, 4], saturation, level + spread)
@@ -285,9 +241,8 @@ def _hsv(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarr
     return (value[:, None] * (1 - saturation[:, None] * fall)).astype(np.float32)
 
 
-# --- Backgrounds -------------------------------------------------------------------------------
-# Each function paints the share of the lighter tone, in [0, 1], at pixels (x, y) in pixel units
-# from uniform draws p (5, k, 1, 1); the result is (k, 32, 32).
+# --- Backgrounds: the share of the lighter tone, (k, 32, 32) in [0, 1], at pixels (x, y) from
+# uniform draws p (5, k, 1, 1) -------------------------------------------------------------------
 
 
 def _wave(phase: np.ndarray) -> np.ndarray:
@@ -296,38 +251,24 @@ def _wave(phase: np.ndarray) -> np.ndarray:
 
 
 def _period(p: np.ndarray) -> np.ndarray:
-    return 5 + 3 * p
-
-
-def _rows(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    return _wave(y / _period(p[0]) + p[1] + 0 * x)
-
-
-def _columns(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    return _wave(x / _period(p[0]) + p[1] + 0 * y)
+    return 5 + 3 * p[0]
 
 
 def _diagonals(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
     slope = np.where(p[2] < 0.5, -1, 1)
-    return _wave((x + slope * y) * np.float32(0.5**0.5) / _period(p[0]) + p[1])
+    return _wave((x + slope * y) * _HALF / _period(p) + p[1])
 
 
 def _checks(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    period = 1.6 * _period(p[0])
+    period = 1.6 * _period(p)
     product = np.sin(2 * np.pi * (x / period + p[1])) * np.sin(2 * np.pi * (y / period + p[2]))
     return np.clip(0.5 + 3 * product, 0, 1)
 
 
 def _dots(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    period = _period(p[0])
-    dx = (x / period + p[1]) % 1 - 0.5
-    dy = (y / period + p[2]) % 1 - 0.5
-    return np.clip((0.33 - np.sqrt(dx * dx + dy * dy)) * period + 0.5, 0, 1)
-
-
-def _ripples(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    distance = np.hypot(x - SIZE * p[2], y - SIZE * p[3])
-    return _wave(distance / _period(p[0]) + p[1])
+    dx = (x / _period(p) + p[1]) % 1 - 0.5
+    dy = (y / _period(p) + p[2]) % 1 - 0.5
+    return np.clip((0.33 - np.sqrt(dx * dx + dy * dy)) * _period(p) + 0.5, 0, 1)
 
 
 def _rays(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
@@ -342,19 +283,19 @@ def _bricks(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
     course = y / height + p[1]
     along = x / width + p[2] + 0.5 * (np.floor(course) % 2)
     # Mortar, about a pixel and a half wide, between bricks.
-    gap = np.minimum(
-        height * (0.5 - np.abs(course % 1 - 0.5)), width * (0.5 - np.abs(along % 1 - 0.5))
-    )
-    return np.clip(1.25 - gap, 0, 1)
+    above, beside = (0.5 - np.abs(place % 1 - 0.5) for place in (course, along))
+    return np.clip(1.25 - np.minimum(height * above, width * beside), 0, 1)
 
 
-_PAINTED = {
-    "rows": _rows,
-    "columns": _columns,
+_PAINTED: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
+    "rows": lambda x, y, p: _wave(y / _period(p) + p[1] + 0 * x),
+    "columns": lambda x, y, p: _wave(x / _period(p) + p[1] + 0 * y),
     "diagonals": _diagonals,
     "checks": _checks,
     "dots": _dots,
-    "ripples": _ripples,
+    "ripples": lambda x, y, p: _wave(
+        np.hypot(x - SIZE * p[2], y - SIZE * p[3]) / _period(p) + p[1]
+    ),
     "rays": _rays,
     "bricks": _bricks,
 }
@@ -366,23 +307,19 @@ def _patterns(
 ) -> np.ndarray:
     """The share of the lighter tone at each pixel, float32 (m, 32, 32) in [0, 1].
 
-    Args:
-        kinds: int64 (m,).
-        p: uniform draws (m, 5) for the painted kinds.
-        clouds: uniform draws (m, 6, 6), smoothly enlarged for clouds.
-        grain: uniform draws (m, 32, 32), used as they are for grain.
+    Uniform draws are `p` (m, 5) for painted kinds, `clouds` (m, 6, 6), smoothly enlarged, and
+    `grain` (m, 32, 32), used as they are; `kinds` are int64 (m,).
     """
     pattern = np.empty((len(kinds), SIZE, SIZE), dtype=np.float32)
     centers = np.arange(SIZE, dtype=np.float32) + 0.5
     x, y = centers[None, None, :], centers[None, :, None]
-    enlarge = _enlarge()
     for kind, name in enumerate(BACKGROUNDS):
         members = np.flatnonzero(kinds == kind)
         if name == "grain":
             pattern[members] = grain[members]
         elif name == "clouds":
             # Interpolated noise crowds around its mean: stretch it.
-            soft = enlarge @ clouds[members] @ enlarge.T
+            soft = _enlarge() @ clouds[members] @ _enlarge().T
             pattern[members] = np.clip(0.5 + 1.6 * (soft - 0.5), 0, 1)
         else:
             pattern[members] = _PAINTED[name](x, y, p[members].T[:, :, None, None])
