@@ -7,26 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from rslib.data import cifar10, shapes
-from rslib.data.datasets import ADDED, DataError, Dataset, Source, dataset
-from rslib.data.loader import Augment, Batch, Batches
-from rslib.data.splits import balanced_subset, halves, split_validation
+from rslib.data.datasets import ADDED
+from rslib.data.datasets import DataError as DataError
+from rslib.data.datasets import Dataset as Dataset
+from rslib.data.datasets import Source as Source
+from rslib.data.datasets import dataset as dataset
+from rslib.data.loader import Augment as Augment
+from rslib.data.loader import Batch as Batch
+from rslib.data.loader import Batches as Batches
+from rslib.data.splits import balanced_subset as balanced_subset
+from rslib.data.splits import halves as halves
+from rslib.data.splits import split_validation as split_validation
 from rslib.settings.nearest import nearest
-
-__all__ = [
-    "Augment",
-    "Batch",
-    "Batches",
-    "DataError",
-    "Dataset",
-    "Source",
-    "balanced_subset",
-    "classes",
-    "dataset",
-    "halves",
-    "load",
-    "names",
-    "split_validation",
-]
 
 _OURS = {
     "cifar10": Source(cifar10.CLASSES, cifar10.load),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import NamedTuple
 
 import torch
@@ -80,20 +80,9 @@ class Augment:
     def apply(
         self, images: Tensor, masks: Tensor | None, draws: Draws
     ) -> tuple[Tensor, Tensor | None]:
-        """Crop and flip a batch as drawn, moving masks along with their images.
-
-        Args:
-            images: (B, C, H, W), of any type.
-            masks: (B, H, W), or None.
-            draws: of B images, on their device.
-
-        Returns:
-            Images and masks of the same shapes and types.
-        """
+        """Crop and flip images (B, C, H, W) of any type and their masks (B, H, W) as drawn."""
         images = self._move(images, draws)
-        if masks is not None:
-            masks = self._move(masks.unsqueeze(1), draws).squeeze(1)
-        return images, masks
+        return images, None if masks is None else self._move(masks.unsqueeze(1), draws).squeeze(1)
 
     def _move(self, images: Tensor, draws: Draws) -> Tensor:
         """Gather the cropped, flipped pixels of (B, C, H, W) from the padded images."""
@@ -108,6 +97,7 @@ class Augment:
         return padded.flatten(2).gather(2, index).view(batch, channels, height, width)
 
 
+@dataclass(eq=False, repr=False)
 class Batches:
     """A dataset cut into batches, held on the device as uint8 from construction.
 
@@ -134,33 +124,25 @@ class Batches:
         ValueError: if `batch_size` is not positive or `light_from` is negative.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        batch_size: int,
-        *,
-        device: torch.device | str = "cpu",
-        shuffle: bool = False,
-        augment: Augment | None = None,
-        strong: Sequence[Transform] = (),
-        mix: Mix | None = None,
-        light_from: int | None = None,
-        seed: int = 0,
-        channels_last: bool = False,
-    ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size: expected 1 or more, got {batch_size}.")
-        if light_from is not None and light_from < 0:
-            raise ValueError(f"light_from: expected an epoch from 0 on, or None, got {light_from}.")
-        self.dataset = dataset.to(device)
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.augment = augment
-        self.strong = tuple(strong)
-        self.mix = mix
-        self.light_from = light_from
-        self.seed = seed
-        self.channels_last = channels_last
+    dataset: Dataset
+    batch_size: int
+    _: KW_ONLY
+    device: InitVar[torch.device | str] = "cpu"
+    shuffle: bool = False
+    augment: Augment | None = None
+    strong: Sequence[Transform] = ()
+    mix: Mix | None = None
+    light_from: int | None = None
+    seed: int = 0
+    channels_last: bool = False
+
+    def __post_init__(self, device: torch.device | str) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size: expected 1 or more, got {self.batch_size}.")
+        if self.light_from is not None and self.light_from < 0:
+            told = f"expected an epoch from 0 on, or None, got {self.light_from}."
+            raise ValueError(f"light_from: {told}")
+        self.dataset = self.dataset.to(device)
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -171,11 +153,7 @@ class Batches:
         return self.epoch(0)
 
     def epoch(self, k: int) -> Iterator[Batch]:
-        """The batches of epoch `k`, the same each time they are asked for.
-
-        Args:
-            k: counted from 0.
-        """
+        """The batches of epoch `k`, counted from 0; the same each time they are asked for."""
         n, device = len(self.dataset), self.dataset.device
         light = self.light_from is not None and k >= self.light_from
         generator = torch.Generator(device).manual_seed(_stream(self.seed, k))
@@ -189,7 +167,10 @@ class Batches:
             for transform in self.strong:
                 images, masks = transform(images, masks, generator)
             if self.mix is not None:
-                mixing = self._mixing(generator, k)
+                # Python must know these seeds: to read them from a GPU would wait for it.
+                if generator.device.type != "cpu":
+                    generator = torch.Generator().manual_seed(_stream(self.seed, k))
+                mixing = torch.randint(2**62, (len(self),), generator=generator).tolist()
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         for number, start in enumerate(range(0, n, self.batch_size)):
             places = slice(start, min(start + self.batch_size, n))
@@ -203,13 +184,6 @@ class Batches:
                 x, y = self.mix(x, y, mixing[number])
                 x, moved = x.contiguous(memory_format=layout), None
             yield Batch(x, y, self.dataset.ids[chosen], moved)
-
-    def _mixing(self, generator: torch.Generator, k: int) -> list[int]:
-        """A seed for the mixing of each batch."""
-        # Python must know these: to read them from a GPU would wait for it.
-        if generator.device.type != "cpu":
-            generator = torch.Generator().manual_seed(_stream(self.seed, k))
-        return torch.randint(2**62, (len(self),), generator=generator).tolist()
 
 
 def _stream(seed: int, epoch: int) -> int:

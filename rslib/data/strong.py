@@ -2,14 +2,9 @@
 
 RandAugment (Cubuk et al., 2019, arXiv:1909.13719), random erasing (Zhong et al., 2017,
 arXiv:1708.04896) and Cutout (DeVries and Taylor, 2017, arXiv:1708.04552) draw for each image by
-itself and are done to all images of an epoch at once; RandAugment takes those that drew the same
-operation together and has torchvision's own kernels. Mixup (Zhang et al.,
-2017, arXiv:1710.09412) and CutMix (Yun et al., 2019, arXiv:1905.04899) are torchvision's, a batch
-at a time.
-
-What is drawn for each image is drawn on the generator's device, best that of the images; a GPU's
-generator (Philox) gives other numbers than a CPU's (Mersenne Twister) from the same seed. Mixing
-takes a few numbers a batch that Python must know, and draws them on the CPU.
+itself, on the generator's device, and are done to all images of an epoch at once. Mixup (Zhang et
+al., 2017, arXiv:1710.09412) and CutMix (Yun et al., 2019, arXiv:1905.04899) are torchvision's, a
+batch at a time; they draw a few numbers that Python must know, on the CPU.
 """
 
 from __future__ import annotations
@@ -53,8 +48,8 @@ class Operation(NamedTuple):
 class RandAugment:
     """Some operations in a row, drawn for each image from 14, all at one magnitude.
 
-    The operations, their strengths and their probabilities are those of torchvision's transform of
-    this name, which draws once for a whole batch.
+    Operations, strengths and probabilities are those of torchvision's transform of this name, which
+    draws once for a whole batch.
 
     Args:
         operations: how many an image, at least 1.
@@ -67,15 +62,9 @@ class RandAugment:
     def __call__(
         self, images: Tensor, masks: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor | None]:
-        """Augment images, moving masks along with them.
+        """New images, uint8 (N, 3, H, W), with masks, bool (N, H, W) or None, moved along.
 
-        Args:
-            images: uint8 (N, 3, H, W); left as they are.
-            masks: bool (N, H, W), or None.
-            generator: where the draws come from; one on the images' device spares a transfer.
-
-        Returns:
-            New images and masks of the same shapes and types, on the same device.
+        A generator on the images' device spares a transfer.
         """
         table = list(operations().values())
         images, masks = images.clone(), None if masks is None else masks.clone()
@@ -137,11 +126,11 @@ class Cutout:
 
     Its center is drawn from all pixels alike, and what lies beyond the border is cut off. The
     source cuts normalized images, where zero is the mean color, after their flips and crops; here
-    pixels lie in 0 to 255, zero is black, and the crop comes after.
+    zero is black, and the crop comes after.
 
     Args:
-        side: of the square, in pixels, at least 1 and at most that of the images; an even one
-            reaches one pixel farther up and left of its center than down and right.
+        side: of the square, in pixels; an even one reaches one pixel farther up and left of its
+            center than down and right.
 
     Raises:
         ValueError: if `side` is less than 1.
@@ -151,9 +140,8 @@ class Cutout:
 
     def __post_init__(self) -> None:
         if self.side < 1:
-            raise ValueError(
-                f"side: expected 1 or more pixels, got {self.side}; for no cutout, leave it out."
-            )
+            told = f"expected 1 or more pixels, got {self.side}; for no cutout, leave it out."
+            raise ValueError(f"side: {told}")
 
     def __call__(
         self, images: Tensor, masks: Tensor | None, generator: torch.Generator
@@ -186,8 +174,7 @@ class Mix:
         mixup: alpha of the Beta distribution that mixup draws its share from; None for no mixup.
         cutmix: the same of CutMix, whose share is the area pasted in.
         cutmix_probability: that a batch goes to CutMix, where both are on.
-        share: of the batches that are mixed, in (0, 1]; each batch is drawn by itself, from its own
-            seed. The others stay as they are.
+        share: of the batches that are mixed, in (0, 1]; each is drawn by itself, from its own seed.
 
     Raises:
         ValueError: if `share` is outside (0, 1].
@@ -201,25 +188,17 @@ class Mix:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.share <= 1.0:
-            raise ValueError(
-                f"share: expected a share of the batches in (0, 1], got {self.share}; for no "
-                "mixing, leave it out."
-            )
+            told = f"expected a share of the batches in (0, 1], got {self.share}"
+            raise ValueError(f"share: {told}; for no mixing, leave it out.")
 
     def __call__(self, x: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Mix a batch, or leave it as it is where it is not drawn for that.
-
-        Args:
-            x: images (B, 3, H, W), floating point.
-            y: labels, int64 (B,).
-            seed: of this batch's draws.
+        """Mix images (B, 3, H, W), floating point, with labels, int64 (B,), by a batch's own seed.
 
         Returns:
             Images, and the share of each class in them, float32 (B, classes): a single 1 for each
-            image of a batch that is not mixed, so that all batches have one shape.
+            image of a batch that is not mixed.
         """
-        # torchvision draws a few numbers a batch, from the CPU's global generator wherever the
-        # images are; the accelerators' are not touched.
+        # torchvision draws from the CPU's global generator wherever the images are.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             # Where all are mixed nothing is drawn here, so that the mixing's own draws stay.
