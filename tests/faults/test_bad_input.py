@@ -31,9 +31,9 @@ from rslib.store import records
 from rslib.training import checkpoint
 from tests.corruptions.test_cifar10c import dataset as few_images
 from tests.corruptions.test_cifar10c import write_archive
-from tests.data.test_cifar10 import pickled
-from tests.data.test_cifar10 import write as write_cifar10
 from tests.faults.refusals import flipped, refused, shell
+from tests.helpers.cifar10_files import pickled
+from tests.helpers.cifar10_files import write as write_cifar10
 
 quickly = checks(
     max_examples=40,

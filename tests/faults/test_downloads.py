@@ -15,9 +15,9 @@ import pytest
 from rslib.corruptions import cifar10c
 from rslib.data import DataError, cifar10, load
 from tests.corruptions.test_cifar10c import N, dataset, write_archive
-from tests.data.test_cifar10 import archive, write
 from tests.faults import jobs
 from tests.faults.victims import Victim
+from tests.helpers.cifar10_files import archive, write
 
 
 class Server:

@@ -46,8 +46,8 @@ from rslib.training import checkpoint
 from rslib.verdicts import listing
 from tests.corruptions.test_cifar10c import dataset as few_images
 from tests.corruptions.test_cifar10c import write_archive
-from tests.data.test_cifar10 import pickled
 from tests.faults.refusals import contents, refused, shell
+from tests.helpers.cifar10_files import pickled
 from tests.helpers.known_run import RESNET, VIT, make_run
 
 quickly = checks(
