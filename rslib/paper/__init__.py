@@ -1,9 +1,8 @@
 """The paper's numbers and claims: Tables 1 to 5, the claims of its text, and its arithmetic.
 
 Values are kept in the units the paper prints: accuracies and attack success in percent, training
-times in hours, parameters as counts, calibration error, IoU, losses and mCE as plain ratios. Each
-remembers how it was printed, so that rounding can be told from disagreement. The numbers and words
-are in this package's YAML files.
+times in hours, parameters as counts, calibration error, IoU, losses and mCE as plain ratios. The
+numbers and words are in this package's YAML files.
 
 Rows are named as models are named everywhere in rslib, ``<architecture>-<training>``::
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, StringConstraints
 from pydantic.dataclasses import dataclass
 
-from rslib.paper.tables import FOLDER, TABLES, Data, UnknownValue, nearest, read
+from rslib.paper.tables import FOLDER, TABLES, Data, known, read
 
 Relation = Literal[
     "about", "nearly", "below", "above", "differs", "compares", "alike", "untestable"
@@ -20,8 +20,7 @@ Relation = Literal[
 ``about``: equal to it. ``nearly``: at the end of the scale that it names (0 or 100 %), which any
 network can be. ``below``, ``above``: on that side of it. ``differs``: a difference with its sign
 and about its size, or a quotient on its side of 1. ``compares``: a difference in the direction
-stated, whose size is not claimed. ``alike``: no difference worth speaking of. ``untestable``:
-nothing that could be measured is said.
+stated, of any size. ``alike``: no difference worth speaking of. ``untestable``: nothing measurable.
 """
 
 Scale = Literal["", "masks", "reference", "hardware"]
@@ -45,13 +44,12 @@ class Evidence(Data):
     """A number of a run that settles a claim, or one of several.
 
     Attributes:
-        about: what it is about; empty where the claim says it.
+        about: its subject; empty where the claim says it.
         kind: how ``cells`` become one number.
         cells: numbers of models, each ``<model>/<quantity>``. Quantities are the columns of the
             paper's tables, and also ``fgsm_success`` and ``attention_share`` (the share of the
             saliency inside the masks, in percent).
-        every_mask: whether it is measured with every source of masks, instead of the one that
-            models are aligned to.
+        every_mask: whether it is measured with all masks, not only those that models align to.
         optional: whether it is left out where it was not measured.
     """
 
@@ -135,9 +133,7 @@ def claim(name: str) -> Claim:
     Raises:
         UnknownValue: there is none of that name; names the nearest.
     """
-    if name not in CLAIMS:
-        raise UnknownValue(f"no claim {name!r}{nearest(name, CLAIMS)}")
-    return CLAIMS[name]
+    return known("no claim", name, CLAIMS)
 
 
 class _File(Data):

@@ -1,8 +1,8 @@
 """The paper's internal arithmetic: what it prints against what its own numbers give.
 
-Nothing here is measured. Printed numbers are rounded, so what follows from them is a range: each
-input is taken at both ends of its rounding. A check of ``arithmetic.yaml`` agrees if the printed
-number, with its own rounding, meets that range.
+Printed numbers are rounded, so what follows from them is a range: each input is taken at both ends
+of its rounding. A check of ``arithmetic.yaml`` agrees if the printed number, with its own rounding,
+meets that range.
 """
 
 from __future__ import annotations
@@ -76,18 +76,8 @@ class Range:
         return self.meets(float(limit), rounding(Decimal(limit)))
 
 
-def arithmetic() -> tuple[Check, ...]:
-    """Recompute what the paper prints; all checks, in its order."""
-    return tuple(map(_check, read(FOLDER / "arithmetic.yaml", list[_Printed])))
-
-
 def follows(function: Callable[..., float], *inputs: PaperValue) -> Range:
-    """The range of a function of printed numbers, each at either end of its rounding.
-
-    Args:
-        function: of as many numbers, monotone in each.
-        inputs: the printed numbers.
-    """
+    """The range of a function, monotone in printed numbers, at both ends of each rounding."""
     ends = [(each.value - each.rounding, each.value + each.rounding) for each in inputs]
     found = [function(*corner) for corner in itertools.product(*ends)]
     return Range(function(*(each.value for each in inputs)), min(found), max(found))
@@ -160,24 +150,21 @@ class _Printed(Data):
 _Groups = Sequence[Sequence[PaperValue]]
 
 
-def _check(each: _Printed) -> Check:
-    groups = [[value(*cell.split("/")) for cell in group] for group in each.cells]
-    suffix = f" {each.unit}" if each.unit else ""
-    if each.formula in _FORMULAS:
-        ranges = [follows(_FORMULAS[each.formula], *group) for group in groups]
-        told = " and ".join(f"{found.value:.{each.digits}f}{suffix}" for found in ranges)
-        agrees = all(found.satisfies(each.printed) for found in ranges)
-    else:
-        told, agrees = _OTHERS[each.formula](groups)
-    return Check(
-        name=each.name,
-        statement=each.statement,
-        section=each.section,
-        printed=f"{each.printed}{suffix}",
-        follows=told,
-        agrees=agrees,
-        consequence=each.consequence,
-    )
+def arithmetic() -> tuple[Check, ...]:
+    """Recompute what the paper prints; all checks, in its order."""
+    checks = []
+    for each in read(FOLDER / "arithmetic.yaml", list[_Printed]):
+        groups = [[value(*cell.split("/")) for cell in group] for group in each.cells]
+        suffix = f" {each.unit}" if each.unit else ""
+        if each.formula in _FORMULAS:
+            ranges = [follows(_FORMULAS[each.formula], *group) for group in groups]
+            told = " and ".join(f"{found.value:.{each.digits}f}{suffix}" for found in ranges)
+            agrees = all(found.satisfies(each.printed) for found in ranges)
+        else:
+            told, agrees = _OTHERS[each.formula](groups)
+        stated = (each.name, each.statement, each.section, f"{each.printed}{suffix}")
+        checks.append(Check(*stated, told, agrees, each.consequence))
+    return tuple(checks)
 
 
 def _trade_off(better: float, worse: float, before: float, after: float) -> float:
@@ -205,19 +192,9 @@ _FORMULAS: dict[str, Callable[..., float]] = {
 }
 
 
-def _corruption_count(groups: _Groups) -> tuple[str, bool]:
-    named = sum(map(len, CATEGORIES.values()))
-    return f"{named}", named == 19
-
-
-def _patch_count(groups: _Groups) -> tuple[str, bool]:
-    patches = (32 // 2) ** 2
-    return f"{patches}", patches == 16
-
-
-def _budget(groups: _Groups) -> tuple[str, bool]:
-    budget = 100 * 8 / 255
-    return f"{budget:.2f} %", Range(budget, budget, budget).satisfies("3.1")
+_NAMED = sum(map(len, CATEGORIES.values()))
+_PATCHES = (32 // 2) ** 2
+_BUDGET = 100 * 8 / 255
 
 
 def _parameters(groups: _Groups) -> tuple[str, bool]:
@@ -258,9 +235,9 @@ def _same(groups: _Groups) -> tuple[str, bool]:
 
 
 _OTHERS: dict[str, Callable[[_Groups], tuple[str, bool]]] = {
-    "corruption_count": _corruption_count,
-    "patch_count": _patch_count,
-    "budget": _budget,
+    "corruption_count": lambda _: (f"{_NAMED}", _NAMED == 19),
+    "patch_count": lambda _: (f"{_PATCHES}", _PATCHES == 16),
+    "budget": lambda _: (f"{_BUDGET:.2f} %", Range(_BUDGET, _BUDGET, _BUDGET).satisfies("3.1")),
     "parameters": _parameters,
     "iou_is_no_share": _iou_is_no_share,
     "first_higher": _first_higher,

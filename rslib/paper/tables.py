@@ -5,17 +5,18 @@ Each number remembers how it was printed, so that rounding can be told from disa
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from rslib.settings.nearest import nearest
 
 ARCHITECTURES = MappingProxyType({"resnet18": "ResNet-18", "vit_small": "ViT-Small"})
 """The paper's names of the architectures."""
@@ -118,14 +119,21 @@ def value(table: str, row: str, column: str) -> PaperValue:
     Raises:
         UnknownValue: the paper does not report it; names the nearest name there is.
     """
-    if table not in TABLES:
-        raise UnknownValue(f"the paper has no {table!r}{nearest(table, TABLES)}")
-    found = TABLES[table]
-    if column not in found.columns:
-        raise UnknownValue(f"{table} has no column {column!r}{nearest(column, found.columns)}")
-    if row not in found.rows:
-        raise UnknownValue(f"{table} has no row {row!r}{nearest(row, found.rows)}")
+    found = known("the paper has no", table, TABLES)
+    known(f"{table} has no column", column, found.columns)
+    known(f"{table} has no row", row, found.rows)
     return found.values[row, column]
+
+
+def known(no: str, name: str, held: Collection[str]) -> Any:
+    """What a name stands for in a mapping, or None in another collection of names.
+
+    Raises:
+        UnknownValue: it is not there; opens with ``no`` and names the nearest, and all there are.
+    """
+    if name not in held:
+        raise UnknownValue(f"{no} {name!r}{nearest(name, held)} There are: {', '.join(held)}")
+    return held[name] if isinstance(held, Mapping) else None
 
 
 def find(table: str, row: str, column: str) -> PaperValue | None:
@@ -138,19 +146,8 @@ def rounding(printed: Decimal) -> float:
     return float(Decimal(5).scaleb(int(printed.as_tuple().exponent) - 1))
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """For an error: the nearest of the valid names, and all of them."""
-    valid = list(valid)
-    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
-    return (f"; did you mean {close[0]!r}?" if close else ";") + f" There are: {', '.join(valid)}"
-
-
 def read(path: Path, kind: type[_T]) -> _T:
-    """Read a YAML file.
-
-    Args:
-        path: of the file.
-        kind: the type of what it holds.
+    """Read a YAML file that holds something of a type.
 
     Raises:
         pydantic.ValidationError: it holds something else.
@@ -177,25 +174,16 @@ class _Written(Data):
 
 
 def _table(name: str, written: _Written) -> PaperTable:
-    values = {
-        (row, key): PaperValue(printed, column.unit, written.section, name, row, key)
-        for row, line in written.rows.items()
-        for (key, column), printed in zip(written.columns.items(), line.split(), strict=True)
-    }
-    return PaperTable(
-        name,
-        written.title,
-        written.section,
-        MappingProxyType(written.columns),
-        tuple(written.rows),
-        MappingProxyType(values),
-    )
+    values = {}
+    for row, line in written.rows.items():
+        for (key, column), printed in zip(written.columns.items(), line.split(), strict=True):
+            found = PaperValue(printed, column.unit, written.section, name, row, key)
+            values[row, key] = found
+    columns, values = MappingProxyType(written.columns), MappingProxyType(values)
+    return PaperTable(name, written.title, written.section, columns, tuple(written.rows), values)
 
 
-TABLES: Mapping[str, PaperTable] = MappingProxyType(
-    {
-        name: _table(name, written)
-        for name, written in read(FOLDER / "tables.yaml", dict[str, _Written]).items()
-    }
-)
+_FILE = read(FOLDER / "tables.yaml", dict[str, _Written])
+
+TABLES = MappingProxyType({name: _table(name, written) for name, written in _FILE.items()})
 """The paper's tables, by name."""
