@@ -14,10 +14,9 @@ from pydantic import BaseModel, ValidationError
 
 from rslib.settings import extensions
 from rslib.settings.nearest import nearest
-from rslib.settings.schema import Settings
+from rslib.settings.schema import NAME, Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 class SettingsError(ValueError):
@@ -99,7 +98,7 @@ def check_name(name: Any, where: str = "") -> str:
         SettingsError: it could lead out of the folder that it is looked for in; ``where`` opens
             the message.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
         raise SettingsError(
             f"{where}profile {_shown(name)} must be up to 100 letters, digits, '.', '_' or '-', a "
             "letter or digit first: it names the run directory"

@@ -26,12 +26,17 @@ MaskSource = Literal["exact", "cnn", "vit", "own"]
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Part = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Patch = Literal[1, 2, 4, 8, 16]
 
 
 def _field(default: Any, description: str, **limits: Any) -> Any:
     return Field(default, description=description, **limits)
+
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
+"""The form of a profile's name."""
 
 
 class _Section(BaseModel):
@@ -53,16 +58,14 @@ class _Attack(_Section):
 
 
 class Data(_Section):
-    """Which images, and how many (paper 3.1.1).
+    """Which images, and how many (paper 3.1.1); training images are those beside the validation's.
 
-    A correlation says how far the background of Shapes gives the class away; that of the test
-    images is as in training where it is null.
+    A correlation says how far the background of Shapes gives the class away; for the test images,
+    null means as in training.
     """
 
     name: str = _field("cifar10", "3.1.1: data set; shapes is our synthetic set with exact masks")
-    train_size: int | None = _field(
-        None, "3.1.1: training images, validation apart; null = all", ge=10
-    )
+    train_size: int | None = _field(None, "3.1.1: training images; null = all", ge=10)
     test_size: int | None = _field(None, "3.1.1: class-balanced test images; null = all", ge=10)
     validation_size: int = _field(2000, "ours: class-balanced validation images", ge=10)
     background_correlation: Share = _field(0.0, "ours: of Shapes' backgrounds with classes")
@@ -124,7 +127,7 @@ class Recipe(_Section):
     Muon steps the matrices of a transformer's blocks and leaves the rest to AdamW. After the
     warm-up, ``cosine`` and ``one_cycle`` (a straight line) go down to zero; ``constant`` stays at
     the peak, for a first stage. With ``ema_warmup`` the decay after t steps is at most
-    (1 + t) / (10 + t).
+    (1 + t) / (10 + t). ``tf32`` is for convolutions alone; ``bf16`` is autocast.
     """
 
     epochs: Count = _field(100, "3.1.3: passes over the training images")
@@ -137,9 +140,7 @@ class Recipe(_Section):
     weight_decay: float = _field(5e-4, "3.1.3: weight decay", ge=0)
     decay_positions: bool = _field(False, "ours: AdamW decays positions and class token, too")
     warmup_epochs: float = _field(0.0, "ours: linear warm-up before the cosine of 3.1.3", ge=0)
-    schedule: Literal["cosine", "one_cycle", "constant"] = _field(
-        "cosine", "3.1.3: the learning rate after the warm-up"
-    )
+    schedule: Literal["cosine", "one_cycle", "constant"] = _field("cosine", "3.1.3: learning rate")
     label_smoothing: float = _field(0.0, "ours: label smoothing", ge=0, lt=1)
     clip_norm: Positive | None = _field(None, "ours: gradient norm; null = unclipped")
     flip: Share = _field(0.5, "3.1.3: probability of a horizontal flip")
@@ -151,14 +152,12 @@ class Recipe(_Section):
     mixup: Positive | None = _field(None, "ours: alpha of mixup's Beta distribution; null = none")
     cutmix: Positive | None = _field(None, "ours: alpha of CutMix's Beta distribution; null = none")
     cutmix_probability: Share = _field(0.5, "ours: share of batches for CutMix where both are on")
-    mixed_share: Positive = _field(1.0, "ours: share of batches that mixup or CutMix blends", le=1)
+    mixed_share: Part = _field(1.0, "ours: share of batches that mixup or CutMix blends")
     light_epochs: int = _field(0, "ours: last epochs, with flips and crops alone; 0 = none", ge=0)
     drop_path: float = _field(0.0, "ours: stochastic depth of ViT-Small's last block", ge=0, lt=1)
     ema_decay: Positive | None = _field(None, "ours: decay of averaged weights; null = none", lt=1)
     ema_warmup: bool = _field(True, "ours: whether the average forgets its beginning sooner")
-    precision: Literal["fp32", "tf32", "bf16"] = _field(
-        "fp32", "ours: of training; tf32 is for convolutions alone, bf16 is autocast"
-    )
+    precision: Literal["fp32", "tf32", "bf16"] = _field("fp32", "ours: of training")
     compile: bool = _field(False, "ours: torch.compile while training")
 
     @property
@@ -223,7 +222,7 @@ class _Recipes(_Section):
 class FromScratch(_Recipes):
     """Training from random weights."""
 
-    resnet18: Recipe = _field(Recipe(), "3.1.3: ResNet-18")
+    resnet18: Recipe = Recipe()  # 3.1.3: ResNet-18
     vit_small: Recipe = _field(Recipe(learning_rate=0.001), "3.1.3: ViT-Small")
 
 
@@ -237,23 +236,20 @@ class TeacherTraining(FromScratch):
 class Pretraining(FromScratch):
     """A first stage of standard training, kept by itself: a long training in several sittings.
 
-    ViT-Small may have larger patches meanwhile, which cost less.
+    Only ``architectures`` have one. ViT-Small may have larger patches meanwhile, which cost less.
     """
 
     patch: Patch | None = _field(None, "ours: side of a patch meanwhile; null = as in vit_small")
-    architectures: list[Literal["resnet18", "vit_small"]] = _field(
-        ["vit_small"], "ours: the architectures that have a first stage"
-    )
+    architectures: list[Literal["resnet18", "vit_small"]] = _field(["vit_small"], "ours")
 
 
 class StandardTraining(FromScratch):
-    """Standard training of each architecture (paper 3.1.3)."""
+    """Standard training of each architecture (paper 3.1.3).
 
-    start: str | None = _field(
-        None,
-        "ours: the training, such as pretraining, that a model starts from where that training has "
-        "a recipe for its architecture; null = random weights",
-    )
+    It starts from ``start``, such as pretraining, where that has a recipe for the architecture.
+    """
+
+    start: str | None = _field(None, "ours: the training it starts from; null = random weights")
     alexnet: Recipe = _field(Recipe(learning_rate=0.01), "3.5: the reference; recipe ours")
 
 
@@ -305,16 +301,10 @@ class AlignedTraining(FineTuning):
     alpha: float = _field(1.0, "3.4.1: weight of the classification loss", ge=0)
     beta: float = _field(0.1, "3.4.1: weight of the alignment loss", ge=0)
     layer: str = _field("network.layer4", "3.3.1: ResNet-18's layer of Grad-CAM, its last features")
-    reading: Literal["as_written", "standardized"] = _field(
-        "as_written", "3.4.1: of equation 12: the sigmoid of the map as it is, or standardized"
-    )
+    reading: Literal["as_written", "standardized"] = _field("as_written", "3.4.1: of equation 12")
     through: Literal["explanation", "head"] = _field("explanation", "3.4.2: the map aligned")
-    masks: MaskSource | None = _field(
-        None,
-        "3.4.1: the masks aligned to: exact, cnn or vit (a teacher's), own; null = own where "
-        "masks.own is set, exact where the data set has them, otherwise cnn",
-    )
-    share: Positive = _field(1.0, "5.5: share of the training images whose mask is used", le=1)
+    masks: MaskSource | None = _field(None, "3.4.1: null = the first of own, exact, cnn there is")
+    share: Part = _field(1.0, "5.5: share of the training images whose mask is used")
 
     @model_validator(mode="after")
     def _maps_have_one_mask_and_are_seen(self) -> Self:
@@ -339,22 +329,16 @@ class RobustAlignedTraining(AdversarialTraining, AlignedTraining):
 class Training(_Section):
     """One section per training objective, each with one recipe per architecture."""
 
-    standard: StandardTraining = _field(StandardTraining(), "3.1.3: baseline models")
-    adversarial: AdversarialTraining = _field(AdversarialTraining(), "3.2.2: batches alternate")
-    purely_adversarial: AdversarialTraining = _field(
-        AdversarialTraining(probability=1.0), "3.2.2: every batch attacked, to compare"
-    )
-    trades: Trades = _field(Trades(), "ours: a second robust objective")
-    noise: NoiseTraining = _field(NoiseTraining(), "3.2.2: for randomized smoothing")
-    aligned: AlignedTraining = _field(AlignedTraining(), "3.4.1: saliency and masks")
-    robust_aligned: RobustAlignedTraining = _field(
-        RobustAlignedTraining(), "4.6: both at once, which the paper conjectures"
-    )
-    teacher: TeacherTraining = _field(TeacherTraining(), "3.4.1: models behind proxy masks")
-    pretraining: Pretraining = _field(
-        Pretraining(), "ours: a first stage, if standard starts there"
-    )
-    added: FineTuning = _field(FineTuning(), "ours: the objectives that extensions add")
+    standard: StandardTraining = StandardTraining()  # 3.1.3: baseline models
+    adversarial: AdversarialTraining = AdversarialTraining()  # 3.2.2: every other batch
+    purely_adversarial: AdversarialTraining = AdversarialTraining(probability=1.0)  # 3.2.2: always
+    trades: Trades = Trades()  # ours: a second robust objective
+    noise: NoiseTraining = NoiseTraining()  # 3.2.2: for randomized smoothing
+    aligned: AlignedTraining = AlignedTraining()  # 3.4.1: saliency and masks
+    robust_aligned: RobustAlignedTraining = RobustAlignedTraining()  # 4.6: the paper's conjecture
+    teacher: TeacherTraining = TeacherTraining()  # 3.4.1: models behind proxy masks
+    pretraining: Pretraining = Pretraining()  # ours: a first stage, if standard starts there
+    added: FineTuning = FineTuning()  # ours: the objectives that extensions add
 
     @model_validator(mode="after")
     def _starts_lead_to_a_beginning(self) -> Self:
@@ -434,20 +418,16 @@ class Corruptions(_Section):
 class Masks(_Section):
     """Object masks (paper 3.4.1).
 
-    ``own`` is a folder with train and test in it, each a folder of PNG files (17.png) or a NumPy
-    array (train.npy).
+    Overlap is measured with ``sources``, by default exact where the data set has them, own where
+    they are given, cnn and vit. ``own`` is a folder with train and test in it, each a folder of PNG
+    files (17.png) or a NumPy array (train.npy).
     """
 
     cnn_layer: str = _field("network.layer3", "3.4.1: the CNN teacher's layer for masks")
     vit_layer: str | None = _field(None, "3.4.1: the ViT teacher's; null = into its last block")
     smallest: float = _field(0.02, "ours: the least share a mask may cover", ge=0, lt=1)
-    largest: Positive = _field(0.95, "ours: the largest share a mask may cover", le=1)
-    sources: list[MaskSource] | None = _field(
-        None,
-        "ours: masks that overlap is measured with; null = exact where the data set has them, own "
-        "where they are given, cnn and vit",
-        min_length=1,
-    )
+    largest: Part = _field(0.95, "ours: the largest share a mask may cover")
+    sources: list[MaskSource] | None = _field(None, "ours: for overlap; null = all", min_length=1)
     own: str | None = _field(None, "3.4.1: the folder of your own masks", min_length=1)
 
     @model_validator(mode="after")
@@ -481,7 +461,8 @@ class AlignmentStudy(_Section):
     """The variants of alignment that are trained beside the paper's (3.4, 5.5).
 
     Weights of the alignment loss (0 is the control), readings of equation 12, and the head of
-    3.4.2: a name, then what differs from ``training.aligned``.
+    3.4.2: a name, then what differs from ``training.aligned``. ``shared`` is trained again with
+    masks for each of the ``shares``.
     """
 
     variants: list[str] = _field(
@@ -498,13 +479,8 @@ class AlignmentStudy(_Section):
         ],
         "3.4.1: models trained beside the paper's aligned ones",
     )
-    shares: list[Annotated[Positive, Field(le=1)]] = _field(
-        [0.01, 0.05, 0.25], "5.5: of images with masks"
-    )
-    shared: str = _field(
-        "resnet18-aligned@reading=standardized,beta=1.0",
-        "5.5: the model that is trained again with masks for a share of the images",
-    )
+    shares: list[Part] = _field([0.01, 0.05, 0.25], "5.5: of training images with a mask")
+    shared: str = _field("resnet18-aligned@reading=standardized,beta=1.0", "5.5: with few masks")
     shortcut_correlation: Share = _field(0.95, "ours: background_correlation of the shortcut")
     shortcut_images: int = _field(4_000, "ours: training images of the shortcut", ge=80)
 
@@ -550,50 +526,37 @@ class Evaluation(_Section):
 
 
 class Settings(_Section):
-    """Everything a run needs except its seed."""
+    """Everything a run needs except its seed.
 
-    profile: str = _field(
-        "paper",
-        "ours: name of the profile, and of its run directory",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$",
-    )
-    extensions: list[str] = _field(
-        [],
-        "ours: modules of your own that add corruptions, attacks, objectives, data sets or "
-        "saliency methods; names, or paths of .py files, from the working directory",
-    )
+    ``extensions`` are modules of your own, or paths of .py files from the working directory.
+    ``stages`` are models in the order in which ``train --all`` trains them, each after what it
+    needs (null: all, in the order of the notebooks). ``seeded`` are models of the further seeds,
+    with what they need, evaluated by the first seed's notebooks (null: all, by notebooks of their
+    own). Trained models' ``weights`` are rounded before anything is evaluated; fp16 halves files.
+    """
+
+    profile: str = _field("paper", "ours: also names its run directory", pattern=f"^{NAME}$")
+    extensions: list[str] = _field([], "ours: that add corruptions, attacks, data sets and more")
     device: Literal["auto", "cpu", "cuda", "mps"] = _field("auto", "ours: where to run")
-    data: Data = _field(Data(), "3.1.1")
-    resnet18: ResNet18 = _field(ResNet18(), "3.1.2")
-    vit_small: ViTSmall = _field(ViTSmall(), "3.1.2")
-    alexnet: AlexNet = _field(AlexNet(), "3.5")
-    training: Training = _field(Training(), "3.1.3")
-    weights: Literal["fp32", "fp16"] = _field(
-        "fp32", "ours: what weights are rounded to before anything is evaluated; fp16 halves files"
-    )
+    data: Data = Data()  # 3.1.1
+    resnet18: ResNet18 = ResNet18()  # 3.1.2
+    vit_small: ViTSmall = ViTSmall()  # 3.1.2
+    alexnet: AlexNet = AlexNet()  # 3.5
+    training: Training = Training()  # 3.1.3
+    weights: Literal["fp32", "fp16"] = _field("fp32", "ours: precision of trained models")
     extra_models: list[str] = _field(["resnet18-trades"], "ours: also trained and attacked")
-    stages: list[str] | None = _field(
-        None,
-        "ours: models in the order in which train --all trains them, each after what it needs; "
-        "null = all, in the order of the notebooks",
-        min_length=1,
-    )
-    seeded: list[str] | None = _field(
-        None,
-        "ours: models of the further seeds of a run, with what they need, evaluated by the first "
-        "seed's notebooks; null = all, by notebooks of their own",
-        min_length=1,
-    )
-    fgsm: FGSM = _field(FGSM(), "3.2.1")
-    pgd: PGD = _field(PGD(), "3.2.1")
-    autoattack: AutoAttack = _field(AutoAttack(), "3.2.1")
-    smoothing: Smoothing = _field(Smoothing(), "3.2.2")
-    corruptions: Corruptions = _field(Corruptions(), "3.5")
-    reliability: Reliability = _field(Reliability(), "ours")
-    masks: Masks = _field(Masks(), "3.4.1")
-    faithfulness: Faithfulness = _field(Faithfulness(), "ours")
-    attacked_saliency: AttackedSaliency = _field(AttackedSaliency(), "ours")
-    swapped: Swapped = _field(Swapped(), "ours")
-    alignment: AlignmentStudy = _field(AlignmentStudy(), "3.4")
-    combination: CombinationStudy = _field(CombinationStudy(), "4.6, 6")
-    evaluation: Evaluation = _field(Evaluation(), "3.3, 4.1")
+    stages: list[str] | None = _field(None, "ours: the order of train --all", min_length=1)
+    seeded: list[str] | None = _field(None, "ours: models of further seeds", min_length=1)
+    fgsm: FGSM = FGSM()  # 3.2.1
+    pgd: PGD = PGD()  # 3.2.1
+    autoattack: AutoAttack = AutoAttack()  # 3.2.1
+    smoothing: Smoothing = Smoothing()  # 3.2.2
+    corruptions: Corruptions = Corruptions()  # 3.5
+    reliability: Reliability = Reliability()  # ours
+    masks: Masks = Masks()  # 3.4.1
+    faithfulness: Faithfulness = Faithfulness()  # ours
+    attacked_saliency: AttackedSaliency = AttackedSaliency()  # ours
+    swapped: Swapped = Swapped()  # ours
+    alignment: AlignmentStudy = AlignmentStudy()  # 3.4
+    combination: CombinationStudy = CombinationStudy()  # 4.6, 6
+    evaluation: Evaluation = Evaluation()  # 3.3, 4.1
