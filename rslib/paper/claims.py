@@ -12,30 +12,23 @@ from pydantic.dataclasses import dataclass
 
 from rslib.paper.tables import FOLDER, TABLES, Data, known, read
 
+#: The relation that a claim states between the measured number and the claimed one. "about": equal
+#: to it. "nearly": at the end of the scale that it names (0 or 100 %), which any network can be.
+#: "below", "above": on that side of it. "differs": a difference with its sign and about its size,
+#: or a quotient on its side of 1. "compares": a difference in the direction stated, of any size.
+#: "alike": no difference worth speaking of. "untestable": nothing that could be measured is said.
 Relation = Literal[
     "about", "nearly", "below", "above", "differs", "compares", "alike", "untestable"
 ]
-"""The relation that a claim states between the measured number and the claimed one.
-
-``about``: equal to it. ``nearly``: at the end of the scale that it names (0 or 100 %), which any
-network can be. ``below``, ``above``: on that side of it. ``differs``: a difference with its sign
-and about its size, or a quotient on its side of 1. ``compares``: a difference in the direction
-stated, of any size. ``alike``: no difference worth speaking of. ``untestable``: nothing measurable.
-"""
-
+#: The unpublished thing that a claimed size depends on; empty if there is none.
 Scale = Literal["", "masks", "reference", "hardware"]
-"""The unpublished thing that a claimed size depends on; empty if there is none."""
-
+#: Of a number: points are percentage points, a ratio is a quotient, the last is a plain number.
 Unit = Literal["%", "points", "count", "ratio", "h", ""]
-"""Of a number: points are percentage points, a ratio is a quotient, the last is a plain number."""
-
+#: How the numbers of evidence become one. "value": the only one. "difference": the first less the
+#: second. "quotient": the first over the second. "percent": by how many percent the first exceeds
+#: the second. "most": the first less the largest of the others. "least": the smallest of the others
+#: less the first.
 Kind = Literal["value", "difference", "quotient", "percent", "most", "least"]
-"""The ways in which the numbers of an :class:`Evidence` become one.
-
-``value``: the only one. ``difference``: the first less the second. ``quotient``: the first over the
-second. ``percent``: by how many percent the first exceeds the second. ``most``: the first less the
-largest of the others. ``least``: the smallest of the others less the first.
-"""
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -94,7 +87,7 @@ class Claim(Asserted):
     Attributes:
         name: short and unique.
         statement: what is said, in our words; how it is read, where it must be read somehow.
-        section: where: ``"abstract"``, ``"4.2"``, ``"6"``.
+        section: ``"abstract"``, ``"4.2"``, ``"6"``.
         also: other sections that say the same.
         models: what it speaks of.
         tables: columns of the paper's own tables that bear on it, by table.
@@ -142,9 +135,7 @@ class _File(Data):
 
 
 _FILE = read(FOLDER / "claims.yaml", _File)
-
+#: Sections that make claims, in order, with what they are about.
 SECTIONS: Mapping[str, str] = MappingProxyType(_FILE.sections)
-"""Sections that make claims, in order, with what they are about."""
-
+#: Claims of the abstract, of sections 4 to 6, and two of 3.2, in the paper's order.
 CLAIMS: Mapping[str, Claim] = MappingProxyType({each.name: each for each in _FILE.claims})
-"""Claims of the abstract, of sections 4 to 6, and two of 3.2, in the paper's order."""

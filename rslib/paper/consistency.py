@@ -32,16 +32,11 @@ _TINY = 1e-9
 
 @dataclass(frozen=True)
 class Check:
-    """One statement of the paper against what its own numbers give.
+    """One statement of the paper's section against what its own numbers give.
 
-    Attributes:
-        name: short and unique.
-        statement: what is printed, in words.
-        section: where.
-        printed: the printed number, with its unit.
-        follows: what follows from the paper's own numbers, with its unit.
-        agrees: whether the two agree up to rounding.
-        consequence: what that means, in one line; empty where it is plain.
+    ``printed`` is the printed number and ``follows`` what the paper's own numbers give, both with
+    their unit; they agree up to rounding, or not. ``consequence`` says what that means, in one
+    line; it is empty where that is plain.
     """
 
     name: str
@@ -132,8 +127,8 @@ def parameter_count(architecture: str, **size: int) -> int:
 class _Printed(Data):
     """A check as its file has it.
 
-    ``formula`` is a key of ``_FORMULAS``, a function of the numbers of each group of ``cells``, or
-    else of ``_OTHERS``, a function of all groups. ``digits`` are shown of the former's result.
+    ``formula`` is a key of ``_FORMULAS``, a function of the numbers of each group of ``cells`` that
+    gives ``digits`` to show, or a case of ``_judged``.
     """
 
     name: str
@@ -147,9 +142,6 @@ class _Printed(Data):
     consequence: str = ""
 
 
-_Groups = Sequence[Sequence[PaperValue]]
-
-
 def arithmetic() -> tuple[Check, ...]:
     """Recompute what the paper prints; all checks, in its order."""
     checks = []
@@ -161,14 +153,10 @@ def arithmetic() -> tuple[Check, ...]:
             told = " and ".join(f"{found.value:.{each.digits}f}{suffix}" for found in ranges)
             agrees = all(found.satisfies(each.printed) for found in ranges)
         else:
-            told, agrees = _OTHERS[each.formula](groups)
+            told, agrees = _judged(each.formula, groups)
         stated = (each.name, each.statement, each.section, f"{each.printed}{suffix}")
         checks.append(Check(*stated, told, agrees, each.consequence))
     return tuple(checks)
-
-
-def _trade_off(better: float, worse: float, before: float, after: float) -> float:
-    return (better - worse) / (before - after)
 
 
 def _mean_over_corruptions(*categories: float) -> float:
@@ -187,61 +175,47 @@ _FORMULAS: dict[str, Callable[..., float]] = {
     "success": attack_success,
     "mean": lambda *numbers: sum(numbers) / len(numbers),
     "mean_over_corruptions": _mean_over_corruptions,
-    "trade_off": _trade_off,
-    "hundredfold_trade_off": lambda *numbers: 100 * _trade_off(*numbers),
+    "trade_off": lambda better, worse, before, after: (better - worse) / (before - after),
+    "hundredfold_trade_off": lambda *four: 100 * _FORMULAS["trade_off"](*four),
 }
 
 
-_NAMED = sum(map(len, CATEGORIES.values()))
-_PATCHES = (32 // 2) ** 2
-_BUDGET = 100 * 8 / 255
-
-
-def _parameters(groups: _Groups) -> tuple[str, bool]:
-    ((printed,),) = groups
-    count = parameter_count(printed.row.partition("-")[0])
-    return f"{count:,}", abs(count - printed.value) <= printed.rounding
-
-
-def _iou_is_no_share(groups: _Groups) -> tuple[str, bool]:
-    ((iou,),) = groups
-    return f"masks of under {100 * most_coverage(iou.value, 0.15):.1f} % of the image", False
-
-
-def _first_higher(groups: _Groups) -> tuple[str, bool]:
-    higher = [first.value > second.value for first, second in groups]
-    return f"{sum(higher)} of {len(higher)}", all(higher)
-
-
-def _category_order(groups: _Groups) -> tuple[str, bool]:
-    ordered = []
-    for group in groups:
-        noise, blur, weather, digital = (each.value for each in group)
-        ordered.append(noise > max(blur, weather) and digital < min(blur, weather))
-    return f"{sum(ordered)} of {len(ordered)}", all(ordered)
-
-
-def _masks(groups: _Groups) -> tuple[str, bool]:
-    ((loss, iou),) = groups
-    covered = follows(least_coverage, loss)
-    # A mean of random_iou over masks of any sizes lies between these: it is concave, 0 at 0.
-    least, most = TOP * covered.low, random_iou(covered.value)
-    return f"{least:.3f} to {most:.3f} for a random map", iou.value >= least
-
-
-def _same(groups: _Groups) -> tuple[str, bool]:
-    told = " and ".join(second.printed for _, second in groups)
-    return told, all(first.printed == second.printed for first, second in groups)
-
-
-_OTHERS: dict[str, Callable[[_Groups], tuple[str, bool]]] = {
-    "corruption_count": lambda _: (f"{_NAMED}", _NAMED == 19),
-    "patch_count": lambda _: (f"{_PATCHES}", _PATCHES == 16),
-    "budget": lambda _: (f"{_BUDGET:.2f} %", Range(_BUDGET, _BUDGET, _BUDGET).satisfies("3.1")),
-    "parameters": _parameters,
-    "iou_is_no_share": _iou_is_no_share,
-    "first_higher": _first_higher,
-    "category_order": _category_order,
-    "masks": _masks,
-    "same": _same,
-}
+def _judged(formula: str, groups: Sequence[Sequence[PaperValue]]) -> tuple[str, bool]:
+    """What follows by a formula of all groups of numbers, and whether that agrees."""
+    match formula:
+        case "corruption_count":
+            named = sum(map(len, CATEGORIES.values()))
+            return f"{named}", named == 19
+        case "patch_count":
+            patches = (32 // 2) ** 2
+            return f"{patches}", patches == 16
+        case "budget":
+            budget = 100 * 8 / 255
+            return f"{budget:.2f} %", Range(budget, budget, budget).satisfies("3.1")
+        case "parameters":
+            ((printed,),) = groups
+            count = parameter_count(printed.row.partition("-")[0])
+            return f"{count:,}", abs(count - printed.value) <= printed.rounding
+        case "iou_is_no_share":
+            ((iou,),) = groups
+            most = 100 * most_coverage(iou.value, 0.15)
+            return f"masks of under {most:.1f} % of the image", False
+        case "first_higher":
+            higher = [first.value > second.value for first, second in groups]
+            return f"{sum(higher)} of {len(higher)}", all(higher)
+        case "category_order":
+            ordered = []
+            for group in groups:
+                noise, blur, weather, digital = (each.value for each in group)
+                ordered.append(noise > max(blur, weather) and digital < min(blur, weather))
+            return f"{sum(ordered)} of {len(ordered)}", all(ordered)
+        case "masks":
+            ((loss, iou),) = groups
+            covered = follows(least_coverage, loss)
+            # A mean of random_iou over masks of any sizes lies between: it is concave, 0 at 0.
+            least, most = TOP * covered.low, random_iou(covered.value)
+            return f"{least:.3f} to {most:.3f} for a random map", iou.value >= least
+        case "same":
+            told = " and ".join(second.printed for _, second in groups)
+            return told, all(first.printed == second.printed for first, second in groups)
+    raise ValueError(f"arithmetic.yaml: no formula {formula!r}; see rslib.paper.consistency")

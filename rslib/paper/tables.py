@@ -6,23 +6,23 @@ Each number remembers how it was printed, so that rounding can be told from disa
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from rslib.settings.nearest import nearest
 
+#: The paper's names of the architectures.
 ARCHITECTURES = MappingProxyType({"resnet18": "ResNet-18", "vit_small": "ViT-Small"})
-"""The paper's names of the architectures."""
-
+#: The folder of the YAML files.
 FOLDER = Path(__file__).parent
-"""The folder of the YAML files."""
 
 _SCALE = {"M": Decimal(1_000_000), "h": Decimal(1)}
 _T = TypeVar("_T")
@@ -41,7 +41,7 @@ class PaperValue:
     Attributes:
         printed: the number as the paper prints it, such as ``"22.1M"``.
         unit: ``"%"``, ``"h"``, ``"count"``, ``"ratio"`` (of errors) or ``""`` (a plain number).
-        section: where the table stands.
+        section: of the table.
         table: such as ``"table2"``.
         row: the model's name.
         column: the quantity's name.
@@ -57,14 +57,18 @@ class PaperValue:
     @property
     def value(self) -> float:
         """The number, in ``unit``."""
-        digits, scale = _parse(self.printed)
+        digits, scale = self._parsed()
         return float(digits * scale)
 
     @property
     def rounding(self) -> float:
         """Half a unit of the last printed digit: how far the unrounded number may lie off."""
-        digits, scale = _parse(self.printed)
+        digits, scale = self._parsed()
         return rounding(digits) * float(scale)
+
+    def _parsed(self) -> tuple[Decimal, Decimal]:
+        scale = _SCALE.get(self.printed[-1], Decimal(1))
+        return Decimal(self.printed.rstrip("".join(_SCALE))), scale
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,7 @@ class Column:
     unit: str
 
 
-@dataclass(frozen=True)
-class PaperTable:
+class PaperTable(Data):
     """One of the paper's tables.
 
     Attributes:
@@ -84,21 +87,29 @@ class PaperTable:
         title: its caption in the paper.
         section: where it stands.
         columns: by name of the quantity, in the paper's order.
-        rows: model names, in the paper's order.
-        values: by (row, column).
+        rows: by model name, in the paper's order: the row's numbers as printed, in one text.
     """
 
     name: str
     title: str
     section: str
-    columns: Mapping[str, Column]
-    rows: tuple[str, ...]
-    values: Mapping[tuple[str, str], PaperValue]
+    columns: dict[str, Column]
+    rows: dict[str, str]
 
     @property
     def label(self) -> str:
         """Such as ``Table 2``."""
         return f"Table {self.name.removeprefix('table')}"
+
+    @cached_property
+    def values(self) -> Mapping[tuple[str, str], PaperValue]:
+        """The numbers, by (row, column)."""
+        found = {}
+        for row, line in self.rows.items():
+            for (key, column), printed in zip(self.columns.items(), line.split(), strict=True):
+                where = (self.section, self.name, row, key)
+                found[row, key] = PaperValue(printed, column.unit, *where)
+        return MappingProxyType(found)
 
 
 class UnknownValue(KeyError):
@@ -125,15 +136,15 @@ def value(table: str, row: str, column: str) -> PaperValue:
     return found.values[row, column]
 
 
-def known(no: str, name: str, held: Collection[str]) -> Any:
-    """What a name stands for in a mapping, or None in another collection of names.
+def known(no: str, name: str, held: Mapping[str, _T]) -> _T:
+    """The thing of a name.
 
     Raises:
         UnknownValue: it is not there; opens with ``no`` and names the nearest, and all there are.
     """
     if name not in held:
         raise UnknownValue(f"{no} {name!r}{nearest(name, held)} There are: {', '.join(held)}")
-    return held[name] if isinstance(held, Mapping) else None
+    return held[name]
 
 
 def find(table: str, row: str, column: str) -> PaperValue | None:
@@ -152,38 +163,13 @@ def read(path: Path, kind: type[_T]) -> _T:
     Raises:
         pydantic.ValidationError: it holds something else.
     """
-    text = path.read_text("utf-8")
     # libyaml's loader, where PyYAML was built with it, is seven times as fast.
-    found = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    found = yaml.load(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     # As JSON, in which a list may become a tuple and nothing else is converted.
     return TypeAdapter(kind).validate_json(json.dumps(found))
 
 
-def _parse(printed: str) -> tuple[Decimal, Decimal]:
-    scale = _SCALE.get(printed[-1], Decimal(1))
-    return Decimal(printed.rstrip("".join(_SCALE))), scale
-
-
-class _Written(Data):
-    """A table as its file has it: each row in one line of text."""
-
-    title: str
-    section: str
-    columns: dict[str, Column]
-    rows: dict[str, str]
-
-
-def _table(name: str, written: _Written) -> PaperTable:
-    values = {}
-    for row, line in written.rows.items():
-        for (key, column), printed in zip(written.columns.items(), line.split(), strict=True):
-            found = PaperValue(printed, column.unit, written.section, name, row, key)
-            values[row, key] = found
-    columns, values = MappingProxyType(written.columns), MappingProxyType(values)
-    return PaperTable(name, written.title, written.section, columns, tuple(written.rows), values)
-
-
-_FILE = read(FOLDER / "tables.yaml", dict[str, _Written])
-
-TABLES = MappingProxyType({name: _table(name, written) for name, written in _FILE.items()})
+TABLES: Mapping[str, PaperTable] = MappingProxyType(
+    {table.name: table for table in read(FOLDER / "tables.yaml", list[PaperTable])}
+)
 """The paper's tables, by name."""

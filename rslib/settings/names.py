@@ -14,40 +14,31 @@ from typing import Any, NamedTuple
 
 import yaml
 
+#: The paper's two, and the reference model's (3.5).
 ARCHITECTURES = ("resnet18", "vit_small", "alexnet")
-"""The paper's two, and the reference model's (3.5)."""
-
+#: The models of 4.1, in the paper's order.
 BASELINES = ("resnet18-standard", "vit_small-standard")
-"""The models of 4.1, in the paper's order."""
-
+#: The models of 4.2 and 4.5, in the paper's order.
 ROBUSTNESS = (
     "resnet18-standard",
     "resnet18-adversarial",
     "vit_small-standard",
     "vit_small-adversarial",
 )
-"""The models of 4.2 and 4.5, in the paper's order."""
-
+#: The models of 4.4, in the paper's order.
 ALIGNED = ("resnet18-aligned", "vit_small-aligned")
-"""The models of 4.4, in the paper's order."""
-
+#: The models of 4.3, in the paper's order.
 INTERPRETABILITY = (*ROBUSTNESS[:2], ALIGNED[0], *ROBUSTNESS[2:], ALIGNED[1])
-"""The models of 4.3, in the paper's order."""
-
+#: The model whose corruption errors count as 1 (paper 3.5: "typically AlexNet").
 REFERENCE = "alexnet-standard"
-"""The model whose corruption errors count as 1 (paper 3.5: "typically AlexNet")."""
-
+#: The teacher behind each kind of proxy masks, in the order of the halves that they are taught.
 TEACHERS = {"cnn": "resnet18-teacher", "vit": "vit_small-teacher"}
-"""The teacher behind each kind of proxy masks, in the order of the halves that they are taught."""
-
+#: All kinds of masks: the data set's own, each teacher's, and a user's.
 MASK_SOURCES = ("exact", *TEACHERS, "own")
-"""All kinds of masks: the data set's own, each teacher's, and a user's."""
-
+#: Shares of the pixels at which overlap is measured; the paper's is 0.30.
 TOPS = (0.05, 0.10, 0.20, 0.30, 0.40, 0.50)
-"""Shares of the pixels at which overlap is measured; the paper's is 0.30."""
-
+#: The data sets, and their names in a line of text.
 DATASETS = {"cifar10": "CIFAR-10", "shapes": "Shapes"}
-"""The data sets, and their names in a line of text."""
 
 _NAME = re.compile(r"([^-]*)-?([^@]*)(?:@(.*))?", re.DOTALL)
 _START = re.compile(r"(?:(.*),)?start=(.*)", re.DOTALL)

@@ -26,19 +26,16 @@ import tempfile
 import types
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-    import torch
 
 # Raise when the same settings come to mean another computation: every older key then goes stale.
 KEY_VERSION = 1
-
-_Values = TypeVar("_Values", "torch.Tensor", np.ndarray)
 
 _METADATA, _NAME, _SEAL = b"rslib", b"rslib.name", b"rslib.seal"
 
@@ -52,14 +49,10 @@ class NotSeeded(RecordError):
 
 
 def key(**inputs: Any) -> str:
-    """Hash the inputs that decide a result.
+    """Hash the inputs that decide a result, JSON-compatible values, to ten hexadecimal digits.
 
-    Args:
-        **inputs: JSON-compatible values. Settings go in as ``model_dump(exclude_defaults=True)``,
-            so that a setting added later, at a default that changes nothing, keeps keys valid.
-
-    Returns:
-        Ten hexadecimal digits.
+    Settings go in as ``model_dump(exclude_defaults=True)``, so that a setting added later, at a
+    default that changes nothing, keeps keys valid.
     """
     canonical = json.dumps({"version": KEY_VERSION, **inputs}, sort_keys=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
@@ -147,11 +140,10 @@ def read_json(path: Path) -> dict[str, Any]:
         return _document(path.read_text())
 
 
-def rounded(values: _Values, bits: int) -> _Values:
-    """Floating point numbers as a record keeps them: to the nearest multiple of 2^-bits.
+def rounded(values: Any, bits: int) -> Any:
+    """A tensor or array of floats as a record keeps it: to the nearest multiple of 2^-bits.
 
-    They end in zeros as the machine writes them, and take half the space of as many decimals; 10
-    bits give steps of about 0.001.
+    Such numbers take half the space of as many decimals; 10 bits give steps of about 0.001.
     """
     return (values * 2**bits).round() / 2**bits
 
@@ -160,8 +152,7 @@ def write_record(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -
     """Write a per-image record and its metadata as one Parquet file, atomically.
 
     Columns lie as they compress best: integers (ids in order, classes) as differences, numbers
-    byte by byte. What only pandas would want, and statistics of columns, are left out: where there
-    are hundreds of columns they would outweigh the rows.
+    byte by byte, without statistics or what only pandas would want.
     """
     import pyarrow as pa
 
@@ -173,14 +164,10 @@ def write_record(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -
 
 
 def pack(path: Path, target: Path) -> None:
-    """Copy a record, as small as it gets: for what is published, since it takes a while.
+    """Copy a record, as small as it gets, to a file and folder of the same names; takes a while.
 
     Rows and metadata stay as they are. Numbers of single precision are stored in half precision
     where that changes none of a column; :func:`read_record` gives them back as they were.
-
-    Args:
-        path: of the record.
-        target: where the copy goes, under the same name in a folder of the same name.
 
     Raises:
         RecordError: the file is missing, damaged, or not one of ours.
@@ -216,21 +203,14 @@ def _store(path: Path, table: pa.Table, **compression: Any) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    encodings = {}
+    encodings = dict.fromkeys(table.schema.names, "PLAIN")
     for column in table.schema:
-        encodings[column.name] = "PLAIN"
         if pa.types.is_integer(column.type):
             encodings[column.name] = "DELTA_BINARY_PACKED"
         elif pa.types.is_floating(column.type):
             encodings[column.name] = "BYTE_STREAM_SPLIT"
-    how = {
-        **compression,
-        "use_dictionary": False,
-        "column_encoding": encodings,
-        "store_schema": False,
-        "write_statistics": False,
-        "write_page_checksum": True,
-    }
+    off = dict.fromkeys(("use_dictionary", "store_schema", "write_statistics"), False)
+    how = {**off, **compression, "column_encoding": encodings, "write_page_checksum": True}
     sealed = {**table.schema.metadata, _SEAL: _seal(table.schema)}
     with atomic(path) as temporary, pq.ParquetWriter(temporary, table.schema, **how) as file:
         file.write_table(table)
@@ -358,16 +338,14 @@ class _Description:
         if not _is_own(code.co_filename):
             wrapped = self.of(getattr(function, "__wrapped__", None))
             return "function", names.get("__name__"), code.co_qualname, wrapped
-        cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
-        return (
-            "function",
-            function.__qualname__,
+        source, cells = (
             _source(code),
-            self.of(function.__defaults__),
-            self.of(function.__kwdefaults__),
-            [(name, self.of(cell.cell_contents)) for name, cell in cells],
-            [(name, self.of(names[name])) for name in _globals_read(code) if name in names],
+            zip(code.co_freevars, function.__closure__ or (), strict=True),
         )
+        usual = self.of(function.__defaults__), self.of(function.__kwdefaults__)
+        held = [(name, self.of(cell.cell_contents)) for name, cell in cells]
+        read = [(name, self.of(names[name])) for name in _globals_read(code) if name in names]
+        return "function", function.__qualname__, source, *usual, held, read
 
     def _class(self, kind: type) -> Any:
         module = sys.modules.get(kind.__module__)
@@ -397,21 +375,18 @@ class _Description:
         try:
             reduced = registered(value) if registered else value.__reduce_ex__(4)
         except Exception as error:
-            raise RecordError(
-                f"added code reads a {type(value).__name__}, which cannot be told from another "
-                f"({error}): make it within the function"
-            ) from None
+            told = f"added code reads a {type(value).__name__}, which cannot be told from another"
+            raise RecordError(f"{told} ({error}): make it within the function") from None
         if isinstance(reduced, str):
             return reduced
         items = [list(each or ()) for each in reduced[3:5]]  # of lists and dictionaries
         return [self.of(each) for each in (*reduced[:3], *items)]
 
 
-_OF_ANY_CLASS = {
-    "__annotate_func__", "__annotations__", "__annotations_cache__", "__dict__", "__doc__",
-    "__firstlineno__", "__module__", "__slotnames__", "__static_attributes__", "__weakref__",
-    "_abc_impl",
-}  # fmt: skip
+_OF_ANY_CLASS = set(
+    "__annotate_func__ __annotations__ __annotations_cache__ __dict__ __doc__ __firstlineno__ "
+    "__module__ __slotnames__ __static_attributes__ __weakref__ _abc_impl".split()
+)
 
 
 @functools.cache
