@@ -41,12 +41,7 @@ def classes(name: str) -> tuple[str, ...]:
 
 
 def load(
-    name: str,
-    split: str,
-    *,
-    root: str | Path | None = None,
-    download: bool = False,
-    **options: Any,
+    name: str, split: str, *, root: str | Path | None = None, download: bool = False, **options: Any
 ) -> Dataset:
     """Load a split of a dataset.
 

@@ -20,7 +20,7 @@ import socket
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,8 +83,7 @@ def load(split: str, *, root: str | Path | None = None, download: bool = False) 
 def default_root() -> Path:
     """The folder of data: ``$RSLIB_DATA``, else ``data/`` in the project's root.
 
-    An installed copy of the package has no project root around it; ``data/`` is then looked for in
-    the current folder.
+    An installed copy of the package has no project around it, and takes the current folder's.
     """
     if named := os.environ.get(ENVIRONMENT):
         return Path(named).expanduser()
@@ -232,14 +231,16 @@ def _download(root: Path, split: str) -> Arrays:
     from filelock import FileLock
     from torchvision.datasets import CIFAR10, utils
 
+    before = socket.getdefaulttimeout()
     try:
+        socket.setdefaulttimeout(60)  # torchvision sets none of its own for a silent server
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".cifar10.lock"):
             with contextlib.suppress(DataError):
                 return _read(root, split)
             for left in root.glob(".cifar10-*"):  # of a process that was killed as it fetched
                 shutil.rmtree(left, ignore_errors=True)
-            with tempfile.TemporaryDirectory(dir=root, prefix=".cifar10-") as scratch, _timeout(60):
+            with tempfile.TemporaryDirectory(dir=root, prefix=".cifar10-") as scratch:
                 utils.download_url(CIFAR10.url, scratch, CIFAR10.filename, CIFAR10.tgz_md5)
                 with tarfile.open(Path(scratch) / CIFAR10.filename) as archive:
                     # Refuses members that would lie, or point, outside the folder.
@@ -256,15 +257,6 @@ def _download(root: Path, split: str) -> Arrays:
             "network and the free space (500 MB while it is unpacked), or copy "
             f"{PYTHON.folder} or {BINARY.folder} there from another machine."
         ) from error
-    return _read(root, split)
-
-
-@contextlib.contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    """Give up on a silent server: torchvision sets no time limit of its own."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
     finally:
         socket.setdefaulttimeout(before)
+    return _read(root, split)

@@ -14,6 +14,10 @@ from torch import Tensor
 from rslib.data.datasets import Dataset
 from rslib.data.strong import Mix, Transform
 
+#: What an augmentation does to each of n images: whether it is mirrored, bool (n,), and the crop's
+#: first row and column in the padded image, 0 to ``2 * padding``, int64 (n,).
+Draws = tuple[Tensor, Tensor, Tensor]
+
 
 class Batch(NamedTuple):
     """A batch of images on the device.
@@ -32,26 +36,11 @@ class Batch(NamedTuple):
     masks: Tensor | None
 
 
-class Draws(NamedTuple):
-    """What an augmentation does to each of n images.
-
-    Attributes:
-        flip: bool (n,), whether the image is mirrored.
-        top: int64 (n,), the crop's first row in the padded image, 0 to ``2 * padding``.
-        left: int64 (n,), its first column.
-    """
-
-    flip: Tensor
-    top: Tensor
-    left: Tensor
-
-
 @dataclass(frozen=True)
 class Augment:
     """Random crop of the zero-padded image, then random horizontal flip (paper section 3.1.3).
 
-    The distribution is that of torchvision's ``RandomCrop(H, padding=padding)`` and
-    ``RandomHorizontalFlip(flip)``, drawn anew for each image.
+    Drawn for each image as torchvision's ``RandomCrop(H, padding)`` and ``RandomHorizontalFlip``.
 
     Args:
         flip: probability of mirroring an image.
@@ -75,7 +64,7 @@ class Augment:
         device = generator.device
         flip = torch.rand(n, generator=generator, device=device) < self.flip
         shifts = torch.randint(0, 2 * self.padding + 1, (2, n), generator=generator, device=device)
-        return Draws(flip, shifts[0], shifts[1])
+        return flip, *shifts
 
     def apply(
         self, images: Tensor, masks: Tensor | None, draws: Draws
@@ -86,12 +75,11 @@ class Augment:
 
     def _move(self, images: Tensor, draws: Draws) -> Tensor:
         """Gather the cropped, flipped pixels of (B, C, H, W) from the padded images."""
-        batch, channels, height, width = images.shape
+        (flip, top, left), (batch, channels, height, width) = draws, images.shape
         padded = F.pad(images, [self.padding] * 4)
         columns = torch.arange(width, device=images.device).expand(batch, width)
-        columns = torch.where(draws.flip[:, None], width - 1 - columns, columns)
-        columns = columns + draws.left[:, None]
-        rows = torch.arange(height, device=images.device) + draws.top[:, None]
+        columns = torch.where(flip[:, None], width - 1 - columns, columns) + left[:, None]
+        rows = torch.arange(height, device=images.device) + top[:, None]
         index = rows[:, :, None] * padded.shape[3] + columns[:, None, :]
         index = index.view(batch, 1, -1).expand(-1, channels, -1)
         return padded.flatten(2).gather(2, index).view(batch, channels, height, width)
@@ -101,9 +89,8 @@ class Augment:
 class Batches:
     """A dataset cut into batches, held on the device as uint8 from construction.
 
-    Order and augmentation of an epoch depend on `seed` and the epoch's number alone, so a resumed
-    run needs no generator state. They are drawn where the data lives: the same for each seed and
-    epoch on one kind of device, but others on a GPU (Philox) than on a CPU (Mersenne Twister). The
+    Order and augmentation of an epoch depend on `seed`, the epoch's number and the kind of device
+    alone (a GPU draws other numbers than a CPU), so a resumed run needs no generator state. The
     last batch may be smaller; no image is dropped.
 
     Args:
@@ -114,9 +101,8 @@ class Batches:
         augment: drawn anew for each image and epoch; None for the images as they are.
         strong: done to all images of an epoch before that, in this order.
         mix: done to each batch after that; None leaves images and labels by themselves.
-        light_from: from this epoch on, counted from 0, `strong` and `mix` are left out: order,
-            flips and crops are those of batches without them, and labels are int64 again. None for
-            no such epoch.
+        light_from: the epoch, counted from 0, from which on `strong` and `mix` are left out, and
+            labels are int64 again; None for no such epoch.
         seed: of order and augmentation.
         channels_last: whether `x` has the channels-last memory format, which convolutions prefer.
 
@@ -177,7 +163,7 @@ class Batches:
             chosen = places if order is None else order[places]
             x, moved = images[chosen], None if masks is None else masks[chosen]
             if draws is not None:
-                x, moved = self.augment.apply(x, moved, Draws(*(each[places] for each in draws)))
+                x, moved = self.augment.apply(x, moved, tuple(each[places] for each in draws))
             x = x.to(torch.float32, memory_format=layout).div_(255)
             y = self.dataset.labels[chosen]
             if mixing is not None:

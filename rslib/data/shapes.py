@@ -63,8 +63,7 @@ def load(
         split: ``"train"`` or ``"test"``; their images are drawn independently.
         n: how many images, class-balanced to within one; by default 4,000 and 1,000.
         seed: of everything that is drawn, 0 or more.
-        background_correlation: probability in [0, 1] that the background is of the class's own kind
-            rather than of a kind drawn uniformly from all ten.
+        background_correlation: probability that the background is of the class's own kind.
 
     Returns:
         The images with `masks`, True where the object covers at least half of the pixel, and
@@ -76,16 +75,10 @@ def load(
     check_split(split)
     n = DEFAULT_SIZES[split] if n is None else n
     scene = render(split, n=n, seed=seed, background_correlation=background_correlation)
-    return Dataset(
-        images=torch.from_numpy(scene.images),
-        labels=torch.from_numpy(scene.labels),
-        classes=CLASSES,
-        name="shapes",
-        split=split,
-        ids=torch.arange(len(scene.labels)),
-        masks=torch.from_numpy(scene.coverage >= 0.5),
-        attributes={"backgrounds": torch.from_numpy(scene.kinds)},
-    )
+    arrays = (scene.images, scene.labels, scene.coverage >= 0.5, scene.kinds)
+    images, labels, masks, kinds = map(torch.from_numpy, arrays)
+    attributes = {"backgrounds": kinds}
+    return Dataset(images, labels, CLASSES, "shapes", split, torch.arange(n), masks, attributes)
 
 
 def render(split: str, *, n: int, seed: int = 0, background_correlation: float = 0.0) -> Scene:

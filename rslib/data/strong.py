@@ -21,11 +21,11 @@ from torch.nn import functional
 
 from rslib.data.datasets import DataError
 
+#: Done to all images of an epoch, uint8 (N, 3, H, W), and their masks, bool (N, H, W) or None: gives
+#: new ones. A generator on the images' device spares a transfer.
 Transform = Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, Tensor | None]]
-"""Done to all images of an epoch: images, masks and a generator to new images and masks."""
-
+#: The magnitude at which an operation has its full strength, as in torchvision.
 STRONGEST = 30
-"""The magnitude at which an operation has its full strength, as in torchvision."""
 
 
 class Operation(NamedTuple):
@@ -62,10 +62,7 @@ class RandAugment:
     def __call__(
         self, images: Tensor, masks: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor | None]:
-        """New images, uint8 (N, 3, H, W), with masks, bool (N, H, W) or None, moved along.
-
-        A generator on the images' device spares a transfer.
-        """
+        """Augment, moving masks along; a :data:`Transform`."""
         table = list(operations().values())
         images, masks = images.clone(), None if masks is None else masks.clone()
         size, source = (self.operations, len(images)), generator.device
@@ -89,13 +86,10 @@ class RandAugment:
 
 @dataclass(frozen=True)
 class Erasing:
-    """A rectangle of an image is filled with one random color.
+    """A rectangle of an image is filled with one random color, with a probability.
 
     Its area is 2 to 33 % of the image and its sides' ratio 0.3 to 3.3, as in torchvision; a side
-    that would be longer than the image's is cut instead of drawn anew.
-
-    Args:
-        probability: that an image loses a rectangle.
+    that would be longer than the image's is cut instead of drawn anew. Masks end where pixels do.
     """
 
     probability: float
@@ -103,19 +97,18 @@ class Erasing:
     def __call__(
         self, images: Tensor, masks: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor | None]:
-        """Erase; arguments and result as in :class:`RandAugment`. Masks end where pixels do."""
+        """Erase; a :data:`Transform`."""
         n, _, height, width = images.shape
         options = {"generator": generator, "device": generator.device}
         hit, area, shape, down, across = torch.rand(5, n, **options)
-        color = torch.randint(256, (n, 3), dtype=torch.uint8, **options)
+        color = torch.randint(256, (n, 3), dtype=torch.uint8, **options).to(images.device)
         area = (0.02 + 0.31 * area) * height * width
         ratio = torch.exp(math.log(0.3) + math.log(3.3 / 0.3) * shape)
         tall = (area * ratio).sqrt().round().clamp(1, height)
         wide = (area / ratio).sqrt().round().clamp(1, width)
         top, left = (down * (height - tall + 1)).floor(), (across * (width - wide + 1)).floor()
-        rows = _within(top, tall, height) & (hit < self.probability).unsqueeze(1)
-        inside = rows.unsqueeze(2) & _within(left, wide, width).unsqueeze(1)
-        inside, color = inside.to(images.device), color.to(images.device)
+        inside = _rectangle(images, top, tall, left, wide)
+        inside &= (hit < self.probability).to(images.device)[:, None, None]
         images = torch.where(inside.unsqueeze(1), color[:, :, None, None], images)
         return images, None if masks is None else masks & ~inside
 
@@ -124,9 +117,9 @@ class Erasing:
 class Cutout:
     """A square of each image is set to zero, as in DeVries and Taylor (2017), section 3.2.
 
-    Its center is drawn from all pixels alike, and what lies beyond the border is cut off. The
-    source cuts normalized images, where zero is the mean color, after their flips and crops; here
-    zero is black, and the crop comes after.
+    Its center is drawn from all pixels alike, and what lies beyond the border is cut off; masks end
+    where pixels do. The source cuts normalized images, where zero is the mean color, after their
+    flips and crops; here zero is black, and the crop comes after.
 
     Args:
         side: of the square, in pixels; an even one reaches one pixel farther up and left of its
@@ -146,7 +139,7 @@ class Cutout:
     def __call__(
         self, images: Tensor, masks: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor | None]:
-        """Cut; arguments and result as in :class:`RandAugment`. Masks end where pixels do.
+        """Cut; a :data:`Transform`.
 
         Raises:
             DataError: if the square is larger than the images.
@@ -158,11 +151,23 @@ class Cutout:
                 f"{width}; set cutout to {min(height, width)} or less, or to 0 for none."
             )
         options = {"generator": generator, "device": generator.device}
-        rows = _within(torch.randint(height, (n,), **options) - self.side // 2, self.side, height)
-        columns = _within(torch.randint(width, (n,), **options) - self.side // 2, self.side, width)
-        inside = (rows.unsqueeze(2) & columns.unsqueeze(1)).to(images.device)
+        top = torch.randint(height, (n,), **options) - self.side // 2
+        left = torch.randint(width, (n,), **options) - self.side // 2
+        inside = _rectangle(images, top, self.side, left, self.side)
         images = images.masked_fill(inside.unsqueeze(1), 0)
         return images, None if masks is None else masks & ~inside
+
+
+def _rectangle(
+    images: Tensor, top: Tensor, tall: Tensor | int, left: Tensor, wide: Tensor | int
+) -> Tensor:
+    """The pixels of each image in a rectangle, bool (N, H, W), on the images' device."""
+    sides = []
+    for start, length, size in ((top, tall, images.shape[2]), (left, wide, images.shape[3])):
+        places = torch.arange(size, device=start.device)
+        within = (places >= start.unsqueeze(1)) & (places < (start + length).unsqueeze(1))
+        sides.append(within)
+    return (sides[0].unsqueeze(2) & sides[1].unsqueeze(1)).to(images.device)
 
 
 @dataclass(frozen=True)
@@ -210,14 +215,13 @@ class Mix:
     def _transform(self) -> Any:
         from torchvision.transforms import v2
 
-        both = self.mixup is not None and self.cutmix is not None
-        chance = self.cutmix_probability if both else float(self.cutmix is not None)
-        kinds = [(v2.MixUp, self.mixup, 1 - chance), (v2.CutMix, self.cutmix, chance)]
-        there = [(kind, alpha, p) for kind, alpha, p in kinds if alpha is not None]
-        return v2.RandomChoice(
-            [kind(alpha=alpha, num_classes=self.classes) for kind, alpha, _ in there],
-            p=[p for *_, p in there],
-        )
+        mixes = []
+        if self.mixup is not None:
+            mixes.append(v2.MixUp(alpha=self.mixup, num_classes=self.classes))
+        if self.cutmix is not None:
+            mixes.append(v2.CutMix(alpha=self.cutmix, num_classes=self.classes))
+        chances = [1 - self.cutmix_probability, self.cutmix_probability]
+        return v2.RandomChoice(mixes, p=chances if len(mixes) == 2 else [1.0])
 
 
 @functools.cache
@@ -253,9 +257,3 @@ def operations() -> dict[str, Operation]:
         "AutoContrast": Operation(lambda x, s: kernels.autocontrast(x)),
         "Equalize": Operation(lambda x, s: kernels.equalize(x)),
     }
-
-
-def _within(start: Tensor, length: Tensor | int, size: int) -> Tensor:
-    """For each image, which of `size` places lie in a stretch: bool (N, size)."""
-    places = torch.arange(size, device=start.device)
-    return (places >= start.unsqueeze(1)) & (places < (start + length).unsqueeze(1))
