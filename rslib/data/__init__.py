@@ -6,18 +6,11 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+# ruff: noqa: F401 (names that others use)
 from rslib.data import cifar10, shapes
-from rslib.data.datasets import ADDED
-from rslib.data.datasets import DataError as DataError
-from rslib.data.datasets import Dataset as Dataset
-from rslib.data.datasets import Source as Source
-from rslib.data.datasets import dataset as dataset
-from rslib.data.loader import Augment as Augment
-from rslib.data.loader import Batch as Batch
-from rslib.data.loader import Batches as Batches
-from rslib.data.splits import balanced_subset as balanced_subset
-from rslib.data.splits import halves as halves
-from rslib.data.splits import split_validation as split_validation
+from rslib.data.datasets import ADDED, DataError, Dataset, Source, dataset
+from rslib.data.loader import Augment, Batch, Batches
+from rslib.data.splits import balanced_subset, halves, split_validation
 from rslib.settings.nearest import nearest
 
 _OURS = {
@@ -46,17 +39,15 @@ def load(
     """Load a split of a dataset.
 
     Args:
-        name: one of :func:`names`, such as ``"cifar10"`` (:func:`rslib.data.cifar10.load`) or
-            ``"shapes"`` (:func:`rslib.data.shapes.load`).
+        name: one of :func:`names`, such as ``"cifar10"`` or ``"shapes"``.
         split: ``"train"`` or ``"test"``.
-        root: where the files are; by default ``$RSLIB_DATA``, else ``data/`` in the project's
-            root. Shapes needs no files.
+        root: of files, by default ``$RSLIB_DATA``, else ``data/`` in the project's root.
         download: fetch CIFAR-10 if it is not there.
         **options: of Shapes: `n`, `seed`, `background_correlation`.
 
     Raises:
         DataError: if files are missing, damaged or cannot be fetched.
-        ValueError: if the name, the split or an option's value is not one of those allowed.
+        ValueError: if the name, the split or an option's value is not allowed.
         TypeError: if the dataset has no such option.
     """
     function = _source(name).load

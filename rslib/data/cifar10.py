@@ -59,13 +59,12 @@ def load(split: str, *, root: str | Path | None = None, download: bool = False) 
 
     Args:
         split: ``"train"`` (50,000 images) or ``"test"`` (10,000).
-        root: the folder that holds ``cifar-10-batches-py`` or ``cifar-10-batches-bin``; by default
-            :func:`default_root`.
+        root: the folder that holds a layout's folder; by default :func:`default_root`.
         download: fetch the files (163 MB, through torchvision) if they are missing or damaged.
 
     Raises:
-        DataError: if a file is missing, truncated or altered, or cannot be downloaded. Files
-            that were there are left as they were.
+        DataError: if a file is missing, truncated or altered (it is left as it was), or cannot be
+            downloaded.
         ValueError: if the split is unknown.
     """
     check_split(split)
@@ -173,10 +172,28 @@ BINARY = Layout("cifar-10-batches-bin", "sha1", _files(".bin", _SHA1, [30_730_00
 LAYOUTS = (PYTHON, BINARY)
 
 
+_REMEDY = (
+    f"Set {ENVIRONMENT} to the folder that holds it, or download it (163 MB): "
+    "python -c \"from rslib.data import load; load('cifar10', 'train', download=True)\""
+)
+
+
 def _read(root: Path, split: str) -> Arrays:
     """The images and labels of the layout found under `root`."""
-    layout = _find(root, split)
-    parts = []
+    started, layout, parts = [], None, []
+    for each in LAYOUTS:
+        folder = root / each.folder
+        missing = [file.name for file in each.files[split] if not (folder / file.name).is_file()]
+        if not missing:
+            layout = each
+            break
+        if folder.is_dir():
+            started.append(f"{folder} lacks {', '.join(missing)}")
+    if started and layout is None:
+        raise DataError(f"CIFAR-10 is incomplete: {'; '.join(started)}. {_REMEDY}")
+    if layout is None:
+        folders = " or ".join(each.folder for each in LAYOUTS)
+        raise DataError(f"CIFAR-10 is not there: looked for {folders} in {root}. {_REMEDY}")
     for file in layout.files[split]:
         path = root / layout.folder / file.name
         try:
@@ -198,36 +215,8 @@ def _read(root: Path, split: str) -> Arrays:
     return np.concatenate(images), np.concatenate(labels)
 
 
-def _find(root: Path, split: str) -> Layout:
-    """The first layout that has all of the split's files; DataError if none has."""
-    started = []
-    for layout in LAYOUTS:
-        folder = root / layout.folder
-        missing = [file.name for file in layout.files[split] if not (folder / file.name).is_file()]
-        if not missing:
-            return layout
-        if folder.is_dir():
-            started.append(f"{folder} lacks {', '.join(missing)}")
-    if started:
-        raise DataError(f"CIFAR-10 is incomplete: {'; '.join(started)}. {_REMEDY}")
-    folders = " or ".join(layout.folder for layout in LAYOUTS)
-    raise DataError(f"CIFAR-10 is not there: looked for {folders} in {root}. {_REMEDY}")
-
-
-_REMEDY = (
-    f"Set {ENVIRONMENT} to the folder that holds it, or download it (163 MB): "
-    "python -c \"from rslib.data import load; load('cifar10', 'train', download=True)\""
-)
-
-
 def _download(root: Path, split: str) -> Arrays:
-    """Fetch the Python layout into `root` through torchvision, file by file in place, and read it.
-
-    A second process waits for the first and then finds the files there.
-
-    Raises:
-        DataError: if there is no network, no room, or the archive arrives damaged.
-    """
+    """Fetch the Python layout, unless another process has meanwhile, and read it."""
     from filelock import FileLock
     from torchvision.datasets import CIFAR10, utils
 

@@ -117,10 +117,7 @@ class Dataset:
         return digest.hexdigest()
 
     def subset(self, indices: Tensor | Sequence[int] | np.ndarray) -> Dataset:
-        """The images at these positions, in this order; `ids` still name them in the whole split.
-
-        Args:
-            indices: integer positions in ``[0, N)``, or a bool mask (N,). No position twice.
+        """The images at these positions, or of a bool mask (N,), in this order, with their `ids`.
 
         Raises:
             IndexError: if a position lies outside the set, or a bool mask has another length.
@@ -155,15 +152,10 @@ class Dataset:
 
 
 class Source(NamedTuple):
-    """Where a data set comes from.
+    """Where a data set comes from."""
 
-    Attributes:
-        classes: the names of the classes; a label is a position in them.
-        load: ``load(split)`` for ``"train"`` and ``"test"``; options are given by keyword.
-    """
-
-    classes: tuple[str, ...]
-    load: Callable[..., Dataset]
+    classes: tuple[str, ...]  #: names; a label is a position in them
+    load: Callable[..., Dataset]  #: takes "train" or "test"; options are given by keyword
 
     @property
     def digest(self) -> str:

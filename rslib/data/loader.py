@@ -20,20 +20,12 @@ Draws = tuple[Tensor, Tensor, Tensor]
 
 
 class Batch(NamedTuple):
-    """A batch of images on the device.
+    """A batch of images on the device."""
 
-    Attributes:
-        x: float32 (B, 3, H, W) in [0, 1].
-        y: labels, int64 (B,); in an epoch that mixes, each class's share, float32 (B, classes).
-        ids: where the images stand in the canonical order of their split, int64 (B,).
-        masks: bool (B, H, W), moved along with the images; None where the set has none, and in an
-            epoch that mixes: a blend of two has no one mask.
-    """
-
-    x: Tensor
-    y: Tensor
-    ids: Tensor
-    masks: Tensor | None
+    x: Tensor  #: float32 (B, 3, H, W) in [0, 1]
+    y: Tensor  #: labels, int64 (B,); in an epoch that mixes, class shares, float32 (B, classes)
+    ids: Tensor  #: places in the canonical order of the split, int64 (B,)
+    masks: Tensor | None  #: bool (B, H, W), moved along; None in an epoch that mixes
 
 
 @dataclass(frozen=True)
@@ -42,16 +34,12 @@ class Augment:
 
     Drawn for each image as torchvision's ``RandomCrop(H, padding)`` and ``RandomHorizontalFlip``.
 
-    Args:
-        flip: probability of mirroring an image.
-        padding: pixels of zeros added on each side before the crop; 0 for no crop.
-
     Raises:
         ValueError: if `flip` is not a probability or `padding` is negative.
     """
 
-    flip: float = 0.5
-    padding: int = 4
+    flip: float = 0.5  #: probability of mirroring an image
+    padding: int = 4  #: pixels of zeros added on each side before the crop; 0 for no crop
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.flip <= 1.0:

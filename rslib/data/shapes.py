@@ -32,23 +32,14 @@ _CHUNK, _SCALARS, _CLOUD = 200, 19, 6
 
 
 class Scene(NamedTuple):
-    """Rendered images with what they are made of; n images.
+    """Rendered images with what they are made of; n images."""
 
-    Attributes:
-        images: uint8 (n, 3, 32, 32).
-        coverage: the part of each pixel that the object covers, float32 (n, 32, 32), in sixteenths.
-        background: the image without its object, float32 (n, 3, 32, 32) in [0, 1].
-        color: the object's color, float32 (n, 3) in [0, 1].
-        labels: the object's class, int64 (n,).
-        kinds: the background's kind, int64 (n,).
-    """
-
-    images: np.ndarray
-    coverage: np.ndarray
-    background: np.ndarray
-    color: np.ndarray
-    labels: np.ndarray
-    kinds: np.ndarray
+    images: np.ndarray  #: uint8 (n, 3, 32, 32)
+    coverage: np.ndarray  #: the part of each pixel that the object covers, float32 (n, 32, 32)
+    background: np.ndarray  #: the image without its object, float32 (n, 3, 32, 32) in [0, 1]
+    color: np.ndarray  #: of the object, float32 (n, 3) in [0, 1]
+    labels: np.ndarray  #: the object's class, int64 (n,)
+    kinds: np.ndarray  #: the background's kind, int64 (n,)
 
 
 def load(

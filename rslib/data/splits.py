@@ -15,10 +15,8 @@ def split_validation(dataset: Dataset, *, size: int = 2_000) -> tuple[Dataset, D
 
     The choice depends on the dataset and on `size` alone, never on a run's seed, so every model of
     the project is selected on the same images and trained on none of them. A smaller validation set
-    is contained in a larger one; its classes differ by at most one image.
-
-    Returns:
-        The remaining training set and the validation set, each in ascending order of ids.
+    is contained in a larger one; its classes differ by at most one image. Both sets, the rest and
+    the validation set, are in ascending order of ids.
 
     Raises:
         DataError: if a class has too few images to give its share and keep one for training.
@@ -39,10 +37,7 @@ def split_validation(dataset: Dataset, *, size: int = 2_000) -> tuple[Dataset, D
 def balanced_subset(dataset: Dataset, n: int, *, seed: int = 0) -> Dataset:
     """A seeded class-balanced subset; with one seed, smaller subsets are contained in larger ones.
 
-    Classes differ by at most one image, as long as each has enough.
-
-    Returns:
-        `n` images in ascending order of ids.
+    Classes differ by at most one image, as long as each has enough; ids ascend.
 
     Raises:
         DataError: if the set has fewer than `n` images, or `n` is not positive.

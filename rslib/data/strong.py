@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from rslib.data.datasets import DataError
 
-#: Done to all images of an epoch, uint8 (N, 3, H, W), and their masks, bool (N, H, W) or None: gives
+#: Done to an epoch's images, uint8 (N, 3, H, W), and masks, bool (N, H, W) or None, to give
 #: new ones. A generator on the images' device spares a transfer.
 Transform = Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, Tensor | None]]
 #: The magnitude at which an operation has its full strength, as in torchvision.
@@ -29,19 +29,12 @@ STRONGEST = 30
 
 
 class Operation(NamedTuple):
-    """One operation of RandAugment.
+    """One operation of RandAugment."""
 
-    Attributes:
-        apply: images uint8 (n, C, H, W) and a strength to images of the same kind.
-        strength: at :data:`STRONGEST`, from nothing at 0; of translation, as a share of the side.
-        signed: whether the strength may also be negative, by a coin.
-        moves: whether pixels move, so that masks must follow.
-    """
-
-    apply: Callable[[Tensor, float], Tensor]
-    strength: float = 0.0
-    signed: bool = False
-    moves: bool = False
+    apply: Callable[[Tensor, float], Tensor]  #: images uint8 (n, C, H, W) by a strength
+    strength: float = 0.0  #: at STRONGEST, from 0 at 0; of translation, a share of the side
+    signed: bool = False  #: whether the strength may also be negative, by a coin
+    moves: bool = False  #: whether pixels move, so that masks must follow
 
 
 @dataclass(frozen=True)
@@ -50,14 +43,10 @@ class RandAugment:
 
     Operations, strengths and probabilities are those of torchvision's transform of this name, which
     draws once for a whole batch.
-
-    Args:
-        operations: how many an image, at least 1.
-        magnitude: 0 to :data:`STRONGEST`.
     """
 
-    operations: int = 2
-    magnitude: int = 9
+    operations: int = 2  #: how many an image, at least 1
+    magnitude: int = 9  #: 0 to STRONGEST
 
     def __call__(
         self, images: Tensor, masks: Tensor | None, generator: torch.Generator
@@ -174,22 +163,15 @@ def _rectangle(
 class Mix:
     """Each image of a batch blended with another, and its label accordingly.
 
-    Args:
-        classes: number of classes.
-        mixup: alpha of the Beta distribution that mixup draws its share from; None for no mixup.
-        cutmix: the same of CutMix, whose share is the area pasted in.
-        cutmix_probability: that a batch goes to CutMix, where both are on.
-        share: of the batches that are mixed, in (0, 1]; each is drawn by itself, from its own seed.
-
     Raises:
         ValueError: if `share` is outside (0, 1].
     """
 
     classes: int
-    mixup: float | None = None
-    cutmix: float | None = None
-    cutmix_probability: float = 0.5
-    share: float = 1.0
+    mixup: float | None = None  #: alpha of the Beta distribution of mixup's share; or no mixup
+    cutmix: float | None = None  #: the same of CutMix, whose share is the area pasted in
+    cutmix_probability: float = 0.5  #: that a batch goes to CutMix, where both are on
+    share: float = 1.0  #: of the batches that are mixed, in (0, 1], each drawn from its own seed
 
     def __post_init__(self) -> None:
         if not 0.0 < self.share <= 1.0:

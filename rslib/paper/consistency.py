@@ -79,13 +79,10 @@ def follows(function: Callable[..., float], *inputs: PaperValue) -> Range:
 
 
 def attack_success(clean: float, attacked: float) -> float:
-    """The share of correctly classified images that an attack turns, in percent.
+    """The share of correctly classified images that an attack turns, in percent, of accuracies.
 
-    The paper does not define it; Table 2 agrees with this reading in all four rows.
-
-    Args:
-        clean: accuracy on clean images, in percent, above 0.
-        attacked: accuracy under the attack, in percent.
+    The paper does not define it; Table 2 agrees with this reading in all four rows. All are in
+    percent, the clean accuracy above 0.
     """
     return 100 * (1 - attacked / clean)
 

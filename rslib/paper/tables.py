@@ -36,23 +36,14 @@ class Data(BaseModel):
 
 @dataclass(frozen=True)
 class PaperValue:
-    """One number of one of the paper's tables.
+    """One number of one of the paper's tables."""
 
-    Attributes:
-        printed: the number as the paper prints it, such as ``"22.1M"``.
-        unit: ``"%"``, ``"h"``, ``"count"``, ``"ratio"`` (of errors) or ``""`` (a plain number).
-        section: of the table.
-        table: such as ``"table2"``.
-        row: the model's name.
-        column: the quantity's name.
-    """
-
-    printed: str
-    unit: str
-    section: str
-    table: str
-    row: str
-    column: str
+    printed: str  #: the number as the paper prints it, such as "22.1M"
+    unit: str  #: "%", "h", "count", "ratio" (of errors) or "" (plain)
+    section: str  #: of the table
+    table: str  #: such as "table2"
+    row: str  #: the model's name
+    column: str  #: the quantity's name
 
     @property
     def value(self) -> float:
@@ -80,21 +71,13 @@ class Column:
 
 
 class PaperTable(Data):
-    """One of the paper's tables.
+    """One of the paper's tables."""
 
-    Attributes:
-        name: such as ``"table2"``.
-        title: its caption in the paper.
-        section: where it stands.
-        columns: by name of the quantity, in the paper's order.
-        rows: by model name, in the paper's order: the row's numbers as printed, in one text.
-    """
-
-    name: str
-    title: str
+    name: str  #: such as "table2"
+    title: str  #: its caption in the paper
     section: str
-    columns: dict[str, Column]
-    rows: dict[str, str]
+    columns: dict[str, Column]  #: by name of the quantity, in the paper's order
+    rows: dict[str, str]  #: by model, in the paper's order: the numbers as printed
 
     @property
     def label(self) -> str:
@@ -120,12 +103,7 @@ class UnknownValue(KeyError):
 
 
 def value(table: str, row: str, column: str) -> PaperValue:
-    """Look a number up.
-
-    Args:
-        table: ``"table1"`` to ``"table5"``.
-        row: a model's name, such as ``"resnet18-standard"``.
-        column: a quantity, such as ``"pgd_accuracy"``.
+    """Look a number up: ``value("table2", "resnet18-standard", "pgd_accuracy")``.
 
     Raises:
         UnknownValue: the paper does not report it; names the nearest name there is.

@@ -74,9 +74,7 @@ def shortcut(settings: Settings) -> list[str]:
 def needed(settings: Settings, models: Iterable[str] | None = None) -> dict[str, tuple[str, ...]]:
     """Each model with those that must be trained before it; the latter are keys, too, and earlier.
 
-    Args:
-        settings: that decide.
-        models: names; by default all that the notebooks train on the run's own images.
+    The models are those named, by default all that the notebooks train on the run's own images.
 
     Raises:
         ValueError: a name that these settings have no training for (:mod:`rslib.settings.plan`).

@@ -41,13 +41,9 @@ def adding(
 ) -> Callable[[Function], Function]:
     """A decorator that registers a function and gives it back as it is.
 
-    A function that is defined again, such as by a notebook cell that runs twice, replaces itself.
-
-    Args:
-        kind: a key of :data:`ADDED`.
-        name: what it is to be called: lower case letters, digits and underscores.
-        ours: names of this kind that the project has, and others that would be mistaken for them.
-        made: makes of the function what :data:`ADDED` holds.
+    It stands in :data:`ADDED` under its kind, as what ``made`` makes of it; ``ours`` are names that
+    it may not have. A function that is defined again, such as by a notebook cell that runs twice,
+    replaces itself.
 
     Raises:
         ExtensionError: the name is of another form, or taken; or what is decorated is no function.
@@ -84,9 +80,8 @@ def adding(
 def load(names: Sequence[str]) -> None:
     """Import modules that add something; those that are imported already stay as they are.
 
-    Args:
-        names: of modules, such as ``"mymodule"``, or paths of Python files, such as
-            ``"lab/mine.py"``; both are looked for in the working directory.
+    They are names, such as ``"mymodule"``, or paths, such as ``"lab/mine.py"``; both are looked for
+    in the working directory.
 
     Raises:
         ExtensionError: one cannot be imported; names it, the reason and the way out.

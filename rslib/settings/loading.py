@@ -24,7 +24,7 @@ class SettingsError(ValueError):
 
 
 def load(profile: str = "paper", overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Read a profile and lay overrides over it.
+    """Read a profile and lay overrides over it, to validated, immutable settings.
 
     Args:
         profile: name of a file in ``params/`` without its ending, or the path of a YAML file of
@@ -32,12 +32,9 @@ def load(profile: str = "paper", overrides: Mapping[str, Any] | None = None) -> 
         overrides: nested mapping with the layout of :class:`Settings`, such as
             ``{"pgd": {"steps": 50}}``.
 
-    Returns:
-        The validated, immutable settings.
-
     Raises:
-        SettingsError: unknown profile or key, wrong type, value out of range; the message names
-            the key, what was given, what is allowed, and the nearest valid name.
+        SettingsError: unknown profile or key, wrong type, value out of range; names the key, what
+            was given, what is allowed, and the nearest valid name.
     """
     name, chosen = read_profile(profile)
     below = merge(Settings().model_dump(), chosen | {"profile": name})

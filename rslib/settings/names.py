@@ -45,17 +45,11 @@ _START = re.compile(r"(?:(.*),)?start=(.*)", re.DOTALL)
 
 
 class Parts(NamedTuple):
-    """The parts of a model's name.
+    """The parts of a model's name."""
 
-    Attributes:
-        architecture: such as ``"resnet18"``.
-        objective: such as ``"aligned"``.
-        changes: what differs from the objective's settings, by name; mostly empty.
-    """
-
-    architecture: str
-    objective: str
-    changes: dict[str, Any]
+    architecture: str  #: such as "resnet18"
+    objective: str  #: such as "aligned"
+    changes: dict[str, Any]  #: what differs from the objective's settings; mostly empty
 
 
 def parts(name: str) -> Parts:

@@ -15,23 +15,14 @@ OBJECTIVES = tuple(name for name in schema.Training.model_fields if name != "add
 
 @dataclass(frozen=True)
 class Plan:
-    """How one model is trained.
-
-    Attributes:
-        architecture: section of the settings with its size.
-        objective: one of :data:`OBJECTIVES`, or an added one.
-        section: the objective's settings, with what the name changes.
-        recipe: optimizer, schedule, epochs.
-        size: the architecture's section of the settings, which its builder takes.
-        parent: name of the model whose weights it starts from, or None for random ones.
-    """
+    """How one model is trained."""
 
     architecture: str
-    objective: str
-    section: Any
+    objective: str  #: one of OBJECTIVES, or an added one
+    section: Any  #: the objective's settings, with what the name changes
     recipe: schema.Recipe
-    size: BaseModel
-    parent: str | None
+    size: BaseModel  #: the architecture's section of the settings, which its builder takes
+    parent: str | None  #: the model whose weights it starts from; None for random ones
 
     @property
     def inputs(self) -> dict[str, Any]:

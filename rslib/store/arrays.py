@@ -12,11 +12,7 @@ class ArrayError(ValueError):
 
 
 def open_array(path: Path, member: str | None = None) -> np.ndarray:
-    """An array from a ``.npy`` file, mapped and read-only, or one by name from a ``.npz`` file.
-
-    Args:
-        path: the file.
-        member: the array's name in a ``.npz`` file; None for a ``.npy`` file.
+    """An array from a ``.npy`` file, mapped and read-only, or a ``.npz`` file's member by name.
 
     Raises:
         ArrayError: the file is missing, damaged, holds Python objects, or is of the other kind.
