@@ -35,29 +35,20 @@ class DataError(RuntimeError):
 class Dataset:
     """A split of an image set, or a subset of one.
 
-    Args:
-        images: uint8 (N, 3, H, W), RGB, 0 to 255.
-        labels: int64 (N,), each in ``[0, len(classes))``.
-        classes: the class names; a label is a position in this tuple.
-        name: which set this is, such as ``"cifar10"`` or ``"shapes"``.
-        split: ``"train"`` or ``"test"``.
-        ids: int64 (N,), unique: where each image stands in the canonical order of the whole split.
-            Records made from different subsets are joined on it.
-        masks: bool (N, H, W), True on the object; None where no exact mask is known.
-        attributes: further facts per image, each a tensor whose first dimension is N.
+    Records made from different subsets are joined on their ids.
 
     Raises:
         ValueError: if a field has the wrong shape, type, device or range.
     """
 
-    images: Tensor
-    labels: Tensor
-    classes: tuple[str, ...]
-    name: str
-    split: str
-    ids: Tensor
-    masks: Tensor | None = None
-    attributes: Mapping[str, Tensor] = field(default_factory=dict)
+    images: Tensor  #: uint8 (N, 3, H, W), RGB, 0 to 255
+    labels: Tensor  #: int64 (N,), positions in the classes
+    classes: tuple[str, ...]  #: their names
+    name: str  #: of the set, such as "cifar10" or "shapes"
+    split: str  #: "train" or "test"
+    ids: Tensor  #: int64 (N,), unique: places in the canonical order of the whole split
+    masks: Tensor | None = None  #: bool (N, H, W), True on the object; None where not known
+    attributes: Mapping[str, Tensor] = field(default_factory=dict)  #: more facts an image
 
     def __post_init__(self) -> None:
         images = self.images

@@ -81,19 +81,6 @@ class Batches:
     alone (a GPU draws other numbers than a CPU), so a resumed run needs no generator state. The
     last batch may be smaller; no image is dropped.
 
-    Args:
-        dataset: the images.
-        batch_size: images a batch.
-        device: where the data lives and the batches are made.
-        shuffle: a new random order each epoch; otherwise the dataset's own order.
-        augment: drawn anew for each image and epoch; None for the images as they are.
-        strong: done to all images of an epoch before that, in this order.
-        mix: done to each batch after that; None leaves images and labels by themselves.
-        light_from: the epoch, counted from 0, from which on `strong` and `mix` are left out, and
-            labels are int64 again; None for no such epoch.
-        seed: of order and augmentation.
-        channels_last: whether `x` has the channels-last memory format, which convolutions prefer.
-
     Raises:
         ValueError: if `batch_size` is not positive or `light_from` is negative.
     """
@@ -101,14 +88,14 @@ class Batches:
     dataset: Dataset
     batch_size: int
     _: KW_ONLY
-    device: InitVar[torch.device | str] = "cpu"
-    shuffle: bool = False
-    augment: Augment | None = None
-    strong: Sequence[Transform] = ()
-    mix: Mix | None = None
-    light_from: int | None = None
-    seed: int = 0
-    channels_last: bool = False
+    device: InitVar[torch.device | str] = "cpu"  #: where the data lives and the batches are made
+    shuffle: bool = False  #: a new random order each epoch, instead of the dataset's own
+    augment: Augment | None = None  #: drawn anew for each image and epoch
+    strong: Sequence[Transform] = ()  #: done to all images of an epoch before that, in this order
+    mix: Mix | None = None  #: done to each batch after that
+    light_from: int | None = None  #: the first epoch, from 0, without strong, mix and mixed labels
+    seed: int = 0  #: of order and augmentation
+    channels_last: bool = False  #: the memory format of x, which convolutions prefer
 
     def __post_init__(self, device: torch.device | str) -> None:
         if self.batch_size < 1:

@@ -95,26 +95,19 @@ def render(split: str, *, n: int, seed: int = 0, background_correlation: float =
         u = scalars.random((m, _SCALARS))
         cloud = clouds.random((m, _CLOUD, _CLOUD), dtype=np.float32)
         noise = grain.random((m, 2, SIZE, SIZE), dtype=np.float32)
-        chunks.append(_render(chunk, u, cloud, noise, background_correlation))
+        drawn = (u[:, 1] * len(BACKGROUNDS)).astype(np.int64)
+        kinds = np.where(u[:, 0] < background_correlation, chunk, drawn)
+        coverage = _coverage(chunk, area=u[:, 2], turn=u[:, 3], x=u[:, 4], y=u[:, 5])
+        dark, light, color = _colors(u[:, 6:14])
+        pattern = _patterns(kinds, u[:, 14:19].astype(np.float32), cloud, noise[:, 0])[:, None]
+        background = dark[:, :, None, None] * (1 - pattern) + light[:, :, None, None] * pattern
+        background = np.clip(background + 0.06 * (noise[:, 1:] - 0.5), 0, 1)
+        opacity = coverage[:, None]
+        image = background * (1 - opacity) + color[:, :, None, None] * opacity
+        image = np.rint(image * 255).astype(np.uint8)
+        chunks.append(Scene(image, coverage, background, color, chunk, kinds))
     return Scene(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))
 
-
-def _render(
-    labels: np.ndarray, u: np.ndarray, clouds: np.ndarray, grain: np.ndarray, correlation: float
-) -> Scene:
-    """Render images from uniform draws: u (m, 19), clouds (m, 6, 6), grain (m, 2, 32, 32)."""
-    kinds = np.where(u[:, 0] < correlation, labels, (u[:, 1] * len(BACKGROUNDS)).astype(np.int64))
-    coverage = _coverage(labels, area=u[:, 2], turn=u[:, 3], x=u[:, 4], y=u[:, 5])
-    dark, light, color = _colors(u[:, 6:14])
-    pattern = _patterns(kinds, u[:, 14:19].astype(np.float32), clouds, grain[:, 0])[:, None]
-    background = dark[:, :, None, None] * (1 - pattern) + light[:, :, None, None] * pattern
-    background = np.clip(background + 0.06 * (grain[:, 1:] - 0.5), 0, 1)
-    opacity = coverage[:, None]
-    image = background * (1 - opacity) + color[:, :, None, None] * opacity
-    return Scene(np.rint(image * 255).astype(np.uint8), coverage, background, color, labels, kinds)
-
-
-# --- Objects: which points (x, y) each holds, in a frame where it fits the unit disc ------------
 
 _HALF = np.float32(0.5**0.5)
 
@@ -149,6 +142,7 @@ def _arrow(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return head | shaft
 
 
+#: Which points (x, y) each object holds, in a frame where it fits the unit disc.
 OBJECTS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "circle": lambda x, y: x * x + y * y <= 1,
     "square": lambda x, y: (np.abs(x) <= _HALF) & (np.abs(y) <= _HALF),
@@ -225,10 +219,6 @@ def _hsv(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarr
     return (value[:, None] * (1 - saturation[:, None] * fall)).astype(np.float32)
 
 
-# --- Backgrounds: the share of the lighter tone, (k, 32, 32) in [0, 1], at pixels (x, y) from
-# uniform draws p (5, k, 1, 1) -------------------------------------------------------------------
-
-
 def _wave(phase: np.ndarray) -> np.ndarray:
     """Stripes with soft edges, one light and one dark in each unit of phase."""
     return np.clip(0.5 + 0.9 * np.sin(2 * np.pi * phase), 0, 1)
@@ -271,6 +261,7 @@ def _bricks(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
     return np.clip(1.25 - np.minimum(height * above, width * beside), 0, 1)
 
 
+# The share of the lighter tone, (k, 32, 32) in [0, 1], at pixels (x, y) from draws p (5, k, 1, 1).
 _PAINTED: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
     "rows": lambda x, y, p: _wave(y / _period(p) + p[1] + 0 * x),
     "columns": lambda x, y, p: _wave(x / _period(p) + p[1] + 0 * y),

@@ -56,11 +56,6 @@ class Range:
     low: float
     high: float
 
-    def meets(self, printed: float, rounding: float = 0.0) -> bool:
-        """True if a printed number may be the rounded one."""
-        low, high = printed - rounding - _TINY, printed + rounding + _TINY
-        return low <= self.high and high >= self.low
-
     def satisfies(self, printed: str) -> bool:
         """True if it may be the printed number, or lie on the side that ``<`` or ``>`` names."""
         sign, _, limit = printed.rpartition(" ")
@@ -68,7 +63,8 @@ class Range:
             return self.low < float(limit)
         if sign == ">":
             return self.high > float(limit)
-        return self.meets(float(limit), rounding(Decimal(limit)))
+        reach = rounding(Decimal(limit)) + _TINY
+        return float(limit) - reach <= self.high and float(limit) + reach >= self.low
 
 
 def follows(function: Callable[..., float], *inputs: PaperValue) -> Range:
@@ -79,10 +75,9 @@ def follows(function: Callable[..., float], *inputs: PaperValue) -> Range:
 
 
 def attack_success(clean: float, attacked: float) -> float:
-    """The share of correctly classified images that an attack turns, in percent, of accuracies.
+    """The share of correctly classified images that an attack turns; accuracies too in percent.
 
-    The paper does not define it; Table 2 agrees with this reading in all four rows. All are in
-    percent, the clean accuracy above 0.
+    The paper does not define it; Table 2 agrees with this reading in all four rows.
     """
     return 100 * (1 - attacked / clean)
 

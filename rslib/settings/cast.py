@@ -36,32 +36,20 @@ def asked(settings: Settings) -> dict[str, list[str]]:
 
     Notebooks that are not named train none: they read what these have made.
     """
-    study, shared = settings.combination, settings.alignment.shared
-    joint = "," if "@" in shared else "@"
+    study, alignment = settings.combination, settings.alignment
+    joint = "," if "@" in alignment.shared else "@"
+    shares = [f"{alignment.shared}{joint}share={share}" for share in alignment.shares]
+    attacked = ["resnet18-purely_adversarial", *settings.extra_models]
+    noisy = ["resnet18-noise", "vit_small-noise"]
+    controls = [*map(baseline, ALIGNED), *map(control, ALIGNED)]
+    corners = [study.neither, study.aligned, study.robust, study.both]
     return {
         "01_experimental_setup": [*names.BASELINES, names.REFERENCE],
-        "02_attacks_and_defences": [
-            *names.ROBUSTNESS,
-            "resnet18-purely_adversarial",
-            *settings.extra_models,
-            "resnet18-noise",
-            "vit_small-noise",
-        ],
+        "02_attacks_and_defences": [*names.ROBUSTNESS, *attacked, *noisy],
         "03_interpretability": [*TEACHERS.values()],
-        "04_human_guided_alignment": [
-            *map(baseline, ALIGNED),
-            *map(control, ALIGNED),
-            *ALIGNED,
-            *settings.alignment.variants,
-        ],
-        "09_alignment_results": [
-            shared,
-            *(f"{shared}{joint}share={share}" for share in settings.alignment.shares),
-        ],
-        "12_robust_and_aligned": [
-            *(study.neither, study.aligned, study.robust, study.both),
-            *study.models,
-        ],
+        "04_human_guided_alignment": [*controls, *ALIGNED, *alignment.variants],
+        "09_alignment_results": [alignment.shared, *shares],
+        "12_robust_and_aligned": [*corners, *study.models],
     }
 
 

@@ -42,11 +42,7 @@ def load(profile: str = "paper", overrides: Mapping[str, Any] | None = None) -> 
 
 
 def derive(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
-    """Settings with others laid over them, as :func:`load` lays them over a profile.
-
-    Raises:
-        SettingsError: see :func:`load`.
-    """
+    """Settings with others laid over them, as :func:`load` does over a profile; raises the same."""
     return _validated(settings.profile, settings.model_dump(), overrides)
 
 

@@ -8,21 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializationInfo,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+import pydantic
+from pydantic import BaseModel, Field, SerializationInfo
 
 from rslib.settings import extensions
 from rslib.settings.names import DATASETS
 
+#: Where object masks come from: the data set, a teacher, or the user.
 MaskSource = Literal["exact", "cnn", "vit", "own"]
-"""Where object masks come from: the data set, a teacher, or the user."""
+#: The form of a profile's name.
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -35,12 +30,10 @@ def _field(default: Any, description: str, **limits: Any) -> Any:
     return Field(default, description=description, **limits)
 
 
-NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
-"""The form of a profile's name."""
-
-
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = pydantic.ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False
+    )
 
 
 class _Attack(_Section):
@@ -71,7 +64,7 @@ class Data(_Section):
     background_correlation: Share = _field(0.0, "ours: of Shapes' backgrounds with classes")
     test_background_correlation: Share | None = _field(None, "ours: in testing")
 
-    @field_validator("name")
+    @pydantic.field_validator("name")
     @classmethod
     def _is_there(cls, name: str) -> str:
         known = [*DATASETS, *extensions.ADDED["dataset"]]
@@ -79,7 +72,7 @@ class Data(_Section):
             raise ValueError(f"should be {' or '.join(map(repr, known))}")
         return name
 
-    @model_serializer(mode="wrap")
+    @pydantic.model_serializer(mode="wrap")
     def _added_as_in_keys(self, whole: Any, info: SerializationInfo) -> dict[str, Any]:
         told = whole(self)
         added = extensions.ADDED["dataset"].get(self.name)
@@ -108,7 +101,7 @@ class ViTSmall(_Section):
     heads: Count = _field(6, "3.1.2: attention heads")
     patch: Patch = _field(2, "3.1.2: side of a patch in pixels")
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _heads_divide_dim(self) -> Self:
         if self.dim % self.heads:
             raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
@@ -165,7 +158,7 @@ class Recipe(_Section):
         """Whether images are blended with one another."""
         return self.mixup is not None or self.cutmix is not None
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _parts_fit_the_epochs(self) -> Self:
         warmup, light, epochs = self.warmup_epochs, self.light_epochs, self.epochs
         if warmup >= epochs:
@@ -196,7 +189,7 @@ class _Recipes(_Section):
         """The recipes by architecture."""
         return {name: value for name, value in self if isinstance(value, Recipe)}
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _only_transformers_have_blocks(self) -> Self:
         for architecture, recipe in self.recipes.items():
             if recipe.drop_path and architecture != "vit_small":
@@ -211,7 +204,7 @@ class _Recipes(_Section):
                 )
         return self
 
-    @model_serializer(mode="wrap")
+    @pydantic.model_serializer(mode="wrap")
     def _recipes_as_in_keys(self, whole: Any, info: SerializationInfo) -> dict[str, Any]:
         told = whole(self)
         if info.exclude_defaults:
@@ -306,7 +299,7 @@ class AlignedTraining(FineTuning):
     masks: MaskSource | None = _field(None, "3.4.1: null = the first of own, exact, cnn there is")
     share: Part = _field(1.0, "5.5: share of the training images whose mask is used")
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _maps_have_one_mask_and_are_seen(self) -> Self:
         for architecture, recipe in self.recipes.items():
             if recipe.mixes:
@@ -340,7 +333,7 @@ class Training(_Section):
     pretraining: Pretraining = Pretraining()  # ours: a first stage, if standard starts there
     added: FineTuning = FineTuning()  # ours: the objectives that extensions add
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _starts_lead_to_a_beginning(self) -> Self:
         known = type(self).model_fields
         for name in known:
@@ -430,7 +423,7 @@ class Masks(_Section):
     sources: list[MaskSource] | None = _field(None, "ours: for overlap; null = all", min_length=1)
     own: str | None = _field(None, "3.4.1: the folder of your own masks", min_length=1)
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _some_are_kept(self) -> Self:
         if self.smallest >= self.largest:
             raise ValueError(f"smallest {self.smallest} must be below largest {self.largest}")

@@ -39,10 +39,19 @@ def held(lock: Path, making: str, *, tell: bool = True) -> Iterator[None]:
     Raises:
         rslib.store.records.RecordError: the lock cannot be made; names the path and the way out.
     """
-    waiting, note = FileLock(lock), lock.with_suffix(".holder")
+    waiting, note, said = FileLock(lock), lock.with_suffix(".holder"), ""
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        _acquire(waiting, lock, making, tell)
+        while not waiting.is_locked:
+            try:
+                waiting.acquire(timeout=SECONDS if said else 0)
+            except Timeout:
+                now = f"waiting: another run is making {making} ({holder(lock)})"
+                if tell and now != said:
+                    print(f"\r{now:{len(said)}}", end="", file=sys.stderr, flush=True)
+                said = now
+        if tell and said:
+            print(f"\r{'':{len(said)}}\r", end="", file=sys.stderr, flush=True)
     except OSError as error:
         from rslib.store.records import RecordError, way_out
 
@@ -67,20 +76,6 @@ def holder(lock: Path) -> str:
         return f"process {noted['pid']} on {noted['host']}, since {noted['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "it has left no note of itself"  # in the moment before it is written
-
-
-def _acquire(waiting: FileLock, lock: Path, making: str, tell: bool) -> None:
-    said = ""
-    while not waiting.is_locked:
-        try:
-            waiting.acquire(timeout=SECONDS if said else 0)
-        except Timeout:
-            now = f"waiting: another run is making {making} ({holder(lock)})"
-            if tell and now != said:
-                print(f"\r{now:{len(said)}}", end="", file=sys.stderr, flush=True)
-            said = now
-    if tell and said:
-        print(f"\r{'':{len(said)}}\r", end="", file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

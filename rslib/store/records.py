@@ -1,12 +1,9 @@
 """What a run leaves on disk: keys, and files that are either whole or absent.
 
-A *key* is a hash of everything that decides a result (settings, seed, weights it was made from). It
-is part of the file's name, so a result made under other settings is never mistaken for this one,
-nor overwritten by it. What only explains a result (device, versions, date) is stored beside it.
-
-Records are Parquet, one row an image, with their metadata inside the same file; documents are JSON.
-Nothing is ever unpickled. Checksums tell a record that was damaged later, and one that lies under a
-name it was not written under is not taken for what that name says.
+A *key*, part of a file's name, is a hash of everything that decides a result (settings, seed,
+weights it was made from). Records are Parquet, one row an image, with their metadata inside;
+documents are JSON. Nothing is ever unpickled. Checksums tell a record that was damaged later, and
+one that lies under a name it was not written under is not taken for what that name says.
 """
 
 from __future__ import annotations
@@ -338,14 +335,12 @@ class _Description:
         if not _is_own(code.co_filename):
             wrapped = self.of(getattr(function, "__wrapped__", None))
             return "function", names.get("__name__"), code.co_qualname, wrapped
-        source, cells = (
-            _source(code),
-            zip(code.co_freevars, function.__closure__ or (), strict=True),
-        )
-        usual = self.of(function.__defaults__), self.of(function.__kwdefaults__)
-        held = [(name, self.of(cell.cell_contents)) for name, cell in cells]
-        read = [(name, self.of(names[name])) for name in _globals_read(code) if name in names]
-        return "function", function.__qualname__, source, *usual, held, read
+        told = ["function", function.__qualname__, _source(code)]
+        told += [self.of(function.__defaults__), self.of(function.__kwdefaults__)]
+        cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+        told.append([(name, self.of(cell.cell_contents)) for name, cell in cells])
+        read = [name for name in _globals_read(code) if name in names]
+        return *told, [(name, self.of(names[name])) for name in read]
 
     def _class(self, kind: type) -> Any:
         module = sys.modules.get(kind.__module__)
