@@ -154,8 +154,8 @@ class Source(NamedTuple):
         return records.key(classes=self.classes, load=records.source_digest(self.load))
 
 
+#: The user's own, by name (:func:`dataset`).
 ADDED: dict[str, Source] = extensions.ADDED["dataset"]
-"""The user's own, by name (:func:`dataset`)."""
 
 
 def dataset(name: str, *, classes: Sequence[str]) -> Callable[[Arrays], Arrays]:

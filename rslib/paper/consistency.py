@@ -15,37 +15,30 @@ from decimal import Decimal
 
 from rslib.paper.tables import FOLDER, Data, PaperValue, read, rounding, value
 
+#: The corruptions that the paper names (3.1.1).
 CATEGORIES = {
     "noise": ("Gaussian noise", "shot noise", "impulse noise"),
     "blur": ("defocus blur", "motion blur", "zoom blur", "glass blur"),
     "weather": ("snow", "frost", "fog", "brightness"),
     "digital": ("contrast", "elastic transform", "pixelate", "JPEG compression", "saturate"),
 }
-"""The corruptions that the paper names (3.1.1)."""
-
+#: The share of an image's pixels that IoU is of (3.3.3).
 TOP = 0.30
-"""The share of an image's pixels that IoU is of (3.3.3)."""
 
 # Decimal numbers are not exact in binary: two that meet may miss each other by this much.
 _TINY = 1e-9
 
 
-@dataclass(frozen=True)
-class Check:
-    """One statement of the paper's section against what its own numbers give.
+class Check(Data):
+    """One statement of the paper's section against what its own numbers give."""
 
-    ``printed`` is the printed number and ``follows`` what the paper's own numbers give, both with
-    their unit; they agree up to rounding, or not. ``consequence`` says what that means, in one
-    line; it is empty where that is plain.
-    """
-
-    name: str
-    statement: str
+    name: str  #: short and unique
+    statement: str  #: in words
     section: str
-    printed: str
-    follows: str
-    agrees: bool
-    consequence: str = ""
+    printed: str  #: the printed number, with its unit
+    follows: str = ""  #: from the paper's own numbers, with its unit
+    agrees: bool = False  #: whether the two do, up to rounding
+    consequence: str = ""  #: of a disagreement, in one line; empty where it is plain
 
 
 @dataclass(frozen=True)
@@ -116,22 +109,17 @@ def parameter_count(architecture: str, **size: int) -> int:
     return sum(each.numel() for each in built.parameters())
 
 
-class _Printed(Data):
-    """A check as its file has it.
+class _Printed(Check):
+    """A check as its file has it, with the formula to recompute it.
 
-    ``formula`` is a key of ``_FORMULAS``, a function of the numbers of each group of ``cells`` that
-    gives ``digits`` to show, or a case of ``_judged``.
+    It is a key of ``_FORMULAS``, a function of the numbers of each group of ``cells`` that gives
+    ``digits`` to show, or a case of ``_judged``.
     """
 
-    name: str
-    statement: str
-    section: str
-    printed: str
     unit: str = ""
     formula: str
     digits: int = 0
     cells: tuple[tuple[str, ...], ...] = ()
-    consequence: str = ""
 
 
 def arithmetic() -> tuple[Check, ...]:
@@ -146,8 +134,8 @@ def arithmetic() -> tuple[Check, ...]:
             agrees = all(found.satisfies(each.printed) for found in ranges)
         else:
             told, agrees = _judged(each.formula, groups)
-        stated = (each.name, each.statement, each.section, f"{each.printed}{suffix}")
-        checks.append(Check(*stated, told, agrees, each.consequence))
+        found = {"printed": f"{each.printed}{suffix}", "follows": told, "agrees": agrees}
+        checks.append(each.model_copy(update=found))
     return tuple(checks)
 
 

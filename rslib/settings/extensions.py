@@ -1,9 +1,9 @@
 """Functions of a user's own: a register of what was added, and the import of modules that add.
 
-Each room has the decorator of its kind: :func:`rslib.corruptions.corruption`,
-:func:`rslib.attacks.attack`, :func:`rslib.training.objective`, :func:`rslib.data.dataset` and
-:func:`rslib.saliency.saliency_method`. They stand in a module of the user's own, which the setting
-``extensions`` names, or in a notebook cell.
+The decorators are :func:`rslib.corruptions.corruption`, :func:`rslib.attacks.attack`,
+:func:`rslib.training.objective`, :func:`rslib.data.dataset` and
+:func:`rslib.saliency.saliency_method`; they stand in a module that the setting ``extensions``
+names, or in a notebook cell.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+#: What was added: kind to name to function, or to what the room makes of it.
 ADDED: dict[str, dict[str, Any]] = {
     kind: {} for kind in ("attack", "corruption", "dataset", "objective", "saliency_method")
 }
-"""What was added: kind to name to function, or to what the room makes of it."""
-
 _SOURCES: dict[tuple[str, str], tuple[str, str]] = {}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
-from pydantic import BaseModel, Field, SerializationInfo
+from pydantic import BaseModel, ConfigDict, Field, SerializationInfo
 
 from rslib.settings import extensions
 from rslib.settings.names import DATASETS
@@ -31,9 +31,7 @@ def _field(default: Any, description: str, **limits: Any) -> Any:
 
 
 class _Section(BaseModel):
-    model_config = pydantic.ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class _Attack(_Section):
