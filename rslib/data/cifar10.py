@@ -2,10 +2,9 @@
 
 Two official layouts are read, and give identical data: ``cifar-10-batches-py``, which torchvision
 downloads (pickled dictionaries, MD5 sums), and ``cifar-10-batches-bin`` (one label byte and 3,072
-pixel bytes an image, SHA-1 sums). Where both are complete, the first is read.
-
-A file is parsed only after its checksum has been found right, and the pickles only by an unpickler
-that can build numpy arrays and nothing else.
+pixel bytes an image, SHA-1 sums). Where both are complete, the first is read. A file is parsed only
+after its checksum has been found right, and the pickles only by an unpickler that can build numpy
+arrays and nothing else.
 """
 
 from __future__ import annotations
@@ -32,9 +31,8 @@ from rslib.data.datasets import DataError, Dataset, check_split
 CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
 PIXELS = 3 * 32 * 32
 ENVIRONMENT = "RSLIB_DATA"
-
+#: Images uint8 (n, 3, 32, 32) and labels int64 (n,).
 Arrays = tuple[np.ndarray, np.ndarray]
-"""Images uint8 (n, 3, 32, 32) and labels int64 (n,)."""
 
 
 class File(NamedTuple):
@@ -63,8 +61,7 @@ def load(split: str, *, root: str | Path | None = None, download: bool = False) 
         download: fetch the files (163 MB, through torchvision) if they are missing or damaged.
 
     Raises:
-        DataError: if a file is missing, truncated or altered (it is left as it was), or cannot be
-            downloaded.
+        DataError: if a file is missing, truncated, altered, or cannot be downloaded; none changes.
         ValueError: if the split is unknown.
     """
     check_split(split)

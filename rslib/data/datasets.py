@@ -159,10 +159,9 @@ ADDED: dict[str, Source] = extensions.ADDED["dataset"]
 
 
 def dataset(name: str, *, classes: Sequence[str]) -> Callable[[Arrays], Arrays]:
-    """Add a data set: ``@dataset("mine", classes=["cat", "dog"])`` above a function.
+    """Add a data set: a function of ``"train"`` or ``"test"`` that gives images and labels.
 
-    The function takes ``"train"`` or ``"test"`` and returns images, uint8 (N, 3, 32, 32), and
-    labels, int64 (N,), positions in ``classes``, as tensors or arrays::
+    They are uint8 (N, 3, 32, 32) and int64 (N,), positions in ``classes``; tensors or arrays::
 
         @dataset("mine", classes=["cat", "dog"])
         def load(split):

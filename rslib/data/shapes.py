@@ -1,10 +1,9 @@
 """Shapes: a seeded synthetic set with exact object masks and a shortcut that can be switched on.
 
-Each image shows one of ten geometric objects, somewhere on one of ten kinds of textured background.
-Area, rotation, position and colors are drawn independently of the class, so only the outline tells
-it. With `background_correlation` c, the kind of background is the class's own with probability c
-and uniform otherwise: at 1 it tells the class as well as the object does, a shortcut whose use can
-be measured, since the mask is known.
+Each image shows one of ten geometric objects on one of ten kinds of textured background. Area,
+rotation, position and colors are drawn independently of the class, so only the outline tells it.
+With `background_correlation` c, the kind of background is the class's own with probability c and
+uniform otherwise: at 1 it tells the class as well as the object does.
 """
 
 from __future__ import annotations
@@ -19,15 +18,10 @@ import torch
 from rslib.data.datasets import SPLITS, Dataset, check_split
 
 SIZE = 32
-# Coverage is counted on a grid of 4 x 4 points in each pixel: it comes in steps of 1/16.
-SUPERSAMPLING = 4
-# The object's area as a fraction of the image. The lower end is still some ten pixels across; the
-# upper end leaves the longest object room to move.
-AREA = (0.10, 0.22)
+SUPERSAMPLING = 4  # points a side in each pixel: coverage comes in steps of 1/16
+AREA = (0.10, 0.22)  # of the object in the image: ten pixels across, to as long as it can move
+TURN = 30  # most degrees either way
 DEFAULT_SIZES = {"train": 4_000, "test": 1_000}
-# Objects are turned by up to this many degrees either way.
-TURN = 30
-
 _CHUNK, _SCALARS, _CLOUD = 200, 19, 6
 
 

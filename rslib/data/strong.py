@@ -2,9 +2,9 @@
 
 RandAugment (Cubuk et al., 2019, arXiv:1909.13719), random erasing (Zhong et al., 2017,
 arXiv:1708.04896) and Cutout (DeVries and Taylor, 2017, arXiv:1708.04552) draw for each image by
-itself, on the generator's device, and are done to all images of an epoch at once. Mixup (Zhang et
-al., 2017, arXiv:1710.09412) and CutMix (Yun et al., 2019, arXiv:1905.04899) are torchvision's, a
-batch at a time; they draw a few numbers that Python must know, on the CPU.
+itself, on the generator's device, for all images of an epoch at once. Mixup (Zhang et al., 2017,
+arXiv:1710.09412) and CutMix (Yun et al., 2019, arXiv:1905.04899) are torchvision's, a batch at a
+time, and draw on the CPU.
 """
 
 from __future__ import annotations

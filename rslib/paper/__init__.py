@@ -1,10 +1,8 @@
 """The paper's numbers and claims: Tables 1 to 5, the claims of its text, and its arithmetic.
 
-Values are kept in the units the paper prints: accuracies and attack success in percent, training
-times in hours, parameters as counts, calibration error, IoU, losses and mCE as plain ratios. The
-numbers and words are in this package's YAML files.
-
-Rows are named as models are named everywhere in rslib, ``<architecture>-<training>``::
+Values, from this package's YAML files, are in the units the paper prints: accuracies and attack
+success in percent, training times in hours, parameters as counts, the rest as plain ratios. Rows
+are named as models are everywhere in rslib, ``<architecture>-<training>``::
 
     paper.value("table2", "resnet18-standard", "pgd_accuracy").value  # 0.1
     paper.claim("accuracy_gap").value                                 # 3.6

@@ -1,8 +1,7 @@
 """The paper's internal arithmetic: what it prints against what its own numbers give.
 
-Printed numbers are rounded, so what follows from them is a range: each input is taken at both ends
-of its rounding. A check of ``arithmetic.yaml`` agrees if the printed number, with its own rounding,
-meets that range.
+Printed numbers are rounded, so each is taken at both ends of its rounding; a check of
+``arithmetic.yaml`` agrees if the printed number, with its own rounding, meets the range.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from statistics import fmean
 
 from rslib.paper.tables import FOLDER, Data, PaperValue, read, rounding, value
 
@@ -139,13 +139,6 @@ def arithmetic() -> tuple[Check, ...]:
     return tuple(checks)
 
 
-def _mean_over_corruptions(*categories: float) -> float:
-    """Mean of four categories, each as often as the paper names corruptions in it."""
-    weights = [len(names) for names in CATEGORIES.values()]
-    weighted = (w * v for w, v in zip(weights, categories, strict=True))
-    return sum(weighted) / sum(weights)
-
-
 _FORMULAS: dict[str, Callable[..., float]] = {
     "value": lambda number: number,
     "hundredfold": lambda number: 100 * number,
@@ -153,8 +146,9 @@ _FORMULAS: dict[str, Callable[..., float]] = {
     "quotient": lambda first, second: first / second,
     "percent": lambda first, second: 100 * (first / second - 1),
     "success": attack_success,
-    "mean": lambda *numbers: sum(numbers) / len(numbers),
-    "mean_over_corruptions": _mean_over_corruptions,
+    "mean": lambda *numbers: fmean(numbers),
+    # Of four categories, each as often as the paper names corruptions in it.
+    "mean_over_corruptions": lambda *four: fmean(four, map(len, CATEGORIES.values())),
     "trade_off": lambda better, worse, before, after: (better - worse) / (before - after),
     "hundredfold_trade_off": lambda *four: 100 * _FORMULAS["trade_off"](*four),
 }

@@ -51,10 +51,9 @@ def adding(
     if not isinstance(name, str):
         raise ExtensionError(f'the {called} needs a name: write @{kind}("name") above it')
     if not _NAME.fullmatch(name):
-        raise ExtensionError(
-            f"the name {name!r} of an added {called} must be lower case letters, digits and "
-            "underscores, a letter first: it becomes part of file names"
-        )
+        form = "lower case letters, digits and underscores, a letter first"
+        told = f"the name {name!r} of an added {called} must be {form}"
+        raise ExtensionError(f"{told}: it becomes part of file names")
     taken = f"there is a {called} {name!r} already"
     if name in ours:
         raise ExtensionError(f"{taken}: give yours another name")

@@ -88,8 +88,7 @@ def check_name(name: Any, where: str = "") -> str:
     """A profile's name, which is also that of a folder.
 
     Raises:
-        SettingsError: it could lead out of the folder that it is looked for in; ``where`` opens
-            the message.
+        SettingsError: it could lead out of its folder; ``where`` opens the message.
     """
     if not isinstance(name, str) or not re.fullmatch(NAME, name):
         raise SettingsError(

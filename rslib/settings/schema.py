@@ -477,11 +477,7 @@ class AlignmentStudy(_Section):
 
 
 class CombinationStudy(_Section):
-    """Models trained to be robust and aligned (4.6, 6), which the paper proposes and leaves.
-
-    Both at once, alignment of a robust model, and the other order; and the corners that they are
-    compared with.
-    """
+    """Models trained to be robust and aligned (4.6), and the corners they are compared with."""
 
     models: list[str] = _field(
         [

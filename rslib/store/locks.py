@@ -83,11 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     # By hand, since the command may have a -- of its own.
     cut = given.index("--") if "--" in given else len(given)
-    parser = argparse.ArgumentParser(
-        prog="python -m rslib.store.locks",
-        usage="%(prog)s FOLDER -- COMMAND …",
-        description="Run a command that makes a folder after all others that are making it.",
-    )
+    about = "Run a command that makes a folder after all others that are making it."
+    usage = "%(prog)s FOLDER -- COMMAND …"
+    parser = argparse.ArgumentParser("python -m rslib.store.locks", usage, about)
     parser.add_argument("folder", type=Path, help="made by it; the lock is a hidden file beside it")
     made, command = parser.parse_args(given[:cut]).folder, given[cut + 1 :]
     if not command:

@@ -286,10 +286,9 @@ def file_digest(path: Path) -> str:
 def source_digest(function: Callable[..., Any]) -> str:
     """SHA-256 of all that decides what a function of a user's own does.
 
-    What counts are the source, qualified name, defaults and closure of the function (or of an
-    object that is called like one) and the globals that it reads. Functions, classes and modules
-    among these count in the same way if they are the user's own; of Python, installed packages and
-    this one, their names count.
+    These are the source, qualified name, defaults and closure of the function (or of an object that
+    is called like one) and the globals that it reads. Functions, classes and modules among these
+    count in the same way if they are the user's own, and otherwise by their names.
 
     Raises:
         RecordError: a source is not to be had, as of what is typed at Python's prompt, or a value
