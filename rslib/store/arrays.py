@@ -20,9 +20,11 @@ def open_array(path: Path, member: str | None = None) -> np.ndarray:
     try:
         with open(path, "rb") as file:
             zipped = file.read(2) == b"PK"
-        if zipped and member is not None:
-            with np.load(path, allow_pickle=False) as several:
-                return several[member]
+            file.seek(0)
+            if zipped and member is not None:
+                # From the open file: of a path, a damaged zip file would stay open.
+                with np.load(file, allow_pickle=False) as several:
+                    return several[member]
         if not zipped and member is None:
             return np.lib.format.open_memmap(path, mode="r")
     # A damaged header, or zip file, makes NumPy's reader raise nearly anything.
