@@ -18,8 +18,7 @@ from rslib.data.datasets import DataError
 from rslib.store.arrays import ArrayError, open_array
 
 NAMES = ("cifar10h-counts.npy", "cifar10h-counts.npz")
-# People asked about one image: about 51 in the published file.
-MOST = 10_000
+MOST = 10_000  # people asked about one image: about 51 in the published file
 
 
 def find(root: str | Path | None = None) -> Path | None:
