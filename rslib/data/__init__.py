@@ -6,27 +6,12 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+# ruff: noqa: F401 (names that others use)
 from rslib.data import cifar10, shapes
 from rslib.data.datasets import ADDED, DataError, Dataset, Source, dataset
 from rslib.data.loader import Augment, Batch, Batches
 from rslib.data.splits import balanced_subset, halves, split_validation
 from rslib.settings.nearest import nearest
-
-__all__ = [
-    "Augment",
-    "Batch",
-    "Batches",
-    "DataError",
-    "Dataset",
-    "Source",
-    "balanced_subset",
-    "classes",
-    "dataset",
-    "halves",
-    "load",
-    "names",
-    "split_validation",
-]
 
 _OURS = {
     "cifar10": Source(cifar10.CLASSES, cifar10.load),
@@ -49,27 +34,20 @@ def classes(name: str) -> tuple[str, ...]:
 
 
 def load(
-    name: str,
-    split: str,
-    *,
-    root: str | Path | None = None,
-    download: bool = False,
-    **options: Any,
+    name: str, split: str, *, root: str | Path | None = None, download: bool = False, **options: Any
 ) -> Dataset:
     """Load a split of a dataset.
 
     Args:
-        name: one of :func:`names`, such as ``"cifar10"`` (:func:`rslib.data.cifar10.load`) or
-            ``"shapes"`` (:func:`rslib.data.shapes.load`).
+        name: one of :func:`names`, such as ``"cifar10"`` or ``"shapes"``.
         split: ``"train"`` or ``"test"``.
-        root: where the files are; by default ``$RSLIB_DATA``, else ``data/`` in the project's
-            root. Shapes needs no files.
+        root: of files, by default ``$RSLIB_DATA``, else ``data/`` in the project's root.
         download: fetch CIFAR-10 if it is not there.
         **options: of Shapes: `n`, `seed`, `background_correlation`.
 
     Raises:
         DataError: if files are missing, damaged or cannot be fetched.
-        ValueError: if the name, the split or an option's value is not one of those allowed.
+        ValueError: if the name, the split or an option's value is not allowed.
         TypeError: if the dataset has no such option.
     """
     function = _source(name).load

@@ -1,18 +1,15 @@
 """CIFAR-10 from its official files (Krizhevsky 2009; paper section 3.1.1).
 
-Two official layouts are read, and give identical data:
-
-* ``cifar-10-batches-py``, which torchvision downloads: pickled dictionaries, MD5 sums as
-  torchvision publishes them;
-* ``cifar-10-batches-bin``: one label byte and 3,072 pixel bytes an image, SHA-1 sums of the
-  official distribution.
-
-A file is parsed only after its checksum has been found right, and the pickles only by an unpickler
-that can build numpy arrays and nothing else. Where both layouts are complete, the first is read.
+Two official layouts are read, and give identical data: ``cifar-10-batches-py``, which torchvision
+downloads (pickled dictionaries, MD5 sums), and ``cifar-10-batches-bin`` (one label byte and 3,072
+pixel bytes an image, SHA-1 sums). Where both are complete, the first is read. A file is parsed only
+after its checksum has been found right, and the pickles only by an unpickler that can build numpy
+arrays and nothing else.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -22,25 +19,23 @@ import socket
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from rslib.data.datasets import DataError, Dataset, check_split
 
-CLASSES = (
-    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"
-)  # fmt: skip
+CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
 PIXELS = 3 * 32 * 32
 ENVIRONMENT = "RSLIB_DATA"
+#: Images uint8 (n, 3, 32, 32) and labels int64 (n,).
+Arrays = tuple[np.ndarray, np.ndarray]
 
 
-@dataclass(frozen=True)
-class File:
+class File(NamedTuple):
     """An official file: its name, the checksum that decides, and its size for the error message."""
 
     name: str
@@ -48,64 +43,52 @@ class File:
     size: int
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """An official layout: its folder, its files by split, and how to check and read one."""
 
     folder: str
     algorithm: str
     files: dict[str, tuple[File, ...]]
-    parse: Callable[[bytes], tuple[np.ndarray, np.ndarray]]
+    parse: Callable[[bytes], Arrays]
 
 
 def load(split: str, *, root: str | Path | None = None, download: bool = False) -> Dataset:
-    """Read a split of CIFAR-10 from either official layout.
+    """Read a split of CIFAR-10 from either official layout, in the official order, without masks.
 
     Args:
         split: ``"train"`` (50,000 images) or ``"test"`` (10,000).
-        root: the folder that holds ``cifar-10-batches-py`` or ``cifar-10-batches-bin``; by default
-            :func:`default_root`.
+        root: the folder that holds a layout's folder; by default :func:`default_root`.
         download: fetch the files (163 MB, through torchvision) if they are missing or damaged.
 
-    Returns:
-        The split in the official order, without masks.
-
     Raises:
-        DataError: if a file is missing, truncated or altered, or cannot be downloaded. Files
-            that were there are left as they were.
+        DataError: if a file is missing, truncated, altered, or cannot be downloaded; none changes.
         ValueError: if the split is unknown.
     """
     check_split(split)
     root = default_root() if root is None else Path(root).expanduser()
     try:
-        images, labels = _read(root, split)
+        found = _read(root, split)
     except DataError:
         if not download:
             raise
-        _download(root, split)
-        images, labels = _read(root, split)
-    images, labels = torch.from_numpy(images), torch.from_numpy(labels)
+        found = _download(root, split)
+    images, labels = map(torch.from_numpy, found)
     return Dataset(images, labels, CLASSES, "cifar10", split, ids=torch.arange(len(labels)))
 
 
 def default_root() -> Path:
-    """Where data is looked for: ``$RSLIB_DATA``, else ``data/`` in the project's root.
+    """The folder of data: ``$RSLIB_DATA``, else ``data/`` in the project's root.
 
-    An installed copy of the package has no project root around it; ``data/`` is then looked for in
-    the current folder.
+    An installed copy of the package has no project around it, and takes the current folder's.
     """
-    named = os.environ.get(ENVIRONMENT)
-    if named:
+    if named := os.environ.get(ENVIRONMENT):
         return Path(named).expanduser()
     project = Path(__file__).resolve().parents[2]
     return (project if (project / "pyproject.toml").is_file() else Path.cwd()) / "data"
 
 
-def parse_bin(blob: bytes) -> tuple[np.ndarray, np.ndarray]:
+def parse_bin(blob: bytes) -> Arrays:
     """Read the binary layout: per image one label byte, then 1,024 red, green and blue bytes each.
-
-    Returns:
-        Images uint8 (n, 3, 32, 32) and labels int64 (n,).
 
     Raises:
         DataError: if the bytes are not whole images with labels 0 to 9.
@@ -117,11 +100,8 @@ def parse_bin(blob: bytes) -> tuple[np.ndarray, np.ndarray]:
     return _checked(rows[:, 1:], rows[:, 0])
 
 
-def parse_py(blob: bytes) -> tuple[np.ndarray, np.ndarray]:
+def parse_py(blob: bytes) -> Arrays:
     """Read the Python layout: a pickled dictionary with ``data`` (n, 3072) and ``labels``.
-
-    Returns:
-        Images uint8 (n, 3, 32, 32) and labels int64 (n,).
 
     Raises:
         DataError: if it is not such a dictionary, or asks for anything but numpy arrays. Whatever
@@ -134,10 +114,8 @@ def parse_py(blob: bytes) -> tuple[np.ndarray, np.ndarray]:
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise DataError(f"not a CIFAR-10 batch: {type(error).__name__}: {error}") from error
     if not isinstance(data, np.ndarray) or not isinstance(labels, list):
-        raise DataError(
-            f"not a CIFAR-10 batch: data is a {type(data).__name__} and labels a "
-            f"{type(labels).__name__}, expected ndarray and list"
-        )
+        found = f"data is a {type(data).__name__} and labels a {type(labels).__name__}"
+        raise DataError(f"not a CIFAR-10 batch: {found}, expected ndarray and list")
     return _checked(data, numbers)
 
 
@@ -155,132 +133,100 @@ class _ArrayUnpickler(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> object:
-        try:
-            return self._allowed[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"refused to load {module}.{name}") from None
+        if (module, name) not in self._allowed:
+            raise pickle.UnpicklingError(f"refused to load {module}.{name}")
+        return self._allowed[module, name]
 
 
-def _checked(pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _checked(pixels: np.ndarray, labels: np.ndarray) -> Arrays:
     """Images and labels, if these are uint8 (n, 3072) with n labels 0 to 9."""
     if pixels.dtype != np.uint8 or pixels.shape != (len(labels), PIXELS) or labels.ndim != 1:
-        raise DataError(
-            f"expected uint8 pixels (n, {PIXELS}) and n labels, got {pixels.dtype} {pixels.shape} "
-            f"and {labels.shape}"
-        )
+        got = f"{pixels.dtype} {pixels.shape} and {labels.shape}"
+        raise DataError(f"expected uint8 pixels (n, {PIXELS}) and n labels, got {got}")
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= len(CLASSES):
         raise DataError(f"expected labels 0 to {len(CLASSES) - 1}")
     # Planar in the file: all red values row by row, then green, then blue.
     return pixels.reshape(-1, 3, 32, 32), labels.astype(np.int64)
 
 
-PYTHON = Layout(
-    folder="cifar-10-batches-py",
-    algorithm="md5",
-    files={
-        "train": (
-            File("data_batch_1", "c99cafc152244af753f735de768cd75f", 31_035_704),
-            File("data_batch_2", "d4bba439e000b95fd0a9bffe97cbabec", 31_035_320),
-            File("data_batch_3", "54ebc095f3ab1f0389bbae665268c751", 31_035_999),
-            File("data_batch_4", "634d18415352ddfa80567beed471001a", 31_035_696),
-            File("data_batch_5", "482c414d41f54cd18b22e5b47cb7c3cb", 31_035_623),
-        ),
-        "test": (File("test_batch", "40351d587109b95175f43aff81a1287e", 31_035_526),),
-    },
-    parse=parse_py,
-)
-BINARY = Layout(
-    folder="cifar-10-batches-bin",
-    algorithm="sha1",
-    files={
-        "train": (
-            File("data_batch_1.bin", "aadd24acce27caa71bf4b10992e9e7b2d74c2540", 30_730_000),
-            File("data_batch_2.bin", "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795", 30_730_000),
-            File("data_batch_3.bin", "1dd00a74ab1d17a6e7d73e185b69dbf31242f295", 30_730_000),
-            File("data_batch_4.bin", "aab85764eb3584312d3c7f65fd2fd016e36a258e", 30_730_000),
-            File("data_batch_5.bin", "26e2849e66a845b7f1e4614ae70f4889ae604628", 30_730_000),
-        ),
-        "test": (File("test_batch.bin", "67eb016db431130d61cd03c7ad570b013799c88c", 30_730_000),),
-    },
-    parse=parse_bin,
-)
+def _files(ending: str, sums: str, sizes: list[int]) -> dict[str, tuple[File, ...]]:
+    """Five training files and the test file, each with its checksum and size."""
+    names = [*(f"data_batch_{number}{ending}" for number in range(1, 6)), f"test_batch{ending}"]
+    files = tuple(map(File, names, sums.split(), sizes))
+    return {"train": files[:5], "test": files[5:]}
+
+
+_MD5 = """c99cafc152244af753f735de768cd75f d4bba439e000b95fd0a9bffe97cbabec
+          54ebc095f3ab1f0389bbae665268c751 634d18415352ddfa80567beed471001a
+          482c414d41f54cd18b22e5b47cb7c3cb 40351d587109b95175f43aff81a1287e"""
+_SHA1 = """aadd24acce27caa71bf4b10992e9e7b2d74c2540 c0ba65cce70568cd57b4e03e9ac8d2a5367c1795
+           1dd00a74ab1d17a6e7d73e185b69dbf31242f295 aab85764eb3584312d3c7f65fd2fd016e36a258e
+           26e2849e66a845b7f1e4614ae70f4889ae604628 67eb016db431130d61cd03c7ad570b013799c88c"""
+_SIZES = [31_035_704, 31_035_320, 31_035_999, 31_035_696, 31_035_623, 31_035_526]
+
+PYTHON = Layout("cifar-10-batches-py", "md5", _files("", _MD5, _SIZES), parse_py)
+BINARY = Layout("cifar-10-batches-bin", "sha1", _files(".bin", _SHA1, [30_730_000] * 6), parse_bin)
 LAYOUTS = (PYTHON, BINARY)
 
 
-def _read(root: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 (N, 3, 32, 32) and labels int64 (N,) of the layout found under `root`."""
-    layout = _find(root, split)
-    parts = []
+_REMEDY = (
+    f"Set {ENVIRONMENT} to the folder that holds it, or download it (163 MB): "
+    "python -c \"from rslib.data import load; load('cifar10', 'train', download=True)\""
+)
+
+
+def _read(root: Path, split: str) -> Arrays:
+    """The images and labels of the layout found under `root`."""
+    started, layout, parts = [], None, []
+    for each in LAYOUTS:
+        folder = root / each.folder
+        missing = [file.name for file in each.files[split] if not (folder / file.name).is_file()]
+        if not missing:
+            layout = each
+            break
+        if folder.is_dir():
+            started.append(f"{folder} lacks {', '.join(missing)}")
+    if started and layout is None:
+        raise DataError(f"CIFAR-10 is incomplete: {'; '.join(started)}. {_REMEDY}")
+    if layout is None:
+        folders = " or ".join(each.folder for each in LAYOUTS)
+        raise DataError(f"CIFAR-10 is not there: looked for {folders} in {root}. {_REMEDY}")
     for file in layout.files[split]:
         path = root / layout.folder / file.name
         try:
             blob = path.read_bytes()
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error}.") from error
-        _verify(path, blob, file, layout.algorithm)
+        checksum = hashlib.new(layout.algorithm, blob, usedforsecurity=False).hexdigest()
+        if checksum != file.checksum:
+            official = f"the official file's {file.checksum}"
+            trouble = f"altered: its {layout.algorithm} is {checksum}, {official}"
+            if len(blob) < file.size:
+                trouble = f"truncated: {len(blob):,} of {file.size:,} bytes"
+            raise DataError(f"{path} is {trouble}. Remove it, then fetch it again. {_REMEDY}")
         try:
             parts.append(layout.parse(blob))
         except DataError as error:
-            raise DataError(f"{path}: {error}. Remove it. {_remedy()}") from error
+            raise DataError(f"{path}: {error}. Remove it. {_REMEDY}") from error
     images, labels = zip(*parts, strict=True)
     return np.concatenate(images), np.concatenate(labels)
 
 
-def _find(root: Path, split: str) -> Layout:
-    """The first layout that has all of the split's files; DataError if none has."""
-    started = []
-    for layout in LAYOUTS:
-        folder = root / layout.folder
-        missing = [file.name for file in layout.files[split] if not (folder / file.name).is_file()]
-        if not missing:
-            return layout
-        if folder.is_dir():
-            started.append(f"{folder} lacks {', '.join(missing)}")
-    if started:
-        raise DataError(f"CIFAR-10 is incomplete: {'; '.join(started)}. {_remedy()}")
-    folders = " or ".join(layout.folder for layout in LAYOUTS)
-    raise DataError(f"CIFAR-10 is not there: looked for {folders} in {root}. {_remedy()}")
-
-
-def _verify(path: Path, blob: bytes, file: File, algorithm: str) -> None:
-    """Raise DataError unless the bytes have the official checksum."""
-    checksum = hashlib.new(algorithm, blob, usedforsecurity=False).hexdigest()
-    if checksum == file.checksum:
-        return
-    if len(blob) < file.size:
-        trouble = f"truncated: {len(blob):,} of {file.size:,} bytes"
-    else:
-        trouble = f"altered: its {algorithm} is {checksum}, the official file's {file.checksum}"
-    raise DataError(f"{path} is {trouble}. Remove it, then fetch it again. {_remedy()}")
-
-
-def _remedy() -> str:
-    """What a reader can do about missing files."""
-    return (
-        f"Set {ENVIRONMENT} to the folder that holds it, or download it (163 MB): "
-        "python -c \"from rslib.data import load; load('cifar10', 'train', download=True)\""
-    )
-
-
-def _download(root: Path, split: str) -> None:
-    """Fetch the Python layout into `root` through torchvision, file by file in place.
-
-    A second process waits for the first and then finds the files there.
-
-    Raises:
-        DataError: if there is no network, no room, or the archive arrives damaged.
-    """
+def _download(root: Path, split: str) -> Arrays:
+    """Fetch the Python layout, unless another process has meanwhile, and read it."""
     from filelock import FileLock
     from torchvision.datasets import CIFAR10, utils
 
+    before = socket.getdefaulttimeout()
     try:
+        socket.setdefaulttimeout(60)  # torchvision sets none of its own for a silent server
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".cifar10.lock"):
-            if _complete(root, split):
-                return
+            with contextlib.suppress(DataError):
+                return _read(root, split)
             for left in root.glob(".cifar10-*"):  # of a process that was killed as it fetched
                 shutil.rmtree(left, ignore_errors=True)
-            with tempfile.TemporaryDirectory(dir=root, prefix=".cifar10-") as scratch, _timeout(60):
+            with tempfile.TemporaryDirectory(dir=root, prefix=".cifar10-") as scratch:
                 utils.download_url(CIFAR10.url, scratch, CIFAR10.filename, CIFAR10.tgz_md5)
                 with tarfile.open(Path(scratch) / CIFAR10.filename) as archive:
                     # Refuses members that would lie, or point, outside the folder.
@@ -297,23 +243,6 @@ def _download(root: Path, split: str) -> None:
             "network and the free space (500 MB while it is unpacked), or copy "
             f"{PYTHON.folder} or {BINARY.folder} there from another machine."
         ) from error
-
-
-def _complete(root: Path, split: str) -> bool:
-    """Whether the split can be read and verified."""
-    try:
-        _read(root, split)
-    except DataError:
-        return False
-    return True
-
-
-@contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    """Give up on a silent server: torchvision sets no time limit of its own."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
     finally:
         socket.setdefaulttimeout(before)
+    return _read(root, split)

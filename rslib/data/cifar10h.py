@@ -18,29 +18,17 @@ from rslib.data.datasets import DataError
 from rslib.store.arrays import ArrayError, open_array
 
 NAMES = ("cifar10h-counts.npy", "cifar10h-counts.npz")
-IMAGES, CLASSES = 10_000, 10
-# People asked about one image: about 51 in the published file.
-MOST = 10_000
+MOST = 10_000  # people asked about one image: about 51 in the published file
 
 
 def find(root: str | Path | None = None) -> Path | None:
-    """The file with the counts, or None.
-
-    Args:
-        root: folder it is looked for in; by default where CIFAR-10 is.
-    """
-    folder = _folder(root)
+    """The file with the counts in a folder, by default where CIFAR-10 is; or None."""
+    folder = cifar10.default_root() if root is None else Path(root)
     return next((folder / name for name in NAMES if (folder / name).is_file()), None)
 
 
 def load(root: str | Path | None = None) -> Tensor:
-    """The counts, in the canonical order of the test images.
-
-    Args:
-        root: see :func:`find`.
-
-    Returns:
-        int64 (10000, 10).
+    """The counts, int64 (10000, 10), in the canonical order of the test images; see :func:`find`.
 
     Raises:
         DataError: the file is missing, damaged, or not of this form.
@@ -48,14 +36,14 @@ def load(root: str | Path | None = None) -> Tensor:
     path = find(root)
     if path is None:
         raise DataError(
-            f"no CIFAR-10H in {_folder(root)}: put cifar10h-counts.npy there, from "
-            "https://github.com/jcpeterson/cifar-10h"
+            f"no CIFAR-10H in {root or cifar10.default_root()}: put cifar10h-counts.npy there, "
+            "from https://github.com/jcpeterson/cifar-10h"
         )
     try:
         counts = open_array(path, "counts" if path.suffix == ".npz" else None)
     except ArrayError as error:
         raise DataError(f"{path} cannot be read ({error}): fetch it again") from None
-    whole = counts.shape == (IMAGES, CLASSES) and counts.dtype.kind in "iuf"
+    whole = counts.shape == (10_000, 10) and counts.dtype.kind in "iuf"
     # NaN is in no range.
     if not whole or not ((counts >= 0) & (counts <= MOST) & (counts == np.floor(counts))).all():
         raise DataError(
@@ -65,7 +53,3 @@ def load(root: str | Path | None = None) -> Tensor:
     if (counts.sum(1) == 0).any():
         raise DataError(f"{path}: for some images nobody chose a class; fetch it again")
     return torch.from_numpy(counts.astype(np.int64))
-
-
-def _folder(root: str | Path | None) -> Path:
-    return cifar10.default_root() if root is None else Path(root)

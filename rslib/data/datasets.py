@@ -35,37 +35,26 @@ class DataError(RuntimeError):
 class Dataset:
     """A split of an image set, or a subset of one.
 
-    Args:
-        images: uint8 (N, 3, H, W), RGB, 0 to 255.
-        labels: int64 (N,), each in ``[0, len(classes))``.
-        classes: the class names; a label is a position in this tuple.
-        name: which set this is, such as ``"cifar10"`` or ``"shapes"``.
-        split: ``"train"`` or ``"test"``.
-        ids: int64 (N,), unique: where each image stands in the canonical order of the whole split.
-            Records made from different subsets are joined on it.
-        masks: bool (N, H, W), True on the object; None where no exact mask is known.
-        attributes: further facts per image, each a tensor whose first dimension is N.
+    Records made from different subsets are joined on their ids.
 
     Raises:
         ValueError: if a field has the wrong shape, type, device or range.
     """
 
-    images: Tensor
-    labels: Tensor
-    classes: tuple[str, ...]
-    name: str
-    split: str
-    ids: Tensor
-    masks: Tensor | None = None
-    attributes: Mapping[str, Tensor] = field(default_factory=dict)
+    images: Tensor  #: uint8 (N, 3, H, W), RGB, 0 to 255
+    labels: Tensor  #: int64 (N,), positions in the classes
+    classes: tuple[str, ...]  #: their names
+    name: str  #: of the set, such as "cifar10" or "shapes"
+    split: str  #: "train" or "test"
+    ids: Tensor  #: int64 (N,), unique: places in the canonical order of the whole split
+    masks: Tensor | None = None  #: bool (N, H, W), True on the object; None where not known
+    attributes: Mapping[str, Tensor] = field(default_factory=dict)  #: more facts an image
 
     def __post_init__(self) -> None:
         images = self.images
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(
-                f"images: expected a uint8 tensor (N, 3, H, W), got {images.dtype} "
-                f"{tuple(images.shape)}."
-            )
+            got = f"{images.dtype} {tuple(images.shape)}"
+            raise ValueError(f"images: expected a uint8 tensor (N, 3, H, W), got {got}.")
         if len(images) == 0:
             raise ValueError("images: a Dataset needs at least one image, got none.")
         check_split(self.split)
@@ -76,21 +65,18 @@ class Dataset:
             self._check("masks", self.masks, torch.bool, (n, height, width))
         for key, values in self.attributes.items():
             self._check(f"attributes[{key!r}]", values, values.dtype, (n, *values.shape[1:]))
-        low, high = int(self.labels.min()), int(self.labels.max())
-        if low < 0 or high >= len(self.classes):
-            raise ValueError(
-                f"labels: expected values in 0..{len(self.classes) - 1} for {len(self.classes)} "
-                f"classes, got {low}..{high}."
-            )
+        low, high, count = int(self.labels.min()), int(self.labels.max()), len(self.classes)
+        if low < 0 or high >= count:
+            told = f"expected values in 0..{count - 1} for {count} classes, got {low}..{high}."
+            raise ValueError(f"labels: {told}")
         if len(torch.unique(self.ids)) != n:
             raise ValueError("ids: each image must have its own, but some occur more than once.")
 
     def _check(self, name: str, value: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
         """Raise ValueError unless `value` has this type and shape and lies beside the images."""
         if value.dtype != dtype or tuple(value.shape) != shape:
-            raise ValueError(
-                f"{name}: expected {dtype} {shape}, got {value.dtype} {tuple(value.shape)}."
-            )
+            got = f"{value.dtype} {tuple(value.shape)}"
+            raise ValueError(f"{name}: expected {dtype} {shape}, got {got}.")
         if value.device != self.images.device:
             raise ValueError(f"{name}: on {value.device}, but the images are on {self.device}.")
 
@@ -110,11 +96,7 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of name, split, images, labels, masks and ids.
-
-        The same data has the same fingerprint on each device and in each process. It is computed
-        once per object. Class names and attributes do not count.
-        """
+        """SHA-256 (hex) of name, split, images, labels, masks and ids, the same on each device."""
         digest = hashlib.sha256(f"{self.name}\n{self.split}\n".encode())
         for name in ("images", "labels", "masks", "ids"):
             value = getattr(self, name)
@@ -126,10 +108,7 @@ class Dataset:
         return digest.hexdigest()
 
     def subset(self, indices: Tensor | Sequence[int] | np.ndarray) -> Dataset:
-        """The images at these positions, in this order; `ids` still name them in the whole split.
-
-        Args:
-            indices: integer positions in ``[0, N)``, or a bool mask (N,). No position twice.
+        """The images at these positions, or of a bool mask (N,), in this order, with their `ids`.
 
         Raises:
             IndexError: if a position lies outside the set, or a bool mask has another length.
@@ -138,10 +117,8 @@ class Dataset:
         indices = torch.as_tensor(indices).cpu()
         if indices.dtype == torch.bool:
             if indices.shape != (len(self),):
-                raise IndexError(
-                    f"indices: a bool mask must have shape ({len(self)},), "
-                    f"got {tuple(indices.shape)}."
-                )
+                wanted = f"a bool mask must have shape ({len(self)},)"
+                raise IndexError(f"indices: {wanted}, got {tuple(indices.shape)}.")
             indices = indices.nonzero().squeeze(1)
         if indices.numel() == 0:
             raise ValueError("indices: selects no image, and a Dataset needs at least one.")
@@ -159,26 +136,17 @@ class Dataset:
         return self._with_each(lambda values: values.to(device))
 
     def _with_each(self, change: Callable[[Tensor], Tensor]) -> Dataset:
-        return replace(
-            self,
-            images=change(self.images),
-            labels=change(self.labels),
-            ids=change(self.ids),
-            masks=None if self.masks is None else change(self.masks),
-            attributes={key: change(values) for key, values in self.attributes.items()},
-        )
+        changed = {name: change(getattr(self, name)) for name in ("images", "labels", "ids")}
+        masks = None if self.masks is None else change(self.masks)
+        attributes = {key: change(values) for key, values in self.attributes.items()}
+        return replace(self, **changed, masks=masks, attributes=attributes)
 
 
 class Source(NamedTuple):
-    """Where a data set comes from.
+    """Where a data set comes from."""
 
-    Attributes:
-        classes: the names of the classes; a label is a position in them.
-        load: ``load(split)`` for ``"train"`` and ``"test"``; options are given by keyword.
-    """
-
-    classes: tuple[str, ...]
-    load: Callable[..., Dataset]
+    classes: tuple[str, ...]  #: names; a label is a position in them
+    load: Callable[..., Dataset]  #: takes "train" or "test"; options are given by keyword
 
     @property
     def digest(self) -> str:
@@ -186,15 +154,14 @@ class Source(NamedTuple):
         return records.key(classes=self.classes, load=records.source_digest(self.load))
 
 
+#: The user's own, by name (:func:`dataset`).
 ADDED: dict[str, Source] = extensions.ADDED["dataset"]
-"""The user's own, by name (:func:`dataset`)."""
 
 
 def dataset(name: str, *, classes: Sequence[str]) -> Callable[[Arrays], Arrays]:
-    """Add a data set: ``@dataset("mine", classes=["cat", "dog"])`` above a function.
+    """Add a data set: a function of ``"train"`` or ``"test"`` that gives images and labels.
 
-    The function takes ``"train"`` or ``"test"`` and returns images, uint8 (N, 3, 32, 32), and
-    labels, int64 (N,), as tensors or arrays::
+    They are uint8 (N, 3, 32, 32) and int64 (N,), positions in ``classes``; tensors or arrays::
 
         @dataset("mine", classes=["cat", "dog"])
         def load(split):
@@ -202,12 +169,7 @@ def dataset(name: str, *, classes: Sequence[str]) -> Callable[[Arrays], Arrays]:
             return arrays["images"], arrays["labels"]
 
     ``{data: {name: mine}}`` is then a setting like any other. Every notebook that needs no exact
-    masks runs on the set; the paper's values, which are not about it, are shown without a
-    difference.
-
-    Args:
-        name: of the data set.
-        classes: their names; a label is a position in them.
+    masks runs on the set; the paper's values are shown without a difference.
 
     Raises:
         rslib.settings.extensions.ExtensionError: the name cannot be used.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import NamedTuple
 
 import torch
@@ -14,55 +14,32 @@ from torch import Tensor
 from rslib.data.datasets import Dataset
 from rslib.data.strong import Mix, Transform
 
+#: What an augmentation does to each of n images: whether it is mirrored, bool (n,), and the crop's
+#: first row and column in the padded image, 0 to ``2 * padding``, int64 (n,).
+Draws = tuple[Tensor, Tensor, Tensor]
+
 
 class Batch(NamedTuple):
-    """A batch of images on the device.
+    """A batch of images on the device."""
 
-    Attributes:
-        x: float32 (B, 3, H, W) in [0, 1].
-        y: labels, int64 (B,); in an epoch that mixes, each class's share, float32 (B, classes).
-        ids: where the images stand in the canonical order of their split, int64 (B,).
-        masks: bool (B, H, W), moved along with the images; None where the set has none, and in an
-            epoch that mixes: a blend of two has no one mask.
-    """
-
-    x: Tensor
-    y: Tensor
-    ids: Tensor
-    masks: Tensor | None
-
-
-class Draws(NamedTuple):
-    """What an augmentation does to each of n images.
-
-    Attributes:
-        flip: bool (n,), whether the image is mirrored.
-        top: int64 (n,), the crop's first row in the padded image, 0 to ``2 * padding``.
-        left: int64 (n,), its first column.
-    """
-
-    flip: Tensor
-    top: Tensor
-    left: Tensor
+    x: Tensor  #: float32 (B, 3, H, W) in [0, 1]
+    y: Tensor  #: labels, int64 (B,); in an epoch that mixes, class shares, float32 (B, classes)
+    ids: Tensor  #: places in the canonical order of the split, int64 (B,)
+    masks: Tensor | None  #: bool (B, H, W), moved along; None in an epoch that mixes
 
 
 @dataclass(frozen=True)
 class Augment:
     """Random crop of the zero-padded image, then random horizontal flip (paper section 3.1.3).
 
-    The distribution is that of torchvision's ``RandomCrop(H, padding=padding)`` and
-    ``RandomHorizontalFlip(flip)``, drawn anew for each image.
-
-    Args:
-        flip: probability of mirroring an image.
-        padding: pixels of zeros added on each side before the crop; 0 for no crop.
+    Drawn for each image as torchvision's ``RandomCrop(H, padding)`` and ``RandomHorizontalFlip``.
 
     Raises:
         ValueError: if `flip` is not a probability or `padding` is negative.
     """
 
-    flip: float = 0.5
-    padding: int = 4
+    flip: float = 0.5  #: probability of mirroring an image
+    padding: int = 4  #: pixels of zeros added on each side before the crop; 0 for no crop
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.flip <= 1.0:
@@ -75,92 +52,58 @@ class Augment:
         device = generator.device
         flip = torch.rand(n, generator=generator, device=device) < self.flip
         shifts = torch.randint(0, 2 * self.padding + 1, (2, n), generator=generator, device=device)
-        return Draws(flip, shifts[0], shifts[1])
+        return flip, *shifts
 
     def apply(
         self, images: Tensor, masks: Tensor | None, draws: Draws
     ) -> tuple[Tensor, Tensor | None]:
-        """Crop and flip a batch as drawn, moving masks along with their images.
-
-        Args:
-            images: (B, C, H, W), of any type.
-            masks: (B, H, W), or None.
-            draws: of B images, on their device.
-
-        Returns:
-            Images and masks of the same shapes and types.
-        """
+        """Crop and flip images (B, C, H, W) of any type and their masks (B, H, W) as drawn."""
         images = self._move(images, draws)
-        if masks is not None:
-            masks = self._move(masks.unsqueeze(1), draws).squeeze(1)
-        return images, masks
+        return images, None if masks is None else self._move(masks.unsqueeze(1), draws).squeeze(1)
 
     def _move(self, images: Tensor, draws: Draws) -> Tensor:
         """Gather the cropped, flipped pixels of (B, C, H, W) from the padded images."""
-        batch, channels, height, width = images.shape
+        (flip, top, left), (batch, channels, height, width) = draws, images.shape
         padded = F.pad(images, [self.padding] * 4)
         columns = torch.arange(width, device=images.device).expand(batch, width)
-        columns = torch.where(draws.flip[:, None], width - 1 - columns, columns)
-        columns = columns + draws.left[:, None]
-        rows = torch.arange(height, device=images.device) + draws.top[:, None]
+        columns = torch.where(flip[:, None], width - 1 - columns, columns) + left[:, None]
+        rows = torch.arange(height, device=images.device) + top[:, None]
         index = rows[:, :, None] * padded.shape[3] + columns[:, None, :]
         index = index.view(batch, 1, -1).expand(-1, channels, -1)
         return padded.flatten(2).gather(2, index).view(batch, channels, height, width)
 
 
+@dataclass(eq=False, repr=False)
 class Batches:
     """A dataset cut into batches, held on the device as uint8 from construction.
 
-    Order and augmentation of an epoch depend on `seed` and the epoch's number alone, so a resumed
-    run needs no generator state. They are drawn where the data lives: the same for each seed and
-    epoch on one kind of device, but others on a GPU (Philox) than on a CPU (Mersenne Twister). The
+    Order and augmentation of an epoch depend on `seed`, the epoch's number and the kind of device
+    alone (a GPU draws other numbers than a CPU), so a resumed run needs no generator state. The
     last batch may be smaller; no image is dropped.
-
-    Args:
-        dataset: the images.
-        batch_size: images a batch.
-        device: where the data lives and the batches are made.
-        shuffle: a new random order each epoch; otherwise the dataset's own order.
-        augment: drawn anew for each image and epoch; None for the images as they are.
-        strong: done to all images of an epoch before that, in this order.
-        mix: done to each batch after that; None leaves images and labels by themselves.
-        light_from: from this epoch on, counted from 0, `strong` and `mix` are left out: order,
-            flips and crops are those of batches without them, and labels are int64 again. None for
-            no such epoch.
-        seed: of order and augmentation.
-        channels_last: whether `x` has the channels-last memory format, which convolutions prefer.
 
     Raises:
         ValueError: if `batch_size` is not positive or `light_from` is negative.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        batch_size: int,
-        *,
-        device: torch.device | str = "cpu",
-        shuffle: bool = False,
-        augment: Augment | None = None,
-        strong: Sequence[Transform] = (),
-        mix: Mix | None = None,
-        light_from: int | None = None,
-        seed: int = 0,
-        channels_last: bool = False,
-    ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size: expected 1 or more, got {batch_size}.")
-        if light_from is not None and light_from < 0:
-            raise ValueError(f"light_from: expected an epoch from 0 on, or None, got {light_from}.")
-        self.dataset = dataset.to(device)
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.augment = augment
-        self.strong = tuple(strong)
-        self.mix = mix
-        self.light_from = light_from
-        self.seed = seed
-        self.channels_last = channels_last
+    dataset: Dataset
+    batch_size: int
+    _: KW_ONLY
+    device: InitVar[torch.device | str] = "cpu"  #: where the data lives and the batches are made
+    shuffle: bool = False  #: a new random order each epoch, instead of the dataset's own
+    augment: Augment | None = None  #: drawn anew for each image and epoch
+    strong: Sequence[Transform] = ()  #: done to all images of an epoch before that, in this order
+    mix: Mix | None = None  #: done to each batch after that
+    light_from: int | None = None  #: the first epoch, from 0, without strong, mix and mixed labels
+    seed: int = 0  #: of order and augmentation
+    channels_last: bool = False  #: the memory format of x, which convolutions prefer
+
+    def __post_init__(self, device: torch.device | str) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size: expected 1 or more, got {self.batch_size}.")
+        if self.light_from is not None and self.light_from < 0:
+            told = f"expected an epoch from 0 on, or None, got {self.light_from}."
+            raise ValueError(f"light_from: {told}")
+        self.dataset = self.dataset.to(device)
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -171,11 +114,7 @@ class Batches:
         return self.epoch(0)
 
     def epoch(self, k: int) -> Iterator[Batch]:
-        """The batches of epoch `k`, the same each time they are asked for.
-
-        Args:
-            k: counted from 0.
-        """
+        """The batches of epoch `k`, counted from 0; the same each time they are asked for."""
         n, device = len(self.dataset), self.dataset.device
         light = self.light_from is not None and k >= self.light_from
         generator = torch.Generator(device).manual_seed(_stream(self.seed, k))
@@ -189,27 +128,23 @@ class Batches:
             for transform in self.strong:
                 images, masks = transform(images, masks, generator)
             if self.mix is not None:
-                mixing = self._mixing(generator, k)
+                # Python must know these seeds: to read them from a GPU would wait for it.
+                if generator.device.type != "cpu":
+                    generator = torch.Generator().manual_seed(_stream(self.seed, k))
+                mixing = torch.randint(2**62, (len(self),), generator=generator).tolist()
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         for number, start in enumerate(range(0, n, self.batch_size)):
             places = slice(start, min(start + self.batch_size, n))
             chosen = places if order is None else order[places]
             x, moved = images[chosen], None if masks is None else masks[chosen]
             if draws is not None:
-                x, moved = self.augment.apply(x, moved, Draws(*(each[places] for each in draws)))
+                x, moved = self.augment.apply(x, moved, tuple(each[places] for each in draws))
             x = x.to(torch.float32, memory_format=layout).div_(255)
             y = self.dataset.labels[chosen]
             if mixing is not None:
                 x, y = self.mix(x, y, mixing[number])
                 x, moved = x.contiguous(memory_format=layout), None
             yield Batch(x, y, self.dataset.ids[chosen], moved)
-
-    def _mixing(self, generator: torch.Generator, k: int) -> list[int]:
-        """A seed for the mixing of each batch."""
-        # Python must know these: to read them from a GPU would wait for it.
-        if generator.device.type != "cpu":
-            generator = torch.Generator().manual_seed(_stream(self.seed, k))
-        return torch.randint(2**62, (len(self),), generator=generator).tolist()
 
 
 def _stream(seed: int, epoch: int) -> int:

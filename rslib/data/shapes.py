@@ -1,10 +1,9 @@
 """Shapes: a seeded synthetic set with exact object masks and a shortcut that can be switched on.
 
-Each image shows one of ten geometric objects, somewhere on one of ten kinds of textured background.
-Area, rotation, position and colors are drawn independently of the class, so only the outline tells
-it. What the background tells is a setting: with `background_correlation` c, the kind of background
-is the class's own with probability c and uniform otherwise. At 0 it tells nothing, at 1 it tells
-the class as well as the object does: a shortcut whose use can be measured, since the mask is known.
+Each image shows one of ten geometric objects on one of ten kinds of textured background. Area,
+rotation, position and colors are drawn independently of the class, so only the outline tells it.
+With `background_correlation` c, the kind of background is the class's own with probability c and
+uniform otherwise: at 1 it tells the class as well as the object does.
 """
 
 from __future__ import annotations
@@ -19,39 +18,22 @@ import torch
 from rslib.data.datasets import SPLITS, Dataset, check_split
 
 SIZE = 32
-# Coverage is counted on a grid of 4 x 4 points in each pixel: it comes in steps of 1/16.
-SUPERSAMPLING = 4
-# The object's area as a fraction of the image. The lower end is still some ten pixels across; the
-# upper end leaves the longest object room to move.
-AREA = (0.10, 0.22)
+SUPERSAMPLING = 4  # points a side in each pixel: coverage comes in steps of 1/16
+AREA = (0.10, 0.22)  # of the object in the image: ten pixels across, to as long as it can move
+TURN = 30  # most degrees either way
 DEFAULT_SIZES = {"train": 4_000, "test": 1_000}
-
-# Objects are turned by up to this many degrees either way.
-TURN = 30
-
-_CHUNK = 200
-_SCALARS = 19
-_CLOUD = 6
+_CHUNK, _SCALARS, _CLOUD = 200, 19, 6
 
 
 class Scene(NamedTuple):
-    """Rendered images with what they are made of; n images.
+    """Rendered images with what they are made of; n images."""
 
-    Attributes:
-        images: uint8 (n, 3, 32, 32).
-        coverage: the part of each pixel that the object covers, float32 (n, 32, 32), in sixteenths.
-        background: the image without its object, float32 (n, 3, 32, 32) in [0, 1].
-        color: the object's color, float32 (n, 3) in [0, 1].
-        labels: the object's class, int64 (n,).
-        kinds: the background's kind, int64 (n,).
-    """
-
-    images: np.ndarray
-    coverage: np.ndarray
-    background: np.ndarray
-    color: np.ndarray
-    labels: np.ndarray
-    kinds: np.ndarray
+    images: np.ndarray  #: uint8 (n, 3, 32, 32)
+    coverage: np.ndarray  #: the part of each pixel that the object covers, float32 (n, 32, 32)
+    background: np.ndarray  #: the image without its object, float32 (n, 3, 32, 32) in [0, 1]
+    color: np.ndarray  #: of the object, float32 (n, 3) in [0, 1]
+    labels: np.ndarray  #: the object's class, int64 (n,)
+    kinds: np.ndarray  #: the background's kind, int64 (n,)
 
 
 def load(
@@ -66,8 +48,7 @@ def load(
         split: ``"train"`` or ``"test"``; their images are drawn independently.
         n: how many images, class-balanced to within one; by default 4,000 and 1,000.
         seed: of everything that is drawn, 0 or more.
-        background_correlation: probability in [0, 1] that the background is of the class's own kind
-            rather than of a kind drawn uniformly from all ten.
+        background_correlation: probability that the background is of the class's own kind.
 
     Returns:
         The images with `masks`, True where the object covers at least half of the pixel, and
@@ -79,16 +60,10 @@ def load(
     check_split(split)
     n = DEFAULT_SIZES[split] if n is None else n
     scene = render(split, n=n, seed=seed, background_correlation=background_correlation)
-    return Dataset(
-        images=torch.from_numpy(scene.images),
-        labels=torch.from_numpy(scene.labels),
-        classes=CLASSES,
-        name="shapes",
-        split=split,
-        ids=torch.arange(len(scene.labels)),
-        masks=torch.from_numpy(scene.coverage >= 0.5),
-        attributes={"backgrounds": torch.from_numpy(scene.kinds)},
-    )
+    arrays = (scene.images, scene.labels, scene.coverage >= 0.5, scene.kinds)
+    images, labels, masks, kinds = map(torch.from_numpy, arrays)
+    attributes = {"backgrounds": kinds}
+    return Dataset(images, labels, CLASSES, "shapes", split, torch.arange(n), masks, attributes)
 
 
 def render(split: str, *, n: int, seed: int = 0, background_correlation: float = 0.0) -> Scene:
@@ -98,10 +73,8 @@ def render(split: str, *, n: int, seed: int = 0, background_correlation: float =
     if seed < 0:
         raise ValueError(f"seed: expected 0 or more, got {seed}.")
     if not 0.0 <= background_correlation <= 1.0:
-        raise ValueError(
-            f"background_correlation: expected a probability in [0, 1], got "
-            f"{background_correlation}."
-        )
+        told = f"expected a probability in [0, 1], got {background_correlation}."
+        raise ValueError(f"background_correlation: {told}")
     # One stream for each thing drawn. Each image takes a fixed count of numbers from each stream,
     # in order, so that the first images do not depend on how many follow.
     entropy = np.random.SeedSequence([seed, SPLITS.index(split)])
@@ -113,63 +86,30 @@ def render(split: str, *, n: int, seed: int = 0, background_correlation: float =
     for start in range(0, n, _CHUNK):
         chunk = labels[start : start + _CHUNK]
         m = len(chunk)
-        chunks.append(
-            _render(
-                chunk,
-                scalars.random((m, _SCALARS)),
-                clouds.random((m, _CLOUD, _CLOUD), dtype=np.float32),
-                grain.random((m, 2, SIZE, SIZE), dtype=np.float32),
-                background_correlation,
-            )
-        )
+        u = scalars.random((m, _SCALARS))
+        cloud = clouds.random((m, _CLOUD, _CLOUD), dtype=np.float32)
+        noise = grain.random((m, 2, SIZE, SIZE), dtype=np.float32)
+        drawn = (u[:, 1] * len(BACKGROUNDS)).astype(np.int64)
+        kinds = np.where(u[:, 0] < background_correlation, chunk, drawn)
+        coverage = _coverage(chunk, area=u[:, 2], turn=u[:, 3], x=u[:, 4], y=u[:, 5])
+        dark, light, color = _colors(u[:, 6:14])
+        pattern = _patterns(kinds, u[:, 14:19].astype(np.float32), cloud, noise[:, 0])[:, None]
+        background = dark[:, :, None, None] * (1 - pattern) + light[:, :, None, None] * pattern
+        background = np.clip(background + 0.06 * (noise[:, 1:] - 0.5), 0, 1)
+        opacity = coverage[:, None]
+        image = background * (1 - opacity) + color[:, :, None, None] * opacity
+        image = np.rint(image * 255).astype(np.uint8)
+        chunks.append(Scene(image, coverage, background, color, chunk, kinds))
     return Scene(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))
 
 
-def _render(
-    labels: np.ndarray,
-    u: np.ndarray,
-    clouds: np.ndarray,
-    grain: np.ndarray,
-    correlation: float,
-) -> Scene:
-    """Render images from uniform draws: u (m, 19), clouds (m, 6, 6), grain (m, 2, 32, 32)."""
-    kinds = np.where(u[:, 0] < correlation, labels, (u[:, 1] * len(BACKGROUNDS)).astype(np.int64))
-    coverage = _coverage(labels, area=u[:, 2], turn=u[:, 3], x=u[:, 4], y=u[:, 5])
-    dark, light, color = _colors(u[:, 6:14])
-    pattern = _patterns(kinds, u[:, 14:19].astype(np.float32), clouds, grain[:, 0])[:, None]
-    background = dark[:, :, None, None] * (1 - pattern) + light[:, :, None, None] * pattern
-    background = np.clip(background + 0.06 * (grain[:, 1:] - 0.5), 0, 1)
-    opacity = coverage[:, None]
-    image = background * (1 - opacity) + color[:, :, None, None] * opacity
-    return Scene(np.rint(image * 255).astype(np.uint8), coverage, background, color, labels, kinds)
-
-
-# --- Objects -----------------------------------------------------------------------------------
-# Each function says which points (x, y) an object holds, in a frame where it fits the unit disc.
-
-
-def _circle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return x * x + y * y <= 1
-
-
-def _square(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    half = np.float32(0.5**0.5)
-    return (np.abs(x) <= half) & (np.abs(y) <= half)
-
-
-def _triangle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return (y <= 0.5) & (np.abs(x) * np.float32(3**0.5) <= y + 1)
+_HALF = np.float32(0.5**0.5)
 
 
 def _cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     x, y = np.abs(x), np.abs(y)
     length, half = 0.955, 0.295
     return ((x <= length) & (y <= half)) | ((x <= half) & (y <= length))
-
-
-def _ring(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    r2 = x * x + y * y
-    return (r2 <= 1) & (r2 >= 0.55**2)
 
 
 def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -185,13 +125,8 @@ def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     # A square on its corner, with a disc on each of its upper sides as diameter.
     x, y = np.abs(0.89 * x), 0.18 - 0.89 * y
-    half = np.float32(0.5**0.5)
-    lobe = (x - half / 2) ** 2 + (y - half / 2) ** 2 <= 0.25
-    return lobe | (x + np.abs(y) <= half)
-
-
-def _crescent(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return (x * x + y * y <= 1) & ((x - 0.5) ** 2 + y * y >= 0.75**2)
+    lobe = (x - _HALF / 2) ** 2 + (y - _HALF / 2) ** 2 <= 0.25
+    return lobe | (x + np.abs(y) <= _HALF)
 
 
 def _arrow(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -201,21 +136,18 @@ def _arrow(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return head | shaft
 
 
-def _bar(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return (np.abs(x) <= 0.95) & (np.abs(y) <= 0.31)
-
-
+#: Which points (x, y) each object holds, in a frame where it fits the unit disc.
 OBJECTS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "circle": _circle,
-    "square": _square,
-    "triangle": _triangle,
+    "circle": lambda x, y: x * x + y * y <= 1,
+    "square": lambda x, y: (np.abs(x) <= _HALF) & (np.abs(y) <= _HALF),
+    "triangle": lambda x, y: (y <= 0.5) & (np.abs(x) * np.float32(3**0.5) <= y + 1),
     "cross": _cross,
-    "ring": _ring,
+    "ring": lambda x, y: (x * x + y * y <= 1) & (x * x + y * y >= 0.55**2),
     "star": _star,
     "heart": _heart,
-    "crescent": _crescent,
+    "crescent": lambda x, y: (x * x + y * y <= 1) & ((x - 0.5) ** 2 + y * y >= 0.75**2),
     "arrow": _arrow,
-    "bar": _bar,
+    "bar": lambda x, y: (np.abs(x) <= 0.95) & (np.abs(y) <= 0.31),
 }
 CLASSES = tuple(OBJECTS)
 
@@ -231,10 +163,10 @@ def _unit_areas() -> np.ndarray:
 def _coverage(
     labels: np.ndarray, *, area: np.ndarray, turn: np.ndarray, x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
-    """Draw the objects: the covered part of each pixel, float32 (m, 32, 32).
+    """Draw the objects from uniform draws (m,): the covered part of a pixel, float32 (m, 32, 32).
 
-    `area`, `turn`, `x` and `y` are uniform draws in [0, 1), each (m,). All classes have the same
-    areas; positions are uniform among those where the object's disc lies within the image.
+    All classes have the same areas; positions are uniform among those where the object's disc lies
+    within the image.
     """
     low, high = AREA
     fraction = low + (high - low) * area
@@ -261,17 +193,13 @@ def _coverage(
     return parts.sum(axis=(2, 4), dtype=np.float32) / SUPERSAMPLING**2
 
 
-# --- Colors ------------------------------------------------------------------------------------
-
-
 def _colors(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Two dark background tones and a bright object color: float32 (m, 3) each, from u (m, 8).
 
     Hues are free, but in each channel an object is brighter than its background is on average:
     small nets then learn to see it within a few epochs.
     """
-    level = 0.17 + 0.13 * u[:, 0]
-    spread = 0.05 + 0.05 * u[:, 1]
+    level, spread = 0.17 + 0.13 * u[:, 0], 0.05 + 0.05 * u[:, 1]
     saturation = 0.5 * u[:, 2]
     dark = _hsv(u[:, 3], saturation, level - spread)
     light = _hsv(u[:, 4], saturation, level + spread)
@@ -285,49 +213,30 @@ def _hsv(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarr
     return (value[:, None] * (1 - saturation[:, None] * fall)).astype(np.float32)
 
 
-# --- Backgrounds -------------------------------------------------------------------------------
-# Each function paints the share of the lighter tone, in [0, 1], at pixels (x, y) in pixel units
-# from uniform draws p (5, k, 1, 1); the result is (k, 32, 32).
-
-
 def _wave(phase: np.ndarray) -> np.ndarray:
     """Stripes with soft edges, one light and one dark in each unit of phase."""
     return np.clip(0.5 + 0.9 * np.sin(2 * np.pi * phase), 0, 1)
 
 
 def _period(p: np.ndarray) -> np.ndarray:
-    return 5 + 3 * p
-
-
-def _rows(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    return _wave(y / _period(p[0]) + p[1] + 0 * x)
-
-
-def _columns(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    return _wave(x / _period(p[0]) + p[1] + 0 * y)
+    return 5 + 3 * p[0]
 
 
 def _diagonals(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
     slope = np.where(p[2] < 0.5, -1, 1)
-    return _wave((x + slope * y) * np.float32(0.5**0.5) / _period(p[0]) + p[1])
+    return _wave((x + slope * y) * _HALF / _period(p) + p[1])
 
 
 def _checks(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    period = 1.6 * _period(p[0])
+    period = 1.6 * _period(p)
     product = np.sin(2 * np.pi * (x / period + p[1])) * np.sin(2 * np.pi * (y / period + p[2]))
     return np.clip(0.5 + 3 * product, 0, 1)
 
 
 def _dots(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    period = _period(p[0])
-    dx = (x / period + p[1]) % 1 - 0.5
-    dy = (y / period + p[2]) % 1 - 0.5
-    return np.clip((0.33 - np.sqrt(dx * dx + dy * dy)) * period + 0.5, 0, 1)
-
-
-def _ripples(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    distance = np.hypot(x - SIZE * p[2], y - SIZE * p[3])
-    return _wave(distance / _period(p[0]) + p[1])
+    dx = (x / _period(p) + p[1]) % 1 - 0.5
+    dy = (y / _period(p) + p[2]) % 1 - 0.5
+    return np.clip((0.33 - np.sqrt(dx * dx + dy * dy)) * _period(p) + 0.5, 0, 1)
 
 
 def _rays(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
@@ -342,19 +251,20 @@ def _bricks(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
     course = y / height + p[1]
     along = x / width + p[2] + 0.5 * (np.floor(course) % 2)
     # Mortar, about a pixel and a half wide, between bricks.
-    gap = np.minimum(
-        height * (0.5 - np.abs(course % 1 - 0.5)), width * (0.5 - np.abs(along % 1 - 0.5))
-    )
-    return np.clip(1.25 - gap, 0, 1)
+    above, beside = (0.5 - np.abs(place % 1 - 0.5) for place in (course, along))
+    return np.clip(1.25 - np.minimum(height * above, width * beside), 0, 1)
 
 
-_PAINTED = {
-    "rows": _rows,
-    "columns": _columns,
+# The share of the lighter tone, (k, 32, 32) in [0, 1], at pixels (x, y) from draws p (5, k, 1, 1).
+_PAINTED: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
+    "rows": lambda x, y, p: _wave(y / _period(p) + p[1] + 0 * x),
+    "columns": lambda x, y, p: _wave(x / _period(p) + p[1] + 0 * y),
     "diagonals": _diagonals,
     "checks": _checks,
     "dots": _dots,
-    "ripples": _ripples,
+    "ripples": lambda x, y, p: _wave(
+        np.hypot(x - SIZE * p[2], y - SIZE * p[3]) / _period(p) + p[1]
+    ),
     "rays": _rays,
     "bricks": _bricks,
 }
@@ -366,23 +276,19 @@ def _patterns(
 ) -> np.ndarray:
     """The share of the lighter tone at each pixel, float32 (m, 32, 32) in [0, 1].
 
-    Args:
-        kinds: int64 (m,).
-        p: uniform draws (m, 5) for the painted kinds.
-        clouds: uniform draws (m, 6, 6), smoothly enlarged for clouds.
-        grain: uniform draws (m, 32, 32), used as they are for grain.
+    Uniform draws are `p` (m, 5) for painted kinds, `clouds` (m, 6, 6), smoothly enlarged, and
+    `grain` (m, 32, 32), used as they are; `kinds` are int64 (m,).
     """
     pattern = np.empty((len(kinds), SIZE, SIZE), dtype=np.float32)
     centers = np.arange(SIZE, dtype=np.float32) + 0.5
     x, y = centers[None, None, :], centers[None, :, None]
-    enlarge = _enlarge()
     for kind, name in enumerate(BACKGROUNDS):
         members = np.flatnonzero(kinds == kind)
         if name == "grain":
             pattern[members] = grain[members]
         elif name == "clouds":
             # Interpolated noise crowds around its mean: stretch it.
-            soft = enlarge @ clouds[members] @ enlarge.T
+            soft = _enlarge() @ clouds[members] @ _enlarge().T
             pattern[members] = np.clip(0.5 + 1.6 * (soft - 0.5), 0, 1)
         else:
             pattern[members] = _PAINTED[name](x, y, p[members].T[:, :, None, None])

@@ -15,40 +15,29 @@ def split_validation(dataset: Dataset, *, size: int = 2_000) -> tuple[Dataset, D
 
     The choice depends on the dataset and on `size` alone, never on a run's seed, so every model of
     the project is selected on the same images and trained on none of them. A smaller validation set
-    is contained in a larger one.
-
-    Args:
-        dataset: the training set.
-        size: how many images to withhold; classes differ by at most one image.
-
-    Returns:
-        The remaining training set and the validation set, each in ascending order of ids.
+    is contained in a larger one; its classes differ by at most one image. Both sets, the rest and
+    the validation set, are in ascending order of ids.
 
     Raises:
         DataError: if a class has too few images to give its share and keep one for training.
     """
-    shares = _shares(dataset, size, seed=_VALIDATION_SEED)
-    counts = np.bincount(dataset.labels.cpu().numpy(), minlength=len(dataset.classes))
+    order = _balanced_order(dataset, seed=_VALIDATION_SEED)
+    labels = dataset.labels.cpu().numpy()
+    counts = np.bincount(labels, minlength=len(dataset.classes))
+    shares = np.bincount(labels[order[: max(size, 0)]], minlength=len(dataset.classes))
     if size < 1 or size >= len(dataset) or (shares >= counts).any():
         raise DataError(
             f"cannot withhold {size:,} class-balanced validation images from the {len(dataset):,} "
             f"of {dataset.name} {dataset.split}: its smallest class has {counts.min():,}. Choose a "
             "smaller validation size or a larger training set."
         )
-    order = _balanced_order(dataset, seed=_VALIDATION_SEED)
     return _ascending(dataset, order[size:]), _ascending(dataset, order[:size])
 
 
 def balanced_subset(dataset: Dataset, n: int, *, seed: int = 0) -> Dataset:
     """A seeded class-balanced subset; with one seed, smaller subsets are contained in larger ones.
 
-    Args:
-        dataset: the set to draw from.
-        n: how many images. Classes differ by at most one image, as long as each has enough.
-        seed: which of the possible subsets.
-
-    Returns:
-        The subset in ascending order of ids; with ``n == len(dataset)`` all images.
+    Classes differ by at most one image, as long as each has enough; ids ascend.
 
     Raises:
         DataError: if the set has fewer than `n` images, or `n` is not positive.
@@ -62,14 +51,9 @@ def balanced_subset(dataset: Dataset, n: int, *, seed: int = 0) -> Dataset:
 
 
 def halves(dataset: Dataset, *, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """Two class-balanced halves that share no image; classes differ by at most two images in each.
+    """Two class-balanced halves that share no image, each in ascending order of ids.
 
-    Args:
-        dataset: the set to divide, of at least two images.
-        seed: which of the possible divisions.
-
-    Returns:
-        Each half in ascending order of ids.
+    In each, classes differ by at most two images.
 
     Raises:
         DataError: if there are fewer than two images.
@@ -100,13 +84,6 @@ def _balanced_order(dataset: Dataset, *, seed: int) -> np.ndarray:
     return np.lexsort((turns[rounds, labels], rounds))
 
 
-def _shares(dataset: Dataset, size: int, *, seed: int) -> np.ndarray:
-    """How many of the first `size` images of the order each class gives: int64 (classes,)."""
-    chosen = _balanced_order(dataset, seed=seed)[: max(size, 0)]
-    return np.bincount(dataset.labels.cpu().numpy()[chosen], minlength=len(dataset.classes))
-
-
 def _ascending(dataset: Dataset, positions: np.ndarray) -> Dataset:
-    """The images at these positions, in ascending order of ids."""
     ids = dataset.ids.cpu().numpy()[positions]
     return dataset.subset(positions[np.argsort(ids, kind="stable")])

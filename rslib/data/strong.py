@@ -2,14 +2,9 @@
 
 RandAugment (Cubuk et al., 2019, arXiv:1909.13719), random erasing (Zhong et al., 2017,
 arXiv:1708.04896) and Cutout (DeVries and Taylor, 2017, arXiv:1708.04552) draw for each image by
-itself and are done to all images of an epoch at once; RandAugment takes those that drew the same
-operation together and has torchvision's own kernels. Mixup (Zhang et al.,
-2017, arXiv:1710.09412) and CutMix (Yun et al., 2019, arXiv:1905.04899) are torchvision's, a batch
-at a time.
-
-What is drawn for each image is drawn on the generator's device, best that of the images; a GPU's
-generator (Philox) gives other numbers than a CPU's (Mersenne Twister) from the same seed. Mixing
-takes a few numbers a batch that Python must know, and draws them on the CPU.
+itself, on the generator's device, for all images of an epoch at once. Mixup (Zhang et al., 2017,
+arXiv:1710.09412) and CutMix (Yun et al., 2019, arXiv:1905.04899) are torchvision's, a batch at a
+time, and draw on the CPU.
 """
 
 from __future__ import annotations
@@ -26,57 +21,37 @@ from torch.nn import functional
 
 from rslib.data.datasets import DataError
 
+#: Done to an epoch's images, uint8 (N, 3, H, W), and masks, bool (N, H, W) or None, to give
+#: new ones. A generator on the images' device spares a transfer.
 Transform = Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, Tensor | None]]
-"""Done to all images of an epoch: images, masks and a generator to new images and masks."""
-
+#: The magnitude at which an operation has its full strength, as in torchvision.
 STRONGEST = 30
-"""The magnitude at which an operation has its full strength, as in torchvision."""
 
 
 class Operation(NamedTuple):
-    """One operation of RandAugment.
+    """One operation of RandAugment."""
 
-    Attributes:
-        apply: images uint8 (n, C, H, W) and a strength to images of the same kind.
-        strength: at :data:`STRONGEST`, from nothing at 0; of translation, as a share of the side.
-        signed: whether the strength may also be negative, by a coin.
-        moves: whether pixels move, so that masks must follow.
-    """
-
-    apply: Callable[[Tensor, float], Tensor]
-    strength: float = 0.0
-    signed: bool = False
-    moves: bool = False
+    apply: Callable[[Tensor, float], Tensor]  #: images uint8 (n, C, H, W) by a strength
+    strength: float = 0.0  #: at STRONGEST, from 0 at 0; of translation, a share of the side
+    signed: bool = False  #: whether the strength may also be negative, by a coin
+    moves: bool = False  #: whether pixels move, so that masks must follow
 
 
 @dataclass(frozen=True)
 class RandAugment:
     """Some operations in a row, drawn for each image from 14, all at one magnitude.
 
-    The operations, their strengths and their probabilities are those of torchvision's transform of
-    this name, which draws once for a whole batch.
-
-    Args:
-        operations: how many an image, at least 1.
-        magnitude: 0 to :data:`STRONGEST`.
+    Operations, strengths and probabilities are those of torchvision's transform of this name, which
+    draws once for a whole batch.
     """
 
-    operations: int = 2
-    magnitude: int = 9
+    operations: int = 2  #: how many an image, at least 1
+    magnitude: int = 9  #: 0 to STRONGEST
 
     def __call__(
         self, images: Tensor, masks: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor | None]:
-        """Augment images, moving masks along with them.
-
-        Args:
-            images: uint8 (N, 3, H, W); left as they are.
-            masks: bool (N, H, W), or None.
-            generator: where the draws come from; one on the images' device spares a transfer.
-
-        Returns:
-            New images and masks of the same shapes and types, on the same device.
-        """
+        """Augment, moving masks along; a :data:`Transform`."""
         table = list(operations().values())
         images, masks = images.clone(), None if masks is None else masks.clone()
         size, source = (self.operations, len(images)), generator.device
@@ -100,13 +75,10 @@ class RandAugment:
 
 @dataclass(frozen=True)
 class Erasing:
-    """A rectangle of an image is filled with one random color.
+    """A rectangle of an image is filled with one random color, with a probability.
 
     Its area is 2 to 33 % of the image and its sides' ratio 0.3 to 3.3, as in torchvision; a side
-    that would be longer than the image's is cut instead of drawn anew.
-
-    Args:
-        probability: that an image loses a rectangle.
+    that would be longer than the image's is cut instead of drawn anew. Masks end where pixels do.
     """
 
     probability: float
@@ -114,19 +86,18 @@ class Erasing:
     def __call__(
         self, images: Tensor, masks: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor | None]:
-        """Erase; arguments and result as in :class:`RandAugment`. Masks end where pixels do."""
+        """Erase; a :data:`Transform`."""
         n, _, height, width = images.shape
         options = {"generator": generator, "device": generator.device}
         hit, area, shape, down, across = torch.rand(5, n, **options)
-        color = torch.randint(256, (n, 3), dtype=torch.uint8, **options)
+        color = torch.randint(256, (n, 3), dtype=torch.uint8, **options).to(images.device)
         area = (0.02 + 0.31 * area) * height * width
         ratio = torch.exp(math.log(0.3) + math.log(3.3 / 0.3) * shape)
         tall = (area * ratio).sqrt().round().clamp(1, height)
         wide = (area / ratio).sqrt().round().clamp(1, width)
         top, left = (down * (height - tall + 1)).floor(), (across * (width - wide + 1)).floor()
-        rows = _within(top, tall, height) & (hit < self.probability).unsqueeze(1)
-        inside = rows.unsqueeze(2) & _within(left, wide, width).unsqueeze(1)
-        inside, color = inside.to(images.device), color.to(images.device)
+        inside = _rectangle(images, top, tall, left, wide)
+        inside &= (hit < self.probability).to(images.device)[:, None, None]
         images = torch.where(inside.unsqueeze(1), color[:, :, None, None], images)
         return images, None if masks is None else masks & ~inside
 
@@ -135,13 +106,13 @@ class Erasing:
 class Cutout:
     """A square of each image is set to zero, as in DeVries and Taylor (2017), section 3.2.
 
-    Its center is drawn from all pixels alike, and what lies beyond the border is cut off. The
-    source cuts normalized images, where zero is the mean color, after their flips and crops; here
-    pixels lie in 0 to 255, zero is black, and the crop comes after.
+    Its center is drawn from all pixels alike, and what lies beyond the border is cut off; masks end
+    where pixels do. The source cuts normalized images, where zero is the mean color, after their
+    flips and crops; here zero is black, and the crop comes after.
 
     Args:
-        side: of the square, in pixels, at least 1 and at most that of the images; an even one
-            reaches one pixel farther up and left of its center than down and right.
+        side: of the square, in pixels; an even one reaches one pixel farther up and left of its
+            center than down and right.
 
     Raises:
         ValueError: if `side` is less than 1.
@@ -151,14 +122,13 @@ class Cutout:
 
     def __post_init__(self) -> None:
         if self.side < 1:
-            raise ValueError(
-                f"side: expected 1 or more pixels, got {self.side}; for no cutout, leave it out."
-            )
+            told = f"expected 1 or more pixels, got {self.side}; for no cutout, leave it out."
+            raise ValueError(f"side: {told}")
 
     def __call__(
         self, images: Tensor, masks: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor | None]:
-        """Cut; arguments and result as in :class:`RandAugment`. Masks end where pixels do.
+        """Cut; a :data:`Transform`.
 
         Raises:
             DataError: if the square is larger than the images.
@@ -170,56 +140,52 @@ class Cutout:
                 f"{width}; set cutout to {min(height, width)} or less, or to 0 for none."
             )
         options = {"generator": generator, "device": generator.device}
-        rows = _within(torch.randint(height, (n,), **options) - self.side // 2, self.side, height)
-        columns = _within(torch.randint(width, (n,), **options) - self.side // 2, self.side, width)
-        inside = (rows.unsqueeze(2) & columns.unsqueeze(1)).to(images.device)
+        top = torch.randint(height, (n,), **options) - self.side // 2
+        left = torch.randint(width, (n,), **options) - self.side // 2
+        inside = _rectangle(images, top, self.side, left, self.side)
         images = images.masked_fill(inside.unsqueeze(1), 0)
         return images, None if masks is None else masks & ~inside
+
+
+def _rectangle(
+    images: Tensor, top: Tensor, tall: Tensor | int, left: Tensor, wide: Tensor | int
+) -> Tensor:
+    """The pixels of each image in a rectangle, bool (N, H, W), on the images' device."""
+    sides = []
+    for start, length, size in ((top, tall, images.shape[2]), (left, wide, images.shape[3])):
+        places = torch.arange(size, device=start.device)
+        within = (places >= start.unsqueeze(1)) & (places < (start + length).unsqueeze(1))
+        sides.append(within)
+    return (sides[0].unsqueeze(2) & sides[1].unsqueeze(1)).to(images.device)
 
 
 @dataclass(frozen=True)
 class Mix:
     """Each image of a batch blended with another, and its label accordingly.
 
-    Args:
-        classes: number of classes.
-        mixup: alpha of the Beta distribution that mixup draws its share from; None for no mixup.
-        cutmix: the same of CutMix, whose share is the area pasted in.
-        cutmix_probability: that a batch goes to CutMix, where both are on.
-        share: of the batches that are mixed, in (0, 1]; each batch is drawn by itself, from its own
-            seed. The others stay as they are.
-
     Raises:
         ValueError: if `share` is outside (0, 1].
     """
 
     classes: int
-    mixup: float | None = None
-    cutmix: float | None = None
-    cutmix_probability: float = 0.5
-    share: float = 1.0
+    mixup: float | None = None  #: alpha of the Beta distribution of mixup's share; or no mixup
+    cutmix: float | None = None  #: the same of CutMix, whose share is the area pasted in
+    cutmix_probability: float = 0.5  #: that a batch goes to CutMix, where both are on
+    share: float = 1.0  #: of the batches that are mixed, in (0, 1], each drawn from its own seed
 
     def __post_init__(self) -> None:
         if not 0.0 < self.share <= 1.0:
-            raise ValueError(
-                f"share: expected a share of the batches in (0, 1], got {self.share}; for no "
-                "mixing, leave it out."
-            )
+            told = f"expected a share of the batches in (0, 1], got {self.share}"
+            raise ValueError(f"share: {told}; for no mixing, leave it out.")
 
     def __call__(self, x: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Mix a batch, or leave it as it is where it is not drawn for that.
-
-        Args:
-            x: images (B, 3, H, W), floating point.
-            y: labels, int64 (B,).
-            seed: of this batch's draws.
+        """Mix images (B, 3, H, W), floating point, with labels, int64 (B,), by a batch's own seed.
 
         Returns:
             Images, and the share of each class in them, float32 (B, classes): a single 1 for each
-            image of a batch that is not mixed, so that all batches have one shape.
+            image of a batch that is not mixed.
         """
-        # torchvision draws a few numbers a batch, from the CPU's global generator wherever the
-        # images are; the accelerators' are not touched.
+        # torchvision draws from the CPU's global generator wherever the images are.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             # Where all are mixed nothing is drawn here, so that the mixing's own draws stay.
@@ -231,14 +197,13 @@ class Mix:
     def _transform(self) -> Any:
         from torchvision.transforms import v2
 
-        both = self.mixup is not None and self.cutmix is not None
-        chance = self.cutmix_probability if both else float(self.cutmix is not None)
-        kinds = [(v2.MixUp, self.mixup, 1 - chance), (v2.CutMix, self.cutmix, chance)]
-        there = [(kind, alpha, p) for kind, alpha, p in kinds if alpha is not None]
-        return v2.RandomChoice(
-            [kind(alpha=alpha, num_classes=self.classes) for kind, alpha, _ in there],
-            p=[p for *_, p in there],
-        )
+        mixes = []
+        if self.mixup is not None:
+            mixes.append(v2.MixUp(alpha=self.mixup, num_classes=self.classes))
+        if self.cutmix is not None:
+            mixes.append(v2.CutMix(alpha=self.cutmix, num_classes=self.classes))
+        chances = [1 - self.cutmix_probability, self.cutmix_probability]
+        return v2.RandomChoice(mixes, p=chances if len(mixes) == 2 else [1.0])
 
 
 @functools.cache
@@ -274,9 +239,3 @@ def operations() -> dict[str, Operation]:
         "AutoContrast": Operation(lambda x, s: kernels.autocontrast(x)),
         "Equalize": Operation(lambda x, s: kernels.equalize(x)),
     }
-
-
-def _within(start: Tensor, length: Tensor | int, size: int) -> Tensor:
-    """For each image, which of `size` places lie in a stretch: bool (N, size)."""
-    places = torch.arange(size, device=start.device)
-    return (places >= start.unsqueeze(1)) & (places < (start + length).unsqueeze(1))

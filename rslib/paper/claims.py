@@ -10,33 +10,25 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, StringConstraints
 from pydantic.dataclasses import dataclass
 
-from rslib.paper.tables import FOLDER, TABLES, Data, UnknownValue, nearest, read
+from rslib.paper.tables import FOLDER, TABLES, Data, known, read
 
+#: The relation that a claim states between the measured number and the claimed one. "about": equal
+#: to it. "nearly": at the end of the scale that it names (0 or 100 %), which any network can be.
+#: "below", "above": on that side of it. "differs": a difference with its sign and about its size,
+#: or a quotient on its side of 1. "compares": a difference in the direction stated, of any size.
+#: "alike": no difference worth speaking of. "untestable": nothing that could be measured is said.
 Relation = Literal[
     "about", "nearly", "below", "above", "differs", "compares", "alike", "untestable"
 ]
-"""The relation that a claim states between the measured number and the claimed one.
-
-``about``: equal to it. ``nearly``: at the end of the scale that it names (0 or 100 %), which any
-network can be. ``below``, ``above``: on that side of it. ``differs``: a difference with its sign
-and about its size, or a quotient on its side of 1. ``compares``: a difference in the direction
-stated, whose size is not claimed. ``alike``: no difference worth speaking of. ``untestable``:
-nothing that could be measured is said.
-"""
-
+#: The unpublished thing that a claimed size depends on; empty if there is none.
 Scale = Literal["", "masks", "reference", "hardware"]
-"""The unpublished thing that a claimed size depends on; empty if there is none."""
-
+#: Of a number: points are percentage points, a ratio is a quotient, the last is a plain number.
 Unit = Literal["%", "points", "count", "ratio", "h", ""]
-"""Of a number: points are percentage points, a ratio is a quotient, the last is a plain number."""
-
+#: How the numbers of evidence become one. "value": the only one. "difference": the first less the
+#: second. "quotient": the first over the second. "percent": by how many percent the first exceeds
+#: the second. "most": the first less the largest of the others. "least": the smallest of the others
+#: less the first.
 Kind = Literal["value", "difference", "quotient", "percent", "most", "least"]
-"""The ways in which the numbers of an :class:`Evidence` become one.
-
-``value``: the only one. ``difference``: the first less the second. ``quotient``: the first over the
-second. ``percent``: by how many percent the first exceeds the second. ``most``: the first less the
-largest of the others. ``least``: the smallest of the others less the first.
-"""
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -44,73 +36,44 @@ _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 class Evidence(Data):
     """A number of a run that settles a claim, or one of several.
 
-    Attributes:
-        about: what it is about; empty where the claim says it.
-        kind: how ``cells`` become one number.
-        cells: numbers of models, each ``<model>/<quantity>``. Quantities are the columns of the
-            paper's tables, and also ``fgsm_success`` and ``attention_share`` (the share of the
-            saliency inside the masks, in percent).
-        every_mask: whether it is measured with every source of masks, instead of the one that
-            models are aligned to.
-        optional: whether it is left out where it was not measured.
+    Its cells are numbers of models, each ``<model>/<quantity>``. Quantities are the columns of the
+    paper's tables, and also ``fgsm_success`` and ``attention_share`` (the share of the saliency
+    inside the masks, in percent).
     """
 
-    about: str = ""
+    about: str = ""  #: its subject; empty where the claim says it
     kind: Kind
     cells: tuple[Annotated[str, StringConstraints(pattern=r"^[^/]+/\w+$")], ...]
-    every_mask: bool = False
-    optional: bool = False
+    every_mask: bool = False  #: whether with all masks, not only those that models align to
+    optional: bool = False  #: whether it is left out where it was not measured
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Asserted:
-    """The part of a claim that a rule of verdicts needs.
+    """The part of a claim that a rule of verdicts needs."""
 
-    Attributes:
-        relation: how our number must stand to ``value``.
-        value: the number claimed, None where there is none.
-        unit: of ``value`` and of our estimates.
-        rounding: half a unit of the printed number's last digit.
-        scale: what the number's size depends on and the paper does not publish.
-        sized: whether it speaks of networks of the paper's size alone.
-        better: 1 if a higher number is better, -1 if a lower one is, 0 if neither.
-        why: of an untestable claim, why it is.
-        neutral: the value that would mean no difference: 0, or 1 for a quotient.
-    """
-
-    relation: Relation
-    value: float | None = None
-    unit: Unit = ""
-    rounding: float = 0.0
-    scale: Scale = ""
-    sized: bool = False
-    better: int = 0
-    why: str = ""
-    neutral: float = 0.0
+    relation: Relation  #: how our number must stand to the value
+    value: float | None = None  #: the number claimed, if there is one
+    unit: Unit = ""  #: of the value and of our estimates
+    rounding: float = 0.0  #: half a unit of the printed number's last digit
+    scale: Scale = ""  #: what the size depends on and the paper does not publish
+    sized: bool = False  #: whether it speaks of networks of the paper's size alone
+    better: int = 0  #: 1 if a higher number is better, -1 if a lower one is, 0 if neither
+    why: str = ""  #: a claim is untestable
+    neutral: float = 0.0  #: the value that would mean no difference: 0, or 1 for a quotient
 
 
 @dataclass(frozen=True, config=_STRICT, kw_only=True)
 class Claim(Asserted):
-    """A statement of the paper's text.
+    """A statement of the paper's text."""
 
-    Attributes:
-        name: short and unique.
-        statement: what is said, in our words; how it is read, where it must be read somehow.
-        section: where: ``"abstract"``, ``"4.2"``, ``"6"``.
-        also: other sections that say the same.
-        models: what it speaks of.
-        tables: columns of the paper's own tables that bear on it, by table.
-        evidence: the numbers that settle it; none where a function of
-            ``rslib.verdicts.evidence`` does, and for an untestable claim.
-    """
-
-    name: str
-    statement: str
-    section: str
-    also: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
-    tables: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    evidence: tuple[Evidence, ...] = ()
+    name: str  #: short and unique
+    statement: str  #: in our words; how it is read, where it must be read somehow
+    section: str  #: "abstract", "4.2", "6"
+    also: tuple[str, ...] = ()  #: other sections that say the same
+    models: tuple[str, ...] = ()  #: that it speaks of
+    tables: dict[str, tuple[str, ...]] = field(default_factory=dict)  #: their columns, by table
+    evidence: tuple[Evidence, ...] = ()  #: none where a function of verdicts.evidence settles it
 
     @property
     def cells(self) -> tuple[tuple[str, str, str], ...]:
@@ -135,9 +98,7 @@ def claim(name: str) -> Claim:
     Raises:
         UnknownValue: there is none of that name; names the nearest.
     """
-    if name not in CLAIMS:
-        raise UnknownValue(f"no claim {name!r}{nearest(name, CLAIMS)}")
-    return CLAIMS[name]
+    return known("no claim", name, CLAIMS)
 
 
 class _File(Data):
@@ -146,9 +107,7 @@ class _File(Data):
 
 
 _FILE = read(FOLDER / "claims.yaml", _File)
-
+#: Sections that make claims, in order, with what they are about.
 SECTIONS: Mapping[str, str] = MappingProxyType(_FILE.sections)
-"""Sections that make claims, in order, with what they are about."""
-
+#: Claims of the abstract, of sections 4 to 6, and two of 3.2, in the paper's order.
 CLAIMS: Mapping[str, Claim] = MappingProxyType({each.name: each for each in _FILE.claims})
-"""Claims of the abstract, of sections 4 to 6, and two of 3.2, in the paper's order."""

@@ -1,8 +1,7 @@
 """The paper's internal arithmetic: what it prints against what its own numbers give.
 
-Nothing here is measured. Printed numbers are rounded, so what follows from them is a range: each
-input is taken at both ends of its rounding. A check of ``arithmetic.yaml`` agrees if the printed
-number, with its own rounding, meets that range.
+Printed numbers are rounded, so each is taken at both ends of its rounding; a check of
+``arithmetic.yaml`` agrees if the printed number, with its own rounding, meets the range.
 """
 
 from __future__ import annotations
@@ -12,45 +11,34 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from statistics import fmean
 
 from rslib.paper.tables import FOLDER, Data, PaperValue, read, rounding, value
 
+#: The corruptions that the paper names (3.1.1).
 CATEGORIES = {
     "noise": ("Gaussian noise", "shot noise", "impulse noise"),
     "blur": ("defocus blur", "motion blur", "zoom blur", "glass blur"),
     "weather": ("snow", "frost", "fog", "brightness"),
     "digital": ("contrast", "elastic transform", "pixelate", "JPEG compression", "saturate"),
 }
-"""The corruptions that the paper names (3.1.1)."""
-
+#: The share of an image's pixels that IoU is of (3.3.3).
 TOP = 0.30
-"""The share of an image's pixels that IoU is of (3.3.3)."""
 
 # Decimal numbers are not exact in binary: two that meet may miss each other by this much.
 _TINY = 1e-9
 
 
-@dataclass(frozen=True)
-class Check:
-    """One statement of the paper against what its own numbers give.
+class Check(Data):
+    """One statement of the paper's section against what its own numbers give."""
 
-    Attributes:
-        name: short and unique.
-        statement: what is printed, in words.
-        section: where.
-        printed: the printed number, with its unit.
-        follows: what follows from the paper's own numbers, with its unit.
-        agrees: whether the two agree up to rounding.
-        consequence: what that means, in one line; empty where it is plain.
-    """
-
-    name: str
-    statement: str
+    name: str  #: short and unique
+    statement: str  #: in words
     section: str
-    printed: str
-    follows: str
-    agrees: bool
-    consequence: str = ""
+    printed: str  #: the printed number, with its unit
+    follows: str = ""  #: from the paper's own numbers, with its unit
+    agrees: bool = False  #: whether the two do, up to rounding
+    consequence: str = ""  #: of a disagreement, in one line; empty where it is plain
 
 
 @dataclass(frozen=True)
@@ -61,11 +49,6 @@ class Range:
     low: float
     high: float
 
-    def meets(self, printed: float, rounding: float = 0.0) -> bool:
-        """True if a printed number may be the rounded one."""
-        low, high = printed - rounding - _TINY, printed + rounding + _TINY
-        return low <= self.high and high >= self.low
-
     def satisfies(self, printed: str) -> bool:
         """True if it may be the printed number, or lie on the side that ``<`` or ``>`` names."""
         sign, _, limit = printed.rpartition(" ")
@@ -73,34 +56,21 @@ class Range:
             return self.low < float(limit)
         if sign == ">":
             return self.high > float(limit)
-        return self.meets(float(limit), rounding(Decimal(limit)))
-
-
-def arithmetic() -> tuple[Check, ...]:
-    """Recompute what the paper prints; all checks, in its order."""
-    return tuple(map(_check, read(FOLDER / "arithmetic.yaml", list[_Printed])))
+        reach = rounding(Decimal(limit)) + _TINY
+        return float(limit) - reach <= self.high and float(limit) + reach >= self.low
 
 
 def follows(function: Callable[..., float], *inputs: PaperValue) -> Range:
-    """The range of a function of printed numbers, each at either end of its rounding.
-
-    Args:
-        function: of as many numbers, monotone in each.
-        inputs: the printed numbers.
-    """
+    """The range of a function, monotone in printed numbers, at both ends of each rounding."""
     ends = [(each.value - each.rounding, each.value + each.rounding) for each in inputs]
     found = [function(*corner) for corner in itertools.product(*ends)]
     return Range(function(*(each.value for each in inputs)), min(found), max(found))
 
 
 def attack_success(clean: float, attacked: float) -> float:
-    """The share of correctly classified images that an attack turns, in percent.
+    """The share of correctly classified images that an attack turns; accuracies too in percent.
 
     The paper does not define it; Table 2 agrees with this reading in all four rows.
-
-    Args:
-        clean: accuracy on clean images, in percent, above 0.
-        attacked: accuracy under the attack, in percent.
     """
     return 100 * (1 - attacked / clean)
 
@@ -139,56 +109,34 @@ def parameter_count(architecture: str, **size: int) -> int:
     return sum(each.numel() for each in built.parameters())
 
 
-class _Printed(Data):
-    """A check as its file has it.
+class _Printed(Check):
+    """A check as its file has it, with the formula to recompute it.
 
-    ``formula`` is a key of ``_FORMULAS``, a function of the numbers of each group of ``cells``, or
-    else of ``_OTHERS``, a function of all groups. ``digits`` are shown of the former's result.
+    It is a key of ``_FORMULAS``, a function of the numbers of each group of ``cells`` that gives
+    ``digits`` to show, or a case of ``_judged``.
     """
 
-    name: str
-    statement: str
-    section: str
-    printed: str
     unit: str = ""
     formula: str
     digits: int = 0
     cells: tuple[tuple[str, ...], ...] = ()
-    consequence: str = ""
 
 
-_Groups = Sequence[Sequence[PaperValue]]
-
-
-def _check(each: _Printed) -> Check:
-    groups = [[value(*cell.split("/")) for cell in group] for group in each.cells]
-    suffix = f" {each.unit}" if each.unit else ""
-    if each.formula in _FORMULAS:
-        ranges = [follows(_FORMULAS[each.formula], *group) for group in groups]
-        told = " and ".join(f"{found.value:.{each.digits}f}{suffix}" for found in ranges)
-        agrees = all(found.satisfies(each.printed) for found in ranges)
-    else:
-        told, agrees = _OTHERS[each.formula](groups)
-    return Check(
-        name=each.name,
-        statement=each.statement,
-        section=each.section,
-        printed=f"{each.printed}{suffix}",
-        follows=told,
-        agrees=agrees,
-        consequence=each.consequence,
-    )
-
-
-def _trade_off(better: float, worse: float, before: float, after: float) -> float:
-    return (better - worse) / (before - after)
-
-
-def _mean_over_corruptions(*categories: float) -> float:
-    """Mean of four categories, each as often as the paper names corruptions in it."""
-    weights = [len(names) for names in CATEGORIES.values()]
-    weighted = (w * v for w, v in zip(weights, categories, strict=True))
-    return sum(weighted) / sum(weights)
+def arithmetic() -> tuple[Check, ...]:
+    """Recompute what the paper prints; all checks, in its order."""
+    checks = []
+    for each in read(FOLDER / "arithmetic.yaml", list[_Printed]):
+        groups = [[value(*cell.split("/")) for cell in group] for group in each.cells]
+        suffix = f" {each.unit}" if each.unit else ""
+        if each.formula in _FORMULAS:
+            ranges = [follows(_FORMULAS[each.formula], *group) for group in groups]
+            told = " and ".join(f"{found.value:.{each.digits}f}{suffix}" for found in ranges)
+            agrees = all(found.satisfies(each.printed) for found in ranges)
+        else:
+            told, agrees = _judged(each.formula, groups)
+        found = {"printed": f"{each.printed}{suffix}", "follows": told, "agrees": agrees}
+        checks.append(each.model_copy(update=found))
+    return tuple(checks)
 
 
 _FORMULAS: dict[str, Callable[..., float]] = {
@@ -198,73 +146,50 @@ _FORMULAS: dict[str, Callable[..., float]] = {
     "quotient": lambda first, second: first / second,
     "percent": lambda first, second: 100 * (first / second - 1),
     "success": attack_success,
-    "mean": lambda *numbers: sum(numbers) / len(numbers),
-    "mean_over_corruptions": _mean_over_corruptions,
-    "trade_off": _trade_off,
-    "hundredfold_trade_off": lambda *numbers: 100 * _trade_off(*numbers),
+    "mean": lambda *numbers: fmean(numbers),
+    # Of four categories, each as often as the paper names corruptions in it.
+    "mean_over_corruptions": lambda *four: fmean(four, map(len, CATEGORIES.values())),
+    "trade_off": lambda better, worse, before, after: (better - worse) / (before - after),
+    "hundredfold_trade_off": lambda *four: 100 * _FORMULAS["trade_off"](*four),
 }
 
 
-def _corruption_count(groups: _Groups) -> tuple[str, bool]:
-    named = sum(map(len, CATEGORIES.values()))
-    return f"{named}", named == 19
-
-
-def _patch_count(groups: _Groups) -> tuple[str, bool]:
-    patches = (32 // 2) ** 2
-    return f"{patches}", patches == 16
-
-
-def _budget(groups: _Groups) -> tuple[str, bool]:
-    budget = 100 * 8 / 255
-    return f"{budget:.2f} %", Range(budget, budget, budget).satisfies("3.1")
-
-
-def _parameters(groups: _Groups) -> tuple[str, bool]:
-    ((printed,),) = groups
-    count = parameter_count(printed.row.partition("-")[0])
-    return f"{count:,}", abs(count - printed.value) <= printed.rounding
-
-
-def _iou_is_no_share(groups: _Groups) -> tuple[str, bool]:
-    ((iou,),) = groups
-    return f"masks of under {100 * most_coverage(iou.value, 0.15):.1f} % of the image", False
-
-
-def _first_higher(groups: _Groups) -> tuple[str, bool]:
-    higher = [first.value > second.value for first, second in groups]
-    return f"{sum(higher)} of {len(higher)}", all(higher)
-
-
-def _category_order(groups: _Groups) -> tuple[str, bool]:
-    ordered = []
-    for group in groups:
-        noise, blur, weather, digital = (each.value for each in group)
-        ordered.append(noise > max(blur, weather) and digital < min(blur, weather))
-    return f"{sum(ordered)} of {len(ordered)}", all(ordered)
-
-
-def _masks(groups: _Groups) -> tuple[str, bool]:
-    ((loss, iou),) = groups
-    covered = follows(least_coverage, loss)
-    # A mean of random_iou over masks of any sizes lies between these: it is concave, 0 at 0.
-    least, most = TOP * covered.low, random_iou(covered.value)
-    return f"{least:.3f} to {most:.3f} for a random map", iou.value >= least
-
-
-def _same(groups: _Groups) -> tuple[str, bool]:
-    told = " and ".join(second.printed for _, second in groups)
-    return told, all(first.printed == second.printed for first, second in groups)
-
-
-_OTHERS: dict[str, Callable[[_Groups], tuple[str, bool]]] = {
-    "corruption_count": _corruption_count,
-    "patch_count": _patch_count,
-    "budget": _budget,
-    "parameters": _parameters,
-    "iou_is_no_share": _iou_is_no_share,
-    "first_higher": _first_higher,
-    "category_order": _category_order,
-    "masks": _masks,
-    "same": _same,
-}
+def _judged(formula: str, groups: Sequence[Sequence[PaperValue]]) -> tuple[str, bool]:
+    """What follows by a formula of all groups of numbers, and whether that agrees."""
+    match formula:
+        case "corruption_count":
+            named = sum(map(len, CATEGORIES.values()))
+            return f"{named}", named == 19
+        case "patch_count":
+            patches = (32 // 2) ** 2
+            return f"{patches}", patches == 16
+        case "budget":
+            budget = 100 * 8 / 255
+            return f"{budget:.2f} %", Range(budget, budget, budget).satisfies("3.1")
+        case "parameters":
+            ((printed,),) = groups
+            count = parameter_count(printed.row.partition("-")[0])
+            return f"{count:,}", abs(count - printed.value) <= printed.rounding
+        case "iou_is_no_share":
+            ((iou,),) = groups
+            most = 100 * most_coverage(iou.value, 0.15)
+            return f"masks of under {most:.1f} % of the image", False
+        case "first_higher":
+            higher = [first.value > second.value for first, second in groups]
+            return f"{sum(higher)} of {len(higher)}", all(higher)
+        case "category_order":
+            ordered = []
+            for group in groups:
+                noise, blur, weather, digital = (each.value for each in group)
+                ordered.append(noise > max(blur, weather) and digital < min(blur, weather))
+            return f"{sum(ordered)} of {len(ordered)}", all(ordered)
+        case "masks":
+            ((loss, iou),) = groups
+            covered = follows(least_coverage, loss)
+            # A mean of random_iou over masks of any sizes lies between: it is concave, 0 at 0.
+            least, most = TOP * covered.low, random_iou(covered.value)
+            return f"{least:.3f} to {most:.3f} for a random map", iou.value >= least
+        case "same":
+            told = " and ".join(second.printed for _, second in groups)
+            return told, all(first.printed == second.printed for first, second in groups)
+    raise ValueError(f"arithmetic.yaml: no formula {formula!r}; see rslib.paper.consistency")

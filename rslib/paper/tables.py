@@ -5,11 +5,11 @@ Each number remembers how it was printed, so that rounding can be told from disa
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -17,11 +17,12 @@ from typing import TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-ARCHITECTURES = MappingProxyType({"resnet18": "ResNet-18", "vit_small": "ViT-Small"})
-"""The paper's names of the architectures."""
+from rslib.settings.nearest import nearest
 
+#: The paper's names of the architectures.
+ARCHITECTURES = MappingProxyType({"resnet18": "ResNet-18", "vit_small": "ViT-Small"})
+#: The folder of the YAML files.
 FOLDER = Path(__file__).parent
-"""The folder of the YAML files."""
 
 _SCALE = {"M": Decimal(1_000_000), "h": Decimal(1)}
 _T = TypeVar("_T")
@@ -35,35 +36,30 @@ class Data(BaseModel):
 
 @dataclass(frozen=True)
 class PaperValue:
-    """One number of one of the paper's tables.
+    """One number of one of the paper's tables."""
 
-    Attributes:
-        printed: the number as the paper prints it, such as ``"22.1M"``.
-        unit: ``"%"``, ``"h"``, ``"count"``, ``"ratio"`` (of errors) or ``""`` (a plain number).
-        section: where the table stands.
-        table: such as ``"table2"``.
-        row: the model's name.
-        column: the quantity's name.
-    """
-
-    printed: str
-    unit: str
-    section: str
-    table: str
-    row: str
-    column: str
+    printed: str  #: the number as the paper prints it, such as "22.1M"
+    unit: str  #: "%", "h", "count", "ratio" (of errors) or "" (plain)
+    section: str  #: of the table
+    table: str  #: such as "table2"
+    row: str  #: the model's name
+    column: str  #: the quantity's name
 
     @property
     def value(self) -> float:
         """The number, in ``unit``."""
-        digits, scale = _parse(self.printed)
+        digits, scale = self._parsed()
         return float(digits * scale)
 
     @property
     def rounding(self) -> float:
         """Half a unit of the last printed digit: how far the unrounded number may lie off."""
-        digits, scale = _parse(self.printed)
+        digits, scale = self._parsed()
         return rounding(digits) * float(scale)
+
+    def _parsed(self) -> tuple[Decimal, Decimal]:
+        scale = _SCALE.get(self.printed[-1], Decimal(1))
+        return Decimal(self.printed.rstrip("".join(_SCALE))), scale
 
 
 @dataclass(frozen=True)
@@ -74,30 +70,29 @@ class Column:
     unit: str
 
 
-@dataclass(frozen=True)
-class PaperTable:
-    """One of the paper's tables.
+class PaperTable(Data):
+    """One of the paper's tables."""
 
-    Attributes:
-        name: such as ``"table2"``.
-        title: its caption in the paper.
-        section: where it stands.
-        columns: by name of the quantity, in the paper's order.
-        rows: model names, in the paper's order.
-        values: by (row, column).
-    """
-
-    name: str
-    title: str
+    name: str  #: such as "table2"
+    title: str  #: its caption in the paper
     section: str
-    columns: Mapping[str, Column]
-    rows: tuple[str, ...]
-    values: Mapping[tuple[str, str], PaperValue]
+    columns: dict[str, Column]  #: by name of the quantity, in the paper's order
+    rows: dict[str, str]  #: by model, in the paper's order: the numbers as printed
 
     @property
     def label(self) -> str:
         """Such as ``Table 2``."""
         return f"Table {self.name.removeprefix('table')}"
+
+    @cached_property
+    def values(self) -> Mapping[tuple[str, str], PaperValue]:
+        """The numbers, by (row, column)."""
+        found = {}
+        for row, line in self.rows.items():
+            for (key, column), printed in zip(self.columns.items(), line.split(), strict=True):
+                where = (self.section, self.name, row, key)
+                found[row, key] = PaperValue(printed, column.unit, *where)
+        return MappingProxyType(found)
 
 
 class UnknownValue(KeyError):
@@ -108,24 +103,26 @@ class UnknownValue(KeyError):
 
 
 def value(table: str, row: str, column: str) -> PaperValue:
-    """Look a number up.
-
-    Args:
-        table: ``"table1"`` to ``"table5"``.
-        row: a model's name, such as ``"resnet18-standard"``.
-        column: a quantity, such as ``"pgd_accuracy"``.
+    """Look a number up: ``value("table2", "resnet18-standard", "pgd_accuracy")``.
 
     Raises:
         UnknownValue: the paper does not report it; names the nearest name there is.
     """
-    if table not in TABLES:
-        raise UnknownValue(f"the paper has no {table!r}{nearest(table, TABLES)}")
-    found = TABLES[table]
-    if column not in found.columns:
-        raise UnknownValue(f"{table} has no column {column!r}{nearest(column, found.columns)}")
-    if row not in found.rows:
-        raise UnknownValue(f"{table} has no row {row!r}{nearest(row, found.rows)}")
+    found = known("the paper has no", table, TABLES)
+    known(f"{table} has no column", column, found.columns)
+    known(f"{table} has no row", row, found.rows)
     return found.values[row, column]
+
+
+def known(no: str, name: str, held: Mapping[str, _T]) -> _T:
+    """The thing of a name.
+
+    Raises:
+        UnknownValue: it is not there; opens with ``no`` and names the nearest, and all there are.
+    """
+    if name not in held:
+        raise UnknownValue(f"{no} {name!r}{nearest(name, held)} There are: {', '.join(held)}")
+    return held[name]
 
 
 def find(table: str, row: str, column: str) -> PaperValue | None:
@@ -138,64 +135,19 @@ def rounding(printed: Decimal) -> float:
     return float(Decimal(5).scaleb(int(printed.as_tuple().exponent) - 1))
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """For an error: the nearest of the valid names, and all of them."""
-    valid = list(valid)
-    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
-    return (f"; did you mean {close[0]!r}?" if close else ";") + f" There are: {', '.join(valid)}"
-
-
 def read(path: Path, kind: type[_T]) -> _T:
-    """Read a YAML file.
-
-    Args:
-        path: of the file.
-        kind: the type of what it holds.
+    """Read a YAML file that holds something of a type.
 
     Raises:
         pydantic.ValidationError: it holds something else.
     """
-    text = path.read_text("utf-8")
     # libyaml's loader, where PyYAML was built with it, is seven times as fast.
-    found = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    found = yaml.load(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     # As JSON, in which a list may become a tuple and nothing else is converted.
     return TypeAdapter(kind).validate_json(json.dumps(found))
 
 
-def _parse(printed: str) -> tuple[Decimal, Decimal]:
-    scale = _SCALE.get(printed[-1], Decimal(1))
-    return Decimal(printed.rstrip("".join(_SCALE))), scale
-
-
-class _Written(Data):
-    """A table as its file has it: each row in one line of text."""
-
-    title: str
-    section: str
-    columns: dict[str, Column]
-    rows: dict[str, str]
-
-
-def _table(name: str, written: _Written) -> PaperTable:
-    values = {
-        (row, key): PaperValue(printed, column.unit, written.section, name, row, key)
-        for row, line in written.rows.items()
-        for (key, column), printed in zip(written.columns.items(), line.split(), strict=True)
-    }
-    return PaperTable(
-        name,
-        written.title,
-        written.section,
-        MappingProxyType(written.columns),
-        tuple(written.rows),
-        MappingProxyType(values),
-    )
-
-
 TABLES: Mapping[str, PaperTable] = MappingProxyType(
-    {
-        name: _table(name, written)
-        for name, written in read(FOLDER / "tables.yaml", dict[str, _Written]).items()
-    }
+    {table.name: table for table in read(FOLDER / "tables.yaml", list[PaperTable])}
 )
 """The paper's tables, by name."""

@@ -1,31 +1,13 @@
 """Typed, strict settings: what can be set (``schema``) and how a profile is read (``loading``)."""
 
-from rslib.settings.loading import (
-    PROJECT,
-    SettingsError,
-    check_name,
-    derive,
-    dump,
-    load,
-    merge,
-    profiles,
-    read_profile,
-    read_yaml,
-    reference,
-)
-from rslib.settings.schema import Settings
-
-__all__ = [
-    "PROJECT",
-    "Settings",
-    "SettingsError",
-    "check_name",
-    "derive",
-    "dump",
-    "load",
-    "merge",
-    "profiles",
-    "read_profile",
-    "read_yaml",
-    "reference",
-]
+from rslib.settings.loading import PROJECT as PROJECT
+from rslib.settings.loading import SettingsError as SettingsError
+from rslib.settings.loading import check_name as check_name
+from rslib.settings.loading import derive as derive
+from rslib.settings.loading import dump as dump
+from rslib.settings.loading import load as load
+from rslib.settings.loading import merge as merge
+from rslib.settings.loading import profiles as profiles
+from rslib.settings.loading import read_profile as read_profile
+from rslib.settings.loading import read_yaml as read_yaml
+from rslib.settings.schema import Settings as Settings

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
-from rslib.settings.names import (
-    ALIGNED,
-    BASELINES,
-    REFERENCE,
-    ROBUSTNESS,
-    TEACHERS,
-    baseline,
-    control,
-)
+from rslib.settings import names
+from rslib.settings.names import ALIGNED, TEACHERS, baseline, control
 from rslib.settings.plan import plan
 from rslib.settings.schema import AlignedTraining, Settings
 
@@ -21,12 +15,8 @@ def mask_sources(settings: Settings) -> tuple[str, ...]:
     """The kinds of masks that images have or can be given, the most trustworthy first."""
     if settings.masks.sources is not None:
         return tuple(settings.masks.sources)
-    found = []
-    if settings.data.name == "shapes":
-        found.append("exact")
-    if settings.masks.own is not None:
-        found.append("own")
-    return (*found, *TEACHERS)
+    there = {"exact": settings.data.name == "shapes", "own": settings.masks.own is not None}
+    return (*(source for source, given in there.items() if given), *TEACHERS)
 
 
 def mask_source(settings: Settings, section: AlignedTraining | None = None) -> str:
@@ -46,51 +36,33 @@ def asked(settings: Settings) -> dict[str, list[str]]:
 
     Notebooks that are not named train none: they read what these have made.
     """
-    study, shared = settings.combination, settings.alignment.shared
-    joint = "," if "@" in shared else "@"
+    study, alignment = settings.combination, settings.alignment
+    joint = "," if "@" in alignment.shared else "@"
+    shares = [f"{alignment.shared}{joint}share={share}" for share in alignment.shares]
+    attacked = ["resnet18-purely_adversarial", *settings.extra_models]
+    noisy = ["resnet18-noise", "vit_small-noise"]
+    controls = [*map(baseline, ALIGNED), *map(control, ALIGNED)]
+    corners = [study.neither, study.aligned, study.robust, study.both]
     return {
-        "01_experimental_setup": [*BASELINES, REFERENCE],
-        "02_attacks_and_defences": [
-            *ROBUSTNESS,
-            "resnet18-purely_adversarial",
-            *settings.extra_models,
-            "resnet18-noise",
-            "vit_small-noise",
-        ],
+        "01_experimental_setup": [*names.BASELINES, names.REFERENCE],
+        "02_attacks_and_defences": [*names.ROBUSTNESS, *attacked, *noisy],
         "03_interpretability": [*TEACHERS.values()],
-        "04_human_guided_alignment": [
-            *map(baseline, ALIGNED),
-            *map(control, ALIGNED),
-            *ALIGNED,
-            *settings.alignment.variants,
-        ],
-        "09_alignment_results": [
-            shared,
-            *(f"{shared}{joint}share={share}" for share in settings.alignment.shares),
-        ],
-        "12_robust_and_aligned": [
-            *(study.neither, study.aligned, study.robust, study.both),
-            *study.models,
-        ],
+        "04_human_guided_alignment": [*controls, *ALIGNED, *alignment.variants],
+        "09_alignment_results": [alignment.shared, *shares],
+        "12_robust_and_aligned": [*corners, *study.models],
     }
 
 
 def shortcut(settings: Settings) -> list[str]:
     """The models of the shortcut experiment (notebook 09), trained on images of its own."""
-    aligned = ALIGNED[0]
-    names = [baseline(aligned), control(aligned), aligned, settings.alignment.shared]
-    return list(dict.fromkeys(names))
+    name, shared = ALIGNED[0], settings.alignment.shared
+    return list(dict.fromkeys([baseline(name), control(name), name, shared]))
 
 
-def needed(settings: Settings, names: Iterable[str] | None = None) -> dict[str, tuple[str, ...]]:
-    """Models with those that must be trained before them, the earlier ones first.
+def needed(settings: Settings, models: Iterable[str] | None = None) -> dict[str, tuple[str, ...]]:
+    """Each model with those that must be trained before it; the latter are keys, too, and earlier.
 
-    Args:
-        settings: that decide.
-        names: of models; by default all that the notebooks train on the run's own images.
-
-    Returns:
-        Name to names, closed: whatever is named as needed is a key as well, and comes before.
+    The models are those named, by default all that the notebooks train on the run's own images.
 
     Raises:
         ValueError: a name that these settings have no training for (:mod:`rslib.settings.plan`).
@@ -98,47 +70,36 @@ def needed(settings: Settings, names: Iterable[str] | None = None) -> dict[str, 
     found: dict[str, tuple[str, ...]] = {}
 
     def visit(name: str) -> None:
-        if name not in found:
-            before = _before(settings, name)
-            for each in before:
-                visit(each)
-            found[name] = before
+        if name in found:
+            return
+        planned = plan(settings, name)
+        before = [] if planned.parent is None else [planned.parent]
+        source = planned.masks and mask_source(settings, planned.masks)
+        if source in TEACHERS:
+            before.append(TEACHERS[source])
+        for each in before:
+            visit(each)
+        found[name] = tuple(before)
 
-    if names is None:
-        names = [name for models in asked(settings).values() for name in models]
-    for name in names:
+    for name in chain.from_iterable(asked(settings).values()) if models is None else models:
         visit(name)
     return found
 
 
 def seeded(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """The models of a further seed where the setting ``seeded`` names some.
+    """The models of a further seed where the setting ``seeded`` names some, as :func:`needed`.
 
-    Beside those named: what they are trained from, and the teachers whose masks overlap is
+    These are those named, what they are trained from, and the teachers whose masks overlap is
     measured with.
-
-    Returns:
-        See :func:`needed`.
 
     Raises:
         ValueError: a name that no notebook trains; says which they train.
     """
     chosen, known = settings.seeded or [], needed(settings)
-    unknown = [name for name in chosen if name not in known]
-    if unknown:
+    if unknown := [name for name in chosen if name not in known]:
         raise ValueError(
             f"the setting seeded names {', '.join(unknown)}, which no notebook trains under these "
             f"settings; they train: {', '.join(known)}"
         )
     teachers = [TEACHERS[source] for source in mask_sources(settings) if source in TEACHERS]
     return needed(settings, [*chosen, *teachers])
-
-
-def _before(settings: Settings, name: str) -> tuple[str, ...]:
-    planned = plan(settings, name)
-    found = [] if planned.parent is None else [planned.parent]
-    if planned.masks is not None:
-        source = mask_source(settings, planned.masks)
-        if source in TEACHERS:
-            found.append(TEACHERS[source])
-    return tuple(found)

@@ -1,9 +1,9 @@
 """Functions of a user's own: a register of what was added, and the import of modules that add.
 
-Each room has the decorator of its kind: :func:`rslib.corruptions.corruption`,
-:func:`rslib.attacks.attack`, :func:`rslib.training.objective`, :func:`rslib.data.dataset` and
-:func:`rslib.saliency.saliency_method`. They stand in a module of the user's own, which the setting
-``extensions`` names, or in a notebook cell.
+The decorators are :func:`rslib.corruptions.corruption`, :func:`rslib.attacks.attack`,
+:func:`rslib.training.objective`, :func:`rslib.data.dataset` and
+:func:`rslib.saliency.saliency_method`; they stand in a module that the setting ``extensions``
+names, or in a notebook cell.
 """
 
 from __future__ import annotations
@@ -20,15 +20,10 @@ from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+#: What was added: kind to name to function, or to what the room makes of it.
 ADDED: dict[str, dict[str, Any]] = {
-    "attack": {},
-    "corruption": {},
-    "dataset": {},
-    "objective": {},
-    "saliency_method": {},
+    kind: {} for kind in ("attack", "corruption", "dataset", "objective", "saliency_method")
 }
-"""What was added: kind to name to function, or to what the room makes of it."""
-
 _SOURCES: dict[tuple[str, str], tuple[str, str]] = {}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -45,13 +40,9 @@ def adding(
 ) -> Callable[[Function], Function]:
     """A decorator that registers a function and gives it back as it is.
 
-    A function that is defined again, such as by a notebook cell that runs twice, replaces itself.
-
-    Args:
-        kind: a key of :data:`ADDED`.
-        name: what it is to be called: lower case letters, digits and underscores.
-        ours: names of this kind that the project has, and others that would be mistaken for them.
-        made: makes of the function what :data:`ADDED` holds.
+    It stands in :data:`ADDED` under its kind, as what ``made`` makes of it; ``ours`` are names that
+    it may not have. A function that is defined again, such as by a notebook cell that runs twice,
+    replaces itself.
 
     Raises:
         ExtensionError: the name is of another form, or taken; or what is decorated is no function.
@@ -60,27 +51,23 @@ def adding(
     if not isinstance(name, str):
         raise ExtensionError(f'the {called} needs a name: write @{kind}("name") above it')
     if not _NAME.fullmatch(name):
-        raise ExtensionError(
-            f"the name {name!r} of an added {called} must be lower case letters, digits and "
-            "underscores, a letter first: it becomes part of file names"
-        )
+        form = "lower case letters, digits and underscores, a letter first"
+        told = f"the name {name!r} of an added {called} must be {form}"
+        raise ExtensionError(f"{told}: it becomes part of file names")
+    taken = f"there is a {called} {name!r} already"
     if name in ours:
-        raise ExtensionError(f"there is a {called} {name!r} already: give yours another name")
+        raise ExtensionError(f"{taken}: give yours another name")
 
     def decorate(function: Function) -> Function:
         if not callable(function):
-            raise ExtensionError(
-                f"the {called} {name!r} is a {type(function).__name__}: decorate a function"
-            )
+            what = type(function).__name__
+            raise ExtensionError(f"the {called} {name!r} is a {what}: decorate a function")
         qualified = getattr(function, "__qualname__", type(function).__qualname__)
         source = (function.__module__, qualified)
         before = _SOURCES.get((kind, name))
         if name in ADDED[kind] and before != source:
             whose = ".".join(before) if before else "another extension"
-            raise ExtensionError(
-                f"there is a {called} {name!r} already, of {whose}: give one of the two another "
-                "name"
-            )
+            raise ExtensionError(f"{taken}, of {whose}: give one of the two another name")
         ADDED[kind][name] = made(function)
         _SOURCES[kind, name] = source
         return function
@@ -91,9 +78,8 @@ def adding(
 def load(names: Sequence[str]) -> None:
     """Import modules that add something; those that are imported already stay as they are.
 
-    Args:
-        names: of modules, such as ``"mymodule"``, or paths of Python files, such as
-            ``"lab/mine.py"``; both are looked for in the working directory.
+    They are names, such as ``"mymodule"``, or paths, such as ``"lab/mine.py"``; both are looked for
+    in the working directory.
 
     Raises:
         ExtensionError: one cannot be imported; names it, the reason and the way out.
@@ -108,11 +94,10 @@ def load(names: Sequence[str]) -> None:
                 _import_file(Path(name).resolve())
             else:
                 importlib.import_module(name)
-        except ExtensionError as error:
-            raise ExtensionError(f"extension {name!r}: {error}") from error
         # A user's module may raise anything, and may call exit().
         except (Exception, SystemExit) as error:
-            raise ExtensionError(f"extension {name!r}: {_reason(name, error)}") from error
+            why = error if isinstance(error, ExtensionError) else _reason(name, error)
+            raise ExtensionError(f"extension {name!r}: {why}") from error
 
 
 def _import_file(path: Path) -> None:
@@ -123,9 +108,8 @@ def _import_file(path: Path) -> None:
         loaded = getattr(sys.modules[name], "__file__", None)
         if loaded is not None and Path(loaded).resolve() == path:
             return
-        raise ExtensionError(
-            f"another module is called {name!r} ({loaded or 'built in'}): rename the file"
-        )
+        other = f"another module is called {name!r} ({loaded or 'built in'})"
+        raise ExtensionError(f"{other}: rename the file")
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

@@ -1,8 +1,4 @@
-"""Typed, strict settings. The defaults are the paper's protocol; a profile lists what differs.
-
-``load("cpu")`` reads ``params/cpu.yaml`` and lays it over the defaults; ``overrides`` go on top.
-What can be set is in :mod:`rslib.settings.schema`.
-"""
+"""How settings are read: the defaults, a profile that lists what differs, and overrides on top."""
 
 from __future__ import annotations
 
@@ -18,10 +14,9 @@ from pydantic import BaseModel, ValidationError
 
 from rslib.settings import extensions
 from rslib.settings.nearest import nearest
-from rslib.settings.schema import Settings as Settings
+from rslib.settings.schema import NAME, Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 class SettingsError(ValueError):
@@ -29,7 +24,7 @@ class SettingsError(ValueError):
 
 
 def load(profile: str = "paper", overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Read a profile and lay overrides over it.
+    """Read a profile and lay overrides over it, to validated, immutable settings.
 
     Args:
         profile: name of a file in ``params/`` without its ending, or the path of a YAML file of
@@ -37,12 +32,9 @@ def load(profile: str = "paper", overrides: Mapping[str, Any] | None = None) -> 
         overrides: nested mapping with the layout of :class:`Settings`, such as
             ``{"pgd": {"steps": 50}}``.
 
-    Returns:
-        The validated, immutable settings.
-
     Raises:
-        SettingsError: unknown profile or key, wrong type, value out of range; the message names
-            the key, what was given, what is allowed, and the nearest valid name.
+        SettingsError: unknown profile or key, wrong type, value out of range; names the key, what
+            was given, what is allowed, and the nearest valid name.
     """
     name, chosen = read_profile(profile)
     below = merge(Settings().model_dump(), chosen | {"profile": name})
@@ -50,26 +42,25 @@ def load(profile: str = "paper", overrides: Mapping[str, Any] | None = None) -> 
 
 
 def derive(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
-    """Settings with others laid over them, as :func:`load` lays them over a profile.
-
-    Raises:
-        SettingsError: see :func:`load`.
-    """
+    """Settings with others laid over them, as :func:`load` does over a profile; raises the same."""
     return _validated(settings.profile, settings.model_dump(), overrides)
 
 
 def _validated(name: str, below: Mapping[str, Any], overrides: Mapping[str, Any]) -> Settings:
     if not isinstance(overrides, Mapping):
-        raise SettingsError(
-            f"settings must be a mapping such as {{pgd: {{steps: 50}}}}, not {_shown(overrides)}"
-        )
+        told = f"a mapping such as {{pgd: {{steps: 50}}}}, not {_shown(overrides)}"
+        raise SettingsError(f"settings must be {told}")
     merged = merge(below, overrides)
     if merged["profile"] != name:
-        raise SettingsError(
-            f"settings.profile: {_shown(merged['profile'])} contradicts profile {name!r}; "
-            "give the profile outside settings"
-        )
-    _import_extensions(merged["extensions"])  # first: a data set may be one that they add
+        told = f"{_shown(merged['profile'])} contradicts profile {name!r}"
+        raise SettingsError(f"settings.profile: {told}; give the profile outside settings")
+    # First: a data set may be one that they add. Validation refuses what is no list of names.
+    modules = merged["extensions"]
+    if isinstance(modules, list) and all(isinstance(each, str) for each in modules):
+        try:
+            extensions.load(modules)
+        except extensions.ExtensionError as error:
+            raise SettingsError(f"settings.extensions: {error}") from error
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
@@ -77,28 +68,11 @@ def _validated(name: str, below: Mapping[str, Any], overrides: Mapping[str, Any]
         raise SettingsError(f"profile {name!r} with the settings given:\n{problems}") from None
 
 
-def _import_extensions(names: Any) -> None:
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        return  # validation refuses it
-    try:
-        extensions.load(names)
-    except extensions.ExtensionError as error:
-        raise SettingsError(f"settings.extensions: {error}") from error
-
-
 def dump(settings: Settings) -> str:
-    """A profile's file with these settings: what differs from the defaults, for :func:`load`.
-
-    Args:
-        settings: of any origin, overrides included.
-
-    Returns:
-        YAML with ``profile:`` and ``settings:``.
-    """
+    """A profile's file with these settings, for :func:`load`: what differs from the defaults."""
     chosen = _differing(settings, Settings(profile=settings.profile))
-    return yaml.safe_dump(
-        {"profile": settings.profile, "settings": chosen}, sort_keys=False, width=100
-    )
+    content = {"profile": settings.profile, "settings": chosen}
+    return yaml.safe_dump(content, sort_keys=False, width=100)
 
 
 def profiles() -> dict[str, Path]:
@@ -106,25 +80,20 @@ def profiles() -> dict[str, Path]:
     return {path.stem: path for path in sorted(_params_folder().glob("*.yaml"))}
 
 
-def reference() -> Iterator[tuple[str, Any, str]]:
-    """Yield (dotted key, the paper's value, description) for every leaf of the settings."""
-    yield from _leaves(Settings(), "")
-
-
 def _params_folder() -> Path:
     return Path(os.environ.get("RSLIB_PARAMS") or PROJECT / "params")
 
 
-def check_name(name: Any) -> str:
+def check_name(name: Any, where: str = "") -> str:
     """A profile's name, which is also that of a folder.
 
     Raises:
-        SettingsError: it could lead out of the folder that it is looked for in.
+        SettingsError: it could lead out of its folder; ``where`` opens the message.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
         raise SettingsError(
-            f"profile {_shown(name)} must be up to 100 letters, digits, '.', '_' or '-', a letter "
-            "or digit first: it names the run directory"
+            f"{where}profile {_shown(name)} must be up to 100 letters, digits, '.', '_' or '-', a "
+            "letter or digit first: it names the run directory"
         )
     return name
 
@@ -132,72 +101,57 @@ def check_name(name: Any) -> str:
 def read_yaml(text: str, what: str) -> Any:
     """Plain data from YAML; nothing in it is run.
 
-    Args:
-        text: the YAML.
-        what: names it in the error.
-
     Raises:
-        SettingsError: it is not valid, or asks for more than plain data.
+        SettingsError: it is not valid, or asks for more than plain data; ``what`` names it.
     """
     try:
         return yaml.safe_load(text)
     # Beside its own errors the reader passes on those of dates, numbers, tags and deep nesting.
     except Exception as error:
         why = str(error) or type(error).__name__
-        raise SettingsError(
-            f"{what} is not valid YAML: {why}. Write it as in {{pgd: {{steps: 50}}}}"
-        ) from None
+        told = f"{what} is not valid YAML: {why}. Write it as in {{pgd: {{steps: 50}}}}"
+        raise SettingsError(told) from None
 
 
 def read_profile(profile: str) -> tuple[str, dict[str, Any]]:
     """A profile's name and the settings it lists, which are not checked yet.
 
-    Args:
-        profile: see :func:`load`.
-
     Raises:
-        SettingsError: there is none, or the file is not of a profile's form.
+        SettingsError: there is none, or the file is not of a profile's form (see :func:`load`).
     """
     known = profiles()
+    offered = ", ".join(known)
     if not isinstance(profile, str) or not profile:
-        raise SettingsError(
-            f"profile must be a name such as 'smoke', not {_shown(profile)}; there are: "
-            f"{', '.join(known)}"
-        )
+        told = f"profile must be a name such as 'smoke', not {_shown(profile)}"
+        raise SettingsError(f"{told}; there are: {offered}")
     path = known.get(profile, Path(profile))
     if path.suffix not in {".yaml", ".yml"}:
-        raise SettingsError(
-            f"no profile {profile!r} in {_params_folder()}{nearest(profile, known)} "
-            f"Valid: {', '.join(known)}"
-        )
+        told = f"no profile {profile!r} in {_params_folder()}{nearest(profile, known)}"
+        raise SettingsError(f"{told} Valid: {offered}")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise SettingsError(
-            f"no profile file {path}; give a path that is there, or one of {', '.join(known)}"
-        ) from None
+        told = f"no profile file {path}; give a path that is there, or one of {offered}"
+        raise SettingsError(told) from None
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path} is not valid YAML: {error}. Save it as UTF-8") from None
     # A folder of that name, a name too long, a zero byte in it.
     except (OSError, ValueError) as error:
-        raise SettingsError(
-            f"profile {_shown(profile)} cannot be read ({error}); give the path of a YAML file"
-        ) from None
+        told = f"profile {_shown(profile)} cannot be read ({error}); give the path of a YAML file"
+        raise SettingsError(told) from None
     content = read_yaml(text, str(path))
-    only = (
-        "only 'profile:' and 'settings:' may stand at its top level; put what you set under the "
-        "latter"
-    )
+    held = None
     if not isinstance(content, dict):
         held = "nothing" if content is None else _shown(content)
-        raise SettingsError(f"{path} holds {held}; {only}")
-    if extra := [key for key in content if key not in ("profile", "settings")]:
-        raise SettingsError(f"{path} holds {', '.join(map(_shown, extra[:5]))}; {only}")
-    name, chosen = content.get("profile", path.stem), content.get("settings")
-    try:
-        check_name(name)
-    except SettingsError as error:
-        raise SettingsError(f"{path}: {error}") from None
+    elif extra := [key for key in content if key not in ("profile", "settings")]:
+        held = ", ".join(map(_shown, extra[:5]))
+    if held:
+        raise SettingsError(
+            f"{path} holds {held}; only 'profile:' and 'settings:' may stand at its top level; put "
+            "what you set under the latter"
+        )
+    name = check_name(content.get("profile", path.stem), f"{path}: ")
+    chosen = content.get("settings")
     if not isinstance(chosen, dict | None):
         raise SettingsError(f"{path}: settings must be a mapping, not {_shown(chosen)}")
     return name, chosen or {}
@@ -214,29 +168,24 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _differing(section: BaseModel, default: BaseModel) -> dict[str, Any]:
-    """The fields of a section that differ from those of another, as plain data.
-
-    Fields are read one by one: a section's own dump leaves out what is the default of its class,
-    which the default of its place need not be.
-    """
-    found: dict[str, Any] = {}
-    for name in type(section).model_fields:
-        value, usual = getattr(section, name), getattr(default, name)
-        if value == usual:
-            continue
-        if isinstance(value, BaseModel):
-            found[name] = _differing(value, usual)
-        else:
-            found[name] = list(value) if isinstance(value, tuple) else value
+    """The fields of a section that differ from another's; a place has defaults of its own."""
+    found = {}
+    for name, value in section:
+        usual = getattr(default, name)
+        if value != usual:
+            found[name] = _differing(value, usual) if isinstance(value, BaseModel) else value
     return found
 
 
 def _explain(error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
         *parents, last = problem["loc"] or ("settings",)
-        key, given = ".".join(map(str, problem["loc"])) or "settings", problem["input"]
+        key, given = ".".join(map(str, (*parents, last))), problem["input"]
         if problem["type"] == "extra_forbidden":
-            valid = list(_section_at(parents).model_fields)
+            section: BaseModel = Settings()
+            for name in parents:
+                section = getattr(section, str(name))
+            valid = type(section).model_fields
             hint = f"{nearest(last, valid)} Valid: {', '.join(valid)}"
             yield f"{key}: no such setting (given {_shown(given)}){hint}"
             continue
@@ -249,13 +198,6 @@ def _explain(error: ValidationError) -> Iterator[str]:
         yield f"{key}: {allowed[0].lower()}{allowed[1:]}{told}{hint}"
 
 
-def _section_at(parents: list[str | int]) -> type[BaseModel]:
-    section: type[BaseModel] = Settings
-    for name in parents:
-        section = type(section.model_fields[str(name)].default)
-    return section
-
-
 def _shown(value: Any) -> str:
     """What was given, cut where it is long: YAML's references can make a few lines endless."""
     short = reprlib.Repr()
@@ -264,12 +206,3 @@ def _shown(value: Any) -> str:
         return short.repr(value)
     except ValueError:  # Python writes out no whole number of thousands of digits
         return "a number of too many digits"
-
-
-def _leaves(section: BaseModel, prefix: str) -> Iterator[tuple[str, Any, str]]:
-    for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
-        if isinstance(value, BaseModel):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value, field.description or ""

@@ -1,4 +1,4 @@
-"""The cast: names of models, what a name consists of, and who appears in which table.
+"""Names of models, the parts of a name, and who appears in which table.
 
 A model's name is ``<architecture>-<objective>``, such as ``resnet18-adversarial``: two sections of
 the settings. What differs from the objective's section may follow: ``resnet18-aligned@beta=1.0`` is
@@ -10,76 +10,46 @@ own: ``resnet18-adversarial@start=aligned@beta=1.0`` starts from ``resnet18-alig
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
+#: The paper's two, and the reference model's (3.5).
 ARCHITECTURES = ("resnet18", "vit_small", "alexnet")
-"""The paper's two, and the reference model's (3.5)."""
-
+#: The models of 4.1, in the paper's order.
 BASELINES = ("resnet18-standard", "vit_small-standard")
-"""The models of 4.1, in the paper's order."""
-
+#: The models of 4.2 and 4.5, in the paper's order.
 ROBUSTNESS = (
     "resnet18-standard",
     "resnet18-adversarial",
     "vit_small-standard",
     "vit_small-adversarial",
 )
-"""The models of 4.2 and 4.5, in the paper's order."""
-
-INTERPRETABILITY = (
-    "resnet18-standard",
-    "resnet18-adversarial",
-    "resnet18-aligned",
-    "vit_small-standard",
-    "vit_small-adversarial",
-    "vit_small-aligned",
-)
-"""The models of 4.3, in the paper's order."""
-
+#: The models of 4.4, in the paper's order.
 ALIGNED = ("resnet18-aligned", "vit_small-aligned")
-"""The models of 4.4, in the paper's order."""
-
+#: The models of 4.3, in the paper's order.
+INTERPRETABILITY = (*ROBUSTNESS[:2], ALIGNED[0], *ROBUSTNESS[2:], ALIGNED[1])
+#: The model whose corruption errors count as 1 (paper 3.5: "typically AlexNet").
 REFERENCE = "alexnet-standard"
-"""The model whose corruption errors count as 1 (paper 3.5: "typically AlexNet")."""
-
-PURELY_ADVERSARIAL = "resnet18-purely_adversarial"
-"""The model that is attacked in every batch (paper 3.2.2: the claim about alternation)."""
-
-NOISE = ("resnet18-noise", "vit_small-noise")
-"""The models that randomized smoothing certifies (paper 3.2.2)."""
-
+#: The teacher behind each kind of proxy masks, in the order of the halves that they are taught.
 TEACHERS = {"cnn": "resnet18-teacher", "vit": "vit_small-teacher"}
-"""The teacher behind each kind of proxy masks, in the order of the halves that they are taught."""
-
+#: All kinds of masks: the data set's own, each teacher's, and a user's.
 MASK_SOURCES = ("exact", *TEACHERS, "own")
-"""All kinds of masks: the data set's own, each teacher's, and a user's."""
-
+#: Shares of the pixels at which overlap is measured; the paper's is 0.30.
 TOPS = (0.05, 0.10, 0.20, 0.30, 0.40, 0.50)
-"""Shares of the pixels at which overlap is measured; the paper's is 0.30."""
-
+#: The data sets, and their names in a line of text.
 DATASETS = {"cifar10": "CIFAR-10", "shapes": "Shapes"}
-"""The data sets, and their names in a line of text."""
 
-_NAME = re.compile(r"(?P<architecture>[^-]*)-?(?P<objective>[^@]*)(?:@(?P<changes>.*))?", re.DOTALL)
-_START = re.compile(r"(?:(?P<others>.*),)?start=(?P<start>.*)", re.DOTALL)
+_NAME = re.compile(r"([^-]*)-?([^@]*)(?:@(.*))?", re.DOTALL)
+_START = re.compile(r"(?:(.*),)?start=(.*)", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The parts of a model's name.
+class Parts(NamedTuple):
+    """The parts of a model's name."""
 
-    Attributes:
-        architecture: such as ``"resnet18"``.
-        objective: such as ``"aligned"``.
-        changes: what differs from the objective's settings, by name; mostly empty.
-    """
-
-    architecture: str
-    objective: str
-    changes: dict[str, Any]
+    architecture: str  #: such as "resnet18"
+    objective: str  #: such as "aligned"
+    changes: dict[str, Any]  #: what differs from the objective's settings; mostly empty
 
 
 def parts(name: str) -> Parts:
@@ -95,33 +65,26 @@ def parts(name: str) -> Parts:
             "zero bytes"
         )
     architecture, objective, written = _NAME.fullmatch(name).groups()
-    changes: dict[str, Any] = {}
     start = None
     if written is not None and (found := _START.fullmatch(written)):
-        written, start = found["others"], found["start"]
-    for each in [] if written is None else written.split(","):
-        setting, _, value = each.partition("=")
-        if not setting or not value:
-            raise ValueError(_unreadable(name, architecture, objective))
+        written, start = found.groups()
+    pairs = [] if written is None else [each.partition("=") for each in written.split(",")]
+    if start == "" or not all(setting and value for setting, _, value in pairs):
+        raise ValueError(
+            f"no model {name!r}: after the @ come settings of {objective} training, as in "
+            f"{architecture}-{objective}@beta=1.0,reading=standardized"
+        )
+    changes: dict[str, Any] = {}
+    for setting, _, value in pairs:
         try:
             changes[setting] = yaml.safe_load(value)
         # Beside its own errors the reader passes on those of dates and numbers out of range.
         except (yaml.YAMLError, ValueError, LookupError, AttributeError):
-            raise ValueError(
-                f"no model {name!r}: {setting}={value} cannot be read; give a number or a word"
-            ) from None
+            told = f"{setting}={value} cannot be read; give a number or a word"
+            raise ValueError(f"no model {name!r}: {told}") from None
     if start is not None:
-        if not start:
-            raise ValueError(_unreadable(name, architecture, objective))
         changes["start"] = start
     return Parts(architecture, objective, changes)
-
-
-def _unreadable(name: str, architecture: str, objective: str) -> str:
-    return (
-        f"no model {name!r}: after the @ come settings of {objective} training, as in "
-        f"{architecture}-{objective}@beta=1.0,reading=standardized"
-    )
 
 
 def architecture(name: str) -> str:

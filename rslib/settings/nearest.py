@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """The end of a sentence that refuses an unknown name: ``"; did you mean 'fog'?"``.
+    """The end of a sentence that refuses a name: ``"; did you mean 'fog'?"``, or ``"."`` if far.
 
-    It is ``"."`` where no known name is near. The caller goes on with what there is::
+    The caller goes on with what there is::
 
         f"no corruption {name!r}{nearest(name, NAMES)} There are: {', '.join(NAMES)}"
     """

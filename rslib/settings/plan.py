@@ -1,54 +1,28 @@
-"""What a model's name (:mod:`rslib.settings.names`) asks for under the settings."""
+"""The training that a model's name (:mod:`rslib.settings.names`) asks for under the settings."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from rslib.settings import extensions
+from rslib.settings import extensions, schema
 from rslib.settings.names import ARCHITECTURES, TEACHERS, architecture, parts
-from rslib.settings.schema import (
-    AlexNet,
-    AlignedTraining,
-    NoiseTraining,
-    Pretraining,
-    Recipe,
-    ResNet18,
-    Settings,
-    StandardTraining,
-    TeacherTraining,
-    Training,
-    TrainingAttack,
-    ViTSmall,
-)
 
-OBJECTIVES = tuple(name for name in Training.model_fields if name != "added")
-
-HALVES = tuple(architecture(teacher) for teacher in TEACHERS.values())
-"""The architectures of the teachers, in the order of the halves of the images they are taught."""
+OBJECTIVES = tuple(name for name in schema.Training.model_fields if name != "added")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How one model is trained.
-
-    Attributes:
-        architecture: section of the settings with its size.
-        objective: one of :data:`OBJECTIVES`, or an added one.
-        section: the objective's settings, with what the name changes.
-        recipe: optimizer, schedule, epochs.
-        size: the architecture's section of the settings, which its builder takes.
-        parent: name of the model whose weights it starts from, or None for random ones.
-    """
+    """How one model is trained."""
 
     architecture: str
-    objective: str
-    section: Any
-    recipe: Recipe
-    size: ResNet18 | ViTSmall | AlexNet
-    parent: str | None
+    objective: str  #: one of OBJECTIVES, or an added one
+    section: Any  #: the objective's settings, with what the name changes
+    recipe: schema.Recipe
+    size: BaseModel  #: the architecture's section of the settings, which its builder takes
+    parent: str | None  #: the model whose weights it starts from; None for random ones
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -56,85 +30,71 @@ class Plan:
         return self.section.model_dump(exclude_defaults=True, exclude=set(ARCHITECTURES))
 
     @property
-    def attack(self) -> TrainingAttack | None:
-        """What its robustness is validated with, or None."""
-        return self.section if isinstance(self.section, TrainingAttack) else None
+    def attack(self) -> schema.TrainingAttack | None:
+        """The attack that its robustness is validated with, or None."""
+        return self.section if isinstance(self.section, schema.TrainingAttack) else None
 
     @property
     def sigma(self) -> float | None:
         """Standard deviation of the noise it is trained and validated with, or None."""
-        return self.section.sigma if isinstance(self.section, NoiseTraining) else None
+        return self.section.sigma if isinstance(self.section, schema.NoiseTraining) else None
 
     @property
     def half(self) -> int | None:
         """The half of the training images that it sees, 0 or 1; None for all."""
-        if isinstance(self.section, TeacherTraining):
-            return HALVES.index(self.architecture)
-        return None
+        if not isinstance(self.section, schema.TeacherTraining):
+            return None
+        return [*map(architecture, TEACHERS.values())].index(self.architecture)
 
     @property
-    def masks(self) -> AlignedTraining | None:
+    def masks(self) -> schema.AlignedTraining | None:
         """The object masks that it needs, and the share of the images that have one; or None."""
-        return self.section if isinstance(self.section, AlignedTraining) else None
+        return self.section if isinstance(self.section, schema.AlignedTraining) else None
 
 
-def plan(settings: Settings, name: str) -> Plan:
+def plan(settings: schema.Settings, name: str) -> Plan:
     """Read a model's name.
 
     Raises:
         ValueError: unknown architecture or objective, one without a recipe for the other, or a
             change that the objective's settings do not allow.
     """
-    taken = parts(name)
-    architecture, wanted = taken.architecture, taken.objective
+    network, wanted, changes = parts(name)
     added = extensions.ADDED["objective"]
     known = (*OBJECTIVES, *added)
-    if architecture not in ARCHITECTURES or wanted not in known:
+    if network not in ARCHITECTURES or wanted not in known:
         raise ValueError(
             f"no model {name!r}: names are <architecture>-<objective> with architectures "
             f"{', '.join(ARCHITECTURES)} and objectives {', '.join(known)}"
         )
-    chosen = getattr(settings.training, "added" if wanted in added else wanted)
-    section = _changed(name, chosen, taken.changes)
-    recipe = getattr(section, architecture, None)
-    if recipe is None or not _has_stage(section, architecture):
+    section = getattr(settings.training, "added" if wanted in added else wanted)
+    if changes:
+        section = _changed(name, section, changes)
+    if network not in _trained(section):
         raise ValueError(
-            f"no model {name!r}: {wanted} training has no recipe for {architecture}; choose among "
-            f"{', '.join(name for name in section.recipes if _has_stage(section, name))}"
+            f"no model {name!r}: {wanted} training has no recipe for {network}; choose among "
+            f"{', '.join(_trained(section))}"
         )
-    size = _size(settings, section, architecture)
-    parent = _parent(settings, section, architecture)
-    return Plan(architecture, wanted, section, recipe, size, parent)
+    size = getattr(settings, network)
+    if isinstance(section, schema.Pretraining) and section.patch is not None:
+        size = size.model_copy(update={"patch": section.patch})
+    start, parent = getattr(section, "start", None), None
+    if start is not None:
+        parent = f"{network}-{start}"
+        if isinstance(section, schema.StandardTraining):
+            first = getattr(settings.training, parts(parent).objective)
+            parent = parent if network in _trained(first) else None
+    return Plan(network, wanted, section, getattr(section, network), size, parent)
 
 
-def _parent(settings: Settings, section: Any, architecture: str) -> str | None:
-    """The model whose weights a training starts from."""
-    start = getattr(section, "start", None)
-    if start is None:
-        return None
-    if isinstance(section, StandardTraining):
-        training = getattr(settings.training, parts(f"{architecture}-{start}").objective)
-        if architecture not in training.recipes or not _has_stage(training, architecture):
-            return None
-    return f"{architecture}-{start}"
-
-
-def _has_stage(section: Any, architecture: str) -> bool:
-    """Whether a training that only some architectures have is one of this one's."""
-    return not isinstance(section, Pretraining) or architecture in section.architectures
-
-
-def _size(settings: Settings, section: Any, architecture: str) -> ResNet18 | ViTSmall | AlexNet:
-    size = getattr(settings, architecture)
-    if isinstance(section, Pretraining) and section.patch is not None:
-        return size.model_copy(update={"patch": section.patch})
-    return size
+def _trained(section: Any) -> list[str]:
+    """The architectures that a training is for."""
+    some = section.architectures if isinstance(section, schema.Pretraining) else ARCHITECTURES
+    return [name for name in section.recipes if name in some]
 
 
 def _changed(name: str, section: Any, changes: dict[str, Any]) -> Any:
     """The objective's settings with what the name changes."""
-    if not changes:
-        return section
     allowed = [key for key in type(section).model_fields if key not in ARCHITECTURES]
     for key in changes:
         if key not in allowed:

@@ -12,14 +12,7 @@ class ArrayError(ValueError):
 
 
 def open_array(path: Path, member: str | None = None) -> np.ndarray:
-    """An array from a ``.npy`` file, mapped into memory, or one of several from a ``.npz`` file.
-
-    Args:
-        path: the file.
-        member: the array's name in a ``.npz`` file; None for a ``.npy`` file.
-
-    Returns:
-        The array, read-only where it is mapped, never of Python objects.
+    """An array from a ``.npy`` file, mapped and read-only, or a ``.npz`` file's member by name.
 
     Raises:
         ArrayError: the file is missing, damaged, holds Python objects, or is of the other kind.
@@ -29,6 +22,7 @@ def open_array(path: Path, member: str | None = None) -> np.ndarray:
             zipped = file.read(2) == b"PK"
             file.seek(0)
             if zipped and member is not None:
+                # From the open file: of a path, a damaged zip file would stay open.
                 with np.load(file, allow_pickle=False) as several:
                     return several[member]
         if not zipped and member is None:

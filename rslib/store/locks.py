@@ -1,7 +1,6 @@
 """One process makes a thing at a time; others wait, and say who is making it.
 
-    python -m rslib.store.locks runs/smoke -- snakemake …     a command that waits for others of its
-    kind
+    python -m rslib.store.locks runs/smoke -- snakemake …     waits for others that make runs/smoke
 
 The lock is the operating system's: it ends with the process that holds it, however that ends, so
 a killed run never blocks the next one. The note beside it is only there to be read.
@@ -33,25 +32,36 @@ def held(lock: Path, making: str, *, tell: bool = True) -> Iterator[None]:
     Args:
         lock: the file that is locked; it stays, empty. While it is held, a note beside it names
             process, host and date.
-        making: what is made under it, for those who wait.
+        making: the thing made under it, for those who wait.
         tell: whether to say on standard error who is waited for; the line goes once that is over,
             so that a notebook keeps no trace of it.
 
     Raises:
         rslib.store.records.RecordError: the lock cannot be made; names the path and the way out.
     """
-    waiting, note = FileLock(lock), _note(lock)
+    waiting, note, said = FileLock(lock), lock.with_suffix(".holder"), ""
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        _acquire(waiting, lock, making, tell)
+        while not waiting.is_locked:
+            try:
+                waiting.acquire(timeout=SECONDS if said else 0)
+            except Timeout:
+                now = f"waiting: another run is making {making} ({holder(lock)})"
+                if tell and now != said:
+                    print(f"\r{now:{len(said)}}", end="", file=sys.stderr, flush=True)
+                said = now
+        if tell and said:
+            print(f"\r{'':{len(said)}}\r", end="", file=sys.stderr, flush=True)
     except OSError as error:
         from rslib.store.records import RecordError, way_out
 
         told = f"cannot lock {lock} to make {making}: {error.strerror}. {way_out(error)}"
         raise RecordError(told) from error
     try:
+        since = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
+        me = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
         with contextlib.suppress(OSError):  # a full disk is told by who writes the result
-            note.write_text(json.dumps(_myself()))
+            note.write_text(json.dumps(me))
         yield
     finally:
         with contextlib.suppress(OSError):
@@ -60,9 +70,9 @@ def held(lock: Path, making: str, *, tell: bool = True) -> Iterator[None]:
 
 
 def holder(lock: Path) -> str:
-    """Who holds a lock, as the note beside it says."""
+    """The process that holds a lock, as the note beside it says."""
     try:
-        noted = json.loads(_note(lock).read_text())
+        noted = json.loads(lock.with_suffix(".holder").read_text())
         return f"process {noted['pid']} on {noted['host']}, since {noted['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "it has left no note of itself"  # in the moment before it is written
@@ -73,14 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     # By hand, since the command may have a -- of its own.
     cut = given.index("--") if "--" in given else len(given)
-    parser = argparse.ArgumentParser(
-        prog="python -m rslib.store.locks",
-        usage="%(prog)s FOLDER -- COMMAND …",
-        description="Run a command that makes a folder after all others that are making it.",
-    )
-    parser.add_argument(
-        "folder", type=Path, help="that the command makes; the lock is a hidden file beside it"
-    )
+    about = "Run a command that makes a folder after all others that are making it."
+    usage = "%(prog)s FOLDER -- COMMAND …"
+    parser = argparse.ArgumentParser("python -m rslib.store.locks", usage, about)
+    parser.add_argument("folder", type=Path, help="made by it; the lock is a hidden file beside it")
     made, command = parser.parse_args(given[:cut]).folder, given[cut + 1 :]
     if not command:
         parser.error("no command after --")
@@ -90,34 +96,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1
-
-
-def _acquire(waiting: FileLock, lock: Path, making: str, tell: bool) -> None:
-    said = ""
-    while True:
-        try:
-            waiting.acquire(timeout=SECONDS if said else 0)
-            break
-        except Timeout:
-            now = f"waiting: another run is making {making} ({holder(lock)})"
-            if tell and now != said:
-                print(f"\r{now:{len(said)}}", end="", file=sys.stderr, flush=True)
-            said = now
-    if tell and said:
-        print(f"\r{'':{len(said)}}\r", end="", file=sys.stderr, flush=True)
-
-
-def _note(lock: Path) -> Path:
-    return lock.with_suffix(".holder")
-
-
-def _myself() -> dict[str, str | int]:
-    now = datetime.datetime.now(datetime.UTC)
-    return {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "since": f"{now:%Y-%m-%d %H:%M:%S} UTC",
-    }
 
 
 def _run(command: Sequence[str]) -> int:

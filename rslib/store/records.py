@@ -1,13 +1,9 @@
-"""What a run leaves on disk: keys, provenance, and files that are either whole or absent.
+"""What a run leaves on disk: keys, and files that are either whole or absent.
 
-A *key* is a hash of everything that decides a result: the settings that made it, the seed and the
-weights it was made from. It is part of the file's name, so a result made under other settings is
-never mistaken for this one, and never overwritten by it. What does not decide the result but
-explains it (device, versions, revision, date, seconds) is stored beside it as provenance.
-
-Records are Parquet, one row an image, with their metadata inside the same file; documents are JSON.
-Nothing is ever unpickled. Checksums tell a record that was damaged later, and one that lies under a
-name it was not written under is not taken for what that name says.
+A *key*, part of a file's name, is a hash of everything that decides a result (settings, seed,
+weights it was made from). Records are Parquet, one row an image, with their metadata inside;
+documents are JSON. Nothing is ever unpickled. Checksums tell a record that was damaged later, and
+one that lies under a name it was not written under is not taken for what that name says.
 """
 
 from __future__ import annotations
@@ -15,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import copyreg
 import dis
+import errno
 import functools
 import hashlib
 import inspect
@@ -26,19 +23,16 @@ import tempfile
 import types
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-    import torch
 
 # Raise when the same settings come to mean another computation: every older key then goes stale.
 KEY_VERSION = 1
-
-_Values = TypeVar("_Values", "torch.Tensor", np.ndarray)
 
 _METADATA, _NAME, _SEAL = b"rslib", b"rslib.name", b"rslib.seal"
 
@@ -52,14 +46,10 @@ class NotSeeded(RecordError):
 
 
 def key(**inputs: Any) -> str:
-    """Hash the inputs that decide a result.
+    """Hash the inputs that decide a result, JSON-compatible values, to ten hexadecimal digits.
 
-    Args:
-        **inputs: JSON-compatible values. Settings go in as ``model_dump(exclude_defaults=True)``,
-            so that a setting added later, at a default that changes nothing, keeps keys valid.
-
-    Returns:
-        Ten hexadecimal digits.
+    Settings go in as ``model_dump(exclude_defaults=True)``, so that a setting added later, at a
+    default that changes nothing, keeps keys valid.
     """
     canonical = json.dumps({"version": KEY_VERSION, **inputs}, sort_keys=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
@@ -74,24 +64,60 @@ def atomic(path: Path) -> Iterator[Path]:
     Raises:
         RecordError: the disk is full or the folder cannot be written; names the path and the cause.
     """
+    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         os.close(handle)
-    except OSError as error:
-        raise RecordError(f"cannot write {path}: {error.strerror}. {way_out(error)}") from error
-    temporary = Path(name)
-    try:
+        temporary = Path(name)
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
-        _sync_folder(path.parent)
+        # Without this a power cut can undo the rename; not every file system lets a folder sync.
+        with contextlib.suppress(OSError):
+            handle = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
     except OSError as error:
         raise RecordError(f"cannot write {path}: {error.strerror}. {way_out(error)}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def way_out(error: OSError) -> str:
+    """What to do about an error of the file system, as a sentence."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "The disk is full: free some space and run again; finished stages are kept."
+    if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
+        return "The folder is not writable: set RSLIB_RUNS to one that is."
+    return "Finished stages are kept; run again once the cause is gone."
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Say of a file that it is missing or damaged, which makes readers raise nearly anything."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise RecordError(f"{path} is missing: run the notebook that makes it") from None
+    except Exception as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        told = f"{path} is damaged ({why}); delete it to have it made again"
+        raise RecordError(told) from None
+
+
+def _document(text: str | bytes) -> dict[str, Any]:
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise ValueError(f"it holds a {type(document).__name__}, not names with values")
+    return document
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
@@ -107,23 +133,14 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         RecordError: the file is missing or damaged.
     """
-    try:
-        return _names_with_values(json.loads(path.read_text()))
-    except FileNotFoundError:
-        raise _missing(path) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, error) from None
+    with _reading(path):
+        return _document(path.read_text())
 
 
-def rounded(values: _Values, bits: int) -> _Values:
-    """Values as a record keeps them: to the nearest multiple of 2^-bits.
+def rounded(values: Any, bits: int) -> Any:
+    """A tensor or array of floats as a record keeps it: to the nearest multiple of 2^-bits.
 
-    Such numbers end in zeros as the machine writes them, and take half the space of as many
-    decimals.
-
-    Args:
-        values: a tensor or an array of floating point numbers.
-        bits: after the binary point, such as 10 for steps of about 0.001.
+    Such numbers take half the space of as many decimals; 10 bits give steps of about 0.001.
     """
     return (values * 2**bits).round() / 2**bits
 
@@ -132,111 +149,69 @@ def write_record(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -
     """Write a per-image record and its metadata as one Parquet file, atomically.
 
     Columns lie as they compress best: integers (ids in order, classes) as differences, numbers
-    byte by byte. What only pandas would want, and statistics of columns, are left out: where there
-    are hundreds of columns they would outweigh the rows.
+    byte by byte, without statistics or what only pandas would want.
     """
     import pyarrow as pa
 
-    table = _plain(pa.Table.from_pandas(frame, preserve_index=False))
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    table = _cast(table, pa.large_string(), pa.string())  # the kind of text that is read back
     described = {_METADATA: json.dumps(dict(metadata), allow_nan=False).encode()}
     described[_NAME] = _written_as(path).encode()
     _store(path, table.replace_schema_metadata(described), compression="zstd", compression_level=9)
 
 
 def pack(path: Path, target: Path) -> None:
-    """Copy a record, as small as it gets: for what is published, since it takes a while.
+    """Copy a record, as small as it gets, to a file and folder of the same names; takes a while.
 
     Rows and metadata stay as they are. Numbers of single precision are stored in half precision
     where that changes none of a column; :func:`read_record` gives them back as they were.
 
-    Args:
-        path: of the record.
-        target: where the copy goes, under the same name in a folder of the same name.
-
     Raises:
         RecordError: the file is missing, damaged, or not one of ours.
     """
+    import pyarrow as pa
+
     table = _load(path)
     for place, column in enumerate(table.schema):
-        halved = _halved(table.column(place))
-        if halved is not None:
-            table = table.set_column(place, column.with_type(halved.type), halved)
+        if column.type != pa.float32():
+            continue
+        # NumPy's casts, which round and overflow; Arrow's refuse some values.
+        values = table.column(place).to_numpy()
+        with np.errstate(over="ignore"):
+            halves = values.astype(np.float16)
+        if np.array_equal(halves.astype(np.float32), values, equal_nan=True):
+            stored = pa.array(halves, from_pandas=True)  # NaN is what gaps are stored as
+            table = table.set_column(place, column.with_type(stored.type), stored)
     described = {key: value for key, value in table.schema.metadata.items() if key != _SEAL}
     table = table.replace_schema_metadata(described)
     _store(target, table, compression="brotli", compression_level=11)
 
 
-def _halved(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """A column of single precision in half precision; None where any value would change."""
+def _cast(table: pa.Table, old: pa.DataType, new: pa.DataType) -> pa.Table:
+    """A table with the columns of one type in another."""
     import pyarrow as pa
 
-    if column.type != pa.float32():
-        return None
-    # NumPy's casts, which round and overflow; Arrow's refuse some values.
-    values = column.to_numpy()
-    with np.errstate(over="ignore"):
-        halves = values.astype(np.float16)
-    if not np.array_equal(halves.astype(np.float32), values, equal_nan=True):
-        return None
-    return pa.chunked_array([pa.array(halves, from_pandas=True)])  # NaN is what gaps are stored as
-
-
-def _single(table: pa.Table) -> pa.Table:
-    """Columns of half precision, which only :func:`pack` makes, in single precision again."""
-    import pyarrow as pa
-
-    kinds = [
-        pa.float32() if column.type == pa.float16() else column.type for column in table.schema
-    ]
-    columns = [column.with_type(kind) for column, kind in zip(table.schema, kinds, strict=True)]
+    columns = [each.with_type(new) if each.type == old else each for each in table.schema]
     return table.cast(pa.schema(columns, table.schema.metadata))
 
 
 def _store(path: Path, table: pa.Table, **compression: Any) -> None:
     """Write a table whose metadata are complete but for the seal, atomically."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    how = {
-        **compression,
-        "use_dictionary": False,
-        "column_encoding": _encodings(table.schema),
-        "store_schema": False,
-        "write_statistics": False,
-        "write_page_checksum": True,
-    }
+    encodings = dict.fromkeys(table.schema.names, "PLAIN")
+    for column in table.schema:
+        if pa.types.is_integer(column.type):
+            encodings[column.name] = "DELTA_BINARY_PACKED"
+        elif pa.types.is_floating(column.type):
+            encodings[column.name] = "BYTE_STREAM_SPLIT"
+    off = dict.fromkeys(("use_dictionary", "store_schema", "write_statistics"), False)
+    how = {**off, **compression, "column_encoding": encodings, "write_page_checksum": True}
     sealed = {**table.schema.metadata, _SEAL: _seal(table.schema)}
-    with (
-        atomic(path) as temporary,
-        pq.ParquetWriter(temporary, table.schema, **how) as file,
-    ):
+    with atomic(path) as temporary, pq.ParquetWriter(temporary, table.schema, **how) as file:
         file.write_table(table)
         file.add_key_value_metadata(sealed)
-
-
-def _plain(table: pa.Table) -> pa.Table:
-    """A table with the types that its columns are read back with: texts of one kind."""
-    import pyarrow as pa
-
-    text = [pa.types.is_large_string(column.type) for column in table.schema]
-    columns = [
-        column.with_type(pa.string()) if is_text else column
-        for column, is_text in zip(table.schema, text, strict=True)
-    ]
-    return table.cast(pa.schema(columns))
-
-
-def _encodings(schema: pa.Schema) -> dict[str, str]:
-    import pyarrow as pa
-
-    found = {}
-    for column in schema:
-        if pa.types.is_integer(column.type):
-            found[column.name] = "DELTA_BINARY_PACKED"
-        elif pa.types.is_floating(column.type):
-            found[column.name] = "BYTE_STREAM_SPLIT"
-        else:
-            found[column.name] = "PLAIN"
-    return found
 
 
 def read_record(path: Path) -> pd.DataFrame:
@@ -245,6 +220,8 @@ def read_record(path: Path) -> pd.DataFrame:
     Raises:
         RecordError: the file is missing, damaged, or not one of ours.
     """
+    import pyarrow as pa
+
     table = _load(path)
     held = table.schema.metadata
     name = held.get(_NAME, b"").decode()
@@ -253,8 +230,8 @@ def read_record(path: Path) -> pd.DataFrame:
             f"{path} was written as {name}, so it holds another result than its name says: give it "
             "that name back, or delete it to have this one made"
         )
-    frame = _single(table).to_pandas()
-    frame.attrs = _names_with_values(json.loads(held[_METADATA]))
+    frame = _cast(table, pa.float16(), pa.float32()).to_pandas()
+    frame.attrs = _document(held[_METADATA])
     return frame
 
 
@@ -262,22 +239,17 @@ def _load(path: Path) -> pa.Table:
     """A record as it is stored, if nothing of it was altered."""
     import pyarrow.parquet as pq
 
-    try:
+    with _reading(path):
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
         held = table.schema.metadata
-        _names_with_values(json.loads(held[_METADATA]))
+        _document(held[_METADATA])
         # Editions published before there were seals have none.
         sealed = _seal(table.schema)
         if held.get(_SEAL, sealed) != sealed:
             raise ValueError("its columns or metadata were altered")
         table.validate(full=True)
-    except FileNotFoundError:
-        raise _missing(path) from None
-    # A damaged file makes the reader raise nearly anything.
-    except Exception as error:
-        raise _damaged(path, error) from None
-    return table
+        return table
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -288,28 +260,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """
     import pyarrow.parquet as pq
 
-    try:
-        return _names_with_values(json.loads(pq.read_schema(path).metadata[_METADATA]))
-    except FileNotFoundError:
-        raise _missing(path) from None
-    # As in read_record.
-    except Exception as error:
-        raise _damaged(path, error) from None
-
-
-def _names_with_values(document: Any) -> dict[str, Any]:
-    if not isinstance(document, dict):
-        raise ValueError(f"it holds a {type(document).__name__}, not names with values")
-    return document
-
-
-def _missing(path: Path) -> RecordError:
-    return RecordError(f"{path} is missing: run the notebook that makes it")
-
-
-def _damaged(path: Path, error: Exception) -> RecordError:
-    why = " ".join(str(error).split()) or type(error).__name__
-    return RecordError(f"{path} is damaged ({why}); delete it to have it made again")
+    with _reading(path):
+        return _document(pq.read_schema(path).metadata[_METADATA])
 
 
 def _written_as(path: Path) -> str:
@@ -319,11 +271,7 @@ def _written_as(path: Path) -> str:
 
 
 def _seal(schema: pa.Schema) -> bytes:
-    """SHA-256 of the columns' names and types and of all metadata; rows have their own checksums.
-
-    Args:
-        schema: of a record; a seal in it does not count.
-    """
+    """SHA-256 of the columns' names and types and of all metadata but a seal."""
     columns = [(column.name, str(column.type)) for column in schema]
     held = sorted(pair for pair in schema.metadata.items() if pair[0] != _SEAL)
     return hashlib.sha256(repr((columns, held)).encode()).hexdigest().encode()
@@ -338,13 +286,9 @@ def file_digest(path: Path) -> str:
 def source_digest(function: Callable[..., Any]) -> str:
     """SHA-256 of all that decides what a function of a user's own does.
 
-    With this in its key, a result is made again once that code changes. What counts are the source,
-    qualified name, defaults and closure of the function and the globals that it reads. Functions,
-    classes and modules among these count in the same way if they are the user's own; of Python,
-    installed packages and this one, their names count.
-
-    Args:
-        function: a function, or an object that is called like one.
+    These are the source, qualified name, defaults and closure of the function (or of an object that
+    is called like one) and the globals that it reads. Functions, classes and modules among these
+    count in the same way if they are the user's own, and otherwise by their names.
 
     Raises:
         RecordError: a source is not to be had, as of what is typed at Python's prompt, or a value
@@ -390,16 +334,12 @@ class _Description:
         if not _is_own(code.co_filename):
             wrapped = self.of(getattr(function, "__wrapped__", None))
             return "function", names.get("__name__"), code.co_qualname, wrapped
+        told = ["function", function.__qualname__, _source(code)]
+        told += [self.of(function.__defaults__), self.of(function.__kwdefaults__)]
         cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
-        return (
-            "function",
-            function.__qualname__,
-            _source(code),
-            self.of(function.__defaults__),
-            self.of(function.__kwdefaults__),
-            [(name, self.of(cell.cell_contents)) for name, cell in cells],
-            [(name, self.of(names[name])) for name in _globals_read(code) if name in names],
-        )
+        told.append([(name, self.of(cell.cell_contents)) for name, cell in cells])
+        read = [name for name in _globals_read(code) if name in names]
+        return *told, [(name, self.of(names[name])) for name in read]
 
     def _class(self, kind: type) -> Any:
         module = sys.modules.get(kind.__module__)
@@ -424,33 +364,28 @@ class _Description:
         return self.of(value)
 
     def _pickled(self, value: Any) -> Any:
-        """What :mod:`pickle` would make a value from."""
+        """The parts that :mod:`pickle` would make a value from."""
         registered = copyreg.dispatch_table.get(type(value))
         try:
             reduced = registered(value) if registered else value.__reduce_ex__(4)
         except Exception as error:
-            raise RecordError(
-                f"added code reads a {type(value).__name__}, which cannot be told from another "
-                f"({error}): make it within the function"
-            ) from None
+            told = f"added code reads a {type(value).__name__}, which cannot be told from another"
+            raise RecordError(f"{told} ({error}): make it within the function") from None
         if isinstance(reduced, str):
             return reduced
-        made = list(reduced[:3])
-        for items in reduced[3:5]:  # of lists and dictionaries, as iterators
-            made.append(list(items or ()))
-        return [self.of(each) for each in made]
+        items = [list(each or ()) for each in reduced[3:5]]  # of lists and dictionaries
+        return [self.of(each) for each in (*reduced[:3], *items)]
 
 
-_OF_ANY_CLASS = {
-    "__annotate_func__", "__annotations__", "__annotations_cache__", "__dict__", "__doc__",
-    "__firstlineno__", "__module__", "__slotnames__", "__static_attributes__", "__weakref__",
-    "_abc_impl",
-}  # fmt: skip
+_OF_ANY_CLASS = set(
+    "__annotate_func__ __annotations__ __annotations_cache__ __dict__ __doc__ __firstlineno__ "
+    "__module__ __slotnames__ __static_attributes__ __weakref__ _abc_impl".split()
+)
 
 
 @functools.cache
 def _is_own(file: str | None) -> bool:
-    """Whether a file of Python is a user's: not of Python, an installed package or this one."""
+    """Tell a user's Python file from those of Python, installed packages and this one."""
     paths = sysconfig.get_paths()
     others = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     others.append(str(Path(__file__).resolve().parents[1]))
@@ -459,11 +394,8 @@ def _is_own(file: str | None) -> bool:
 
 def _globals_read(code: types.CodeType) -> list[str]:
     """The global names that code reads, functions within it included."""
-    names = {
-        each.argval
-        for each in dis.get_instructions(code)
-        if each.opname in ("LOAD_GLOBAL", "LOAD_NAME")
-    }
+    reads = ("LOAD_GLOBAL", "LOAD_NAME")
+    names = {each.argval for each in dis.get_instructions(code) if each.opname in reads}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names.update(_globals_read(constant))
@@ -493,30 +425,3 @@ def _source(code: types.CodeType) -> str:
 def _module_text(module: types.ModuleType) -> str | None:
     file = getattr(module, "__file__", None)
     return file_digest(Path(file)) if _is_own(file) else None
-
-
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value
-
-
-def _sync_folder(folder: Path) -> None:
-    # Without this a power cut can undo the rename; not every file system lets a folder be synced.
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def way_out(error: OSError) -> str:
-    """What to do about an error of the file system, as a sentence."""
-    import errno
-
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return "The disk is full: free some space and run again; finished stages are kept."
-    if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
-        return "The folder is not writable: set RSLIB_RUNS to one that is."
-    return "Finished stages are kept; run again once the cause is gone."

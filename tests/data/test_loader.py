@@ -8,7 +8,6 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from rslib.data import Augment, Batches, DataError, Dataset, strong
-from rslib.data.loader import Draws
 
 
 def make(n=50, masks=True, size=8) -> Dataset:
@@ -57,16 +56,16 @@ def test_a_hand_computed_shift_and_flip():
     image = torch.arange(1, 10, dtype=torch.uint8).view(1, 1, 3, 3)
     augment = Augment(padding=1)
     shift = torch.tensor([0]), torch.tensor([2])
-    moved, _ = augment.apply(image, None, Draws(torch.tensor([False]), *shift))
+    moved, _ = augment.apply(image, None, (torch.tensor([False]), *shift))
     assert moved[0, 0].tolist() == [[0, 0, 0], [2, 3, 0], [5, 6, 0]]
-    mirrored, _ = augment.apply(image, None, Draws(torch.tensor([True]), *shift))
+    mirrored, _ = augment.apply(image, None, (torch.tensor([True]), *shift))
     assert mirrored[0, 0].tolist() == [[0, 0, 0], [0, 3, 2], [0, 6, 5]]
 
 
 def test_draws_cover_their_range_evenly():
-    draws = Augment(flip=0.25, padding=2).draw(50_000, torch.Generator().manual_seed(0))
-    assert abs(draws.flip.float().mean().item() - 0.25) < 0.01
-    for shift in (draws.top, draws.left):
+    flip, *shifts = Augment(flip=0.25, padding=2).draw(50_000, torch.Generator().manual_seed(0))
+    assert abs(flip.float().mean().item() - 0.25) < 0.01
+    for shift in shifts:
         shares = torch.bincount(shift, minlength=5) / 50_000
         assert shares.shape == (5,) and (shares - 0.2).abs().max() < 0.01
 

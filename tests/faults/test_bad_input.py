@@ -29,9 +29,9 @@ from rslib.scorecard import SourceError, folders, load, sources, weights
 from rslib.settings import SettingsError
 from rslib.store import arrays, records
 from rslib.training import checkpoint
-from tests.data.test_cifar10 import pickled
-from tests.data.test_cifar10 import write as write_cifar10
 from tests.faults.refusals import flipped, refused, shell
+from tests.helpers.cifar10_files import pickled
+from tests.helpers.cifar10_files import write as write_cifar10
 from tests.helpers.corruption_samples import dataset as few_images
 from tests.helpers.corruption_samples import write_archive
 

@@ -14,9 +14,9 @@ import pytest
 
 from rslib.corruptions import cifar10c
 from rslib.data import DataError, cifar10, load
-from tests.data.test_cifar10 import archive, write
 from tests.faults import jobs
 from tests.faults.victims import Victim
+from tests.helpers.cifar10_files import archive, write
 from tests.helpers.corruption_samples import N, dataset, write_archive
 
 

@@ -44,8 +44,8 @@ from rslib.store import records
 from rslib.store.records import RecordError
 from rslib.training import checkpoint
 from rslib.verdicts import listing
-from tests.data.test_cifar10 import pickled
 from tests.faults.refusals import contents, refused, shell
+from tests.helpers.cifar10_files import pickled
 from tests.helpers.corruption_samples import dataset as few_images
 from tests.helpers.corruption_samples import write_archive
 from tests.helpers.known_run import RESNET, VIT, make_run
