@@ -54,7 +54,8 @@ def stamp(
 
 def seeds_phrase(seeds: Sequence[int]) -> str:
     """Seeds in a line of text, such as ``seed 0`` or ``seeds 0, 1, 2``."""
-    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    told = ", ".join(map(str, seeds))
+    return f"seeds {told}" if len(seeds) > 1 else f"seed {told}"
 
 
 def dataset(run: Run) -> str:
@@ -68,7 +69,7 @@ def comparable(run: Run) -> bool:
 
 
 def model_label(run: Run, name: str) -> str:
-    """A model's name as the paper writes it, with its size where that differs from the paper's.
+    """A model's name as the paper writes it, with a size that is not the paper's in parentheses.
 
     Such as ``ResNet-18`` or ``ResNet-18 (width 16)``.
     """
@@ -125,7 +126,7 @@ def mask_label(source: str) -> str:
 
 
 def training_phrase(name: str) -> str:
-    """The same within a line of text, such as ``standard`` or ``TRADES``."""
+    """A model's training in a line of text, such as ``standard`` or ``TRADES``."""
     label = training_label(name)
     return label if label.startswith(_PROPER) else label[:1].lower() + label[1:]
 
@@ -148,10 +149,8 @@ def budget(chosen: Budget) -> str:
 
 def pgd_phrase(chosen: PGD) -> str:
     """The PGD attack with its settings, in a line of text."""
-    return (
-        f"PGD with {count(chosen.steps, 'step')}, {count(chosen.restarts, 'start')} and budget "
-        f"{budget(chosen)}"
-    )
+    steps, starts = count(chosen.steps, "step"), count(chosen.restarts, "start")
+    return f"PGD with {steps}, {starts} and budget {budget(chosen)}"
 
 
 def corruption_label(name: str) -> str:
@@ -176,13 +175,9 @@ def images(sources: Iterable[Mapping[str, Any]]) -> str:
             counts.setdefault(source["n"], {})[source["evaluation"]] = None
     if not counts:
         return ""
-    most = max(counts)
-    fewer = [
-        f"{' and '.join(map(evaluation_label, kinds))} {n:,}"
-        for n, kinds in sorted(counts.items(), reverse=True)
-        if n != most
-    ]
-    return f"n = {most:,} test images" + (f" ({', '.join(fewer)})" if fewer else "")
+    most, *fewer = sorted(counts, reverse=True)
+    told = [f"{' and '.join(map(evaluation_label, counts[n]))} {n:,}" for n in fewer]
+    return f"n = {most:,} test images" + (f" ({', '.join(told)})" if told else "")
 
 
 def count(n: int, noun: str) -> str:

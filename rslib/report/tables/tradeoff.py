@@ -59,7 +59,7 @@ def tradeoff_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
             if axis.name == "mce":
                 table.add(name, "autoattack_accuracy", left, "AutoAttack Acc (%)", "%")
             estimate = tradeoffs.measured(run, name, axis.name)
-            table.add(name, axis.name, estimate, axis.column.header, axis.column.unit)
+            table.add(name, axis.name, estimate, axis.header, axis.unit)
         hours = Estimate(seconds(run, name) / 3600)
         table.add(name, "training_hours", hours, "Training Time", "h")
     return table.done()
