@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from rslib.metrics.estimates import paired_p, spread
 from rslib.report import labels
-from rslib.report.table import adjusted
+from rslib.report.table import Table, adjusted
 from rslib.store.records import NotSeeded, RecordError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from rslib.run import Run
 
-T = TypeVar("T")
-Make = TypeVar("Make", bound=Callable[..., "pd.DataFrame"])
+    Make = Callable[Concatenate[Run, P], pd.DataFrame]
 
 _KEYS = ["model", "quantity"]
 
@@ -66,7 +69,35 @@ def summaries(run: Run, name: str) -> list[dict[str, Any]]:
     return others(run, lambda sibling: sibling.summary(name))
 
 
-def over_seeds(compared: str = "") -> Callable[[Make], Make]:
+def fills(
+    name: str, title: str = "", note: str = "", *, compared: str = "", **about: Any
+) -> Callable[[Callable[Concatenate[Table, P], None]], Make[P]]:
+    """Make of a function that fills a table one that makes it, given a run, over the run's seeds.
+
+    Args:
+        name: of the table; as the title and the rest, the function can also set it.
+        title: of its caption.
+        note: the first sentences after that.
+        compared: as :func:`over_seeds` takes it.
+        **about: what else :class:`rslib.report.table.Table` takes.
+    """
+
+    def decorate(fill: Callable[Concatenate[Table, P], None]) -> Make[P]:
+        @functools.wraps(fill)
+        def make(run: Run, *args: P.args, **kwargs: P.kwargs) -> pd.DataFrame:
+            table = Table(run, name, title=title, notes=[note] if note else [], **about)
+            fill(table, *args, **kwargs)
+            return table.done()
+
+        taken = [*inspect.signature(fill).parameters.values()]
+        taken[0] = taken[0].replace(name="run", annotation="Run")
+        make.__signature__ = inspect.Signature(taken, return_annotation="pd.DataFrame")
+        return over_seeds(compared)(make)
+
+    return decorate
+
+
+def over_seeds(compared: str = "") -> Callable[[Make[P]], Make[P]]:
     """Make a function's table for every seed of its run, and add what they say together.
 
     A run of one seed gives the table as it is, and so does one of whose siblings none has a row of
@@ -84,9 +115,9 @@ def over_seeds(compared: str = "") -> Callable[[Make], Make]:
             ``"*_over_*"``; none by default.
     """
 
-    def decorate(make: Make) -> Make:
+    def decorate(make: Make[P]) -> Make[P]:
         @functools.wraps(make)
-        def made(run: Run, *args: Any, **kwargs: Any) -> pd.DataFrame:
+        def made(run: Run, *args: P.args, **kwargs: P.kwargs) -> pd.DataFrame:
             frame = make(run, *args, **kwargs)
             rest = others(run, lambda sibling: make(sibling, *args, **kwargs))
             if not rest:

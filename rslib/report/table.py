@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -34,12 +34,11 @@ class Table:
 
     The functions of :mod:`rslib.metrics.estimates` are here with the run's confidence::
 
-        table = Table(run, "table2", title="Accuracy under attack")
-        for name in table.rows(names):
-            clean, pgd = table.read(name, "clean", "pgd")
-            table.add(name, "clean_accuracy", table.accuracy(clean["correct"]))
-            table.add(name, "pgd_accuracy", table.accuracy(pgd["correct"]))
-        return table.done()
+        @fills("table2", "Accuracy under attack")
+        def table2(table, names):
+            for name, clean, pgd in table.each(names, "clean", "pgd"):
+                table.add(name, "clean_accuracy", table.accuracy(clean["correct"]))
+                table.add(name, "pgd_accuracy", table.accuracy(pgd["correct"]))
 
     Attributes:
         run: whose records are read; nothing is computed.
@@ -100,6 +99,16 @@ class Table:
         if names and not found:
             raise NotSeeded(f"seed {self.run.seed} has no row of {self.name}")
         return found
+
+    def each(
+        self,
+        names: Iterable[Any],
+        *kinds: str,
+        needs: Callable[[Any], Iterable[str]] | None = None,
+    ) -> Iterator[tuple[Any, ...]]:
+        """Each of :meth:`rows`, followed by the records of it that :meth:`read` reads."""
+        for name in self.rows(names, needs):
+            yield name, *(self.read(name, kind) for kind in kinds)
 
     def read(self, name: str, *kinds: str, run: Run | None = None) -> Any:
         """Read records of a model and note them as sources.

@@ -25,7 +25,6 @@ from rslib.metrics.estimates import (
     proportion,
 )
 from rslib.report import labels
-from rslib.report.tables.saliency import mean_difference_known
 from rslib.run.outcomes import Outcomes
 from rslib.scorecard.card import AXES, Axis, Check, Detail, Measure, Verdict
 from rslib.scorecard.compare import Peers, on_common
@@ -285,7 +284,7 @@ class Reading:
             return self._mean(record[column])
 
         def gap(ours: pd.DataFrame, theirs: pd.DataFrame) -> Estimate:
-            return mean_difference_known(ours[column], theirs[column], self.confidence)
+            return self._mean(ours[column].to_numpy(float) - theirs[column].to_numpy(float))
 
         def fits(theirs: pd.DataFrame) -> bool:
             return theirs.attrs["inputs"]["masks"].get(source) == identity

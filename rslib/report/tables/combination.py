@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rslib.metrics.estimates import UNDEFINED, on_images
 from rslib.report.labels import mask_label, short_label
-from rslib.report.seeds import over_seeds
+from rslib.report.seeds import fills
 from rslib.report.table import Table
 from rslib.run.outcomes import outcomes
 
@@ -20,26 +20,22 @@ if TYPE_CHECKING:
 _READ = ("clean", "pgd", "corruptions", "saliency")
 
 
-@over_seeds(compared="*")
-def combination_table(run: Run, names: Sequence[str], *, against: str) -> pd.DataFrame:
+@fills(
+    "combination",
+    note="Accuracies in points; corruptions: the share of corrupted versions that are right.",
+    compared="*",
+    intervals="Agresti-Min for accuracies, bootstrap for the others, paired",
+)
+def combination_table(table: Table, names: Sequence[str], *, against: str) -> None:
     """What each way of combining changes, against one model, on the same images (paper 4.6).
 
     Each number is a paired difference: the model less ``against``. AutoAttack's records are read
     where both models have one.
     """
-    table = Table(
-        run,
-        "combination",
-        title=f"Each model less {short_label(against)} (paper 4.6), on the same images",
-        notes=[
-            "Accuracies in points; corruptions: the share of corrupted versions that are right."
-        ],
-        sizes=[*names, against],
-        intervals="Agresti-Min for accuracies, bootstrap for the others, paired",
-    )
+    run, table.sizes = table.run, [*names, against]
+    table.title = f"Each model less {short_label(against)} (paper 4.6), on the same images"
     table.read(against, *_READ)
-    for name in table.rows(names):
-        table.read(name, *_READ)
+    for name, *_ in table.each(names, *_READ):
         for kind, header in (("clean", "Clean"), ("pgd", "PGD"), ("autoattack", "AutoAttack")):
             gap = UNDEFINED
             if all(run.has_record(each, kind) for each in (name, against)):
@@ -49,55 +45,40 @@ def combination_table(run: Run, names: Sequence[str], *, against: str) -> pd.Dat
             table.add(name, f"{kind}_accuracy", gap, f"{header} Acc", "points")
         for outcome, (header, unit) in _outcomes(run).items():
             if outcome not in ("clean", "pgd"):
-                gap = table.mean_difference(*_together(run, (name, against), outcome))
-                table.add(name, outcome, gap, header, unit)
-    return table.done()
+                ours, theirs = _together(run, (name, against), outcome)
+                table.add(name, outcome, table.mean(ours - theirs), header, unit)
 
 
-@over_seeds(compared="*")
+@fills(
+    "orthogonality",
+    "Alignment and adversarial training, two by two (paper 4.6, 6)",
+    compared="*",
+    intervals="bootstrap, paired",
+)
 def orthogonality_table(
-    run: Run, *, neither: str, aligned: str, robust: str, both: str
-) -> pd.DataFrame:
+    table: Table, *, neither: str, aligned: str, robust: str, both: str
+) -> None:
     """Are alignment and adversarial robustness orthogonal (paper 4.6, 6)? Two by two, per image.
 
-    On each outcome: what alignment changes without adversarial training (aligned - neither) and
-    with it (both - robust), what adversarial training changes without alignment (robust - neither)
-    and with it (both - aligned), and the interaction, ``(both - robust) - (aligned - neither)``,
-    which is 0 if the two do not meddle with each other.
-
-    Args:
-        run: whose clean, PGD, corruption and saliency records are read.
-        neither: a model trained with neither.
-        aligned: with the alignment term only.
-        robust: with attacked batches only.
-        both: with both.
-
-    Returns:
-        One row per outcome and effect; its ``model`` names the outcome. Accuracies are in
-        percentage points.
-
-    Raises:
-        RecordError: a record has not been made.
+    On each outcome, in a row each: what alignment changes without adversarial training
+    (aligned - neither) and with it (both - robust), what adversarial training changes without
+    alignment (robust - neither) and with it (both - aligned), and the interaction,
+    ``(both - robust) - (aligned - neither)``, which is 0 if the two do not meddle with each other.
+    The arguments name models trained with neither, with the alignment term only, with attacked
+    batches only, and with both.
     """
-    corners = (neither, aligned, robust, both)
-    table = Table(
-        run,
-        "orthogonality",
-        title="Alignment and adversarial training, two by two (paper 4.6, 6)",
-        notes=[
-            "Each cell is a mean change over the same images, accuracies in points. Alignment, "
-            f"Standard: {_minus(aligned, neither)}. Alignment, Adversarial: "
-            f"{_minus(both, robust)}. Adversarial, Plain: {_minus(robust, neither)}. "
-            f"Adversarial, Aligned: {_minus(both, aligned)}. Interaction: the second less the "
-            "first; 0 if the two do not meddle."
-        ],
-        sizes=corners,
-        intervals="bootstrap, paired",
-    )
+    table.sizes = corners = (neither, aligned, robust, both)
+    table.notes = [
+        "Each cell is a mean change over the same images, accuracies in points. Alignment, "
+        f"Standard: {_minus(aligned, neither)}. Alignment, Adversarial: {_minus(both, robust)}. "
+        f"Adversarial, Plain: {_minus(robust, neither)}. Adversarial, Aligned: "
+        f"{_minus(both, aligned)}. Interaction: the second less the first; 0 if the two do not "
+        "meddle."
+    ]
     for name in corners:
         table.read(name, *_READ)
-    for outcome, (label, unit) in _outcomes(run).items():
-        n, a, r, b = _together(run, corners, outcome)
+    for outcome, (label, unit) in _outcomes(table.run).items():
+        n, a, r, b = _together(table.run, corners, outcome)
         for effect, change, header in (
             ("alignment", a - n, "Alignment, Standard"),
             ("alignment_robust", b - r, "Alignment, Adversarial"),
@@ -106,7 +87,6 @@ def orthogonality_table(
             ("interaction", (b - r) - (a - n), "Interaction"),
         ):
             table.add(outcome, effect, table.mean(change), header, unit, label=label)
-    return table.done()
 
 
 def _outcomes(run: Run) -> dict[str, tuple[str, str]]:
