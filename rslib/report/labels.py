@@ -37,11 +37,11 @@ def stamp(
     Args:
         run: the run.
         n: test images, or a phrase that says it; None leaves it out.
-        sources: metadata of the records and models that the numbers were read from: the devices
-            named are theirs. Without any, it is the run's own device.
+        sources: metadata of the records and models that were read, which name the devices; without
+            any, it is the run's own.
         seeds: that the numbers are of; the run's own seed by default.
     """
-    devices = {s["provenance"]["device"]: None for s in sources}
+    devices = dict.fromkeys(each["provenance"]["device"] for each in sources)
     if not devices:
         from rslib.models.device import describe
 
@@ -69,10 +69,7 @@ def comparable(run: Run) -> bool:
 
 
 def model_label(run: Run, name: str) -> str:
-    """A model's name as the paper writes it, with a size that is not the paper's in parentheses.
-
-    Such as ``ResNet-18`` or ``ResNet-18 (width 16)``.
-    """
+    """A model's name as the paper writes it, and another size: ``ResNet-18 (width 16)``."""
     size = model_size(run, name)
     return f"{architecture_label(name)} ({size})" if size else architecture_label(name)
 
@@ -138,8 +135,7 @@ def short_label(name: str) -> str:
 
 def evaluation_label(evaluated: str) -> str:
     """An evaluation's name in a line of text, such as ``PGD`` or ``clean``."""
-    known = EVALUATIONS.get(evaluated)
-    return evaluated if known is None else known.label
+    return EVALUATIONS[evaluated].label if evaluated in EVALUATIONS else evaluated
 
 
 def budget(chosen: Budget) -> str:

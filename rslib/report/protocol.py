@@ -1,7 +1,6 @@
 """What a run did otherwise than the paper, as far as some models and evaluations are concerned.
 
-The defaults of :mod:`rslib.settings.schema` are the paper's protocol, so whatever is not at its
-default differs. What changes no number (the device, compilation, how evaluations are batched) does
+The defaults of :mod:`rslib.settings.schema` are the paper's protocol. What changes no number does
 not count, nor does the precision of the training, which the paper does not name.
 """
 
@@ -27,21 +26,13 @@ _SECTIONS = ("fgsm", "pgd", "corruptions", "swapped", "faithfulness")
 
 @dataclass(frozen=True)
 class Protocol:
-    """What differs from the paper's protocol, in words; each is empty where nothing does.
-
-    Attributes:
-        data: the data set, where it is not the paper's.
-        sizes: of the networks.
-        threat: of the attacks.
-        training: settings of the training, by name.
-        images: how many images are used for training and evaluation.
-    """
+    """What differs from the paper's protocol, in words; each is empty where nothing does."""
 
     data: str = ""
-    sizes: str = ""
-    threat: str = ""
-    training: str = ""
-    images: str = ""
+    sizes: str = ""  # of the networks
+    threat: str = ""  # of the attacks
+    training: str = ""  # settings, by name
+    images: str = ""  # how many, in training and evaluation
 
     @property
     def differs(self) -> str:

@@ -1,8 +1,7 @@
 """Several seeds side by side: how far a number moves when everything is trained anew.
 
 An interval over images speaks of one set of weights; a claim about a training method rests on
-seeds. Siblings of a run (:attr:`rslib.run.results.Results.siblings`: the same settings, other
-seeds) may have some of the models only; what rests on one seed is then said in captions.
+seeds. Siblings of a run (:attr:`rslib.run.results.Results.siblings`) may have some models only.
 """
 
 from __future__ import annotations
@@ -74,12 +73,8 @@ def fills(
 ) -> Callable[[Callable[Concatenate[Table, P], None]], Make[P]]:
     """Make of a function that fills a table one that makes it, given a run, over the run's seeds.
 
-    Args:
-        name: of the table; as the title and the rest, the function can also set it.
-        title: of its caption.
-        note: the first sentences after that.
-        compared: as :func:`over_seeds` takes it.
-        **about: what else :class:`rslib.report.table.Table` takes.
+    All but ``note``, the first of the notes, and ``compared``, which :func:`over_seeds` takes, are
+    what :class:`rslib.report.table.Table` takes; the function can also set it.
     """
 
     def decorate(fill: Callable[Concatenate[Table, P], None]) -> Make[P]:
@@ -100,19 +95,13 @@ def fills(
 def over_seeds(compared: str = "") -> Callable[[Make[P]], Make[P]]:
     """Make a function's table for every seed of its run, and add what they say together.
 
-    A run of one seed gives the table as it is, and so does one of whose siblings none has a row of
-    it. Otherwise numbers and intervals are still this run's own, and there are these columns more:
-    ``seeds`` (how many know the number), ``seed_mean`` and ``seed_std`` (of the sample, over all of
-    them, this one included), ``seed_<k>`` (the number under seed k) and, from three seeds on,
-    ``seed_p`` for differences between models: a paired t-test that it is 0 whatever the seed,
-    Holm-corrected over the table.
-
-    Left out are p-values, of which a mean is none, and counts that the protocol sets: those that
-    rest on no images and are the same under every seed, such as the number of parameters.
-
-    Args:
-        compared: pattern of the quantities that are differences between models, such as
-            ``"*_over_*"``; none by default.
+    Numbers and intervals stay this run's own. Where a sibling has rows of the table, there are
+    these columns more: ``seeds`` (how many know the number), ``seed_mean`` and ``seed_std`` (of the
+    sample, over all of them, this one included), ``seed_<k>`` (the number under seed k) and, from
+    three seeds on, ``seed_p`` for the quantities that match the pattern ``compared``, such as
+    ``"*_over_*"``, which are differences between models: a paired t-test that it is 0 whatever the
+    seed, Holm-corrected over the table. p-values have no mean, and neither have counts that rest on
+    no images and are the same under every seed, such as the number of parameters.
     """
 
     def decorate(make: Make[P]) -> Make[P]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Table:
-    """A table in the making; everything but its run and name can also be set while it is filled.
+    """A table in the making; all of it can also be set while it is filled.
 
     The functions of :mod:`rslib.metrics.estimates` are here with the run's confidence::
 
@@ -43,8 +43,7 @@ class Table:
     Attributes:
         run: whose records are read; nothing is computed.
         name: such as ``"table2"``.
-        title: first sentence of the caption, without its period.
-        notes: the other sentences.
+        title: first sentence of the caption, without its period; ``notes`` are the others.
         facts: what :func:`values` tells beside the numbers, by name.
         sizes: models whose sizes are told in the notes where they are not the paper's.
         same_images: whether all numbers are about the images of the first, rather than about all
@@ -77,49 +76,30 @@ class Table:
     def __getattr__(self, name: str) -> Any:
         return partial(getattr(estimates, name), confidence=self.confidence)
 
-    def rows(
-        self, names: Iterable[Any], needs: Callable[[Any], Iterable[str]] | None = None
-    ) -> list[Any]:
-        """Select the models, or pairs of them, that this run has: a further seed may have some.
-
-        Args:
-            names: of models, or pairs of names.
-            needs: gives the models that a row is about; by default those that it names.
+    def rows(self, rows: Iterable[Any]) -> list[Any]:
+        """Select the models, or groups of them, that this run has: a further seed may have some.
 
         Raises:
             NotSeeded: this is a further seed that has none of them.
         """
-
-        def there(row: Any) -> bool:
-            named = [row] if isinstance(row, str) else row
-            return all(map(self.run.has, needs(row) if needs else named))
-
-        names = list(names)
-        found = list(filter(there, names))
-        if names and not found:
+        rows = list(rows)
+        found = [
+            row for row in rows if all(map(self.run.has, [row] if isinstance(row, str) else row))
+        ]
+        if rows and not found:
             raise NotSeeded(f"seed {self.run.seed} has no row of {self.name}")
         return found
 
-    def each(
-        self,
-        names: Iterable[Any],
-        *kinds: str,
-        needs: Callable[[Any], Iterable[str]] | None = None,
-    ) -> Iterator[tuple[Any, ...]]:
+    def each(self, names: Iterable[str], *kinds: str) -> Iterator[tuple[Any, ...]]:
         """Each of :meth:`rows`, followed by the records of it that :meth:`read` reads."""
-        for name in self.rows(names, needs):
+        for name in self.rows(names):
             yield name, *(self.read(name, kind) for kind in kinds)
 
     def read(self, name: str, *kinds: str, run: Run | None = None) -> Any:
         """Read records of a model and note them as sources.
 
-        Args:
-            name: of the model.
-            kinds: evaluations, or ``"summary"`` for what is known of the training.
-            run: another run to read from.
-
-        Returns:
-            The record of one kind; a list where several are asked for.
+        Kinds are evaluations, or ``"summary"`` for what is known of the training. The record of one
+        kind is returned; a list where several are asked for.
 
         Raises:
             RecordError: one has not been made; says how to make it.
@@ -137,36 +117,39 @@ class Table:
 
     def add(
         self,
-        model: str,
+        model: str | tuple[str, str],
         quantity: str,
         estimate: Estimate,
         header: str | None = None,
         unit: str = "",
         *,
         label: str | None = None,
-        training: str = "",
         **further: Any,
     ) -> None:
         """Add one number, beside the paper's where the paper has it.
 
         Args:
-            model: its name, or what else the row is about.
+            model: its name, or what else the row is about; of models a and b ``<a>_vs_<b>``.
             quantity: such as ``"pgd_accuracy"``.
             estimate: our number.
             header: of the column; the paper's by default, with its unit.
             unit: as :func:`rslib.report.numbers.written` knows it; by default what the header has
                 in parentheses, if that is "(%)" or "(points)".
-            label: what the row is called where it is not about one model.
-            training: the second line of such a label.
+            label: what the row is called where it is not about models.
             further: more cells of the row, or others than the usual ones.
         """
+        training = ""
+        if not isinstance(model, str):
+            a, b = model
+            label, training = f"A: {labels.short_label(a)}", f"B: {labels.short_label(b)}"
+            model = f"{a}_vs_{b}"
+        elif label is None:
+            label, training = labels.model_label(self.run, model), labels.training_label(model)
         if header is None:
             column = paper.TABLES[self.name].columns[quantity]
             header, unit = column.header, column.unit
         if not unit and (told := re.search(r"\((%|points)\)", header)):
             unit = told[1]
-        if label is None:
-            label, training = labels.model_label(self.run, model), labels.training_label(model)
         reported = paper.find(self.name, model, quantity)
         reason = self._incomparable(model, quantity) if reported else ""
         cell = {
@@ -197,14 +180,6 @@ class Table:
             return "other reference"  # the paper does not publish the errors it divides by
         # The paper does not say what its training hours were measured on.
         return "other hardware" if quantity == "training_hours" else ""
-
-    def add_pair(
-        self, a: str, b: str, quantity: str, estimate: Estimate, header: str, unit: str = ""
-    ) -> None:
-        """Add one number about two models; its row is called ``<a>_vs_<b>``."""
-        label, training = f"A: {labels.short_label(a)}", f"B: {labels.short_label(b)}"
-        model = f"{a}_vs_{b}"
-        self.add(model, quantity, estimate, header, unit, label=label, training=training)
 
     def holm(self, ending: str) -> None:
         """Correct the p-values of all quantities with this ending by Holm's method."""
@@ -262,15 +237,11 @@ def adjusted(p_values: Sequence[float | None]) -> np.ndarray:
 def save(run: Run, name: str, frame: pd.DataFrame) -> Path:
     """Store a table as ``tables/<name>.json`` in the run's directory, atomically.
 
-    The document holds ``metadata`` (caption, profile, data set, devices, seed, hash of the
-    settings, the records read, facts) and ``rows``, a list of objects with these keys; null stands
-    for "none":
-
-    table, model, label, training, quantity, header, unit, paper, ours, low, high, n, method (of the
-    interval), difference (ours - paper, where the two compare) and incomparable (why they do not).
-
-    A table over several seeds has ``seeds`` in its metadata, and in its rows the keys of
-    :func:`rslib.report.seeds.over_seeds`. Returns the file's path.
+    The document holds ``metadata`` (the frame's ``attrs``: caption, settings, the records read,
+    facts) and ``rows``, a list of objects with these keys; null stands for "none": table, model,
+    label, training, quantity, header, unit, paper, ours, low, high, n, method (of the interval),
+    difference (ours - paper, where the two compare) and incomparable (why they do not), and over
+    several seeds those of :func:`rslib.report.seeds.over_seeds`. Returns the file's path.
     """
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     path = run.directory / "tables" / f"{name}.json"
@@ -298,13 +269,11 @@ def values(frame: pd.DataFrame) -> dict[str, float | int | str]:
 
     Returns:
         For each model and quantity, with the stem ``<table>_<model>_<quantity>`` such as
-        ``table2_resnet18_standard_pgd_accuracy`` (``-`` becomes ``_``): the stem itself (float);
-        ``_low``, ``_high`` (float) and ``_n`` (int) where it has them; ``_paper`` (float) where the
-        paper reports it; and as text ``_text`` (value with unit), ``_interval`` ("[90.6, 91.7]"),
-        ``_versus`` ("-3.6 points" or "not comparable (Shapes)"). With several seeds also
-        ``_seed_mean``, ``_seed_std`` (float) and ``_seeds`` ("90.9 ± 0.4"). For the table:
-        ``<table>_stamp``, ``<table>_made_of`` (:func:`identity`), and its own facts, such as
-        ``autoattack_label``.
+        ``table2_resnet18_standard_pgd_accuracy``: the stem itself, ``_low``, ``_high`` and
+        ``_paper`` (float) and ``_n`` (int) where it has them; and as text ``_text`` (with unit),
+        ``_interval`` ("[90.6, 91.7]"), ``_versus`` ("-3.6 points" or "not comparable (Shapes)").
+        With several seeds also ``_seed_mean``, ``_seed_std`` (float) and ``_seeds`` ("90.9 ± 0.4").
+        For the table: ``<table>_stamp``, ``<table>_made_of`` (:func:`identity`), and its facts.
     """
     table = frame.attrs["table"]
     found: dict[str, float | int | str] = {
@@ -346,8 +315,8 @@ def identity(about: Mapping[str, Any]) -> str:
 def settings_key(run: Run) -> str:
     """Hash of a run's settings: what tables and notebooks are told apart by.
 
-    Without the device, the models of further seeds and the order of trainings, which change no
-    number of this seed; :func:`identity` tells the seeds.
+    Without the device, the models of further seeds and the order of trainings, which change none
+    of this seed's numbers.
     """
     chosen = run.settings.model_dump(exclude_defaults=True, exclude={"device", "seeded", "stages"})
     return records.key(**chosen)

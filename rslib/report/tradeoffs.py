@@ -1,7 +1,6 @@
 """The axes on which models are weighed against each other (paper 4.6), per image and resampled.
 
-Every axis is a mean over images, or a ratio or sum of such means, so that resampling images is
-reweighting them: all models and axes see the same resample.
+Every axis is a mean over images, or a ratio or sum of such means, so resampling is reweighting.
 """
 
 from __future__ import annotations
@@ -57,11 +56,7 @@ class _Terms(NamedTuple):
 
 
 def measured(run: Run, name: str, axis: str) -> Estimate:
-    """A model's place on one of :data:`AXES`, with its interval.
-
-    Raises:
-        rslib.store.records.RecordError: the record behind it has not been made.
-    """
+    """A model's place on one of :data:`AXES`, with its interval."""
     return _terms(run, name, axis).estimate(confidence=run.settings.evaluation.confidence)
 
 
@@ -77,18 +72,9 @@ def resampled(
 ) -> np.ndarray:
     """Where models stand on resampled test images, the same images for all models and axes.
 
-    Args:
-        run: whose records are read.
-        names: models.
-        axes: names of some of :data:`AXES`.
-        resamples: how often the test images are drawn, with replacement; seeded.
-
     Returns:
-        (resamples, models, axes), in the units of :func:`measured`. Resampled calibration errors
-        lie high, since bins get noisier; they are moved down by their mean excess.
-
-    Raises:
-        rslib.store.records.RecordError: a record has not been made.
+        (resamples, models, axes), in the units of :func:`measured`; seeded. Resampled calibration
+        errors lie high, since bins get noisier; they are moved down by their mean excess.
     """
     terms = [_terms(run, name, axis) for name in names for axis in axes]
     clean = run.record(names[0], "clean")["image"].to_numpy()

@@ -1,14 +1,13 @@
 """The paper's tables, filled from a run's records: our value and its interval under the paper's.
 
-A table is a long DataFrame, one row a number (:mod:`rslib.report.table`), in the paper's units
-(:mod:`rslib.paper`): accuracies in percent. :func:`rslib.report.rendering.show` prints it in the
-paper's shape, :func:`rslib.report.table.save` stores it and :func:`rslib.report.table.values`
-hands its numbers to the prose; all three can be called from here.
+:func:`rslib.report.rendering.show` prints a table in the paper's shape,
+:func:`rslib.report.table.save` stores it and :func:`rslib.report.table.values` hands its numbers to
+the prose; all three can be called from here.
 
-Every function that makes a table takes the run first, whose records and models' summaries are read
-(nothing is computed), and then names of models, which are its rows in that order, or pairs of them.
-It returns one row per model and quantity, with the columns of :func:`rslib.report.table.save` and,
-where the run has several seeds, those of :func:`rslib.report.seeds.over_seeds`. It raises a
+Every function that makes a table takes the run first, whose records are read (nothing is computed),
+and then names of models, its rows in that order, or pairs of them. It returns a long DataFrame, one
+row per model and quantity in the paper's units, with the columns of :func:`rslib.report.table.save`
+and, where the run has several seeds, those of :func:`rslib.report.seeds.over_seeds`. It raises a
 ``RecordError`` where a model or a record has not been made, which says how to make it.
 """
 

@@ -39,16 +39,15 @@ def table4(table: Table, names: Sequence[str] = ALIGNED) -> None:
         table.title += " (proxies)"
     table.notes.append(_settings_note(table.run))
     table.facts = {"beta": table.run.settings.training.aligned.beta, "source": source}
-    rows = table.each(
-        names, "summary", "saliency", needs=lambda name: (name, baseline(name), control(name))
-    )
-    for name, summary, own in rows:
+    rows = table.rows([(name, baseline(name), control(name)) for name in names])
+    for name, *compared in rows:
+        summary, own = table.read(name, "summary", "saliency")
         best = summary["history"][summary["best_epoch"] - 1]
         table.add(name, "clean_accuracy", table.accuracy(own["correct"]))
         table.add(name, "final_iou", table.mean(own[f"iou_{source}"]))
         table.add(name, "alignment_loss", Estimate(best["validation_alignment_loss"]))
         table.add(name, "training_hours", Estimate(summary["seconds"] / 3600))
-        for kind, model in (("baseline", baseline(name)), ("control", control(name))):
+        for kind, model in zip(("baseline", "control"), compared, strict=True):
             other, said = table.read(model, "saliency"), kind.capitalize()
             gained = table.paired_difference(own["correct"], other["correct"])
             nearer = table.mean(own[f"iou_{source}"] - other[f"iou_{source}"])
@@ -110,12 +109,7 @@ def aligned_attack_table(table: Table, names: Sequence[str]) -> None:
     intervals="Wilson's score, and Agresti-Min for the gap",
 )
 def swapped_table(table: Table, names: Sequence[str]) -> None:
-    """Objects before other backgrounds: does the model name the object (ours)?
-
-    Per model: accuracy on the images as they are, before a background of the same class and of
-    another class, the gap between the last two in points, and how often the background's class is
-    named, all in percent.
-    """
+    """Objects before backgrounds of the same and of another class: is the object named (ours)?"""
     table.notes = [
         f"Objects are cut out by {mask_label(table.run.mask_source)} masks. The gap is what the "
         "background's class is worth to the model."
@@ -159,9 +153,8 @@ def human_table(table: Table, names: Sequence[str]) -> None:
 def shortcut_table(table: Table, names: Sequence[str]) -> None:
     """Models that could learn the background instead of the object (ours).
 
-    Records are those of the two runs of :func:`rslib.run.shortcut.shortcut_runs`. Per model:
-    accuracy with the correlation, with it broken, the drop in points, accuracy less the control's
-    on the same broken images, and IoU with the exact masks of those.
+    Records are those of the two runs of :func:`rslib.run.shortcut.shortcut_runs`. Accuracy less the
+    control's and IoU, with exact masks, are on the images whose correlation is broken.
     """
     table.run, broken = shortcut_runs(table.run)
     share = table.run.settings.data.background_correlation
@@ -174,10 +167,10 @@ def shortcut_table(table: Table, names: Sequence[str]) -> None:
         "Objects, positions and colors of the two test sets are the same. The control is "
         f"{short_label(control(names[0]))}."
     ]
-    for name in table.rows(names, lambda name: (name, control(name))):
+    for name, plain in table.rows([(name, control(name)) for name in names]):
         with_it, without = table.read(name, "saliency"), table.read(name, "saliency", run=broken)
         held = table.accuracy(with_it["correct"]), table.accuracy(without["correct"])
-        rest = broken.record(control(name), "saliency")
+        rest = broken.record(plain, "saliency")
         gained = table.paired_difference(without["correct"], rest["correct"])
         table.add(name, "tied", held[0], "Correlated (%)")
         table.add(name, "broken", held[1], "Broken (%)")

@@ -60,12 +60,10 @@ def orthogonality_table(
 ) -> None:
     """Are alignment and adversarial robustness orthogonal (paper 4.6, 6)? Two by two, per image.
 
-    On each outcome, in a row each: what alignment changes without adversarial training
-    (aligned - neither) and with it (both - robust), what adversarial training changes without
-    alignment (robust - neither) and with it (both - aligned), and the interaction,
-    ``(both - robust) - (aligned - neither)``, which is 0 if the two do not meddle with each other.
-    The arguments name models trained with neither, with the alignment term only, with attacked
-    batches only, and with both.
+    On each outcome, a row: what alignment changes without adversarial training (aligned - neither)
+    and with it (both - robust), what adversarial training changes without alignment and with it,
+    and the interaction, ``(both - robust) - (aligned - neither)``. The arguments name models
+    trained with neither, with the alignment term, with attacked batches, and with both.
     """
     table.sizes = corners = (neither, aligned, robust, both)
     table.notes = [

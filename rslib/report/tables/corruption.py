@@ -34,10 +34,8 @@ def table5(table: Table, names: Sequence[str] = ROBUSTNESS, *, reference: str = 
 
     The paper's mCE column equals the mean of its four categories; equation 14 is the mean over
     corruptions. Both are shown, over all 19 corruptions, with the mean over the benchmark's 15.
-    Added corruptions have a column each and enter no mean. The errors of ``reference`` count as 1.
-
-    Facts are the reference's digest and mean error (``reference_digest``, ``reference_error``) and
-    where the corrupted images come from (``origin``).
+    Added corruptions have a column each. Facts are the reference's digest and mean error
+    (``reference_digest``, ``reference_error``), and ``origin``, of the corrupted images.
 
     Raises:
         RecordError: a record has not been made.
@@ -71,10 +69,10 @@ def table5(table: Table, names: Sequence[str] = ROBUSTNESS, *, reference: str = 
         score15, ends15 = relative(found, base, TEST15, table.confidence)
         n = len(found.images)
         for category in CATEGORIES:
-            each = score.categories[category], ends.categories[category]
-            table.add(name, category, ratio(*each, n))
-        table.add(name, "mce", ratio(score.mce, ends.mce, n))
+            each = ratio(score.categories[category], ends.categories[category], n)
+            table.add(name, category, each)
         for quantity, value, interval, header in (
+            ("mce", score.mce, ends.mce, None),
             ("category_mean", score.category_mean, ends.category_mean, "Mean of Categories"),
             ("mce_test15", score15.mce, ends15.mce, "mCE, 15 Corruptions"),
             ("relative_mce", score.relative_mce, ends.relative_mce, "Relative mCE"),
@@ -90,10 +88,7 @@ def table5(table: Table, names: Sequence[str] = ROBUSTNESS, *, reference: str = 
 def corruption_table(
     table: Table, names: Sequence[str] = ROBUSTNESS, *, reference: str = REFERENCE
 ) -> None:
-    """The corruption error of each corruption (paper 3.5, equation 15), relative to the reference.
-
-    There is one row per model and corruption. The errors of ``reference`` count as 1.
-    """
+    """The corruption error of each corruption, relative to the reference's (3.5, equation 15)."""
     base = _outcomes(table, reference)
     table.title = f"Corruption error relative to {short_label(reference)}, corruption by corruption"
     table.title += f" (paper 3.5): {corrupted_phrase(base.data)}"
@@ -163,10 +158,11 @@ def corruption_difference_table(table: Table, pairs: Sequence[tuple[str, str]]) 
             wrong |= added_outcomes(run, name).wrong
         errors[name] = {corruption: 100 * rows.mean(0) for corruption, rows in wrong.items()}
         errors[name]["all"] = 100 * found.share_wrong()
-    for a, b in pairs:
-        for corruption, error in errors[a].items():
-            gap = table.mean(error - errors[b][corruption])
-            table.add_pair(a, b, corruption, gap, corruption_label(corruption), "points")
+    for pair in pairs:
+        first, second = (errors[name] for name in pair)
+        for corruption, error in first.items():
+            gap = table.mean(error - second[corruption])
+            table.add(pair, corruption, gap, corruption_label(corruption), "points")
 
 
 @fills(
@@ -178,10 +174,9 @@ def corruption_difference_table(table: Table, pairs: Sequence[tuple[str, str]]) 
 def agreement_table(table: Table, names: Sequence[str] = ROBUSTNESS) -> None:
     """Do corruptions break the images that attacks break (paper 5.3)?
 
-    Among the images that are right when clean, those that PGD leaves are compared with those that
-    it breaks: in what share of its 95 corrupted versions is an image of each group still right?
-    A model with fewer than 5 images in one of the groups has only their numbers; the fact
-    ``compared`` counts the other models.
+    In what share of its 95 corrupted versions is an image of each group still right? A model with
+    fewer than 5 images in one of the groups has only their numbers; the fact ``compared`` counts
+    the other models.
     """
     table.notes = [f"No comparison where one of the groups has fewer than {_FEWEST} images."]
     table.sizes, table.facts["compared"] = names, 0

@@ -45,10 +45,9 @@ PIXEL_VALUES = 3 * 32 * 32
 def table2(table: Table, names: Sequence[str] = ROBUSTNESS) -> None:
     """Table 2: accuracy on clean images, under FGSM and under PGD (paper 4.2).
 
-    Clean accuracy is over all test images, an attack's accuracy and success over those it was run
-    on. Two columns are ours: the success of FGSM, of which the text says over 99 % while the
-    paper's own accuracies give 67 to 69 %, and accuracy at PGD's last iterate, which other
-    libraries report. An added attack (:func:`rslib.attacks.attack`) has a column where all these
+    Two columns are ours: the success of FGSM, of which the text says over 99 % while the paper's
+    own accuracies give 67 to 69 %, and accuracy at PGD's last iterate, which other libraries
+    report. An added attack (:func:`rslib.attacks.attack`) has a column where all these
     models were evaluated under it.
     """
     run, chosen = table.run, table.run.settings
@@ -82,10 +81,7 @@ def table2(table: Table, names: Sequence[str] = ROBUSTNESS) -> None:
 def autoattack_table(table: Table, names: Sequence[str] = ROBUSTNESS) -> None:
     """AutoAttack beside PGD on the same images, and what each of its stages leaves (paper 3.2.1).
 
-    A PGD accuracy well above AutoAttack's on the same images overstates robustness. Columns are
-    cumulative, since each stage tries only the images that are left, or individual where
-    ``autoattack.individual`` asked for each attack by itself.
-
+    A PGD accuracy well above AutoAttack's on the same images overstates robustness.
     Facts are what ran (``label``, ``package``), how many warnings its own checks raised
     (``flag_count``), and per model their text (``<model>_flags``) and the number of images that a
     fresh forward pass judged otherwise (``<model>_mismatches``).
@@ -117,41 +113,38 @@ def autoattack_table(table: Table, names: Sequence[str] = ROBUSTNESS) -> None:
                 alone = table.accuracy(record[f"alone_{stage}"])
                 header = f"{STAGES.get(stage, stage)}, Individual (%)"
                 table.add(name, f"alone_{flat(stage)}", alone, header)
-    for name, notes in told.items():
-        table.facts[f"{flat(name)}_flags"] = "; ".join(notes["flags"]) or "none"
-        table.facts[f"{flat(name)}_mismatches"] = int(notes["mismatches"])
+    _tell(table, told)
+
+
+def _tell(table: Table, told: Mapping[str, Mapping[str, Any]]) -> None:
+    """Say what ran and what AutoAttack's own checks found, in facts and notes."""
+    facts, settings, raised, odd = table.facts, table.run.settings, [], []
+    for name, each in told.items():
+        flags, n = "; ".join(each["flags"]), int(each["mismatches"])
+        facts[f"{flat(name)}_flags"], facts[f"{flat(name)}_mismatches"] = flags or "none", n
+        if flags:
+            raised.append(f"{short_label(name)}: {flags}")
+        if n:
+            odd.append(f"{short_label(name)}: {count(n, 'image')}")
     for key in ("label", "package"):
-        table.facts[key] = " and ".join(dict.fromkeys(notes[key] for notes in told.values()))
-    table.facts["flag_count"] = sum(len(notes["flags"]) for notes in told.values())
-    table.notes = _autoattack_notes(chosen, told, table.facts)
-
-
-def _autoattack_notes(
-    settings: Settings, told: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any]
-) -> list[str]:
+        facts[key] = " and ".join(dict.fromkeys(each[key] for each in told.values()))
+    facts["flag_count"] = sum(len(each["flags"]) for each in told.values())
     chosen, pgd = settings.autoattack, budget(settings.pgd)
-    notes = [
+    table.notes = [
         f"What ran: {facts['label']}; {facts['package']}, in batches of {chosen.batch_size}.",
         "All columns are about the same images. Cumulative: the accuracy that this stage and "
         "those before it leave, since each tries only the images that are left.",
     ]
     if chosen.individual:
-        notes[-1] += " Individual: under that attack by itself."
+        table.notes[-1] += " Individual: under that attack by itself."
     if pgd != budget(chosen):
-        notes.append(f"PGD's budget is {pgd}: its columns do not compare with AutoAttack's.")
-    raised, odd = [], []
-    for name, each in told.items():
-        if each["flags"]:
-            raised.append(f"{short_label(name)}: {'; '.join(each['flags'])}")
-        if n := int(each["mismatches"]):
-            odd.append(f"{short_label(name)}: {count(n, 'image')}")
+        table.notes.append(f"PGD's budget is {pgd}: its columns do not compare with AutoAttack's.")
     if raised:
-        notes.append(f"Warnings of AutoAttack's own checks: {'. '.join(raised)}.")
+        table.notes.append(f"Warnings of AutoAttack's own checks: {'. '.join(raised)}.")
     else:
-        notes.append("AutoAttack's own checks raised no warning.")
+        table.notes.append("AutoAttack's own checks raised no warning.")
     if odd:
-        notes.append(f"Judged otherwise by a fresh forward pass: {'; '.join(odd)}.")
-    return notes
+        table.notes.append(f"Judged otherwise by a fresh forward pass: {'; '.join(odd)}.")
 
 
 @fills(
@@ -213,8 +206,6 @@ def smoothing_table(table: Table, names: Sequence[str] = ROBUSTNESS) -> None:
 def mcnemar_table(table: Table, pairs: Sequence[tuple[str, str]], evaluated: str = "pgd") -> None:
     """McNemar's exact test between models on the same images (paper 4.2 compares without one).
 
-    It speaks of these weights: a claim about training methods needs several seeds.
-
     Args:
         table: filled under the name ``mcnemar_<evaluated>``; rows are called ``<A>_vs_<B>``.
         pairs: models A and B, pair by pair; all pairs are one family for Holm's correction.
@@ -237,18 +228,19 @@ def mcnemar_table(table: Table, pairs: Sequence[tuple[str, str]], evaluated: str
     ]
     table.facts["comparisons"] = len(pairs)
     table.sizes = [name for pair in pairs for name in pair]
-    for a, b in table.rows(pairs):
+    for pair in table.rows(pairs):
+        a, b = pair
         if a == b:
             raise ValueError(f"{a} is paired with itself: a comparison needs two models")
         first, second = table.read(a, evaluated), table.read(b, evaluated)
         right = first["correct"], on_images(second, first["image"])["correct"]
         gap, test = table.paired_difference(*right), mcnemar(*(each.to_numpy() for each in right))
         p_value = Estimate(test.p_value, n=gap.n)
-        table.add_pair(a, b, "only_a", Estimate(test.b, n=gap.n), "Only A Right", "images")
-        table.add_pair(a, b, "only_b", Estimate(test.c, n=gap.n), "Only B Right", "images")
-        table.add_pair(a, b, "difference", gap, "A − B (points)")
-        table.add_pair(a, b, "p", p_value, "p, Exact", "p")
-        table.add_pair(a, b, "p_holm", p_value, "p, Holm", "p")
+        table.add(pair, "only_a", Estimate(test.b, n=gap.n), "Only A Right", "images")
+        table.add(pair, "only_b", Estimate(test.c, n=gap.n), "Only B Right", "images")
+        table.add(pair, "difference", gap, "A − B (points)")
+        table.add(pair, "p", p_value, "p, Exact", "p")
+        table.add(pair, "p_holm", p_value, "p, Holm", "p")
     table.holm("p_holm")
 
 

@@ -35,9 +35,8 @@ if TYPE_CHECKING:
 def masks_table(table: Table, sources: Sequence[str] | None = None) -> None:
     """The object masks of the test images, by source: how many, how large, and what they allow.
 
-    Rows are sources of masks, by default all that the record of the masks' priors holds. Coverage
-    and IoUs are means over the images that have a mask; ``refused`` is the share that have none, in
-    percent.
+    Sources are by default all that the record of the masks' priors holds. Coverage and IoUs are
+    means over the images that have a mask; ``refused`` are those that have none.
     """
     record = table.run.priors()
     table.note(record.attrs)
@@ -56,8 +55,8 @@ def masks_table(table: Table, sources: Sequence[str] | None = None) -> None:
         ):
             table.add(source, kind, table.mean(record[column]), header, label=label)
     for source, made in about.items():
-        facts = {f"{source}_{key}": made[key] for key in made if key not in {"known", "images"}}
-        table.facts |= facts
+        told = made.keys() - {"known", "images"}
+        table.facts |= {f"{source}_{key}": made[key] for key in made if key in told}
         if "temperature" in made:
             teacher = mask_label(source).removesuffix("'s")
             table.notes.append(
@@ -86,8 +85,8 @@ def table3(
     mask, the best that any map can reach, the share of the saliency inside the mask (as which 4.3
     reads the IoU), how often the most salient pixel lies on the object, and constant maps.
 
-    The masks are of ``source`` (:data:`rslib.settings.names.MASK_SOURCES`); None takes those that
-    models are aligned to. With others the table is called ``overlap_<source>``.
+    The masks are of ``source`` (:data:`rslib.settings.names.MASK_SOURCES`), by default those that
+    models are aligned to; with others the table is called ``overlap_<source>``.
     """
     run = table.run
     source = source or run.mask_source

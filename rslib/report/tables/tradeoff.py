@@ -103,11 +103,9 @@ def pareto_table(table: Table, names: Sequence[str]) -> None:
 def breakage_table(table: Table, names: Sequence[str]) -> None:
     """Are the images that corruptions break those that attacks break (paper 5.3)?
 
-    Rank correlation, among the images that are right when clean, between being right under an
-    attack and the share of corrupted versions that are right; and the same among images of equal
-    confidence, for an image far from the boundary resists everything. Undefined where fewer than 5
-    images are right under the attack, or fewer than 5 are not. p-values are Holm's over all models
-    and both attacks.
+    An image far from the boundary resists everything, so the correlation is given among images of
+    equal confidence, too. Undefined where fewer than 5 images are right under the attack, or fewer
+    than 5 are not.
     """
     kinds = {"fgsm": ("FGSM", "fgsm_correct"), "pgd": ("PGD", "pgd_correct")}
     _correlations(table, names, kinds, "corruption_right", ["confidence"], "Equal Confidence")
@@ -122,10 +120,8 @@ def breakage_table(table: Table, names: Sequence[str]) -> None:
 def overlap_robustness_table(table: Table, names: Sequence[str]) -> None:
     """Does high overlap of saliency and object go with robustness, image by image?
 
-    Rank correlation of IoU with being right under PGD and with the share of corrupted versions that
-    are right, among the images that are right when clean; and the same among images of equal
-    confidence and object size, since large objects overlap with anything. p-values are Holm's over
-    all models and both kinds of robustness.
+    Large objects overlap with anything, so the correlation is given among images of equal
+    confidence and object size, too.
     """
     source = table.run.mask_source
     table.notes = [
@@ -146,10 +142,7 @@ def _correlations(
     given: Sequence[str],
     held: str,
 ) -> None:
-    """Add the correlations of ``against`` with the columns of ``kinds``, plain and partial.
-
-    ``kinds`` maps a quantity to its header and its column.
-    """
+    """Add plain and partial correlations; ``kinds`` has a quantity's header and column."""
     table.sizes = names
     table.notes.append(
         f"None where fewer than {_FEWEST} images are on one side. Holm's p, of the partial "
@@ -185,11 +178,10 @@ def _correlations(
 def confident_errors_table(table: Table, names: Sequence[str]) -> None:
     """Where is a model confidently wrong?
 
-    Of the clean images that the model is confident of (:data:`CONFIDENT`), the share it gets wrong,
-    over all and in its worst class (with the p-value, Holm's over models, that all classes are
-    alike); the same of corrupted versions at the highest severity; and how much lower its IoU is
-    where it is confidently wrong than where it is confidently right. Facts ``worst_<model>`` name
-    the classes.
+    Of the clean images that it is confident of (:data:`CONFIDENT`), the share it gets wrong, over
+    all and in its worst class (with the p-value that all classes are alike); the same of corrupted
+    versions at the highest severity; and how much lower its IoU is there. Facts ``worst_<model>``
+    name the classes.
     """
     run, table.sizes = table.run, names
     table.notes = [
@@ -265,10 +257,7 @@ def _share(table: Table, count: float, n: float) -> Estimate:
 
 
 def _alike(by_class: pd.DataFrame) -> tuple[float, float]:
-    """The p-value of the chi-squared test that all classes have the same share.
-
-    And the smallest count that it expects of a class, by which to judge it.
-    """
+    """The p-value of the chi-squared test that shares are alike, and the least count it expects."""
     from scipy.stats import chi2_contingency
 
     found = chi2_contingency(np.stack([by_class["sum"], by_class["size"] - by_class["sum"]]))

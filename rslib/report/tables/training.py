@@ -45,10 +45,7 @@ def table1(table: Table, names: Sequence[str] = BASELINES) -> None:
 
 
 def validated_under_attack(run: Run, names: Sequence[str]) -> list[str]:
-    """Those models whose training validates them under attack, in their order.
-
-    Objectives of a reader's own have no attack that validation could use, so models of theirs have
-    no robust accuracy by epoch.
+    """Those models whose training validates them under attack, which added objectives do not.
 
     Raises:
         ValueError: a name is not one of a model.
@@ -88,7 +85,6 @@ def selection_table(table: Table, names: Sequence[str]) -> None:
 
     The paper does not say which epoch it reports. Robust accuracy can peak early and fall while the
     training goes on (robust overfitting: Rice, Wong and Kolter, ICML 2020, arXiv:2002.11569).
-    ``overfitting`` is the best epoch's robust accuracy less the last one's, in points.
 
     Raises:
         ValueError: a model was not validated under attack.
