@@ -34,12 +34,8 @@ def stamp(
 ) -> str:
     """Where numbers come from, in one line: profile, data set, device, n, seed.
 
-    Args:
-        run: the run.
-        n: test images, or a phrase that says it; None leaves it out.
-        sources: metadata of the records and models that were read, which name the devices; without
-            any, it is the run's own.
-        seeds: that the numbers are of; the run's own seed by default.
+    n is of test images, or a phrase that says it. The devices are those that the metadata of the
+    records and models that were read name; without ``sources``, and ``seeds``, the run's own.
     """
     devices = dict.fromkeys(each["provenance"]["device"] for each in sources)
     if not devices:

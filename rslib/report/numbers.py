@@ -44,15 +44,14 @@ def spread(cell: Mapping[str, Any]) -> str:
     return f"{written(cell['seed_mean'], unit)} ± {deviation}"
 
 
-def versus(cell: Mapping[str, Any], *, spelled: bool = False) -> str:
+def versus(cell: Mapping[str, Any]) -> str:
     """Our value less the paper's, or why they do not compare."""
     if cell["incomparable"]:
         return f"not comparable ({cell['incomparable']})"
     if missing(cell["difference"]):
-        return "not reported by the paper" if spelled else NONE
+        return NONE
     sign = MINUS if cell["difference"] < 0 else "+"
-    size = written(abs(cell["difference"]), cell["unit"])
-    return f"{sign}{size} points" if spelled and cell["unit"] == "%" else f"{sign}{size}"
+    return f"{sign}{written(abs(cell['difference']), cell['unit'])}"
 
 
 def quantity(value: float, unit: str) -> str:

@@ -54,13 +54,10 @@ class Protocol:
 def of(
     run: Run, models: Iterable[str], evaluations: Iterable[str], *, generated: bool = False
 ) -> Protocol:
-    """Compare a run with the paper's protocol.
+    """Compare a run with the paper's protocol, for a number about some models.
 
-    Args:
-        run: the run.
-        models: that a number is about; what they were trained from counts, too.
-        evaluations: that it was read from (:data:`rslib.run.evaluations.EVALUATIONS`).
-        generated: whether corrupted images were generated anew instead of the official files read.
+    What these were trained from counts, too. The number was read from ``evaluations``
+    (:data:`rslib.run.evaluations.EVALUATIONS`); ``generated``: not of the official corrupted files.
     """
     models, chosen = list(models), run.settings
     threat, images = [], []

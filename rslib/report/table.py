@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rslib import paper
 from rslib.metrics import estimates, holm
 from rslib.metrics.estimates import Estimate
-from rslib.report import labels, numbers
+from rslib.report import labels
 from rslib.store import records
 from rslib.store.records import NotSeeded, RecordError
 
@@ -44,7 +44,7 @@ class Table:
         run: whose records are read; nothing is computed.
         name: such as ``"table2"``.
         title: first sentence of the caption, without its period; ``notes`` are the others.
-        facts: what :func:`values` tells beside the numbers, by name.
+        facts: what is told beside the numbers, by name.
         sizes: models whose sizes are told in the notes where they are not the paper's.
         same_images: whether all numbers are about the images of the first, rather than about all
             that the sources hold.
@@ -128,15 +128,10 @@ class Table:
     ) -> None:
         """Add one number, beside the paper's where the paper has it.
 
-        Args:
-            model: its name, or what else the row is about; of models a and b ``<a>_vs_<b>``.
-            quantity: such as ``"pgd_accuracy"``.
-            estimate: our number.
-            header: of the column; the paper's by default, with its unit.
-            unit: as :func:`rslib.report.numbers.written` knows it; by default what the header has
-                in parentheses, if that is "(%)" or "(points)".
-            label: what the row is called where it is not about models.
-            further: more cells of the row, or others than the usual ones.
+        The row of models (a, b) is called ``<a>_vs_<b>``; what is about no model has a ``label``.
+        The header is by default the paper's, with its unit. Otherwise the unit, as
+        :func:`rslib.report.numbers.written` knows it, is by default what the header has in
+        parentheses, if that is "(%)" or "(points)". ``further`` are more or other cells of the row.
         """
         training = ""
         if not isinstance(model, str):
@@ -262,42 +257,6 @@ def load(run: Run, name: str) -> pd.DataFrame:
             f"{path} was made with other settings: run the notebook that makes {name} again"
         )
     return _typed(document["rows"], document["metadata"])
-
-
-def values(frame: pd.DataFrame) -> dict[str, float | int | str]:
-    """A table's numbers under flat names, for the prose.
-
-    Returns:
-        For each model and quantity, with the stem ``<table>_<model>_<quantity>`` such as
-        ``table2_resnet18_standard_pgd_accuracy``: the stem itself, ``_low``, ``_high`` and
-        ``_paper`` (float) and ``_n`` (int) where it has them; and as text ``_text`` (with unit),
-        ``_interval`` ("[90.6, 91.7]"), ``_versus`` ("-3.6 points" or "not comparable (Shapes)").
-        With several seeds also ``_seed_mean``, ``_seed_std`` (float) and ``_seeds`` ("90.9 ± 0.4").
-        For the table: ``<table>_stamp``, ``<table>_made_of`` (:func:`identity`), and its facts.
-    """
-    table = frame.attrs["table"]
-    found: dict[str, float | int | str] = {
-        f"{table}_stamp": frame.attrs["stamp"],
-        f"{table}_made_of": identity(frame.attrs),
-    }
-    found |= {f"{table}_{name}": fact for name, fact in frame.attrs["facts"].items()}
-    for each in frame.to_dict("records"):
-        if numbers.missing(each["ours"]):
-            continue  # undefined: prose cannot cite it
-        stem = f"{table}_{flat(each['model'])}_{each['quantity']}"
-        found[stem] = float(each["ours"])
-        for key in ("low", "high", "paper"):
-            if not numbers.missing(each[key]):
-                found[f"{stem}_{key}"] = float(each[key])
-        if not numbers.missing(each["n"]):
-            found[f"{stem}_n"] = int(each["n"])
-        found[f"{stem}_text"] = numbers.quantity(each["ours"], each["unit"])
-        found[f"{stem}_interval"] = numbers.interval(each) or "no interval"
-        found[f"{stem}_versus"] = numbers.versus(each, spelled=True)
-        if numbers.spread(each):
-            found |= {f"{stem}_{key}": float(each[key]) for key in ("seed_mean", "seed_std")}
-            found[f"{stem}_seeds"] = numbers.spread(each)
-    return found
 
 
 def identity(about: Mapping[str, Any]) -> str:

@@ -51,8 +51,8 @@ class _Terms(NamedTuple):
 
     images: np.ndarray
     values: np.ndarray
-    combine: Callable[[np.ndarray], np.ndarray]
     estimate: Callable[..., Estimate]
+    combine: Callable[[np.ndarray], np.ndarray] = lambda means: means[:, 0]
 
 
 def measured(run: Run, name: str, axis: str) -> Estimate:
@@ -109,18 +109,17 @@ def _terms(run: Run, name: str, axis: str) -> _Terms:
             record = run.record(name, axis.partition("_")[0])
             right = 100 * record["correct"].to_numpy(float)
             estimate = partial(estimates.accuracy, record["correct"])
-            return _Terms(record["image"].to_numpy(), right[:, None], _only, estimate)
+            return _Terms(record["image"].to_numpy(), right[:, None], estimate)
         case "iou_mean":
             record = run.record(name, "saliency")
             overlap = record[f"iou_{run.mask_source}"].to_numpy(float)
             images, known = record["image"].to_numpy(), ~np.isnan(overlap)
-            estimate = partial(estimates.mean, overlap)
-            return _Terms(images[known], overlap[known, None], _only, estimate)
+            return _Terms(images[known], overlap[known, None], partial(estimates.mean, overlap))
         case "ece":
             record, bins = run.record(name, "clean"), run.settings.evaluation.ece_bins
             estimate = partial(estimates.calibration_error, record, bins=bins)
             gaps = estimates.binned_gaps(record, bins=bins)
-            return _Terms(record["image"].to_numpy(), gaps, lambda m: np.abs(m).sum(1), estimate)
+            return _Terms(record["image"].to_numpy(), gaps, estimate, lambda m: np.abs(m).sum(1))
         case "mce":
             found, base, k = outcomes(run, name), outcomes(run, REFERENCE), len(ALL19)
             shares = [each.wrong[c].mean(0) for each in (found, base) for c in ALL19]
@@ -130,12 +129,8 @@ def _terms(run: Run, name: str, axis: str) -> _Terms:
                 return ratio(score.mce, ends.mce, len(found.images))
 
             values = np.stack(shares, axis=1)
-            return _Terms(found.images, values, lambda m: (m[:, :k] / m[:, k:]).mean(1), estimate)
+            return _Terms(found.images, values, estimate, lambda m: (m[:, :k] / m[:, k:]).mean(1))
     raise ValueError(f"no axis {axis!r}; there are: {', '.join(each.name for each in AXES)}")
-
-
-def _only(means: np.ndarray) -> np.ndarray:
-    return means[:, 0]
 
 
 def relative(

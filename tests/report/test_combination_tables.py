@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from rslib.report import tables
+from rslib.settings.names import REFERENCE
 from rslib.store import records
+from tests.helpers.image_records import add_corruptions, add_saliency
 from tests.helpers.known_run import OUTCOMES, RESNET, ROBUST_RESNET, ROBUST_VIT, VIT, make_run, pick
-from tests.report.test_corruption_tables import REFERENCE, add_corruptions
-from tests.run.test_joined import add_saliency
 
 SQUARE = {"neither": RESNET, "aligned": VIT, "robust": ROBUST_RESNET, "both": ROBUST_VIT}
 

@@ -9,8 +9,8 @@ from rslib.corruptions import CATEGORIES
 from rslib.metrics.bootstrap import sign_flips
 from rslib.report import tables
 from rslib.report.tables.corruption_changes import clearly_changed
+from tests.helpers.image_records import add_corruptions
 from tests.helpers.known_run import RESNET, ROBUST_RESNET, make_run
-from tests.report.test_corruption_tables import add_corruptions
 
 NOISE = CATEGORIES["noise"]
 

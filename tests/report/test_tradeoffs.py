@@ -8,11 +8,11 @@ from rslib import metrics
 from rslib.report import figures, tables, tradeoffs
 from rslib.report.tables import tradeoff
 from rslib.report.tradeoffs import AXES
+from rslib.settings.names import REFERENCE
 from rslib.store import records
 from rslib.store.records import RecordError
+from tests.helpers.image_records import add_corruptions, add_saliency
 from tests.helpers.known_run import OUTCOMES, RESNET, ROBUST_RESNET, ROBUST_VIT, VIT, make_run, pick
-from tests.report.test_corruption_tables import REFERENCE, add_corruptions
-from tests.run.test_joined import add_saliency
 
 NAMES = [RESNET, ROBUST_RESNET, VIT, ROBUST_VIT]
 ALL = [axis.name for axis in AXES]
@@ -46,8 +46,8 @@ def test_resampling_is_reweighting():
     clean = np.array([4, 7, 9])
     weights = np.array([[2.0, 1.0, 0.0]])
     terms = [
-        tradeoffs._Terms(np.array([9, 4]), np.array([[0.0], [6.0]]), tradeoffs._only, None),
-        tradeoffs._Terms(clean, np.array([[3.0], [6.0], [9.0]]), tradeoffs._only, None),
+        tradeoffs._Terms(np.array([9, 4]), np.array([[0.0], [6.0]]), None),
+        tradeoffs._Terms(clean, np.array([[3.0], [6.0], [9.0]]), None),
     ]
     found = tradeoffs._weighed(terms, clean, weights)
     assert [each.tolist() for each in found] == [[6.0], [4.0]]

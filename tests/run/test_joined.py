@@ -1,39 +1,12 @@
 """The joined per-image record, against records of outcomes that are known."""
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from rslib.run import joined
 from rslib.store import records
 from rslib.store.records import RecordError
-from tests.helpers.known_run import DEVICE, RESNET, ROBUST_RESNET, make_run
-from tests.report.test_corruption_tables import add_corruptions
-
-IOU = np.linspace(0, 0.95, 20)
-
-
-def add_saliency(run, name):
-    frame = pd.DataFrame(
-        {
-            "image": np.arange(20),
-            "label": np.arange(20) % 10,
-            "correct": True,
-            "degenerate": False,
-            "iou_exact": np.where(np.arange(20) == 3, np.nan, IOU).astype(np.float32),
-            "iou_exact_05": 0.5,
-            "mass_exact": 0.25,
-        }
-    )
-    about = {
-        "model": name,
-        "evaluation": "saliency",
-        "inputs": {"evaluation": "saliency", "model": name},
-        "n": 20,
-        "seconds": 1.0,
-        "provenance": {"device": DEVICE, "revision": "abc", "date": "2025-07-01T00:00:00+00:00"},
-    }
-    records.write_record(run.record_path(name, "saliency"), frame, about)
+from tests.helpers.image_records import add_corruptions, add_saliency
+from tests.helpers.known_run import RESNET, ROBUST_RESNET, make_run
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from rslib.settings.names import REFERENCE
 from rslib.store import records
 from rslib.verdicts import Verdict, evidence, figures, judging, measures
 from rslib.verdicts.reader import Reader, Unmeasured
+from tests.helpers.image_records import DATA, add_corruptions
 from tests.helpers.known_run import (
     DEVICE,
     OUTCOMES,
@@ -24,7 +25,6 @@ from tests.helpers.known_run import (
     make_run,
     wilson,
 )
-from tests.report.test_corruption_tables import DATA, add_corruptions
 
 ALIGNED, CONTROL = "resnet18-aligned", "resnet18-aligned@beta=0.0"
 MODELS = OUTCOMES | {REFERENCE: (12, 3, 1, 1), ALIGNED: (17, 4, 1, 1), CONTROL: (16, 4, 1, 1)}

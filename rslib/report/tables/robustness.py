@@ -18,15 +18,8 @@ from rslib.report.table import Table, flat
 from rslib.settings.names import ROBUSTNESS
 from rslib.settings.schema import Settings
 
-STAGES = {
-    "known": "PGD",
-    "apgd-ce": "APGD-CE",
-    "apgd-t": "APGD-T",
-    "apgd-dlr": "APGD-DLR",
-    "fab": "FAB",
-    "fab-t": "FAB-T",
-    "square": "Square",
-}
+STAGES = {each.lower(): each for each in ("APGD-CE", "APGD-T", "APGD-DLR", "FAB", "FAB-T")}
+STAGES |= {"known": "PGD", "square": "Square"}
 """What can break an image in AutoAttack, as the table heads it."""
 
 RADII = {"certified_0": 0.0, "certified_025": 0.25, "certified_05": 0.5}

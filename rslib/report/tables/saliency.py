@@ -55,8 +55,8 @@ def masks_table(table: Table, sources: Sequence[str] | None = None) -> None:
         ):
             table.add(source, kind, table.mean(record[column]), header, label=label)
     for source, made in about.items():
-        told = made.keys() - {"known", "images"}
-        table.facts |= {f"{source}_{key}": made[key] for key in made if key in told}
+        facts = {f"{source}_{key}": made[key] for key in made if key not in {"known", "images"}}
+        table.facts |= facts
         if "temperature" in made:
             teacher = mask_label(source).removesuffix("'s")
             table.notes.append(

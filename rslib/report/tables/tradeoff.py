@@ -86,10 +86,9 @@ def pareto_table(table: Table, names: Sequence[str]) -> None:
         higher = [tradeoffs.AXES[column].higher for column in columns]
         shares[kind] = 100 * pareto.membership(drawn[:, :, columns], higher)
         table.facts[kind] = int(pareto.front(values[:, columns], higher).sum())
-    for number, name in enumerate(names):
-        plane, every = (Estimate(float(each[number])) for each in shares.values())
-        table.add(name, "plane", plane, "On the Front of Accuracy and PGD (%)")
-        table.add(name, "all", every, "On the Front of All Five (%)")
+    for name, plane, every in zip(names, shares["plane"], shares["all"], strict=True):
+        table.add(name, "plane", Estimate(float(plane)), "On the Front of Accuracy and PGD (%)")
+        table.add(name, "all", Estimate(float(every)), "On the Front of All Five (%)")
 
 
 @fills(
