@@ -92,10 +92,7 @@ def departures(run: Run, models: Iterable[str]) -> dict[str, str]:
 
 
 def limits(run: Run) -> list[str]:
-    """What keeps a run's numbers from being those of the paper's protocol, in sentences.
-
-    Made from the settings and the seeds alone; empty under the paper's protocol.
-    """
+    """What keeps a run's numbers from being those of the paper's protocol, in sentences."""
     found, chosen = of(run, ROBUSTNESS, ("fgsm", "pgd")), run.settings
     told = []
     if found.data:

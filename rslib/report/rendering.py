@@ -17,11 +17,9 @@ if TYPE_CHECKING:
 
 
 def render(name: str, **values: Any) -> str:
-    """HTML from a template, with all text escaped.
+    """HTML from a template in ``rslib/report/templates``, with all text escaped.
 
-    Args:
-        name: a file in ``rslib/report/templates``, such as ``"table.html"``.
-        values: the template's variables; one that is missing is an error.
+    ``values`` are the template's variables; one that is missing is an error.
     """
     return _environment().get_template(name).render(values)
 
@@ -48,14 +46,8 @@ def show(frame: pd.DataFrame, *, caption: str | None = None) -> Shown:
     """A table in the paper's shape: per model the paper's values, ours, their difference, and n.
 
     Where the paper has nothing for a model, one cell says so and there is no line of differences.
-    With several seeds a line below ours has their mean and standard deviation.
-
-    Args:
-        frame: a table of :mod:`rslib.report.tables`.
-        caption: instead of the table's own.
-
-    Returns:
-        What a notebook displays as HTML, and a terminal as text.
+    With several seeds a line below ours has their mean and standard deviation. ``caption`` stands
+    instead of the table's own. A notebook displays the result as HTML, a terminal as text.
     """
     about = frame.attrs
     if caption is None:
@@ -85,10 +77,10 @@ class Shown:
         blocks = [group.lines() for group in self.groups]
         body = itertools.chain.from_iterable(blocks)
         widths = [max(map(len, column)) for column in zip(head, *map(_fixed, body), strict=True)]
-        text = [_join(head, widths)]
+        text = [*textwrap.wrap(self.caption, 100), "", _join(head, widths)]
         for block in blocks:
             text += ["", *(_join(line, widths) for line in block)]
-        return "\n".join([*textwrap.wrap(self.caption, 100), "", *text])
+        return "\n".join(text)
 
 
 class _Cell(NamedTuple):
@@ -115,9 +107,8 @@ class _Group(NamedTuple):
         """The rows as text cells; an empty cell lets the one before it run on."""
         lines = []
         for row in self.rows:
-            lines.append([row.name])
-            for cell in row.cells:
-                lines[-1] += [cell.text or " ", *[""] * (cell.span - 1)]
+            cells = [[cell.text or " "] + [""] * (cell.span - 1) for cell in row.cells]
+            lines.append([row.name, *itertools.chain.from_iterable(cells)])
             if row.name == "ours":
                 lines.append([" ", *(cell.below or " " for cell in row.cells)])
         blank = [" "] * len(lines[0])

@@ -98,10 +98,10 @@ def over_seeds(compared: str = "") -> Callable[[Make[P]], Make[P]]:
     Numbers and intervals stay this run's own. Where a sibling has rows of the table, there are
     these columns more: ``seeds`` (how many know the number), ``seed_mean`` and ``seed_std`` (of the
     sample, over all of them, this one included), ``seed_<k>`` (the number under seed k) and, from
-    three seeds on, ``seed_p`` for the quantities that match the pattern ``compared``, such as
-    ``"*_over_*"``, which are differences between models: a paired t-test that it is 0 whatever the
-    seed, Holm-corrected over the table. p-values have no mean, and neither have counts that rest on
-    no images and are the same under every seed, such as the number of parameters.
+    three seeds on, ``seed_p`` for the quantities that match ``compared``, such as ``"*_over_*"``,
+    which are differences between models: a paired t-test that it is 0, Holm-corrected over the
+    table. p-values have no mean, and neither have counts that the protocol sets, such as of
+    parameters: those that rest on no images and are the same under every seed.
     """
 
     def decorate(make: Make[P]) -> Make[P]:

@@ -260,10 +260,7 @@ def load(run: Run, name: str) -> pd.DataFrame:
 
 
 def identity(about: Mapping[str, Any]) -> str:
-    """Hash of what a table was made from: the settings, and the keys of all records and models.
-
-    ``about`` is the table's metadata, a frame's ``attrs`` or the stored ones.
-    """
+    """Hash of what a table was made from, by its metadata: settings, and keys of all sources."""
     sources = {
         json.dumps([source.get("seed"), source["model"], source["evaluation"], source["key"]])
         for source in about["sources"]
@@ -272,11 +269,7 @@ def identity(about: Mapping[str, Any]) -> str:
 
 
 def settings_key(run: Run) -> str:
-    """Hash of a run's settings: what tables and notebooks are told apart by.
-
-    Without the device, the models of further seeds and the order of trainings, which change none
-    of this seed's numbers.
-    """
+    """Hash of those settings of a run that change its numbers, those of this seed."""
     chosen = run.settings.model_dump(exclude_defaults=True, exclude={"device", "seeded", "stages"})
     return records.key(**chosen)
 

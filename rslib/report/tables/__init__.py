@@ -1,13 +1,10 @@
 """The paper's tables, filled from a run's records: our value and its interval under the paper's.
 
-:func:`rslib.report.rendering.show` prints a table in the paper's shape, and
-:func:`rslib.report.table.save` stores it; both can be called from here.
-
-Every function that makes a table takes the run first, whose records are read (nothing is computed),
-and then names of models, its rows in that order, or pairs of them. It returns a long DataFrame, one
-row per model and quantity in the paper's units, with the columns of :func:`rslib.report.table.save`
-and, where the run has several seeds, those of :func:`rslib.report.seeds.over_seeds`. It raises a
-``RecordError`` where a model or a record has not been made, which says how to make it.
+Each function takes the run first, whose records are read (nothing is computed), and then names of
+models, its rows in that order, or pairs of them. It returns a long DataFrame, one row per model and
+quantity in the paper's units, with the columns of :func:`rslib.report.table.save` and, where the
+run has several seeds, those of :func:`rslib.report.seeds.over_seeds`. It raises a ``RecordError``
+where a model or a record has not been made, which says how to make it. :func:`show` prints a table.
 """
 
 from rslib.report.labels import model_label as model_label

@@ -1,7 +1,6 @@
 """What alignment changes, and whether it helps or games its metric (paper 3.4, 4.4, 4.6, 5.5, 6).
 
 The control is the same training without the alignment term (β = 0): same images, same extra epochs.
-The last two tables are of models both robust and aligned, which the paper conjectures of only.
 """
 
 from __future__ import annotations

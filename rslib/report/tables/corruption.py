@@ -38,10 +38,9 @@ def table5(table: Table, names: Sequence[str] = ROBUSTNESS, *, reference: str = 
     (``reference_digest``, ``reference_error``), and ``origin``, of the corrupted images.
 
     Raises:
-        RecordError: a record has not been made.
         rslib.corruptions.mce.ReferenceMismatch: the reference saw other images.
     """
-    table.sizes = [*names, reference]
+    run, table.sizes = table.run, [*names, reference]
     base = _outcomes(table, reference)
     divisor, origin = base.errors(), corrupted_phrase(base.data)
     error = 100 * float(np.mean([divisor.errors[name] for name in ALL19]))
@@ -60,7 +59,7 @@ def table5(table: Table, names: Sequence[str] = ROBUSTNESS, *, reference: str = 
     table.facts = {"reference_digest": divisor.digest, "reference_error": error}
     table.facts["origin"] = base.data["origin"]
     names = table.rows(names)
-    extra = added(table.run, [*names, reference])
+    extra = added(run, [*names, reference])
     if extra:
         table.notes.append("Added corruptions enter none of the means.")
     for name in names:
@@ -81,7 +80,8 @@ def table5(table: Table, names: Sequence[str] = ROBUSTNESS, *, reference: str = 
         low, high = ends.error
         wrong = Estimate(100 * score.error, 100 * low, 100 * high, n, "bootstrap")
         table.add(name, "error", wrong, "Mean Error (%)")
-        _add_added(table, name, reference, extra)
+        if extra:
+            _add_errors(table, added_outcomes(run, name), added_outcomes(run, reference), extra)
 
 
 @fills("corruption", same_images=True, intervals="bootstrap over images")
@@ -89,15 +89,15 @@ def corruption_table(
     table: Table, names: Sequence[str] = ROBUSTNESS, *, reference: str = REFERENCE
 ) -> None:
     """The corruption error of each corruption, relative to the reference's (3.5, equation 15)."""
-    base = _outcomes(table, reference)
+    run, base = table.run, _outcomes(table, reference)
     table.title = f"Corruption error relative to {short_label(reference)}, corruption by corruption"
     table.title += f" (paper 3.5): {corrupted_phrase(base.data)}"
     names = table.rows(names)
-    extra = added(table.run, [*names, reference])
+    extra = added(run, [*names, reference])
     for name in names:
-        found = _outcomes(table, name)
-        _add_errors(table, name, found, base, ALL19)
-        _add_added(table, name, reference, extra)
+        _add_errors(table, _outcomes(table, name), base, ALL19)
+        if extra:
+            _add_errors(table, added_outcomes(run, name), added_outcomes(run, reference), extra)
 
 
 @fills(
@@ -106,10 +106,7 @@ def corruption_table(
     intervals="Wilson's score for clean accuracy, bootstrap otherwise",
 )
 def severity_table(table: Table, names: Sequence[str] = ROBUSTNESS) -> None:
-    """Accuracy and calibration error by severity, over all corruptions (paper 4.1, 4.5).
-
-    Quantities are ``accuracy_0`` (clean) to ``accuracy_5``, in percent, and ``ece_1`` to ``ece_5``.
-    """
+    """Accuracy and calibration error by severity, over all corruptions (paper 4.1, 4.5)."""
     bins = table.run.settings.evaluation.ece_bins
     table.notes = [
         f"ECE in {bins} equally wide bins of confidence, over the 19 corrupted versions of each "
@@ -141,11 +138,7 @@ def severity_table(table: Table, names: Sequence[str] = ROBUSTNESS) -> None:
     pairs="Models A and B",
 )
 def corruption_difference_table(table: Table, pairs: Sequence[tuple[str, str]]) -> None:
-    """How the errors of model A differ from model B's, corruption by corruption (paper 4.5).
-
-    There is one row per pair and corruption, and ``"all"`` (the nineteen). Values are A's error
-    less B's in points, over all severities.
-    """
+    """A's error less B's by corruption, and under ``"all"`` nineteen, in points (paper 4.5)."""
     run, table.sizes = table.run, [name for pair in pairs for name in pair]
     pairs = table.rows(pairs)
     names = list(dict.fromkeys(name for pair in pairs for name in pair))
@@ -204,18 +197,9 @@ def _outcomes(table: Table, name: str) -> Outcomes:
     return Outcomes.from_records(*table.read(name, "corruptions", "clean"))
 
 
-def _add_errors(
-    table: Table, name: str, found: Outcomes, base: Outcomes, corruptions: Sequence[str]
-) -> None:
-    """Add a model's corruption errors, relative to the reference."""
-    score, ends = relative(found, base, corruptions, table.confidence)
-    for each in corruptions:
+def _add_errors(table: Table, found: Outcomes, base: Outcomes, names: Sequence[str]) -> None:
+    """Add a model's error under each corruption, relative to the reference."""
+    score, ends = relative(found, base, names, table.confidence)
+    for each in names:
         error = ratio(score.ce[each], ends.ce[each], len(found.images))
-        table.add(name, each, error, corruption_label(each), "ratio")
-
-
-def _add_added(table: Table, name: str, reference: str, extra: Sequence[str]) -> None:
-    """The same of added corruptions."""
-    if extra:
-        found, base = added_outcomes(table.run, name), added_outcomes(table.run, reference)
-        _add_errors(table, name, found, base, extra)
+        table.add(found.model, each, error, corruption_label(each), "ratio")

@@ -21,9 +21,6 @@ def clearly_changed(run: Run, a: str, b: str) -> tuple[int, int]:
     Nineteen intervals of 95 % would find about one difference where there is none. Here each
     corruption has a paired test over images, and the nineteen are corrected together by Holm's
     method at the level of the run.
-
-    Raises:
-        RecordError: a corruption record has not been made.
     """
     first, second = outcomes(run, a).wrong, outcomes(run, b).wrong
     # How many of an image's five versions each gets wrong: whole numbers, so sums are exact.

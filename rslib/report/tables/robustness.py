@@ -74,10 +74,10 @@ def table2(table: Table, names: Sequence[str] = ROBUSTNESS) -> None:
 def autoattack_table(table: Table, names: Sequence[str] = ROBUSTNESS) -> None:
     """AutoAttack beside PGD on the same images, and what each of its stages leaves (paper 3.2.1).
 
-    A PGD accuracy well above AutoAttack's on the same images overstates robustness.
-    Facts are what ran (``label``, ``package``), how many warnings its own checks raised
-    (``flag_count``), and per model their text (``<model>_flags``) and the number of images that a
-    fresh forward pass judged otherwise (``<model>_mismatches``).
+    A PGD accuracy well above AutoAttack's on the same images overstates robustness. Facts are what
+    ran (``label``, ``package``), how many warnings its own checks raised (``flag_count``), and per
+    model their text (``<model>_flags``) and the number of images that a fresh forward pass judged
+    otherwise (``<model>_mismatches``).
     """
     chosen, told = table.run.settings, {}
     table.title = (
@@ -199,14 +199,11 @@ def smoothing_table(table: Table, names: Sequence[str] = ROBUSTNESS) -> None:
 def mcnemar_table(table: Table, pairs: Sequence[tuple[str, str]], evaluated: str = "pgd") -> None:
     """McNemar's exact test between models on the same images (paper 4.2 compares without one).
 
-    Args:
-        table: filled under the name ``mcnemar_<evaluated>``; rows are called ``<A>_vs_<B>``.
-        pairs: models A and B, pair by pair; all pairs are one family for Holm's correction.
-        evaluated: one of ``rslib.run.evaluations.EVALUATIONS``. Under ``"smoothing"`` an abstention
-            is wrong.
+    Pairs of models A and B are one family for Holm's correction; their rows are ``<A>_vs_<B>`` of a
+    table ``mcnemar_<evaluated>``. ``evaluated`` is one of ``rslib.run.evaluations.EVALUATIONS``;
+    under ``"smoothing"`` an abstention is wrong.
 
     Raises:
-        RecordError: a record has not been made; says how to make it.
         ValueError: there is no pair, or one is of a model with itself.
     """
     if not pairs:

@@ -80,10 +80,10 @@ def table3(
 ) -> None:
     """Table 3: overlap of saliency with object masks, beside what means nothing (paper 4.3).
 
-    The paper gives mean and standard deviation alone. Beside them are the IoU of a random map on
-    the same masks, of the same maps with other images' masks, of the image's center and of the mean
-    mask, the best that any map can reach, the share of the saliency inside the mask (as which 4.3
-    reads the IoU), how often the most salient pixel lies on the object, and constant maps.
+    The paper gives mean and standard deviation alone. Ours are the IoU of a random map on the same
+    masks, of the same maps with other images' masks, of the image's center and of the mean mask,
+    the best that any map can reach, the share of the saliency inside the mask (as which 4.3 reads
+    the IoU), how often the most salient pixel lies on the object, and constant maps.
 
     The masks are of ``source`` (:data:`rslib.settings.names.MASK_SOURCES`), by default those that
     models are aligned to; with others the table is called ``overlap_<source>``.
@@ -140,16 +140,11 @@ _BETTER = {"insertion": "Higher is better. ", "iou": ""}
 def faithfulness_table(table: Table, names: Sequence[str], measure: str) -> None:
     """One measure of faithfulness for every method and model (ours; the paper's reference 14).
 
-    There is one row per model and method, with a random map where that makes sense.
-
-    Args:
-        table: filled under the name ``faithfulness_<measure>``.
-        names: models, in order.
-        measure: ``"insertion"`` or ``"deletion"`` (mean over the curve; higher and lower is
-            better), ``"infidelity"`` (lower is better) or ``"iou"``.
+    ``measure`` is ``"insertion"`` or ``"deletion"`` (mean over the curve; higher and lower is
+    better), ``"infidelity"`` (lower is better) or ``"iou"``; the table is called
+    ``faithfulness_<measure>``. There is a random map where that makes sense.
 
     Raises:
-        RecordError: a record has not been made.
         ValueError: no such measure.
     """
     if measure not in _MEASURES:

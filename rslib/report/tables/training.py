@@ -45,11 +45,7 @@ def table1(table: Table, names: Sequence[str] = BASELINES) -> None:
 
 
 def validated_under_attack(run: Run, names: Sequence[str]) -> list[str]:
-    """Those models whose training validates them under attack, which added objectives do not.
-
-    Raises:
-        ValueError: a name is not one of a model.
-    """
+    """Those models whose training validates them under attack, which added objectives do not."""
     return [name for name in names if plan(run.settings, name).attack is not None]
 
 
@@ -57,9 +53,6 @@ def recipes(run: Run, names: Sequence[str]) -> pd.DataFrame:
     """What the settings make of some trainings: a row a setting, a column a model, all in words.
 
     Rows of the attack in the training begin with ``attack:``. "none" is what a training is without.
-
-    Raises:
-        ValueError: a name is not one of a model.
     """
     import pandas as pd
 
