@@ -48,7 +48,7 @@ _WAY_OUT = (
     "Notebooks, tables and records of an edition belong together, and its notebooks are of one "
     "revision of the code: run again the notebooks that are named"
 )
-_IDENTITY = "_made_of"  # ends the name that a table's identity is glued under (table.values)
+_IDENTITY = "_made_of"  # ends the name that a table's identity is glued under (notebook.say)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Values that a notebook stores in itself, unseen, under names: prose cites them by these.
 
-In the format of papermill's records, as Sphinx expects them. It is written here because importing
-the package that writes it takes each notebook seconds, most of them for Sphinx.
+The format is that of papermill's records, as Sphinx expects them; the package that writes it takes
+seconds to import.
 """
 
 from __future__ import annotations
@@ -14,12 +14,7 @@ _TEXT = f"{_PREFIX}text/plain"
 
 
 def put(name: str, text: str) -> None:
-    """Store a text in the notebook that is running.
-
-    Args:
-        name: unique within a book.
-        text: what prose shows where it cites the name; quotes around it are left out there.
-    """
+    """Store a text in the notebook that is running, under a name that is unique within a book."""
     from IPython.display import display
 
     about = {"scrapbook": {"name": name, "mime_prefix": _PREFIX}}

@@ -34,14 +34,10 @@ def stamp(
 ) -> str:
     """Where numbers come from, in one line: profile, data set, device, n, seed.
 
-    Args:
-        run: the run.
-        n: test images, or a phrase that says it; None leaves it out.
-        sources: metadata of the records and models that the numbers were read from: the devices
-            named are theirs. Without any, it is the run's own device.
-        seeds: that the numbers are of; the run's own seed by default.
+    n is of test images, or a phrase that says it. The devices are those that the metadata of the
+    records and models that were read name; without ``sources``, and ``seeds``, the run's own.
     """
-    devices = {s["provenance"]["device"]: None for s in sources}
+    devices = dict.fromkeys(each["provenance"]["device"] for each in sources)
     if not devices:
         from rslib.models.device import describe
 
@@ -54,7 +50,8 @@ def stamp(
 
 def seeds_phrase(seeds: Sequence[int]) -> str:
     """Seeds in a line of text, such as ``seed 0`` or ``seeds 0, 1, 2``."""
-    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    told = ", ".join(map(str, seeds))
+    return f"seeds {told}" if len(seeds) > 1 else f"seed {told}"
 
 
 def dataset(run: Run) -> str:
@@ -68,10 +65,7 @@ def comparable(run: Run) -> bool:
 
 
 def model_label(run: Run, name: str) -> str:
-    """A model's name as the paper writes it, with its size where that differs from the paper's.
-
-    Such as ``ResNet-18`` or ``ResNet-18 (width 16)``.
-    """
+    """A model's name as the paper writes it, and another size: ``ResNet-18 (width 16)``."""
     size = model_size(run, name)
     return f"{architecture_label(name)} ({size})" if size else architecture_label(name)
 
@@ -125,7 +119,7 @@ def mask_label(source: str) -> str:
 
 
 def training_phrase(name: str) -> str:
-    """The same within a line of text, such as ``standard`` or ``TRADES``."""
+    """A model's training in a line of text, such as ``standard`` or ``TRADES``."""
     label = training_label(name)
     return label if label.startswith(_PROPER) else label[:1].lower() + label[1:]
 
@@ -137,8 +131,7 @@ def short_label(name: str) -> str:
 
 def evaluation_label(evaluated: str) -> str:
     """An evaluation's name in a line of text, such as ``PGD`` or ``clean``."""
-    known = EVALUATIONS.get(evaluated)
-    return evaluated if known is None else known.label
+    return EVALUATIONS[evaluated].label if evaluated in EVALUATIONS else evaluated
 
 
 def budget(chosen: Budget) -> str:
@@ -148,10 +141,8 @@ def budget(chosen: Budget) -> str:
 
 def pgd_phrase(chosen: PGD) -> str:
     """The PGD attack with its settings, in a line of text."""
-    return (
-        f"PGD with {count(chosen.steps, 'step')}, {count(chosen.restarts, 'start')} and budget "
-        f"{budget(chosen)}"
-    )
+    steps, starts = count(chosen.steps, "step"), count(chosen.restarts, "start")
+    return f"PGD with {steps}, {starts} and budget {budget(chosen)}"
 
 
 def corruption_label(name: str) -> str:
@@ -176,13 +167,9 @@ def images(sources: Iterable[Mapping[str, Any]]) -> str:
             counts.setdefault(source["n"], {})[source["evaluation"]] = None
     if not counts:
         return ""
-    most = max(counts)
-    fewer = [
-        f"{' and '.join(map(evaluation_label, kinds))} {n:,}"
-        for n, kinds in sorted(counts.items(), reverse=True)
-        if n != most
-    ]
-    return f"n = {most:,} test images" + (f" ({', '.join(fewer)})" if fewer else "")
+    most, *fewer = sorted(counts, reverse=True)
+    told = [f"{' and '.join(map(evaluation_label, counts[n]))} {n:,}" for n in fewer]
+    return f"n = {most:,} test images" + (f" ({', '.join(told)})" if told else "")
 
 
 def count(n: int, noun: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-MINUS, NONE, PLUS_MINUS = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{PLUS-MINUS SIGN}"
+MINUS, NONE = "\N{MINUS SIGN}", "\N{EN DASH}"
+
+_FORMATS = {"%": ".1f", "ratio": ".2f", "images": ",.0f"}
 
 
 def missing(value: Any) -> bool:
@@ -16,14 +17,9 @@ def missing(value: Any) -> bool:
     return bool(pd.isna(value))
 
 
-def ours(cell: Mapping[str, Any]) -> str:
-    """Our value; a dash where it is undefined."""
-    return NONE if missing(cell["ours"]) else written(cell["ours"], cell["unit"])
-
-
-def reported(cell: Mapping[str, Any]) -> str:
-    """The paper's value."""
-    return NONE if missing(cell["paper"]) else written(cell["paper"], cell["unit"])
+def value(cell: Mapping[str, Any], key: str = "ours") -> str:
+    """Our value or the paper's, by its key; a dash where there is none."""
+    return NONE if missing(cell[key]) else written(cell[key], cell["unit"])
 
 
 def images(cell: Mapping[str, Any]) -> str:
@@ -35,8 +31,7 @@ def interval(cell: Mapping[str, Any]) -> str:
     """Its interval, such as "[90.6, 91.7]"; empty where it has none."""
     if missing(cell["low"]):
         return ""
-    low, high = (written(cell[end], cell["unit"]) for end in ("low", "high"))
-    return f"[{low}, {high}]"
+    return f"[{value(cell, 'low')}, {value(cell, 'high')}]"
 
 
 def spread(cell: Mapping[str, Any]) -> str:
@@ -46,18 +41,17 @@ def spread(cell: Mapping[str, Any]) -> str:
     unit = cell["unit"]
     # A deviation has no sign.
     deviation = written(cell["seed_std"], "%" if unit == "points" else unit)
-    return f"{written(cell['seed_mean'], unit)} {PLUS_MINUS} {deviation}"
+    return f"{written(cell['seed_mean'], unit)} ± {deviation}"
 
 
-def versus(cell: Mapping[str, Any], *, spelled: bool = False) -> str:
+def versus(cell: Mapping[str, Any]) -> str:
     """Our value less the paper's, or why they do not compare."""
     if cell["incomparable"]:
         return f"not comparable ({cell['incomparable']})"
     if missing(cell["difference"]):
-        return "not reported by the paper" if spelled else NONE
+        return NONE
     sign = MINUS if cell["difference"] < 0 else "+"
-    size = written(abs(cell["difference"]), cell["unit"])
-    return f"{sign}{size}" + (" points" if spelled and cell["unit"] == "%" else "")
+    return f"{sign}{written(abs(cell['difference']), cell['unit'])}"
 
 
 def quantity(value: float, unit: str) -> str:
@@ -77,35 +71,19 @@ def written(value: float, unit: str) -> str:
             ``"p"`` (a p-value), ``"ratio"`` (of errors) or ``""`` (another plain number).
     """
     match unit:
-        case "%":
-            return f"{value:.1f}"
         case "points":
             # Rounded first: a difference that rounds to 0 has no sign.
             rounded = round(value, 1)
-            sign = MINUS if rounded < 0 else "+" * (rounded > 0)
-            return f"{sign}{abs(rounded):.1f}"
+            return f"{rounded:+.1f}".replace("-", MINUS) if rounded else "0.0"
+        case "p" if value < 0.001:
+            return "< 0.001"
+        case "h" if value >= 1:
+            return f"{value:.1f} h"
         case "h":
-            return _duration(value)
-        case "ratio":
-            return f"{value:.2f}"
+            return f"{value * 60:.0f} min" if value * 60 >= 2 else f"{value * 3600:.0f} s"
+        case "count" if value >= 1000:
+            size, letter = (1e6, "M") if value >= 1e6 else (1e3, "k")
+            return f"{value / size:.{1 if value < 100 * size else 0}f} {letter}"
         case "count":
-            return _thousands(value)
-        case "images":
-            return f"{value:,.0f}"
-        case "p":
-            return "< 0.001" if value < 0.001 else f"{value:.3f}"
-    return f"{value:.3f}"
-
-
-def _duration(hours: float) -> str:
-    if hours >= 1:
-        return f"{hours:.1f} h"
-    return f"{hours * 60:.0f} min" if hours * 60 >= 2 else f"{hours * 3600:.0f} s"
-
-
-def _thousands(count: float) -> str:
-    for size, letter in ((1e6, "M"), (1e3, "k")):
-        if count >= size:
-            digits = max(0, 2 - int(math.log10(count / size)))
-            return f"{count / size:.{min(digits, 1)}f} {letter}"
-    return f"{count:.0f}"
+            return f"{value:.0f}"
+    return f"{value:{_FORMATS.get(unit, '.3f')}}"

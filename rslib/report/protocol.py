@@ -1,13 +1,12 @@
 """What a run did otherwise than the paper, as far as some models and evaluations are concerned.
 
-The defaults of :mod:`rslib.settings.schema` are the paper's protocol, so whatever is not at its
-default differs. What changes no number (the device, compilation, how evaluations are batched) does
+The defaults of :mod:`rslib.settings.schema` are the paper's protocol. What changes no number does
 not count, nor does the precision of the training, which the paper does not name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,6 @@ from rslib.settings.plan import plan
 from rslib.settings.schema import Settings
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from rslib.run import Run
 
 _IMMATERIAL = {"compile", "precision", "validation_images"}
@@ -29,21 +26,13 @@ _SECTIONS = ("fgsm", "pgd", "corruptions", "swapped", "faithfulness")
 
 @dataclass(frozen=True)
 class Protocol:
-    """What differs from the paper's protocol, in words; each is empty where nothing does.
-
-    Attributes:
-        data: the data set, where it is not the paper's.
-        sizes: of the networks.
-        threat: of the attacks.
-        training: settings of the training, by name.
-        images: how many images are used for training and evaluation.
-    """
+    """What differs from the paper's protocol, in words; each is empty where nothing does."""
 
     data: str = ""
-    sizes: str = ""
-    threat: str = ""
-    training: str = ""
-    images: str = ""
+    sizes: str = ""  # of the networks
+    threat: str = ""  # of the attacks
+    training: str = ""  # settings, by name
+    images: str = ""  # how many, in training and evaluation
 
     @property
     def differs(self) -> str:
@@ -65,13 +54,10 @@ class Protocol:
 def of(
     run: Run, models: Iterable[str], evaluations: Iterable[str], *, generated: bool = False
 ) -> Protocol:
-    """Compare a run with the paper's protocol.
+    """Compare a run with the paper's protocol, for a number about some models.
 
-    Args:
-        run: the run.
-        models: that a number is about; what they were trained from counts, too.
-        evaluations: that it was read from (:data:`rslib.run.evaluations.EVALUATIONS`).
-        generated: whether corrupted images were generated anew instead of the official files read.
+    What these were trained from counts, too. The number was read from ``evaluations``
+    (:data:`rslib.run.evaluations.EVALUATIONS`); ``generated``: not of the official corrupted files.
     """
     models, chosen = list(models), run.settings
     threat, images = [], []
@@ -83,10 +69,9 @@ def of(
     if generated:
         images.append("generated corruptions")
     sizes = _differences(chosen.data, Settings().data)
-    if sizes.get("test_size"):
-        images.append(f"{sizes['test_size']:,} test images")
-    if sizes.get("train_size"):
-        images.append(f"{sizes['train_size']:,} training images")
+    for key, part in (("test_size", "test"), ("train_size", "training")):
+        if sizes.get(key):
+            images.append(f"{sizes[key]:,} {part} images")
     return Protocol(
         data="" if labels.comparable(run) else labels.dataset(run),
         sizes=labels.sizes(run, models),
@@ -97,26 +82,18 @@ def of(
 
 
 def departures(run: Run, models: Iterable[str]) -> dict[str, str]:
-    """For each model of a run, how it differs from the paper's; models that do not are left out.
-
-    Args:
-        run: the run.
-        models: their names.
-    """
-    found = {name: of(run, [name], ()) for name in models}
-    return {
-        labels.short_label(name): "; ".join(filter(None, (each.sizes, each.training)))
-        for name, each in found.items()
-        if each.sizes or each.training
-    }
+    """How each model differs from the paper's, by its label; models that do not are left out."""
+    found = {}
+    for name in models:
+        differs = of(run, [name], ())
+        if told := "; ".join(filter(None, (differs.sizes, differs.training))):
+            found[labels.short_label(name)] = told
+    return found
 
 
 def limits(run: Run) -> list[str]:
-    """What keeps a run's numbers from being those of the paper's protocol, in sentences.
-
-    Made from the settings and the seeds alone; empty under the paper's protocol.
-    """
-    found = of(run, ROBUSTNESS, ("fgsm", "pgd"))
+    """What keeps a run's numbers from being those of the paper's protocol, in sentences."""
+    found, chosen = of(run, ROBUSTNESS, ("fgsm", "pgd")), run.settings
     told = []
     if found.data:
         told.append(f"Its pictures are synthetic ({found.data}), not CIFAR-10.")
@@ -126,8 +103,7 @@ def limits(run: Run) -> list[str]:
         told.append("They are trained by another recipe than the paper's.")
     if found.threat:
         told.append(f"They are attacked otherwise than in the paper ({found.threat}).")
-    chosen = run.settings
-    cut = [getattr(getattr(chosen, name), "n", None) for name in type(chosen).model_fields]
+    cut = [getattr(section, "n", None) for _, section in chosen]
     if chosen.data.test_size is not None or any(n is not None for n in cut):
         told.append("Where n is less than the test set, it is a class-balanced subset.")
     if chosen.evaluation.tf32:
@@ -156,9 +132,7 @@ def _training(chosen: Settings, models: Iterable[str]) -> str:
     return f"recipe ({', '.join(told)})" if told else ""
 
 
-def _differences(
-    ours: BaseModel | Mapping[str, Any], theirs: BaseModel | Mapping[str, Any]
-) -> dict[str, Any]:
+def _differences(ours: Iterable[tuple[str, Any]], theirs: Iterable[tuple[str, Any]]) -> dict:
     """Our settings where the two differ, those that only one of them has included."""
     mine, paper = dict(ours), dict(theirs)
     return {key: mine.get(key) for key in {**mine, **paper} if mine.get(key) != paper.get(key)}

@@ -7,7 +7,7 @@ import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rslib.report import numbers
 
@@ -17,13 +17,24 @@ if TYPE_CHECKING:
 
 
 def render(name: str, **values: Any) -> str:
-    """HTML from a template, with all text escaped.
+    """HTML from a template in ``rslib/report/templates``, with all text escaped.
 
-    Args:
-        name: a file in ``rslib/report/templates``, such as ``"table.html"``.
-        values: the template's variables; one that is missing is an error.
+    ``values`` are the template's variables; one that is missing is an error.
     """
     return _environment().get_template(name).render(values)
+
+
+@functools.cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("rslib.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def sentence(text: str) -> str:
@@ -35,26 +46,18 @@ def show(frame: pd.DataFrame, *, caption: str | None = None) -> Shown:
     """A table in the paper's shape: per model the paper's values, ours, their difference, and n.
 
     Where the paper has nothing for a model, one cell says so and there is no line of differences.
-    With several seeds a line below ours has their mean and standard deviation.
-
-    Args:
-        frame: a table of :mod:`rslib.report.tables`.
-        caption: instead of the table's own.
-
-    Returns:
-        What a notebook displays as HTML, and a terminal as text.
+    With several seeds a line below ours has their mean and standard deviation. ``caption`` stands
+    instead of the table's own. A notebook displays the result as HTML, a terminal as text.
     """
     about = frame.attrs
-    own = " ".join([about["title"], f"{sentence(about['stamp'])}.", *about["notes"]])
+    if caption is None:
+        caption = " ".join([about["title"], f"{sentence(about['stamp'])}.", *about["notes"]])
     models = [rows.to_dict("records") for _, rows in frame.groupby("model", sort=False)]
-    return Shown(
-        caption=own if caption is None else caption,
-        first=about.get("pairs") or "Model",
-        heads=[cell["header"] for cell in models[0]],
-        groups=[
-            _Group(_names(cells[0], about), _rows(cells, about["unreported"])) for cells in models
-        ],
-    )
+    heads = [cell["header"] for cell in models[0]]
+    groups = [
+        _Group(_names(cells[0], about), _rows(cells, about["unreported"])) for cells in models
+    ]
+    return Shown(caption, about.get("pairs") or "Model", heads, groups)
 
 
 @dataclass(frozen=True)
@@ -74,30 +77,27 @@ class Shown:
         blocks = [group.lines() for group in self.groups]
         body = itertools.chain.from_iterable(blocks)
         widths = [max(map(len, column)) for column in zip(head, *map(_fixed, body), strict=True)]
-        text = [_join(head, widths)]
+        text = [*textwrap.wrap(self.caption, 100), "", _join(head, widths)]
         for block in blocks:
             text += ["", *(_join(line, widths) for line in block)]
-        return "\n".join([*textwrap.wrap(self.caption, 100), "", *text])
+        return "\n".join(text)
 
 
-@dataclass(frozen=True)
-class _Cell:
+class _Cell(NamedTuple):
     text: str
     below: str = ""  # a second line
     span: int = 1  # columns
     words: bool = False  # a phrase in place of a number
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
     name: str
     cells: Sequence[_Cell]
     tag: str = ""  # of HTML: i or b
     small: bool = False
 
 
-@dataclass(frozen=True)
-class _Group:
+class _Group(NamedTuple):
     """The rows of one model, and the lines of its name."""
 
     names: Sequence[str]
@@ -107,14 +107,13 @@ class _Group:
         """The rows as text cells; an empty cell lets the one before it run on."""
         lines = []
         for row in self.rows:
-            lines.append([row.name])
-            for cell in row.cells:
-                lines[-1] += [cell.text or " ", *[""] * (cell.span - 1)]
+            cells = [[cell.text or " "] + [""] * (cell.span - 1) for cell in row.cells]
+            lines.append([row.name, *itertools.chain.from_iterable(cells)])
             if row.name == "ours":
                 lines.append([" ", *(cell.below or " " for cell in row.cells)])
-        width = len(lines[0])
+        blank = [" "] * len(lines[0])
         pairs = itertools.zip_longest(self.names, lines)
-        return [[name or " ", *(line or [" "] * width)] for name, line in pairs]
+        return [[name or " ", *(line or blank)] for name, line in pairs]
 
 
 def _names(cell: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
@@ -126,53 +125,43 @@ def _names(cell: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
     names = [name]
     if training and about["table"] != "table1":
         names.append(training)
-    if size:
-        names.append(f"({size}")
-    return names
+    return [*names, f"({size}"] if size else names
 
 
 def _rows(cells: Sequence[Mapping[str, Any]], unreported: str) -> list[_Row]:
     """The rows of one model, from its numbers."""
-    ours = [_Cell(numbers.ours(cell), below=numbers.interval(cell)) for cell in cells]
+    ours = [_Cell(numbers.value(cell), below=numbers.interval(cell)) for cell in cells]
     rows = [_Row("ours", ours, tag="b")]
     seeds = max((cell["seeds"] for cell in cells if numbers.spread(cell)), default=0)
     if seeds:
         spreads = [_Cell(_spread(cell, seeds)) for cell in cells]
         rows.append(_Row(f"{seeds} seeds", spreads, small=True))
     if not all(numbers.missing(cell["paper"]) for cell in cells):
-        rows.insert(0, _Row("paper", [_Cell(numbers.reported(cell)) for cell in cells], tag="i"))
-        rows.append(_Row("difference", _differences(cells)))
+        paper = [_Cell(numbers.value(cell, "paper")) for cell in cells]
+        rows = [_Row("paper", paper, tag="i"), *rows, _Row("difference", _differences(cells))]
     elif unreported:
-        spoken = _Cell(unreported, span=len(cells), words=True)
-        rows.insert(0, _Row("paper", [spoken], tag="i"))
-    rows.append(_Row("n", [_Cell(numbers.images(cell)) for cell in cells], small=True))
-    return rows
+        rows.insert(0, _Row("paper", [_Cell(unreported, span=len(cells), words=True)], tag="i"))
+    return [*rows, _Row("n", [_Cell(numbers.images(cell)) for cell in cells], small=True)]
 
 
 def _differences(cells: Sequence[Mapping[str, Any]]) -> list[_Cell]:
     """Cells of differences; neighbors that cannot be compared for one reason share a cell."""
     found = []
-    told = [(bool(cell["incomparable"]), numbers.versus(cell)) for cell in cells]
-    for (reason, text), same in itertools.groupby(told):
+    told = [(numbers.versus(cell), bool(cell["incomparable"])) for cell in cells]
+    for (text, words), same in itertools.groupby(told):
         columns = len(list(same))
-        if reason:
-            found.append(_Cell(text, span=columns, words=True))
-        else:
-            found += [_Cell(text)] * columns
+        found += [_Cell(text, span=columns, words=True)] if words else [_Cell(text)] * columns
     return found
 
 
 def _spread(cell: Mapping[str, Any], seeds: int) -> str:
     """Mean and deviation of a cell, with the number of seeds where it is another."""
     text = numbers.spread(cell)
-    if not text:
-        return ""
-    told = [text]
-    if cell["seeds"] != seeds:
-        told.append(f"({cell['seeds']} seeds)")
-    if not numbers.missing(cell["seed_p"]):
-        told.append(numbers.quantity(cell["seed_p"], "p"))
-    return " ".join(told)
+    if text and cell["seeds"] != seeds:
+        text += f" ({cell['seeds']} seeds)"
+    if text and not numbers.missing(cell["seed_p"]):
+        text += f" {numbers.quantity(cell['seed_p'], 'p')}"
+    return text
 
 
 def _fixed(line: list[str]) -> list[str]:
@@ -188,16 +177,3 @@ def _join(line: list[str], widths: list[int]) -> str:
             text = text.ljust(place) + cell
         place += width + 2
     return text.rstrip()
-
-
-@functools.cache
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    return Environment(
-        loader=PackageLoader("rslib.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

@@ -1,36 +1,28 @@
-"""A table: how it is made, one number after the other, and how it is kept, as JSON on disk.
+"""A table: made one number after the other (:class:`Table`), and kept on disk as JSON.
 
-A table function fills a :class:`Table`, which knows the run's confidence and notes what is read::
-
-    table = Table(run, "table2", title="Accuracy under attack")
-    for name in table.rows(names):
-        clean, pgd = table.read(name, "clean", "pgd")
-        table.add(name, "clean_accuracy", table.accuracy(clean["correct"]))
-        table.add(name, "pgd_accuracy", table.accuracy(pgd["correct"]))
-    return table.done()
-
-The frame has one row a number, and in its ``attrs`` what the caption needs.
-:mod:`rslib.report.rendering` prints it, and :func:`values` hands its numbers to the prose.
+Its frame has one row a number, and in ``attrs`` what the caption needs.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rslib import paper
-from rslib.metrics import estimates
+from rslib.metrics import estimates, holm
 from rslib.metrics.estimates import Estimate
-from rslib.report import labels, numbers
+from rslib.report import labels
 from rslib.store import records
 from rslib.store.records import NotSeeded, RecordError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
     import pandas as pd
 
     from rslib.run import Run
@@ -38,18 +30,22 @@ if TYPE_CHECKING:
 
 @dataclass
 class Table:
-    """A table in the making; everything but its run and name can also be set while it is filled.
+    """A table in the making; all of it can also be set while it is filled.
 
-    The functions of :mod:`rslib.metrics.estimates` are here with the run's confidence, such as
-    ``table.accuracy(record["correct"])``.
+    The functions of :mod:`rslib.metrics.estimates` are here with the run's confidence::
+
+        @fills("table2", "Accuracy under attack")
+        def table2(table, names):
+            for name, clean, pgd in table.each(names, "clean", "pgd"):
+                table.add(name, "clean_accuracy", table.accuracy(clean["correct"]))
+                table.add(name, "pgd_accuracy", table.accuracy(pgd["correct"]))
 
     Attributes:
         run: whose records are read; nothing is computed.
         name: such as ``"table2"``.
-        title: first sentence of the caption, without its period.
-        notes: the other sentences.
-        facts: what :func:`values` tells beside the numbers, by name.
-        sizes: models whose sizes, where they are not the paper's, are the last of the notes.
+        title: first sentence of the caption, without its period; ``notes`` are the others.
+        facts: what is told beside the numbers, by name.
+        sizes: models whose sizes are told in the notes where they are not the paper's.
         same_images: whether all numbers are about the images of the first, rather than about all
             that the sources hold.
         intervals: how the intervals were made; empty where there are none.
@@ -76,54 +72,39 @@ class Table:
 
     def __post_init__(self) -> None:
         self.confidence = self.run.settings.evaluation.confidence
-        at = {"confidence": self.confidence}
-        self.accuracy = partial(estimates.accuracy, **at)
-        self.attack_success = partial(estimates.attack_success, **at)
-        self.calibration_error = partial(estimates.calibration_error, **at)
-        self.certified_accuracy = partial(estimates.certified_accuracy, **at)
-        self.confidence_error = partial(estimates.confidence_error, **at)
-        self.difference_of_means = partial(estimates.difference_of_means, **at)
-        self.mean = partial(estimates.mean, **at)
-        self.mean_difference = partial(estimates.mean_difference, **at)
-        self.mean_radius = partial(estimates.mean_radius, **at)
-        self.paired_difference = partial(estimates.paired_difference, **at)
-        self.proportion = partial(estimates.proportion, **at)
-        self.rank_correlation = partial(estimates.rank_correlation, **at)
 
-    def rows(
-        self, names: Iterable[Any], needs: Callable[[Any], Sequence[str]] | None = None
-    ) -> list[Any]:
-        """Select the models, or pairs of them, that this run has: a further seed may have some.
+    def __getattr__(self, name: str) -> Any:
+        return partial(getattr(estimates, name), confidence=self.confidence)
 
-        Args:
-            names: of models, or pairs of names.
-            needs: gives the models that a row is about; by default those that it names.
+    def rows(self, rows: Iterable[Any]) -> list[Any]:
+        """Select the models, or groups of them, that this run has: a further seed may have some.
 
         Raises:
             NotSeeded: this is a further seed that has none of them.
         """
-        names, needs = list(names), needs or _named
-        there = [each for each in names if all(map(self.run.has, needs(each)))]
-        if names and not there:
+        rows = list(rows)
+        found = [
+            row for row in rows if all(map(self.run.has, [row] if isinstance(row, str) else row))
+        ]
+        if rows and not found:
             raise NotSeeded(f"seed {self.run.seed} has no row of {self.name}")
-        return there
+        return found
+
+    def each(self, names: Iterable[str], *kinds: str) -> Iterator[tuple[Any, ...]]:
+        """Each of :meth:`rows`, followed by the records of it that :meth:`read` reads."""
+        for name in self.rows(names):
+            yield name, *(self.read(name, kind) for kind in kinds)
 
     def read(self, name: str, *kinds: str, run: Run | None = None) -> Any:
         """Read records of a model and note them as sources.
 
-        Args:
-            name: of the model.
-            kinds: evaluations, or ``"summary"`` for what is known of the training.
-            run: another run to read from.
-
-        Returns:
-            The record of one kind; a list where several are asked for.
+        Kinds are evaluations, or ``"summary"`` for what is known of the training. The record of one
+        kind is returned; a list where several are asked for.
 
         Raises:
             RecordError: one has not been made; says how to make it.
         """
-        run = run or self.run
-        found = []
+        run, found = run or self.run, []
         for kind in kinds:
             read = run.summary(name) if kind == "summary" else run.record(name, kind)
             self.note(read if kind == "summary" else read.attrs)
@@ -136,35 +117,36 @@ class Table:
 
     def add(
         self,
-        model: str,
+        model: str | tuple[str, str],
         quantity: str,
         estimate: Estimate,
         header: str | None = None,
         unit: str = "",
         *,
         label: str | None = None,
-        training: str = "",
         **further: Any,
     ) -> None:
         """Add one number, beside the paper's where the paper has it.
 
-        Args:
-            model: its name, or what else the row is about.
-            quantity: such as ``"pgd_accuracy"``.
-            estimate: our number.
-            header: of the column; the paper's by default, with its unit.
-            unit: as ``rslib.report.numbers.written`` knows it.
-            label: what the row is called where it is not about one model.
-            training: the second line of such a label.
-            further: more cells of the row, or others than the usual ones.
+        The row of models (a, b) is called ``<a>_vs_<b>``; what is about no model has a ``label``.
+        The header is by default the paper's, with its unit. Otherwise the unit, as
+        :func:`rslib.report.numbers.written` knows it, is by default what the header has in
+        parentheses, if that is "(%)" or "(points)". ``further`` are more or other cells of the row.
         """
+        training = ""
+        if not isinstance(model, str):
+            a, b = model
+            label, training = f"A: {labels.short_label(a)}", f"B: {labels.short_label(b)}"
+            model = f"{a}_vs_{b}"
+        elif label is None:
+            label, training = labels.model_label(self.run, model), labels.training_label(model)
         if header is None:
             column = paper.TABLES[self.name].columns[quantity]
             header, unit = column.header, column.unit
-        if label is None:
-            label, training = labels.model_label(self.run, model), labels.training_label(model)
+        if not unit and (told := re.search(r"\((%|points)\)", header)):
+            unit = told[1]
         reported = paper.find(self.name, model, quantity)
-        reason = _incomparable(self.run, self.name, model, quantity) if reported else ""
+        reason = self._incomparable(model, quantity) if reported else ""
         cell = {
             "table": self.name,
             "model": model,
@@ -184,23 +166,21 @@ class Table:
         }
         self.cells.append(cell | further)
 
-    def add_pair(
-        self, a: str, b: str, quantity: str, estimate: Estimate, header: str, unit: str
-    ) -> None:
-        """Add one number about two models; its row is called ``<a>_vs_<b>``."""
-        label, training = f"A: {labels.short_label(a)}", f"B: {labels.short_label(b)}"
-        model = f"{a}_vs_{b}"
-        self.add(model, quantity, estimate, header, unit, label=label, training=training)
+    def _incomparable(self, name: str, quantity: str) -> str:
+        if quantity == "parameters":
+            return "other size" if labels.model_size(self.run, name) else ""
+        if not labels.comparable(self.run):
+            return labels.dataset(self.run)
+        if self.name == "table5":
+            return "other reference"  # the paper does not publish the errors it divides by
+        # The paper does not say what its training hours were measured on.
+        return "other hardware" if quantity == "training_hours" else ""
 
     def holm(self, ending: str) -> None:
-        """Correct the p-values there are of all quantities with this ending, by Holm's method."""
-        from rslib.metrics import holm
-
+        """Correct the p-values of all quantities with this ending by Holm's method."""
         tests = [cell for cell in self.cells if cell["quantity"].endswith(ending)]
-        tests = [cell for cell in tests if not numbers.missing(cell["ours"])]
-        if tests:
-            for cell, p_value in zip(tests, holm([c["ours"] for c in tests]), strict=True):
-                cell["ours"] = p_value
+        for cell, p_value in zip(tests, adjusted([c["ours"] for c in tests]), strict=True):
+            cell["ours"] = p_value
 
     def done(self) -> pd.DataFrame:
         """The frame; its ``attrs`` are what :func:`save` calls metadata.
@@ -214,10 +194,8 @@ class Table:
         if sizes := labels.sizes(run, self.sizes):
             notes.append(f"{sizes}.")
         if self.intervals:
-            notes.append(
-                f"Square brackets: {100 * self.confidence:g} % interval over images "
-                f"({self.intervals})."
-            )
+            coverage = f"{100 * self.confidence:g} %"
+            notes.append(f"Square brackets: {coverage} interval over images ({self.intervals}).")
         if any(each["paper"] is not None for each in self.cells):
             notes.append("The paper's values, in italics, are for full-size nets on CIFAR-10.")
         counted = self.cells[0]["n"] if self.same_images else labels.images(self.sources)
@@ -240,27 +218,28 @@ class Table:
         return _typed(self.cells, about)
 
 
+def adjusted(p_values: Sequence[float | None]) -> np.ndarray:
+    """The p-values adjusted for each other by Holm's method; NaN or None is no test and stays."""
+    import numpy as np
+
+    found = np.array(p_values, float)
+    made = ~np.isnan(found)
+    if made.any():
+        found[made] = holm(found[made])
+    return found
+
+
 def save(run: Run, name: str, frame: pd.DataFrame) -> Path:
     """Store a table as ``tables/<name>.json`` in the run's directory, atomically.
 
-    The document holds ``metadata`` (caption, profile, data set, devices, seed, hash of the
-    settings, the records read, facts) and ``rows``, a list of objects with these keys; null stands
-    for "none":
-
-    table, model, label, training, quantity, header, unit, paper, ours, low, high, n, method (of the
-    interval), difference (ours - paper, where the two compare) and incomparable (why they do not).
-
-    A table over several seeds has ``seeds`` in its metadata, and in its rows the keys of
-    :func:`rslib.report.seeds.over_seeds`.
-
-    Returns:
-        The file's path.
+    The document holds ``metadata`` (the frame's ``attrs``: caption, settings, the records read,
+    facts) and ``rows``, a list of objects with these keys; null stands for "none": table, model,
+    label, training, quantity, header, unit, paper, ours, low, high, n, method (of the interval),
+    difference (ours - paper, where the two compare) and incomparable (why they do not), and over
+    several seeds those of :func:`rslib.report.seeds.over_seeds`. Returns the file's path.
     """
-    rows = [
-        {key: None if numbers.missing(value) else _plain(value) for key, value in each.items()}
-        for each in frame.to_dict("records")
-    ]
-    path = _path(run, name)
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    path = run.directory / "tables" / f"{name}.json"
     records.write_json(path, {"metadata": frame.attrs, "rows": rows})
     return path
 
@@ -271,7 +250,7 @@ def load(run: Run, name: str) -> pd.DataFrame:
     Raises:
         RecordError: it is missing, damaged, or was made with other settings.
     """
-    path = _path(run, name)
+    path = run.directory / "tables" / f"{name}.json"
     document = records.read_json(path)
     if document["metadata"]["settings"] != settings_key(run):
         raise RecordError(
@@ -280,50 +259,8 @@ def load(run: Run, name: str) -> pd.DataFrame:
     return _typed(document["rows"], document["metadata"])
 
 
-def values(frame: pd.DataFrame) -> dict[str, float | int | str]:
-    """A table's numbers under flat names, for the prose.
-
-    Returns:
-        For each model and quantity, with the stem ``<table>_<model>_<quantity>`` such as
-        ``table2_resnet18_standard_pgd_accuracy`` (``-`` becomes ``_``): the stem itself (float);
-        ``_low``, ``_high`` (float) and ``_n`` (int) where it has them; ``_paper`` (float) where the
-        paper reports it; and as text ``_text`` (value with unit), ``_interval`` ("[90.6, 91.7]"),
-        ``_versus`` ("-3.6 points" or "not comparable (Shapes)"). For the table: ``<table>_stamp``
-        (profile, data, device, n, seed), ``<table>_made_of`` (:func:`identity`), and its own facts,
-        such as ``autoattack_label``. With several seeds also ``_seed_mean`` and ``_seed_std``
-        (float) and ``_seeds`` ("90.9 ± 0.4").
-    """
-    table = frame.attrs["table"]
-    found: dict[str, float | int | str] = {
-        f"{table}_stamp": frame.attrs["stamp"],
-        f"{table}_made_of": identity(frame.attrs),
-    }
-    found |= {f"{table}_{name}": fact for name, fact in frame.attrs["facts"].items()}
-    for each in frame.to_dict("records"):
-        if numbers.missing(each["ours"]):
-            continue  # undefined: prose cannot cite it
-        stem = f"{table}_{flat(each['model'])}_{each['quantity']}"
-        found[stem] = float(each["ours"])
-        for key in ("low", "high", "paper"):
-            if not numbers.missing(each[key]):
-                found[f"{stem}_{key}"] = float(each[key])
-        if not numbers.missing(each["n"]):
-            found[f"{stem}_n"] = int(each["n"])
-        found[f"{stem}_text"] = numbers.quantity(each["ours"], each["unit"])
-        found[f"{stem}_interval"] = numbers.interval(each) or "no interval"
-        found[f"{stem}_versus"] = numbers.versus(each, spelled=True)
-        if numbers.spread(each):
-            found |= {f"{stem}_{key}": float(each[key]) for key in ("seed_mean", "seed_std")}
-            found[f"{stem}_seeds"] = numbers.spread(each)
-    return found
-
-
 def identity(about: Mapping[str, Any]) -> str:
-    """Hash of what a table was made from: the settings, and the keys of all records and models.
-
-    Args:
-        about: the table's metadata, a frame's ``attrs`` or the stored ones.
-    """
+    """Hash of what a table was made from, by its metadata: settings, and keys of all sources."""
     sources = {
         json.dumps([source.get("seed"), source["model"], source["evaluation"], source["key"]])
         for source in about["sources"]
@@ -332,12 +269,7 @@ def identity(about: Mapping[str, Any]) -> str:
 
 
 def settings_key(run: Run) -> str:
-    """Hash of a run's settings: what tables and notebooks are told apart by.
-
-    Left out are the device, which models further seeds have, and in which order models are trained:
-    none changes a number of this seed, and what a table was made from tells the seeds
-    (:func:`identity`).
-    """
+    """Hash of those settings of a run that change its numbers, those of this seed."""
     chosen = run.settings.model_dump(exclude_defaults=True, exclude={"device", "seeded", "stages"})
     return records.key(**chosen)
 
@@ -345,21 +277,6 @@ def settings_key(run: Run) -> str:
 def flat(name: str) -> str:
     """A name with ``_`` for all but letters and digits, as keys of :func:`values` have it."""
     return re.sub(r"[^0-9A-Za-z]", "_", name)
-
-
-def _named(row: str | Sequence[str]) -> Sequence[str]:
-    return (row,) if isinstance(row, str) else row
-
-
-def _incomparable(run: Run, table: str, name: str, quantity: str) -> str:
-    if quantity == "parameters":
-        return "other size" if labels.model_size(run, name) else ""
-    if not labels.comparable(run):
-        return labels.dataset(run)
-    if table == "table5":
-        return "other reference"  # the paper does not publish the errors it divides by
-    # The paper does not say what its training hours were measured on.
-    return "other hardware" if quantity == "training_hours" else ""
 
 
 def _source(attrs: Mapping[str, Any]) -> dict[str, Any]:
@@ -380,17 +297,9 @@ def _typed(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> pd.Da
     import pandas as pd
 
     frame = pd.DataFrame(list(rows))
-    numbers = ["paper", "ours", "low", "high", "difference"]
-    numbers += [key for key in frame if key.startswith("seed_")]
+    floats = ["paper", "ours", "low", "high", "difference"]
+    floats += [key for key in frame if key.startswith("seed_")]
     counts = [key for key in ("n", "seeds") if key in frame]
-    frame = frame.astype(dict.fromkeys(numbers, float) | dict.fromkeys(counts, "Int64"))
+    frame = frame.astype(dict.fromkeys(floats, float) | dict.fromkeys(counts, "Int64"))
     frame.attrs = dict(about)
     return frame
-
-
-def _path(run: Run, name: str) -> Path:
-    return run.directory / "tables" / f"{name}.json"
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value

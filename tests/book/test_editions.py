@@ -38,8 +38,8 @@ def executed(run, name, frame=None, **changes):
     made = mark(run) | {"revision": REVISION} | changes
     notebook.cells[1].outputs = [glued(MARK, json.dumps(made))]
     if frame is not None:
-        values = table.values(frame)
-        notebook.cells[2].outputs = [glued(name, repr(value)) for name, value in values.items()]
+        name = f"{frame.attrs['table']}_made_of"
+        notebook.cells[2].outputs = [glued(name, repr(table.identity(frame.attrs)))]
     nbformat.write(notebook, path)
     return path
 

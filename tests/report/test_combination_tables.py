@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from rslib.report import tables
+from rslib.settings.names import REFERENCE
 from rslib.store import records
-from tests.helpers.corruption_records import REFERENCE, add_corruptions
+from tests.helpers.corruption_records import add_corruptions
 from tests.helpers.known_run import (
     OUTCOMES,
     RESNET,

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from rslib.metrics import estimates
-from rslib.report import tables
+from rslib.report import numbers, tables
 from rslib.store import records
 from rslib.store.records import RecordError
 from tests.helpers.known_run import (
@@ -135,19 +135,22 @@ def test_autoattack_says_where_budgets_differ(tmp_path):
     assert any("4/255 in l-infinity: its columns do not compare" in note for note in notes)
 
 
-def test_autoattack_values_are_plain_and_alike_in_every_profile(run, shapes_run):
-    found = tables.values(tables.autoattack_table(run))
-    assert all(type(value) in (int, float, str) for value in found.values())
-    assert found["autoattack_resnet18_adversarial_autoattack_accuracy"] == pytest.approx(37.5)
-    assert found["autoattack_resnet18_adversarial_pgd_gap_text"] == "+25.0 points"
-    assert found["autoattack_resnet18_adversarial_flags"] == WARNING
-    assert found["autoattack_vit_small_standard_flags"] == "none"
-    assert found["autoattack_resnet18_adversarial_mismatches"] == 2
-    assert found["autoattack_flag_count"] == 1
-    assert found["autoattack_label"] == "AutoAttack (standard)"
-    assert found["autoattack_package"] == "pyautoattack 0.2.0"
-    assert "n = 8 test images" in found["autoattack_stamp"]
-    assert found.keys() == tables.values(tables.autoattack_table(shapes_run)).keys()
+def test_autoattack_tells_what_ran_and_what_its_checks_found(run, shapes_run):
+    frame = tables.autoattack_table(run)
+    assert pick(frame, ROBUST_RESNET, "autoattack_accuracy")["ours"] == pytest.approx(37.5)
+    assert numbers.value(pick(frame, ROBUST_RESNET, "pgd_gap")) == "+25.0"
+    facts = frame.attrs["facts"]
+    assert all(type(value) in (int, float, str) for value in facts.values())
+    assert facts["resnet18_adversarial_flags"] == WARNING
+    assert facts["vit_small_standard_flags"] == "none"
+    assert facts["resnet18_adversarial_mismatches"] == 2
+    assert facts["flag_count"] == 1
+    assert facts["label"] == "AutoAttack (standard)"
+    assert facts["package"] == "pyautoattack 0.2.0"
+    assert "n = 8 test images" in frame.attrs["stamp"]
+    other = tables.autoattack_table(shapes_run)
+    assert facts.keys() == other.attrs["facts"].keys()
+    assert frame["quantity"].equals(other["quantity"])
 
 
 def test_pgd_on_too_few_images_is_named(run):
@@ -214,9 +217,9 @@ def test_radii_above_the_ceiling_have_no_interval(tmp_path):
     assert pick(frame, VIT, "certified_ceiling")["header"] == "Certified at Ceiling 0.375 (%)"
     row = pick(frame, VIT, "certified_05")
     assert row["ours"] == 0 and math.isnan(row["low"]) and row["n"] == 8
-    values = tables.values(frame)
-    assert values["smoothing_ceiling"] == pytest.approx(0.375, abs=5e-4)
-    assert values["smoothing_samples"] == 100
+    facts = frame.attrs["facts"]
+    assert facts["ceiling"] == pytest.approx(0.375, abs=5e-4)
+    assert facts["samples"] == 100
 
 
 def test_a_model_that_certifies_nothing_has_a_mean_radius_without_interval(run):
@@ -225,18 +228,17 @@ def test_a_model_that_certifies_nothing_has_a_mean_radius_without_interval(run):
     row = pick(frame, VIT, "mean_radius")
     assert row["ours"] == 0 and math.isnan(row["low"])
     assert pick(frame, VIT, "abstained")["ours"] == 100
-    assert tables.values(frame)["smoothing_vit_small_standard_mean_radius_interval"] == (
-        "no interval"
-    )
 
 
-def test_smoothing_values_are_plain_and_alike_in_every_profile(run, shapes_run):
-    found = tables.values(tables.smoothing_table(run))
-    assert all(type(value) in (int, float, str) for value in found.values())
-    assert found["smoothing_ceiling_linf"] == pytest.approx(2.833, abs=5e-4)
-    assert found["smoothing_resnet18_adversarial_certified_025"] == pytest.approx(62.5)
-    assert found["smoothing_resnet18_adversarial_mean_radius_text"] == "0.298"
-    assert found.keys() == tables.values(tables.smoothing_table(shapes_run)).keys()
+def test_smoothing_tells_its_settings_and_is_alike_in_every_profile(run, shapes_run):
+    frame, other = tables.smoothing_table(run), tables.smoothing_table(shapes_run)
+    facts = frame.attrs["facts"]
+    assert all(type(value) in (int, float, str) for value in facts.values())
+    assert facts["ceiling_linf"] == pytest.approx(2.833, abs=5e-4)
+    assert pick(frame, ROBUST_RESNET, "certified_025")["ours"] == pytest.approx(62.5)
+    assert numbers.value(pick(frame, ROBUST_RESNET, "mean_radius")) == "0.298"
+    assert facts.keys() == other.attrs["facts"].keys()
+    assert frame["quantity"].equals(other["quantity"])
 
 
 def test_mcnemar_by_hand(run):
@@ -251,11 +253,9 @@ def test_mcnemar_by_hand(run):
     assert pick(frame, first, "p_holm")["ours"] == pytest.approx(4 / 2**4)
     assert pick(frame, second, "p_holm")["ours"] == pytest.approx(2 / 2**2)
     assert set(frame.n) == {10}
-    values = tables.values(frame)
-    stem = "mcnemar_pgd_resnet18_adversarial_vs_resnet18_standard"
-    assert values[f"{stem}_p_text"] == "p = 0.125"
-    assert values[f"{stem}_only_a_text"] == "4"
-    assert values["mcnemar_pgd_comparisons"] == 2
+    assert numbers.quantity(pick(frame, first, "p")["ours"], "p") == "p = 0.125"
+    assert numbers.value(pick(frame, first, "only_a")) == "4"
+    assert frame.attrs["facts"]["comparisons"] == 2
 
 
 def test_mcnemar_joins_images_by_their_number(run):
@@ -308,7 +308,6 @@ def test_saved_tables_come_back(run, name):
     back = tables.load(run, name)
     pd.testing.assert_frame_equal(back, frame)
     assert back.attrs == frame.attrs
-    assert tables.values(back) == tables.values(frame)
     assert repr(tables.show(back)) == repr(tables.show(frame))
 
 

@@ -141,9 +141,6 @@ def test_table2_takes_models_the_paper_does_not_report(tmp_path):
     assert markup.count('rowspan="3"') == 2
     assert text.count("not reported") == 2
     assert "TRADES" in text and "Gaussian noise" in text
-    values = tables.values(frame)
-    assert "table2_resnet18_trades_pgd_accuracy_paper" not in values
-    assert values["table2_resnet18_trades_pgd_accuracy_versus"] == "not reported by the paper"
 
 
 def test_differences_only_where_numbers_compare(run, tmp_path):
@@ -179,19 +176,16 @@ def test_names_say_where_sizes_differ(run, tmp_path):
     }
 
 
-def test_values_are_plain_and_complete(cifar_run):
-    found = tables.values(tables.table2(cifar_run))
-    assert all(type(value) in (int, float, str) for value in found.values())
-    stem = "table2_resnet18_standard_pgd_accuracy"
-    assert found[stem] == pytest.approx(10)
-    assert found[f"{stem}_paper"] == 0.1
-    assert found[f"{stem}_n"] == 10
-    assert found[f"{stem}_text"] == "10.0 %"
-    assert found[f"{stem}_interval"] == "[1.8, 40.4]"
-    assert found[f"{stem}_versus"] == "+9.9 points"
-    assert found["table2_vit_small_standard_clean_accuracy_versus"] == "−16.2 points"
-    assert found["table2_resnet18_standard_fgsm_success_versus"] == "not reported by the paper"
-    assert f"{DEVICE}; n = 20 test images (FGSM and PGD 10)" in found["table2_stamp"]
+def test_cells_are_written_with_what_they_compare_to(cifar_run):
+    frame = tables.table2(cifar_run)
+    row = pick(frame, RESNET, "pgd_accuracy")
+    assert (row["ours"], row["paper"], row["n"]) == (pytest.approx(10), 0.1, 10)
+    assert numbers.quantity(row["ours"], row["unit"]) == "10.0 %"
+    assert numbers.interval(row) == "[1.8, 40.4]"
+    assert numbers.versus(row) == "+9.9"
+    assert numbers.versus(pick(frame, VIT, "clean_accuracy")) == "−16.2"
+    assert numbers.versus(pick(frame, RESNET, "fgsm_success")) == numbers.NONE
+    assert f"{DEVICE}; n = 20 test images (FGSM and PGD 10)" in frame.attrs["stamp"]
 
 
 def test_a_table_of_no_model_is_refused(run):
@@ -225,12 +219,13 @@ def test_a_table_notes_what_is_read_and_knows_the_runs_confidence(tmp_path):
     ]
 
 
-def test_values_have_the_same_keys_in_every_profile(run, cifar_run):
+def test_quantities_are_the_same_in_every_profile(run, cifar_run):
     for table in (tables.table1, tables.table2):
-        assert tables.values(table(run)).keys() == tables.values(table(cifar_run)).keys()
-    values = tables.values(tables.table1(run))
-    assert values["table1_resnet18_standard_clean_accuracy_versus"] == "not comparable (Shapes)"
-    assert values["table1_resnet18_standard_training_hours_text"] == "1.5 h"
+        ours, theirs = table(run), table(cifar_run)
+        assert ours[["model", "quantity"]].equals(theirs[["model", "quantity"]])
+    frame = tables.table1(run)
+    assert numbers.versus(pick(frame, RESNET, "clean_accuracy")) == "not comparable (Shapes)"
+    assert numbers.value(pick(frame, RESNET, "training_hours")) == "1.5 h"
 
 
 def test_caption_stands_alone(run):
@@ -275,7 +270,6 @@ def test_saved_tables_come_back(run):
     back = tables.load(run, "table2")
     pd.testing.assert_frame_equal(back, frame)
     assert back.attrs == frame.attrs
-    assert tables.values(back) == tables.values(frame)
 
 
 def test_tables_of_other_settings_are_refused(run, tmp_path):

@@ -8,9 +8,10 @@ from rslib import metrics
 from rslib.report import figures, tables, tradeoffs
 from rslib.report.tables import tradeoff
 from rslib.report.tradeoffs import AXES
+from rslib.settings.names import REFERENCE
 from rslib.store import records
 from rslib.store.records import RecordError
-from tests.helpers.corruption_records import REFERENCE, add_corruptions
+from tests.helpers.corruption_records import add_corruptions
 from tests.helpers.known_run import (
     OUTCOMES,
     RESNET,
@@ -54,8 +55,8 @@ def test_resampling_is_reweighting():
     clean = np.array([4, 7, 9])
     weights = np.array([[2.0, 1.0, 0.0]])
     terms = [
-        tradeoffs._Terms(np.array([9, 4]), np.array([[0.0], [6.0]]), tradeoffs._only, None),
-        tradeoffs._Terms(clean, np.array([[3.0], [6.0], [9.0]]), tradeoffs._only, None),
+        tradeoffs._Terms(np.array([9, 4]), np.array([[0.0], [6.0]]), None),
+        tradeoffs._Terms(clean, np.array([[3.0], [6.0], [9.0]]), None),
     ]
     found = tradeoffs._weighed(terms, clean, weights)
     assert [each.tolist() for each in found] == [[6.0], [4.0]]

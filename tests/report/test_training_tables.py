@@ -43,7 +43,9 @@ def test_best_and_last_epoch_with_their_intervals(run):
 def test_it_goes_through_saving_and_showing(run):
     frame = tables.selection_table(run, [ROBUST_RESNET])
     tables.save(run, "selection", frame)
-    assert tables.values(frame)["selection_resnet18_adversarial_overfitting"] == pytest.approx(5)
+    assert pick(tables.load(run, "selection"), ROBUST_RESNET, "overfitting")[
+        "ours"
+    ] == pytest.approx(5)
     assert "Best − Last (points)" in repr(tables.show(frame))
 
 

@@ -1,15 +1,10 @@
 """The paper's tables, filled from a run's records: our value and its interval under the paper's.
 
-A table is a long DataFrame, one row a number (:mod:`rslib.report.table`), in the paper's units
-(:mod:`rslib.paper`): accuracies in percent. :func:`rslib.report.rendering.show` prints it in the
-paper's shape, :func:`rslib.report.table.save` stores it and :func:`rslib.report.table.values`
-hands its numbers to the prose; all three can be called from here.
-
-Every function that makes a table takes the run first, whose records and models' summaries are read
-(nothing is computed), and then names of models, which are its rows in that order, or pairs of them.
-It returns one row per model and quantity, with the columns of :func:`rslib.report.table.save` and,
-where the run has several seeds, those of :func:`rslib.report.seeds.over_seeds`. It raises a
-``RecordError`` where a model or a record has not been made, which says how to make it.
+Each function takes the run first, whose records are read (nothing is computed), and then names of
+models, its rows in that order, or pairs of them. It returns a long DataFrame, one row per model and
+quantity in the paper's units, with the columns of :func:`rslib.report.table.save` and, where the
+run has several seeds, those of :func:`rslib.report.seeds.over_seeds`. It raises a ``RecordError``
+where a model or a record has not been made, which says how to make it. :func:`show` prints a table.
 """
 
 from rslib.report.labels import model_label as model_label
@@ -17,19 +12,17 @@ from rslib.report.labels import short_label as short_label
 from rslib.report.labels import stamp as stamp
 from rslib.report.labels import training_label as training_label
 from rslib.report.rendering import show as show
-from rslib.report.table import flat as flat
 from rslib.report.table import load as load
 from rslib.report.table import save as save
-from rslib.report.table import values as values
 from rslib.report.tables.alignment import aligned_attack_table as aligned_attack_table
+from rslib.report.tables.alignment import combination_table as combination_table
 from rslib.report.tables.alignment import human_table as human_table
+from rslib.report.tables.alignment import orthogonality_table as orthogonality_table
 from rslib.report.tables.alignment import shares_table as shares_table
 from rslib.report.tables.alignment import shortcut_table as shortcut_table
 from rslib.report.tables.alignment import swapped_table as swapped_table
 from rslib.report.tables.alignment import table4 as table4
 from rslib.report.tables.alignment import variants_table as variants_table
-from rslib.report.tables.combination import combination_table as combination_table
-from rslib.report.tables.combination import orthogonality_table as orthogonality_table
 from rslib.report.tables.corruption import agreement_table as agreement_table
 from rslib.report.tables.corruption import (
     corruption_difference_table as corruption_difference_table,

@@ -16,23 +16,11 @@ if TYPE_CHECKING:
 
 
 def clearly_changed(run: Run, a: str, b: str) -> tuple[int, int]:
-    """Count the corruptions under which one model's error clearly differs from another's.
+    """Count the corruptions under which model a's error is clearly (lower, higher) than model b's.
 
     Nineteen intervals of 95 % would find about one difference where there is none. Here each
     corruption has a paired test over images, and the nineteen are corrected together by Holm's
     method at the level of the run.
-
-    Args:
-        run: whose corruption records are read; nothing is computed.
-        a: a model.
-        b: the model that it is compared with.
-
-    Returns:
-        (lower, higher): under how many corruptions a's error is clearly lower than b's, and under
-        how many clearly higher.
-
-    Raises:
-        RecordError: a record has not been made.
     """
     first, second = outcomes(run, a).wrong, outcomes(run, b).wrong
     # How many of an image's five versions each gets wrong: whole numbers, so sums are exact.

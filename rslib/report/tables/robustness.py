@@ -7,29 +7,19 @@ The paper names AutoAttack among its attacks (3.2.1) and randomized smoothing am
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rslib.attacks import ADDED
+from rslib.metrics import mcnemar
 from rslib.metrics.estimates import Estimate, on_images
 from rslib.report.labels import budget, count, evaluation_label, pgd_phrase, short_label
-from rslib.report.seeds import over_seeds
+from rslib.report.seeds import fills
 from rslib.report.table import Table, flat
 from rslib.settings.names import ROBUSTNESS
+from rslib.settings.schema import Settings
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rslib.run import Run
-
-STAGES = {
-    "known": "PGD",
-    "apgd-ce": "APGD-CE",
-    "apgd-t": "APGD-T",
-    "apgd-dlr": "APGD-DLR",
-    "fab": "FAB",
-    "fab-t": "FAB-T",
-    "square": "Square",
-}
+STAGES = {each.lower(): each for each in ("APGD-CE", "APGD-T", "APGD-DLR", "FAB", "FAB-T")}
+STAGES |= {"known": "PGD", "square": "Square"}
 """What can break an image in AutoAttack, as the table heads it."""
 
 RADII = {"certified_0": 0.0, "certified_025": 0.25, "certified_05": 0.5}
@@ -39,272 +29,221 @@ RADII = {"certified_0": 0.0, "certified_025": 0.25, "certified_05": 0.5}
 PIXEL_VALUES = 3 * 32 * 32
 
 
-@over_seeds()
-def table2(run: Run, names: Sequence[str] = ROBUSTNESS) -> pd.DataFrame:
+@fills(
+    "table2",
+    note="Under PGD an image counts as right only if it is right when clean and at every iterate. "
+    "Attack success is PGD's, among the images that are right when clean.",
+    unreported="not reported",
+)
+def table2(table: Table, names: Sequence[str] = ROBUSTNESS) -> None:
     """Table 2: accuracy on clean images, under FGSM and under PGD (paper 4.2).
 
-    Clean accuracy is over all test images; each attack's accuracy and success over the images it
-    was run on. Two columns are ours: the success of FGSM, of which the text says over 99 % while
-    the paper's own accuracies give 67 to 69 %, and accuracy at PGD's last iterate, which is what
-    other libraries report. An added attack (:func:`rslib.attacks.attack`) has a column where all
-    these models were evaluated under it.
+    Two columns are ours: the success of FGSM, of which the text says over 99 % while the paper's
+    own accuracies give 67 to 69 %, and accuracy at PGD's last iterate, which other libraries
+    report. An added attack (:func:`rslib.attacks.attack`) has a column where all these
+    models were evaluated under it.
     """
-    chosen = run.settings
-    table = Table(
-        run,
-        "table2",
-        title=(
-            "Table 2. Accuracy under attack (paper 4.2): FGSM with budget "
-            f"{budget(chosen.fgsm)}, {pgd_phrase(chosen.pgd)}"
-        ),
-        notes=[
-            "Under PGD an image counts as right only if it is right when clean and at every "
-            "iterate. Attack success is PGD's, among the images that are right when clean."
-        ],
-        unreported="not reported",
+    run, chosen = table.run, table.run.settings
+    table.title = (
+        f"Table 2. Accuracy under attack (paper 4.2): FGSM with budget {budget(chosen.fgsm)}"
     )
+    table.title += f", {pgd_phrase(chosen.pgd)}"
     names = table.rows(names)
     added = [each for each in ADDED if all(run.has_record(name, each) for name in names)]
-    for name in names:
-        clean, fgsm, pgd = table.read(name, "clean", "fgsm", "pgd")
+    for name, clean, fgsm, pgd in table.each(names, "clean", "fgsm", "pgd"):
         table.add(name, "clean_accuracy", table.accuracy(clean["correct"]))
         table.add(name, "fgsm_accuracy", table.accuracy(fgsm["correct"]))
         table.add(name, "pgd_accuracy", table.accuracy(pgd["correct"]))
         table.add(name, "attack_success", table.attack_success(pgd))
         if "correct_last" in pgd:
             last = table.accuracy(pgd["correct_last"])
-            table.add(name, "pgd_last_accuracy", last, "PGD, Last Step (%)", "%")
-        table.add(name, "fgsm_success", table.attack_success(fgsm), "FGSM Success (%)", "%")
+            table.add(name, "pgd_last_accuracy", last, "PGD, Last Step (%)")
+        table.add(name, "fgsm_success", table.attack_success(fgsm), "FGSM Success (%)")
         for each in added:
             under = table.accuracy(table.read(name, each)["correct"])
             header = f"{each.replace('_', ' ').capitalize()}, Added (%)"
-            table.add(name, f"{each}_accuracy", under, header, "%")
-    return table.done()
+            table.add(name, f"{each}_accuracy", under, header)
 
 
-@over_seeds()
-def autoattack_table(run: Run, names: Sequence[str] = ROBUSTNESS) -> pd.DataFrame:
+@fills(
+    "autoattack",
+    same_images=True,
+    intervals="Wilson's score, and Agresti and Min's for the paired difference",
+    unreported="none reported",
+)
+def autoattack_table(table: Table, names: Sequence[str] = ROBUSTNESS) -> None:
     """AutoAttack beside PGD on the same images, and what each of its stages leaves (paper 3.2.1).
 
-    The paper names AutoAttack among its three attacks and reports no result of it. A PGD accuracy
-    well above AutoAttack's on the same images overstates robustness, so their difference stands
-    beside them. Columns are cumulative, since each stage tries only the images that are left, or
-    individual where ``autoattack.individual`` asked for each attack by itself; headers say which.
-
-    Returns:
-        The frame. Its facts are what ran (``label``, ``package``), how many warnings its own checks
-        raised (``flag_count``), and per model their text (``<model>_flags``, "none" where there is
-        none) and the number of images that a fresh forward pass judged otherwise
-        (``<model>_mismatches``).
-
-    Raises:
-        RecordError: a record has not been made, or PGD was run on fewer images than AutoAttack.
+    A PGD accuracy well above AutoAttack's on the same images overstates robustness. Facts are what
+    ran (``label``, ``package``), how many warnings its own checks raised (``flag_count``), and per
+    model their text (``<model>_flags``) and the number of images that a fresh forward pass judged
+    otherwise (``<model>_mismatches``).
     """
-    chosen = run.settings
-    table = Table(
-        run,
-        "autoattack",
-        title=(
-            "AutoAttack, which the paper promises (3.2.1) and never tabulates: accuracy with "
-            f"budget {budget(chosen.autoattack)}, beside {pgd_phrase(chosen.pgd)}"
-        ),
-        same_images=True,
-        intervals="Wilson's score, and Agresti and Min's for the paired difference",
-        unreported="none reported",
+    chosen, told = table.run.settings, {}
+    table.title = (
+        "AutoAttack, which the paper promises (3.2.1) and never tabulates: accuracy with budget "
+        f"{budget(chosen.autoattack)}, beside {pgd_phrase(chosen.pgd)}"
     )
-    told = {}
-    for name in table.rows(names):
-        record, clean, pgd = table.read(name, "autoattack", "clean", "pgd")
+    for name, record, clean, pgd in table.each(names, "autoattack", "clean", "pgd"):
         clean, pgd = (on_images(each, record["image"])["correct"] for each in (clean, pgd))
         gap = table.paired_difference(pgd, record["correct"])
         found = table.accuracy(record["correct"])
-        table.add(name, "clean_accuracy", table.accuracy(clean), "Clean Acc (%)", "%")
-        table.add(name, "pgd_accuracy", table.accuracy(pgd), "PGD Acc (%)", "%")
-        table.add(name, "autoattack_accuracy", found, "AutoAttack Acc (%)", "%")
-        table.add(name, "pgd_gap", gap, "PGD − AutoAttack (points)", "points")
+        table.add(name, "clean_accuracy", table.accuracy(clean), "Clean Acc (%)")
+        table.add(name, "pgd_accuracy", table.accuracy(pgd), "PGD Acc (%)")
+        table.add(name, "autoattack_accuracy", found, "AutoAttack Acc (%)")
+        table.add(name, "pgd_gap", gap, "PGD − AutoAttack (points)")
         told[name] = record.attrs["notes"]
         # Position 0 is "wrong when clean", which the first column shows.
         stages = list(enumerate(told[name]["stages"]))[1:]
         if not chosen.autoattack.skip_broken_by_pgd:
             stages = [(place, stage) for place, stage in stages if stage != "known"]
         for place, stage in stages:
-            left = (record["broken_by"] < 0) | (record["broken_by"] > place)
+            left = table.accuracy((record["broken_by"] < 0) | (record["broken_by"] > place))
             quantity = f"after_{flat('pgd' if stage == 'known' else stage)}"
-            header = f"After {STAGES.get(stage, stage)}, Cumulative (%)"
-            table.add(name, quantity, table.accuracy(left), header, "%")
+            table.add(name, quantity, left, f"After {STAGES.get(stage, stage)}, Cumulative (%)")
         for _, stage in stages:
             if f"alone_{stage}" in record:
                 alone = table.accuracy(record[f"alone_{stage}"])
                 header = f"{STAGES.get(stage, stage)}, Individual (%)"
-                table.add(name, f"alone_{flat(stage)}", alone, header, "%")
-    for name, notes in told.items():
-        table.facts[f"{flat(name)}_flags"] = "; ".join(notes["flags"]) or "none"
-        table.facts[f"{flat(name)}_mismatches"] = int(notes["mismatches"])
+                table.add(name, f"alone_{flat(stage)}", alone, header)
+    _tell(table, told)
+
+
+def _tell(table: Table, told: Mapping[str, Mapping[str, Any]]) -> None:
+    """Say what ran and what AutoAttack's own checks found, in facts and notes."""
+    facts, settings, raised, odd = table.facts, table.run.settings, [], []
+    for name, each in told.items():
+        flags, n = "; ".join(each["flags"]), int(each["mismatches"])
+        facts[f"{flat(name)}_flags"], facts[f"{flat(name)}_mismatches"] = flags or "none", n
+        if flags:
+            raised.append(f"{short_label(name)}: {flags}")
+        if n:
+            odd.append(f"{short_label(name)}: {count(n, 'image')}")
     for key in ("label", "package"):
-        table.facts[key] = " and ".join(dict.fromkeys(notes[key] for notes in told.values()))
-    table.facts["flag_count"] = sum(len(notes["flags"]) for notes in told.values())
-    table.notes = _autoattack_notes(run, told, table.facts)
-    return table.done()
-
-
-def _autoattack_notes(
-    run: Run, told: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any]
-) -> list[str]:
-    chosen = run.settings
-    notes = [
-        f"What ran: {facts['label']}; {facts['package']}, in batches of "
-        f"{chosen.autoattack.batch_size}.",
+        facts[key] = " and ".join(dict.fromkeys(each[key] for each in told.values()))
+    facts["flag_count"] = sum(len(each["flags"]) for each in told.values())
+    chosen, pgd = settings.autoattack, budget(settings.pgd)
+    table.notes = [
+        f"What ran: {facts['label']}; {facts['package']}, in batches of {chosen.batch_size}.",
         "All columns are about the same images. Cumulative: the accuracy that this stage and "
         "those before it leave, since each tries only the images that are left.",
     ]
-    if chosen.autoattack.individual:
-        notes[-1] += " Individual: under that attack by itself."
-    if budget(chosen.pgd) != budget(chosen.autoattack):
-        notes.append(
-            f"PGD's budget is {budget(chosen.pgd)}: its columns do not compare with AutoAttack's."
-        )
-    flags = {name: "; ".join(each["flags"]) for name, each in told.items()}
-    raised = [f"{short_label(name)}: {text}" for name, text in flags.items() if text]
+    if chosen.individual:
+        table.notes[-1] += " Individual: under that attack by itself."
+    if pgd != budget(chosen):
+        table.notes.append(f"PGD's budget is {pgd}: its columns do not compare with AutoAttack's.")
     if raised:
-        notes.append(f"Warnings of AutoAttack's own checks: {'. '.join(raised)}.")
+        table.notes.append(f"Warnings of AutoAttack's own checks: {'. '.join(raised)}.")
     else:
-        notes.append("AutoAttack's own checks raised no warning.")
-    odd = {name: int(each["mismatches"]) for name, each in told.items()}
-    judged = [f"{short_label(name)}: {count(n, 'image')}" for name, n in odd.items() if n]
-    if judged:
-        notes.append(f"Judged otherwise by a fresh forward pass: {'; '.join(judged)}.")
-    return notes
+        table.notes.append("AutoAttack's own checks raised no warning.")
+    if odd:
+        table.notes.append(f"Judged otherwise by a fresh forward pass: {'; '.join(odd)}.")
 
 
-@over_seeds()
-def smoothing_table(run: Run, names: Sequence[str] = ROBUSTNESS) -> pd.DataFrame:
+@fills(
+    "smoothing",
+    note="Radii are l2 lengths in units of the image range. At radius 0 certified accuracy is the "
+    "accuracy of the smoothed classifier, abstentions counted as wrong; the mean radius counts "
+    "wrong answers and abstentions as 0.",
+    same_images=True,
+    intervals="Wilson's score, and bootstrap for the mean radius",
+    unreported="none reported",
+)
+def smoothing_table(table: Table, names: Sequence[str] = ROBUSTNESS) -> None:
     """What randomized smoothing certifies (paper 3.2.2, which reports no result of it).
 
-    Returns:
-        The frame. Its facts are the settings (``sigma``, ``n0``, ``samples``, ``alpha``), the
-        largest radius that they can certify (``ceiling``), and what that guarantees in l-infinity,
-        in 255ths (``ceiling_linf``).
+    Facts are the settings (``sigma``, ``n0``, ``samples``, ``alpha``), the largest radius that they
+    can certify (``ceiling``), and what that guarantees in l-infinity, in 255ths
+    (``ceiling_linf``).
     """
     from rslib.smoothing import largest_radius
 
-    chosen = run.settings.smoothing
-    ceiling = largest_radius(chosen.samples, sigma=chosen.sigma, alpha=chosen.alpha)
+    chosen = table.run.settings.smoothing
+    sigma, n0, samples, alpha = chosen.sigma, chosen.selection_samples, chosen.samples, chosen.alpha
+    ceiling = largest_radius(samples, sigma=sigma, alpha=alpha)
     linf = 255 * ceiling / PIXEL_VALUES**0.5
-    table = Table(
-        run,
-        "smoothing",
-        title=(
-            "Certified accuracy by randomized smoothing, which the paper describes (3.2.2) and "
-            f"never tabulates: noise of standard deviation {chosen.sigma:g}, "
-            f"{chosen.selection_samples:,} votes to choose a class and {chosen.samples:,} to "
-            f"certify it, each certificate wrong with probability at most {chosen.alpha:g}"
-        ),
-        notes=[
-            "Radii are l2 lengths in units of the image range. At radius 0 certified accuracy is "
-            "the accuracy of the smoothed classifier, abstentions counted as wrong; the mean "
-            "radius counts wrong answers and abstentions as 0.",
-            f"These votes cannot certify a radius above {ceiling:.3f}, however robust the model "
-            "is.",
-            f"An l2 radius of {ceiling:.3f} guarantees only {ceiling:.3f}/√{PIXEL_VALUES} = "
-            f"{linf:.1f}/255 in l-infinity: never compare these columns with "
-            "accuracies under l-infinity attacks.",
-        ],
-        same_images=True,
-        intervals="Wilson's score, and bootstrap for the mean radius",
-        unreported="none reported",
-        facts={
-            "sigma": chosen.sigma,
-            "n0": chosen.selection_samples,
-            "samples": chosen.samples,
-            "alpha": chosen.alpha,
-            "ceiling": ceiling,
-            "ceiling_linf": linf,
-        },
+    table.facts = {"sigma": sigma, "n0": n0, "samples": samples, "alpha": alpha}
+    table.facts |= {"ceiling": ceiling, "ceiling_linf": linf}
+    table.title = (
+        "Certified accuracy by randomized smoothing, which the paper describes (3.2.2) and never "
+        f"tabulates: noise of standard deviation {sigma:g}, {n0:,} votes to choose a class and "
+        f"{samples:,} to certify it, each certificate wrong with probability at most {alpha:g}"
     )
-    for name in table.rows(names):
-        record, clean = table.read(name, "smoothing", "clean")
+    table.notes += [
+        f"These votes cannot certify a radius above {ceiling:.3f}, however robust the model is.",
+        f"An l2 radius of {ceiling:.3f} guarantees only {ceiling:.3f}/√{PIXEL_VALUES} = "
+        f"{linf:.1f}/255 in l-infinity: never compare these columns with accuracies under "
+        "l-infinity attacks.",
+    ]
+    for name, record, clean in table.each(names, "smoothing", "clean"):
         plain = table.accuracy(on_images(clean, record["image"])["correct"])
-        table.add(name, "clean_accuracy", plain, "Clean Acc, Unsmoothed (%)", "%")
+        table.add(name, "clean_accuracy", plain, "Clean Acc, Unsmoothed (%)")
         for quantity, radius in RADII.items():
             certified = table.certified_accuracy(record, radius)
             if radius > ceiling:
                 # Zero by construction: no sampling could have made it otherwise.
                 certified = Estimate(0.0, n=certified.n)
-            table.add(name, quantity, certified, f"Certified at {radius:g} (%)", "%")
+            table.add(name, quantity, certified, f"Certified at {radius:g} (%)")
         most = table.certified_accuracy(record, ceiling)
-        table.add(name, "certified_ceiling", most, f"Certified at Ceiling {ceiling:.3f} (%)", "%")
-        abstained = table.accuracy(record["prediction"] < 0)
-        table.add(name, "abstained", abstained, "Abstained (%)", "%")
+        table.add(name, "certified_ceiling", most, f"Certified at Ceiling {ceiling:.3f} (%)")
+        table.add(name, "abstained", table.accuracy(record["prediction"] < 0), "Abstained (%)")
         table.add(name, "mean_radius", table.mean_radius(record), "Mean Radius")
-    return table.done()
 
 
-@over_seeds(compared="difference")
-def mcnemar_table(
-    run: Run, pairs: Sequence[tuple[str, str]], evaluated: str = "pgd"
-) -> pd.DataFrame:
+@fills(
+    "mcnemar",
+    compared="difference",
+    intervals="Agresti and Min's for the paired difference",
+    pairs="Models A and B",
+)
+def mcnemar_table(table: Table, pairs: Sequence[tuple[str, str]], evaluated: str = "pgd") -> None:
     """McNemar's exact test between models on the same images (paper 4.2 compares without one).
 
-    It speaks of these weights: a claim about training methods needs several seeds, over which the
-    differences are tested where a run has them (:mod:`rslib.report.seeds`).
-
-    Args:
-        run: whose records are read; nothing is computed.
-        pairs: models A and B, pair by pair; all pairs are one family for Holm's correction.
-        evaluated: one of ``rslib.run.evaluations.EVALUATIONS``. Under ``"smoothing"`` an abstention
-            is wrong.
-
-    Returns:
-        The frame. The table is called ``mcnemar_<evaluated>``, the "model" of a row ``<A>_vs_<B>``,
-        and its quantities are ``only_a`` and ``only_b`` (images that only one gets right),
-        ``difference`` (A's accuracy less B's, in points), ``p`` and ``p_holm``.
+    Pairs of models A and B are one family for Holm's correction; their rows are ``<A>_vs_<B>`` of a
+    table ``mcnemar_<evaluated>``. ``evaluated`` is one of ``rslib.run.evaluations.EVALUATIONS``;
+    under ``"smoothing"`` an abstention is wrong.
 
     Raises:
-        RecordError: a record has not been made; says how to make it.
         ValueError: there is no pair, or one is of a model with itself.
     """
-    from rslib.metrics import mcnemar
-
     if not pairs:
         raise ValueError("pairs is empty: a comparison needs at least one pair of models")
-    table = Table(
-        run,
-        f"mcnemar_{evaluated}",
-        title=f"McNemar's exact test on the same images ({_compared(run, evaluated)})",
-        notes=[
-            "The paper compares models without a test. "
-            f"Holm's correction is over the {count(len(pairs), 'comparison')} of this table. The "
-            "test speaks of these weights, not of training methods."
-        ],
-        facts={"comparisons": len(pairs)},
-        sizes=[name for pair in pairs for name in pair],
-        intervals="Agresti and Min's for the paired difference",
-        pairs="Models A and B",
-    )
-    for a, b in table.rows(pairs):
+    table.name = f"mcnemar_{evaluated}"
+    said = _compared(table.run.settings, evaluated)
+    table.title = f"McNemar's exact test on the same images ({said})"
+    table.notes = [
+        "The paper compares models without a test. Holm's correction is over the "
+        f"{count(len(pairs), 'comparison')} of this table. The test speaks of these weights, not "
+        "of training methods."
+    ]
+    table.facts["comparisons"] = len(pairs)
+    table.sizes = [name for pair in pairs for name in pair]
+    for pair in table.rows(pairs):
+        a, b = pair
         if a == b:
             raise ValueError(f"{a} is paired with itself: a comparison needs two models")
         first, second = table.read(a, evaluated), table.read(b, evaluated)
         right = first["correct"], on_images(second, first["image"])["correct"]
-        gap = table.paired_difference(*right)
-        test = mcnemar(*(each.to_numpy() for each in right))
+        gap, test = table.paired_difference(*right), mcnemar(*(each.to_numpy() for each in right))
         p_value = Estimate(test.p_value, n=gap.n)
-        table.add_pair(a, b, "only_a", Estimate(test.b, n=gap.n), "Only A Right", "images")
-        table.add_pair(a, b, "only_b", Estimate(test.c, n=gap.n), "Only B Right", "images")
-        table.add_pair(a, b, "difference", gap, "A − B (points)", "points")
-        table.add_pair(a, b, "p", p_value, "p, Exact", "p")
-        table.add_pair(a, b, "p_holm", p_value, "p, Holm", "p")
+        table.add(pair, "only_a", Estimate(test.b, n=gap.n), "Only A Right", "images")
+        table.add(pair, "only_b", Estimate(test.c, n=gap.n), "Only B Right", "images")
+        table.add(pair, "difference", gap, "A − B (points)")
+        table.add(pair, "p", p_value, "p, Exact", "p")
+        table.add(pair, "p_holm", p_value, "p, Holm", "p")
     table.holm("p_holm")
-    return table.done()
 
 
-def _compared(run: Run, evaluated: str) -> str:
-    chosen = run.settings
-    return {
-        "clean": "right when clean",
-        "fgsm": f"right under FGSM with budget {budget(chosen.fgsm)}",
-        "pgd": f"right under {pgd_phrase(chosen.pgd)}",
-        "autoattack": f"right under AutoAttack with budget {budget(chosen.autoattack)}",
-        "smoothing": "right after randomized smoothing with noise of standard deviation "
-        f"{chosen.smoothing.sigma:g}",
-    }.get(evaluated, f"right under {evaluation_label(evaluated)}")
+def _compared(chosen: Settings, evaluated: str) -> str:
+    match evaluated:
+        case "clean":
+            return "right when clean"
+        case "smoothing":
+            noise = f"noise of standard deviation {chosen.smoothing.sigma:g}"
+            return f"right after randomized smoothing with {noise}"
+        case "pgd":
+            return f"right under {pgd_phrase(chosen.pgd)}"
+        case "fgsm" | "autoattack":
+            label = evaluation_label(evaluated)
+            return f"right under {label} with budget {budget(getattr(chosen, evaluated))}"
+    return f"right under {evaluation_label(evaluated)}"

@@ -7,53 +7,45 @@ speak of objects.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from rslib import paper
-from rslib.metrics.estimates import UNDEFINED, Estimate, mean_difference
+from rslib.metrics.estimates import UNDEFINED, Estimate
 from rslib.report.labels import mask_label
-from rslib.report.seeds import over_seeds
+from rslib.report.rendering import sentence
+from rslib.report.seeds import fills
 from rslib.report.table import Table
 from rslib.saliency.methods import LABELS
 from rslib.settings.names import INTERPRETABILITY, TEACHERS
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
-    from rslib.run import Run
 
-
-@over_seeds()
-def masks_table(run: Run, sources: Sequence[str] | None = None) -> pd.DataFrame:
+@fills(
+    "masks",
+    "Object masks of the test images, by where they come from (paper 3.4.1)",
+    note="IoU is of the top 30 % of a map (paper 3.3.3). A refused mask is one that covers next to "
+    "nothing or nearly all of the image, or comes from a constant map; overlap is taken over the "
+    "others.",
+    intervals="bootstrap, and Wilson's score for the refused",
+    pairs="Masks",
+)
+def masks_table(table: Table, sources: Sequence[str] | None = None) -> None:
     """The object masks of the test images, by source: how many, how large, and what they allow.
 
-    Rows are sources of masks, by default all that the record of the masks' priors holds. Coverage
-    and IoUs are means over the images that have a mask; ``refused`` is the share that have none, in
-    percent.
+    Sources are by default all that the record of the masks' priors holds. Coverage and IoUs are
+    means over the images that have a mask; ``refused`` are those that have none.
     """
-    table = Table(
-        run,
-        "masks",
-        title="Object masks of the test images, by where they come from (paper 3.4.1)",
-        notes=[
-            "IoU is of the top 30 % of a map (paper 3.3.3). A refused mask is one that covers next "
-            "to nothing or nearly all of the image, or comes from a constant map; overlap is "
-            "taken over the others."
-        ],
-        intervals="bootstrap, and Wilson's score for the refused",
-        pairs="Masks",
-    )
-    record = run.priors()
+    record = table.run.priors()
     table.note(record.attrs)
     about = record.attrs["sources"]
     for source in sources or about:
         known, n = about[source]["known"], about[source]["images"]
-        label = mask_label(source)
-        label = label[:1].upper() + label[1:]
+        label = sentence(mask_label(source))
         refused = table.proportion(n - known, n)
-        table.add(source, "refused", refused, "Refused (%)", "%", label=label)
+        table.add(source, "refused", refused, "Refused (%)", label=label)
         for kind, column, header in (
             ("coverage", f"coverage_{source}", "Share of Image"),
             ("chance", f"chance_{source}_30", "IoU, Random Map"),
@@ -63,9 +55,8 @@ def masks_table(run: Run, sources: Sequence[str] | None = None) -> pd.DataFrame:
         ):
             table.add(source, kind, table.mean(record[column]), header, label=label)
     for source, made in about.items():
-        for key, value in made.items():
-            if key not in {"known", "images"}:
-                table.facts[f"{source}_{key}"] = value
+        facts = {f"{source}_{key}": made[key] for key in made if key not in {"known", "images"}}
+        table.facts |= facts
         if "temperature" in made:
             teacher = mask_label(source).removesuffix("'s")
             table.notes.append(
@@ -73,48 +64,42 @@ def masks_table(run: Run, sources: Sequence[str] | None = None) -> pd.DataFrame:
                 f"temperature {made['temperature']:.2f}, ECE {made['ece_before']:.3f} before and "
                 f"{made['ece_after']:.3f} after."
             )
-    return table.done()
 
 
-@over_seeds()
+@fills(
+    "table3",
+    "Table 3. Overlap of saliency with object masks (paper 4.3)",
+    note="IoU of the top 30 % of Grad-CAM (ResNet-18) or attention rollout (ViT-Small), both "
+    "bilinear at the image's size; tied pixels count by expectation. Std is over images. Columns "
+    "from Random Map on are ours.",
+    intervals="bootstrap, and Wilson's score for shares",
+    unreported="not reported",
+)
 def table3(
-    run: Run, names: Sequence[str] = INTERPRETABILITY, *, source: str | None = None
-) -> pd.DataFrame:
+    table: Table, names: Sequence[str] = INTERPRETABILITY, *, source: str | None = None
+) -> None:
     """Table 3: overlap of saliency with object masks, beside what means nothing (paper 4.3).
 
-    The paper gives mean and standard deviation alone. Beside them are the IoU of a random map on
-    the same masks, of the same maps with other images' masks, of the image's center and of the mean
-    mask, the best that any map can reach, the share of the saliency inside the mask (as which 4.3
-    reads the IoU), how often the most salient pixel lies on the object, and constant maps.
+    The paper gives mean and standard deviation alone. Ours are the IoU of a random map on the same
+    masks, of the same maps with other images' masks, of the image's center and of the mean mask,
+    the best that any map can reach, the share of the saliency inside the mask (as which 4.3 reads
+    the IoU), how often the most salient pixel lies on the object, and constant maps.
 
-    The masks are of ``source`` (:data:`rslib.settings.names.MASK_SOURCES`); None takes those that
-    models are aligned to.
+    The masks are of ``source`` (:data:`rslib.settings.names.MASK_SOURCES`), by default those that
+    models are aligned to; with others the table is called ``overlap_<source>``.
     """
-    main = run.mask_source
-    source = source or main
-    title, name = "Table 3. Overlap of saliency with object masks (paper 4.3)", "table3"
-    if source != main:
-        title, name = "Overlap of saliency with object masks (paper 3.4.1)", f"overlap_{source}"
-    table = Table(
-        run,
-        name,
-        title=f"{title}, {_masks_phrase(source)}",
-        notes=[
-            "IoU of the top 30 % of Grad-CAM (ResNet-18) or attention rollout (ViT-Small), both "
-            "bilinear at the image's size; tied pixels count by expectation. Std is over images. "
-            "Columns from Random Map on are ours."
-        ],
-        sizes=names,
-        intervals="bootstrap, and Wilson's score for shares",
-        unreported="not reported",
-        facts={"source": source, "masks": _masks_phrase(source)},
-    )
-    priors = run.priors()
+    run = table.run
+    source = source or run.mask_source
+    if source != run.mask_source:
+        table.name = f"overlap_{source}"
+        table.title = "Overlap of saliency with object masks (paper 3.4.1)"
+    table.title += f", {_masks_phrase(source)}"
+    table.facts = {"source": source, "masks": _masks_phrase(source)}
+    table.sizes, priors = names, run.priors()
     table.note(priors.attrs)
     columns = paper.TABLES["table3"].columns
-    for name in table.rows(names):
-        record = table.read(name, "saliency")
-        found, constant = record[f"iou_{source}"], record["degenerate"].to_numpy(bool)
+    for name, record in table.each(names, "saliency"):
+        found, constant = record[f"iou_{source}"], record["degenerate"]
         spread = Estimate(float(found.std(ddof=0)), n=int(found.notna().sum()))
         table.add(name, "iou_mean", table.mean(found), columns["iou_mean"].header)
         table.add(name, "iou_std", spread, columns["iou_std"].header)
@@ -128,71 +113,52 @@ def table3(
             ("pointing", record[f"pointing_{source}"], "Pointing Game"),
         ):
             table.add(name, kind, table.mean(values), header)
-        share = table.proportion(int(constant.sum()), len(constant))
-        table.add(name, "degenerate", share, "Constant Maps (%)", "%")
-    return table.done()
+        table.add(name, "degenerate", table.accuracy(constant), "Constant Maps (%)")
 
 
-@over_seeds()
-def class_iou_table(run: Run, names: Sequence[str], *, source: str | None = None) -> pd.DataFrame:
+@fills("class_iou", intervals="bootstrap")
+def class_iou_table(table: Table, names: Sequence[str], *, source: str | None = None) -> None:
     """Mean IoU by class: 4.3 speaks of airplanes, cats and dogs. ``source`` is as in table3."""
-    source = source or run.mask_source
-    title = f"IoU by class (paper 4.3), {_masks_phrase(source)}"
-    table = Table(run, "class_iou", title=title, intervals="bootstrap")
-    for name in table.rows(names):
-        record = table.read(name, "saliency")
-        for label, of_class in enumerate(run.classes):
+    source = source or table.run.mask_source
+    table.title = f"IoU by class (paper 4.3), {_masks_phrase(source)}"
+    for name, record in table.each(names, "saliency"):
+        for label, of_class in enumerate(table.run.classes):
             values = record.loc[record["label"] == label, f"iou_{source}"]
             table.add(name, of_class, table.mean(values), of_class.capitalize())
-    return table.done()
 
 
-@over_seeds()
-def faithfulness_table(run: Run, names: Sequence[str], measure: str) -> pd.DataFrame:
+_MEASURES = {
+    "insertion": "Insertion: mean probability of the class as the most salient pixels appear",
+    "deletion": "Deletion: mean probability of the class as the most salient pixels vanish",
+    "infidelity": "Infidelity under small noise",
+    "iou": "IoU of the top 30 % with the masks, method by method",
+}
+_BETTER = {"insertion": "Higher is better. ", "iou": ""}
+
+
+@fills("faithfulness", same_images=True, intervals="bootstrap")
+def faithfulness_table(table: Table, names: Sequence[str], measure: str) -> None:
     """One measure of faithfulness for every method and model (ours; the paper's reference 14).
 
-    Args:
-        run: whose faithfulness records are read.
-        names: models, in order.
-        measure: ``"insertion"`` or ``"deletion"`` (mean over the curve; higher and lower is
-            better), ``"infidelity"`` (lower is better) or ``"iou"``.
-
-    Returns:
-        One row per model and method, with a random map where that makes sense.
+    ``measure`` is ``"insertion"`` or ``"deletion"`` (mean over the curve; higher and lower is
+    better), ``"infidelity"`` (lower is better) or ``"iou"``; the table is called
+    ``faithfulness_<measure>``. There is a random map where that makes sense.
 
     Raises:
-        RecordError: a record has not been made.
         ValueError: no such measure.
     """
-    said = {
-        "insertion": ("Insertion: mean probability of the class as the most salient pixels appear",
-                      "Higher is better."),
-        "deletion": ("Deletion: mean probability of the class as the most salient pixels vanish",
-                     "Lower is better."),
-        "infidelity": ("Infidelity under small noise", "Lower is better."),
-        "iou": ("IoU of the top 30 % with the masks, method by method", ""),
-    }  # fmt: skip
-    if measure not in said:
-        raise ValueError(f"no measure {measure!r}; there are: {', '.join(said)}")
-    title, better = said[measure]
-    table = Table(
-        run,
-        f"faithfulness_{measure}",
-        title=title,
-        notes=[f"{better} A dash: the method is not defined for the model.".strip()],
-        same_images=True,
-        intervals="bootstrap",
-    )
+    if measure not in _MEASURES:
+        raise ValueError(f"no measure {measure!r}; there are: {', '.join(_MEASURES)}")
+    table.name, table.title = f"faithfulness_{measure}", _MEASURES[measure]
+    better = _BETTER.get(measure, "Lower is better. ")
+    table.notes = [f"{better}A dash: the method is not defined for the model."]
     methods = dict(LABELS)
     if measure != "infidelity":
         methods["random"] = "Random Map"
-    for name in table.rows(names):
-        record = table.read(name, "faithfulness")
+    for name, record in table.each(names, "faithfulness"):
         for method, header in methods.items():
             values = curve_mean(record, method, measure)
-            estimate = UNDEFINED if values is None else table.mean(values)
-            table.add(name, method, estimate, header)
-    return table.done()
+            table.add(name, method, UNDEFINED if values is None else table.mean(values), header)
 
 
 def curve_mean(record: pd.DataFrame, method: str, measure: str) -> np.ndarray | None:
@@ -201,41 +167,27 @@ def curve_mean(record: pd.DataFrame, method: str, measure: str) -> np.ndarray | 
     return record[columns].to_numpy(float).mean(1) if columns else None
 
 
-@over_seeds()
-def attacked_saliency_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
+@fills(
+    "attacked_saliency",
+    note="On the images that are right when clean; each map explains the class predicted there.",
+    intervals="bootstrap, and Wilson's score for the fooled",
+)
+def attacked_saliency_table(table: Table, names: Sequence[str]) -> None:
     """Saliency before and after PGD, on the images that are right when clean (ours)."""
-    table = Table(
-        run,
-        "attacked_saliency",
-        title=f"Saliency before and after PGD, {_masks_phrase(run.mask_source)}",
-        notes=[
-            "On the images that are right when clean; each map explains the class predicted there."
-        ],
-        intervals="bootstrap, and Wilson's score for the fooled",
-    )
-    for name in table.rows(names):
-        record = table.read(name, "attacked_saliency")
+    table.title = f"Saliency before and after PGD, {_masks_phrase(table.run.mask_source)}"
+    for name, record in table.each(names, "attacked_saliency"):
         right = record[record["clean_correct"]]
         fooled = table.accuracy(right["fooled"]) if len(right) else UNDEFINED
         before, after = right["iou_clean"], right["iou_attacked"]
-        moved = mean_difference_known(after, before, table.confidence)
-        table.add(name, "fooled", fooled, "Fooled (%)", "%")
-        table.add(name, "iou_clean", table.mean(before), "IoU, Clean")
-        table.add(name, "iou_attacked", table.mean(after), "IoU, Attacked")
-        table.add(name, "iou_moved", moved, "IoU, Change")
-        correlation = table.mean(right["rank_correlation"])
-        table.add(name, "rank_correlation", correlation, "Rank Correlation")
-        table.add(name, "same_top", table.mean(right["same_top"]), "IoU of the Two Maps")
-    return table.done()
-
-
-def mean_difference_known(first: Any, second: Any, confidence: float) -> Estimate:
-    """Mean difference over the images for which both values are known."""
-    first, second = np.asarray(first, float), np.asarray(second, float)
-    known = ~np.isnan(first) & ~np.isnan(second)
-    if not known.any():
-        return UNDEFINED
-    return mean_difference(first[known], second[known], confidence=confidence)
+        table.add(name, "fooled", fooled, "Fooled (%)")
+        for kind, values, header in (
+            ("iou_clean", before, "IoU, Clean"),
+            ("iou_attacked", after, "IoU, Attacked"),
+            ("iou_moved", after - before, "IoU, Change"),
+            ("rank_correlation", right["rank_correlation"], "Rank Correlation"),
+            ("same_top", right["same_top"], "IoU of the Two Maps"),
+        ):
+            table.add(name, kind, table.mean(values), header)
 
 
 def _masks_phrase(source: str) -> str:

@@ -1,7 +1,6 @@
 """What is traded for what, and which images pay for it (paper 4.6, 5.3): behind Figure 4.
 
-The last three tables ask the joined per-image records (:mod:`rslib.run.joined`) what no single
-table can tell.
+The last three tables ask the joined per-image records (:mod:`rslib.run.joined`).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from rslib.metrics import pareto
 from rslib.metrics.estimates import UNDEFINED, Estimate
 from rslib.report import tradeoffs
 from rslib.report.labels import mask_label, short_label
-from rslib.report.seeds import over_seeds
+from rslib.report.seeds import fills
 from rslib.report.table import Table
 from rslib.run import joined
 from rslib.run.outcomes import outcomes
@@ -35,21 +34,19 @@ _FEWEST_EXPECTED = 5
 _READ = ("clean", "pgd", "corruptions", "saliency")
 
 
-@over_seeds()
-def tradeoff_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
+@fills(
+    "tradeoffs",
+    "Every model on every axis (paper 4.6)",
+    intervals="Wilson's score; bootstrap for mCE, IoU and ECE",
+)
+def tradeoff_table(table: Table, names: Sequence[str]) -> None:
     """All models on all axes, AutoAttack where it was run, and the time to train (paper 4.6)."""
-    table = Table(
-        run,
-        "tradeoffs",
-        title="Every model on every axis (paper 4.6)",
-        notes=[
-            f"IoU is of the top 30 % of the saliency with {mask_label(run.mask_source)} "
-            "masks. mCE is relative to the run's reference model; lower is better for it and for "
-            "ECE. Training time includes that of the models that a model starts from."
-        ],
-        sizes=names,
-        intervals="Wilson's score; bootstrap for mCE, IoU and ECE",
-    )
+    run, table.sizes = table.run, names
+    table.notes = [
+        f"IoU is of the top 30 % of the saliency with {mask_label(run.mask_source)} masks. mCE is "
+        "relative to the run's reference model; lower is better for it and for ECE. Training time "
+        "includes that of the models that a model starts from."
+    ]
     for name in table.rows(names):
         left = UNDEFINED
         if run.has_record(name, "autoattack"):
@@ -57,109 +54,83 @@ def tradeoff_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
         table.read(name, *_READ)
         for axis in tradeoffs.AXES:
             if axis.name == "mce":
-                table.add(name, "autoattack_accuracy", left, "AutoAttack Acc (%)", "%")
+                table.add(name, "autoattack_accuracy", left, "AutoAttack Acc (%)")
             estimate = tradeoffs.measured(run, name, axis.name)
-            table.add(name, axis.name, estimate, axis.column.header, axis.column.unit)
+            table.add(name, axis.name, estimate, axis.header, axis.unit)
         hours = Estimate(seconds(run, name) / 3600)
         table.add(name, "training_hours", hours, "Training Time", "h")
-    return table.done()
 
 
-@over_seeds()
-def pareto_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
+@fills(
+    "pareto",
+    "How often each model is on the Pareto front (paper 4.6), in percent of "
+    f"{tradeoffs.RESAMPLES:,} resamples of the test images",
+    note="The five axes are accuracy, accuracy under PGD, mCE, IoU and ECE.",
+    intervals="",
+)
+def pareto_table(table: Table, names: Sequence[str]) -> None:
     """How surely each model is on the Pareto front (paper 4.6).
 
-    Returns:
-        One row per model and quantity: ``plane`` (accuracy and PGD accuracy) and ``all`` (the five
-        axes), the share of 1,000 resamples of the test images in which no other model is at least
-        as good on every axis and better on one. Facts: ``plane`` and ``all``, how many models are
-        on the front of the estimates themselves.
+    Quantities are ``plane`` (accuracy and PGD accuracy) and ``all`` (the five axes), the share of
+    resamples in which no other model is at least as good on every axis and better on one. Facts of
+    the same names are how many models are on the front of the estimates themselves.
     """
-    table = Table(
-        run,
-        "pareto",
-        title=(
-            "How often each model is on the Pareto front (paper 4.6), in percent of "
-            f"{tradeoffs.RESAMPLES:,} resamples of the test images"
-        ),
-        notes=["The five axes are accuracy, accuracy under PGD, mCE, IoU and ECE."],
-        sizes=names,
-        intervals="",
-    )
+    run, table.sizes = table.run, names
     for name in names:
         table.read(name, *_READ)
     axes = [axis.name for axis in tradeoffs.AXES]
-    values = tradeoffs.place(run, names, axes)
-    drawn = tradeoffs.resampled(run, names, axes)
+    values, drawn = tradeoffs.place(run, names, axes), tradeoffs.resampled(run, names, axes)
     shares = {}
     for kind, chosen in (("plane", tradeoffs.PLANE), ("all", axes)):
         columns = [axes.index(axis) for axis in chosen]
         higher = [tradeoffs.AXES[column].higher for column in columns]
         shares[kind] = 100 * pareto.membership(drawn[:, :, columns], higher)
         table.facts[kind] = int(pareto.front(values[:, columns], higher).sum())
-    headers = {
-        "plane": "On the Front of Accuracy and PGD (%)",
-        "all": "On the Front of All Five (%)",
-    }
-    for number, name in enumerate(names):
-        for kind, header in headers.items():
-            table.add(name, kind, Estimate(float(shares[kind][number])), header, "%")
-    return table.done()
+    for name, plane, every in zip(names, shares["plane"], shares["all"], strict=True):
+        table.add(name, "plane", Estimate(float(plane)), "On the Front of Accuracy and PGD (%)")
+        table.add(name, "all", Estimate(float(every)), "On the Front of All Five (%)")
 
 
-@over_seeds()
-def breakage_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
+@fills(
+    "breakage",
+    "Rank correlation between being right under attack and the share of corrupted versions that "
+    "are right (paper 5.3), among images that are right when clean",
+    note="Above 0: what attacks break, corruptions break. Equal confidence: partial correlation "
+    "given the clean image's confidence.",
+    intervals="Fisher's",
+)
+def breakage_table(table: Table, names: Sequence[str]) -> None:
     """Are the images that corruptions break those that attacks break (paper 5.3)?
 
-    Rank correlation, among the images that are right when clean, between being right under an
-    attack and the share of corrupted versions that are right; and the same among images of equal
-    confidence, for an image far from the boundary resists everything. Undefined where fewer than 5
-    images are right under the attack, or fewer than 5 are not. p-values are Holm's over all models
-    and both attacks.
+    An image far from the boundary resists everything, so the correlation is given among images of
+    equal confidence, too. Undefined where fewer than 5 images are right under the attack, or fewer
+    than 5 are not.
     """
-    table = Table(
-        run,
-        "breakage",
-        title=(
-            "Rank correlation between being right under attack and the share of corrupted versions "
-            "that are right (paper 5.3), among images that are right when clean"
-        ),
-        notes=[
-            "Above 0: what attacks break, corruptions break. Equal confidence: partial "
-            "correlation given the clean image's confidence."
-        ],
-    )
     kinds = {"fgsm": ("FGSM", "fgsm_correct"), "pgd": ("PGD", "pgd_correct")}
-    given, held = ["confidence"], "Equal Confidence"
-    return _correlations(table, names, kinds, "corruption_right", given, held)
+    _correlations(table, names, kinds, "corruption_right", ["confidence"], "Equal Confidence")
 
 
-@over_seeds()
-def overlap_robustness_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
+@fills(
+    "overlap_robustness",
+    "Rank correlation of IoU with robustness, image by image, among images that are right when "
+    "clean",
+    intervals="Fisher's",
+)
+def overlap_robustness_table(table: Table, names: Sequence[str]) -> None:
     """Does high overlap of saliency and object go with robustness, image by image?
 
-    Rank correlation of IoU with being right under PGD and with the share of corrupted versions that
-    are right, among the images that are right when clean; and the same among images of equal
-    confidence and object size, since large objects overlap with anything. p-values are Holm's over
-    all models and both kinds of robustness.
+    Large objects overlap with anything, so the correlation is given among images of equal
+    confidence and object size, too.
     """
-    source = run.mask_source
-    table = Table(
-        run,
-        "overlap_robustness",
-        title=(
-            "Rank correlation of IoU with robustness, image by image, among images that are right "
-            "when clean"
-        ),
-        notes=[
-            f"IoU is with {mask_label(source)} masks. PGD: whether the image is right under it; "
-            "corruptions: the share of its corrupted versions that are right. Equal confidence and "
-            "size: partial correlation given the clean image's confidence and the mask's size."
-        ],
-    )
+    source = table.run.mask_source
+    table.notes = [
+        f"IoU is with {mask_label(source)} masks. PGD: whether the image is right under it; "
+        "corruptions: the share of its corrupted versions that are right. Equal confidence and "
+        "size: partial correlation given the clean image's confidence and the mask's size."
+    ]
     kinds = {"pgd": ("PGD", "pgd_correct"), "corruptions": ("Corruptions", "corruption_right")}
     given, held = ["confidence", f"coverage_{source}"], "Equal Confidence and Size"
-    return _correlations(table, names, kinds, f"iou_{source}", given, held)
+    _correlations(table, names, kinds, f"iou_{source}", given, held)
 
 
 def _correlations(
@@ -169,12 +140,9 @@ def _correlations(
     against: str,
     given: Sequence[str],
     held: str,
-) -> pd.DataFrame:
-    """Fill in the plain and partial correlations of one column with others.
-
-    ``kinds`` maps a quantity to its header and its column.
-    """
-    table.sizes, table.intervals = names, "Fisher's"
+) -> None:
+    """Add plain and partial correlations; ``kinds`` has a quantity's header and column."""
+    table.sizes = names
     table.notes.append(
         f"None where fewer than {_FEWEST} images are on one side. Holm's p, of the partial "
         "correlation, is over the whole table."
@@ -187,9 +155,10 @@ def _correlations(
         for kind, (header, column) in kinds.items():
             known = frame.loc[right, [column, against, *given]].dropna().astype(float)
             plain = partial = test = UNDEFINED
-            if _both_sides(known[column]):
-                one, other = known[column].to_numpy(), known[against].to_numpy()
-                fixed = [known[each].to_numpy() for each in given]
+            counts = known[column].value_counts()
+            # A value that is not yes or no has only to vary.
+            if len(counts) > 2 or (len(counts) == 2 and counts.min() >= _FEWEST):
+                one, other, *fixed = known.to_numpy().T
                 plain, _ = table.rank_correlation(one, other)
                 partial, p_value = table.rank_correlation(one, other, fixed)
                 if p_value is not None:
@@ -198,34 +167,28 @@ def _correlations(
             table.add(name, f"{kind}_partial", partial, f"{header}, {held}")
             table.add(name, f"{kind}_p", test, "Holm's p", "p")
     table.holm("_p")
-    return table.done()
 
 
-@over_seeds()
-def confident_errors_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
+@fills(
+    "confident_errors",
+    f"Mistakes made with a confidence of {CONFIDENT:g} or more",
+    intervals="Wilson's; Welch's for IoU",
+)
+def confident_errors_table(table: Table, names: Sequence[str]) -> None:
     """Where is a model confidently wrong?
 
-    Of the clean images that the model is confident of (:data:`CONFIDENT`), the share it gets wrong,
-    over all and in its worst class (with the p-value, Holm's over models, that all classes are
-    alike); the same of corrupted versions at the highest severity; and how much lower its IoU is
-    where it is confidently wrong than where it is confidently right. The worst class's interval is
-    that of one class, not of the worst of ten: a note says so. Facts ``worst_<model>`` name the
-    classes.
+    Of the clean images that it is confident of (:data:`CONFIDENT`), the share it gets wrong, over
+    all and in its worst class (with the p-value that all classes are alike); the same of corrupted
+    versions at the highest severity; and how much lower its IoU is there. Facts ``worst_<model>``
+    name the classes.
     """
-    iou = f"iou_{run.mask_source}"
-    table = Table(
-        run,
-        "confident_errors",
-        title=f"Mistakes made with a confidence of {CONFIDENT:g} or more",
-        notes=[
-            "Corrupted: over all corruptions at severity 5; no interval, for versions of an image "
-            "are not independent. Classes alike: chi-squared test that the share is the same in "
-            f"every class, of those with {_FEWEST} such images or more."
-        ],
-        sizes=names,
-        intervals="Wilson's; Welch's for IoU",
-    )
-    classes, rough = [], []
+    run, table.sizes = table.run, names
+    table.notes = [
+        "Corrupted: over all corruptions at severity 5; no interval, for versions of an image are "
+        "not independent. Classes alike: chi-squared test that the share is the same in every "
+        f"class, of those with {_FEWEST} such images or more."
+    ]
+    iou, classes, rough = f"iou_{run.mask_source}", [], []
     for name in table.rows(names):
         frame = _joined(table, name, ["confidence", iou])
         sure = frame[frame["confidence"] >= CONFIDENT]
@@ -249,17 +212,29 @@ def confident_errors_table(run: Run, names: Sequence[str]) -> pd.DataFrame:
         missed = ~right[certainty >= CONFIDENT]
         if len(missed):
             corrupted = Estimate(100 * missed.mean())
-        confident = _share(table, len(sure), len(frame))
-        table.add(name, "confident", confident, "Confident (%)", "%")
-        share = _share(table, wrong.sum(), len(wrong))
-        table.add(name, "wrong", share, "Of These Wrong (%)", "%")
-        table.add(name, "worst_class", worst, "In the Worst Class (%)", "%")
+        confident, share = (
+            _share(table, len(sure), len(frame)),
+            _share(table, wrong.sum(), len(wrong)),
+        )
+        table.add(name, "confident", confident, "Confident (%)")
+        table.add(name, "wrong", share, "Of These Wrong (%)")
+        table.add(name, "worst_class", worst, "In the Worst Class (%)")
         table.add(name, "classes_p", alike, "Classes Alike, Holm's p", "p")
-        table.add(name, "corrupted", corrupted, "Corrupted, Wrong (%)", "%")
+        table.add(name, "corrupted", corrupted, "Corrupted, Wrong (%)")
         table.add(name, "iou_gap", gap, "IoU, Wrong less Right")
     table.holm("_p")
-    table.notes += _cautions(classes, rough)
-    return table.done()
+    if classes:
+        fewest, most = min(classes), max(classes)
+        many = f"{most}" if fewest == most else f"{fewest} to {most}"
+        table.notes.append(
+            f"Worst class: picked as the worst of {many} classes. Its share leans high for that, "
+            "and its interval, which is that of one class by itself, is too narrow."
+        )
+    if rough:
+        table.notes.append(
+            f"The test is rough where it expects fewer than {_FEWEST_EXPECTED} images right or "
+            f"wrong in a class: {'; '.join(rough)}."
+        )
 
 
 def seconds(run: Run, name: str) -> float:
@@ -276,41 +251,13 @@ def _joined(table: Table, name: str, needs: Sequence[str]) -> pd.DataFrame:
     return frame
 
 
-def _both_sides(values: pd.Series) -> bool:
-    """Whether a value varies, and each side of a yes-or-no value has enough images."""
-    counts = values.value_counts()
-    return len(counts) > 1 and (len(counts) > 2 or counts.min() >= _FEWEST)
-
-
 def _share(table: Table, count: float, n: float) -> Estimate:
     return table.proportion(int(count), int(n)) if n else UNDEFINED
 
 
 def _alike(by_class: pd.DataFrame) -> tuple[float, float]:
-    """The p-value of the chi-squared test that all classes have the same share.
-
-    And the smallest count that it expects of a class, by which to judge it.
-    """
+    """The p-value of the chi-squared test that shares are alike, and the least count it expects."""
     from scipy.stats import chi2_contingency
 
-    table = np.stack([by_class["sum"], by_class["size"] - by_class["sum"]])
-    found = chi2_contingency(table)
+    found = chi2_contingency(np.stack([by_class["sum"], by_class["size"] - by_class["sum"]]))
     return float(found.pvalue), float(found.expected_freq.min())
-
-
-def _cautions(classes: Sequence[int], rough: Sequence[str]) -> list[str]:
-    """What to bear in mind of worst classes, picked among so many, and of tests that are rough."""
-    said = []
-    if classes:
-        fewest, most = min(classes), max(classes)
-        many = f"{most}" if fewest == most else f"{fewest} to {most}"
-        said.append(
-            f"Worst class: picked as the worst of {many} classes. Its share leans high for that, "
-            "and its interval, which is that of one class by itself, is too narrow."
-        )
-    if rough:
-        said.append(
-            f"The test is rough where it expects fewer than {_FEWEST_EXPECTED} images right or "
-            f"wrong in a class: {'; '.join(rough)}."
-        )
-    return said
