@@ -1,26 +1,25 @@
 """AutoAttack: four attacks without parameters to tune, run one after the other (paper 3.2.1).
 
-APGD-CE, targeted APGD, targeted FAB and Square attack; each tries only the images that the ones
-before it have left. The attacks are the authors' own, from the package ``pyautoattack``. This
-module only runs them: one attack at a time, so that the result says which attack broke which image;
-with the checks and records that the package leaves to its caller; and without the traces that the
-package leaves behind (it clears the trace function that debuggers and coverage set, and reseeds the
-global generators).
+The attacks are the authors' own (``pyautoattack``). They run one at a time, so that the result says
+which attack broke which image, and nothing that the package changes in the process is left behind.
 
 Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
 parameter-free attacks", ICML 2020, arXiv:2003.01690.
 """
 
+import contextlib
+import logging
+import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from rslib.attacks._authors import Counted, Runner, forward
-from rslib.attacks.square import check_sizes
+from rslib.attacks.square import NORMS, Counted, check_sizes, logits_of
 from rslib.attacks.threat import Threat
-from rslib.models.checks import attack_mode, check_inputs, check_outputs, seeded_apart, whole
+from rslib.models import checks
 
 ATTACKS = ("apgd-ce", "apgd-t", "fab-t", "square")
 """The attacks of the standard version, in order."""
@@ -47,8 +46,8 @@ class AutoAttackResult:
             adversarial image that the caller brought), then the attacks.
         broken_by: (B,) int64, the position in ``stages`` of the first that broke the image, or -1.
         robust: (B,) bool, no stage broke the image.
-        alone: (B, attacks) bool, whether each attack breaks the image when it starts from all
-            clean-correct images; None unless asked for. Clean-wrong images count as broken.
+        alone: (B, attacks) bool, each attack breaks the image when it starts from all clean-correct
+            images; None unless asked for. Clean-wrong images count as broken.
         mismatches: Images for which a fresh forward pass of x_adv disagrees with ``robust``. Not 0:
             the model's answer is not a function of the image alone.
         flags: Warnings of the package's own checks (randomized or dynamic defense, probabilities,
@@ -90,13 +89,13 @@ def autoattack(
         y: True labels (B,), int64.
         eps: Budget in [0, 1] units, e.g. 8/255 for l_inf; an l_2 radius may exceed 1.
         norm: "linf" or "l2".
-        version: "standard", the four attacks above. With fewer than 10 classes the targeted attacks
-            aim at all wrong classes instead of nine. Below 4 classes the loss of APGD-T is not
-            defined: it is left out, with a warning.
+        version: "standard": APGD-CE, targeted APGD (APGD-T), targeted FAB and Square; each tries
+            only the images that the ones before it have left. With fewer than 10 classes the
+            targeted attacks aim at all wrong classes instead of nine. Below 4 classes the loss of
+            APGD-T is not defined: it is left out, with a warning.
         batch_size: Images attacked at a time. The same images in other batches meet other draws, so
             results differ slightly between batch sizes.
-        seed: Seed of all random draws. Together with the model, the images and batch_size it
-            decides the result.
+        seed: Seed of all random draws.
 
     Returns:
         Images (B, C, H, W) in [0, 1] within eps of x. Those that no attack broke, and those that
@@ -135,115 +134,71 @@ def run_autoattack(
     errors and warnings are those of :func:`autoattack`, and these:
 
     - ``known``: adversarial images (B, C, H, W) that an earlier attack returned for x. Images that
-      it breaks within the budget are not attacked again; they count as broken by "known", and
-      ``label`` says so.
+      it breaks within the budget are not attacked again; they count as broken by "known".
     - ``individual``: run each attack on all clean-correct images as well; up to four times the
       work.
     - ``steps`` of APGD and FAB, instead of 100, and ``queries`` of Square, instead of 5000: for
       quick looks; ``label`` says so.
     """
     threat = Threat(norm, eps)
-    batch_size, seed = whole("batch_size", batch_size, 1), whole("seed", seed, 0)
-    steps = None if steps is None else whole("steps", steps, 1)
-    queries = None if queries is None else whole("queries", queries, 1)
-    check_inputs(model, x, y)
+    batch_size, seed = checks.whole("batch_size", batch_size, 1), checks.whole("seed", seed, 0)
+    steps = None if steps is None else checks.whole("steps", steps, 1)
+    queries = None if queries is None else checks.whole("queries", queries, 1)
+    checks.check_inputs(model, x, y)
     if x.dtype != torch.float32:
         raise TypeError(f"x has dtype {x.dtype}; AutoAttack computes in float32: use x.float()")
     if known is not None and (known.shape != x.shape or known.device != x.device):
         raise ValueError(f"known has shape {tuple(known.shape)} on {known.device}; x differs")
 
-    with attack_mode(model), seeded_apart(seed):
+    with checks.attack_mode(model), checks.seeded_apart(seed):
         # The package reshapes with view, which needs the plain layout; a model in another converts.
         x = x.detach().clone(memory_format=torch.contiguous_format)
         y = y.clone()
         counted = Counted(model)
-        logits = forward(counted, x, batch_size)
-        check_outputs(logits, y)
+        logits = logits_of(counted, x, batch_size)
+        checks.check_outputs(logits, y)
         classes = logits.shape[1]
-        attacks = tuple(name for name in ATTACKS if classes >= _CLASSES_NEEDED.get(name, 2))
-        left_out = tuple(name for name in ATTACKS if name not in attacks)
+        attacks = [name for name in ATTACKS if classes >= _CLASSES_NEEDED.get(name, 2)]
         check_sizes(x, threat)
-        targets = min(_TARGETS, classes - 1)
-        runner = Runner(counted, threat, batch_size, seed, targets, steps, queries)
+        runner = Runner(counted, threat, batch_size, seed)
+        runner.reduce(min(_TARGETS, classes - 1), steps, queries)
 
         correct = logits.argmax(1) == y
         broken_by = torch.where(correct, -1, 0)
         x_adv = x.clone()
         if known is not None:
-            _take_over(counted, threat, x, y, known, batch_size, x_adv, broken_by)
+            known = known.detach()
+            taken = threat.distance(known, x) <= threat.eps + _TOLERANCE
+            taken &= ((known >= 0) & (known <= 1)).flatten(1).all(1)
+            taken &= (logits_of(counted, known, batch_size).argmax(1) != y) & correct
+            x_adv[taken], broken_by[taken] = known[taken], 1
         # The first attack is given the clean-wrong images too, as when the package is called for
         # all attacks at once: it sorts them out itself, and its checks see the same batch.
         open_images = (broken_by != 1).nonzero().squeeze(1)
         for stage, attack in enumerate(attacks, start=2):
             if not bool((broken_by < 0).any()):
                 break
-            attacked = runner.run(attack, x[open_images], y[open_images])
-            changed = (attacked != x[open_images]).flatten(1).any(1)
+            attacked, changed = runner.attacked(attack, x[open_images], y[open_images])
             x_adv[open_images[changed]] = attacked[changed]
             broken_by[open_images[changed & (broken_by[open_images] < 0)]] = stage
             open_images = (broken_by < 0).nonzero().squeeze(1)
 
         alone = None
         if individual:
-            alone = torch.stack([runner.breaks(a, x, y, correct) for a in attacks], 1)
-        fresh = forward(counted, x_adv, batch_size).argmax(1) == y
+            each = [
+                runner.attacked(name, x, y)[1] if correct.any() else ~correct for name in attacks
+            ]
+            alone = torch.stack(each, 1) | ~correct.unsqueeze(1)
+        mismatches = (logits_of(counted, x_adv, batch_size).argmax(1) == y) != (broken_by < 0)
 
-    robust, stages = broken_by < 0, ("clean", "known", *attacks)
-    result = AutoAttackResult(
-        x_adv=x_adv,
-        stages=stages,
-        broken_by=broken_by,
-        robust=robust,
-        alone=alone,
-        mismatches=int((fresh != robust).sum()),
-        flags=tuple(dict.fromkeys([*runner.flags, *_square_flag(stages, broken_by)])),
-        label=_label(left_out, known is not None, steps, queries),
-        package=runner.package,
-        evaluations=counted.images,
-    )
-    if left_out:
-        warnings.warn(
-            f"the model has {classes} classes, so this is {result.label}",
-            ReducedAutoAttackWarning,
-            stacklevel=2,
+    # The package's check of Square, which it cannot make when attacks run one by one.
+    by_square = (broken_by == 1 + len(attacks)).double().mean().item()
+    if attacks[-1] == "square" and by_square > 0.002:
+        runner.flags.append(
+            f"Square Attack has decreased the robust accuracy by {by_square:.2%} after the "
+            "white-box attacks: gradients may be masked, and the result may still be too high"
         )
-    return result
-
-
-def _take_over(
-    model: nn.Module,
-    threat: Threat,
-    x: Tensor,
-    y: Tensor,
-    known: Tensor,
-    batch_size: int,
-    x_adv: Tensor,
-    broken_by: Tensor,
-) -> None:
-    """Accept those of the caller's adversarial images that are allowed and fool the model."""
-    known = known.detach()
-    allowed = threat.distance(known, x) <= threat.eps + _TOLERANCE
-    allowed &= ((known >= 0) & (known <= 1)).flatten(1).all(1)
-    wrong = forward(model, known, batch_size).argmax(1) != y
-    taken = allowed & wrong & (broken_by < 0)
-    x_adv[taken] = known[taken]
-    broken_by[taken] = 1
-
-
-def _square_flag(stages: tuple[str, ...], broken_by: Tensor) -> list[str]:
-    """The package's check of Square, which it cannot make when attacks run one by one."""
-    if stages[-1] != "square":
-        return []
-    share = (broken_by == len(stages) - 1).double().mean().item()
-    if share <= 0.002:
-        return []
-    return [
-        f"Square Attack has decreased the robust accuracy by {share:.2%} after the white-box "
-        "attacks: gradients may be masked, and the result may still be too high"
-    ]
-
-
-def _label(left_out: tuple[str, ...], known: bool, steps: int | None, queries: int | None) -> str:
+    left_out = [name for name in ATTACKS if name not in attacks]
     notes = [f"without {name.upper()}, which needs more classes" for name in left_out]
     if steps not in (None, 100):
         notes.append(f"{steps} steps instead of 100")
@@ -252,4 +207,88 @@ def _label(left_out: tuple[str, ...], known: bool, steps: int | None, queries: i
     label = "AutoAttack (standard)"
     if notes:
         label += f", changed: {'; '.join(notes)}"
-    return f"worst case of an earlier attack and {label}" if known else label
+    if known is not None:
+        label = f"worst case of an earlier attack and {label}"
+    if left_out:
+        message = f"the model has {classes} classes, so this is {label}"
+        warnings.warn(message, ReducedAutoAttackWarning, stacklevel=2)
+    return AutoAttackResult(
+        x_adv=x_adv,
+        stages=("clean", "known", *attacks),
+        broken_by=broken_by,
+        robust=broken_by < 0,
+        alone=alone,
+        mismatches=int(mismatches.sum()),
+        flags=tuple(dict.fromkeys(runner.flags)),
+        label=label,
+        package=runner.package,
+        evaluations=counted.images,
+    )
+
+
+class Runner:
+    """The package's attacks, set up once and run one by one, with the warnings they log.
+
+    The package logs its warnings and clears the trace function that debuggers and coverage set;
+    here the warnings are kept and the trace function is put back.
+    """
+
+    def __init__(self, model: Counted, threat: Threat, batch_size: int, seed: int) -> None:
+        import pyautoattack
+        from pyautoattack import checks as package_checks
+
+        self.batch_size, self.flags = batch_size, []
+        self.package = f"pyautoattack {pyautoattack.__version__}"
+        # The package counts calls into autograd over the life of the process; its flag for a
+        # dynamic defense would otherwise stay up for every model after the first.
+        for name in package_checks.funcs:
+            package_checks.funcs[name] = 0
+        tensors = [*model.parameters(), *model.buffers(), torch.empty(0)]
+        options = {"seed": seed, "version": "standard", "device": tensors[0].device}
+        with self._listen():
+            norm = NORMS[threat.norm]
+            self.adversary = pyautoattack.AutoAttack(model, norm=norm, eps=threat.eps, **options)
+
+    def reduce(self, targets: int, steps: int | None, queries: int | None) -> None:
+        """Set the classes that targeted attacks aim at and, unless None, steps and queries."""
+        apgd, apgd_t, fab = (getattr(self.adversary, n) for n in ("apgd", "apgd_targeted", "fab"))
+        apgd_t.n_target_classes = fab.n_target_classes = targets
+        if queries is not None:
+            self.adversary.square.n_queries = queries
+        if steps is None:
+            return
+        fab.n_iter = steps
+        for attack in (apgd, apgd_t):
+            # APGD derives a schedule of step sizes from the number of iterations.
+            short = type(attack)(None, n_iter=steps, norm=attack.norm, eps=attack.eps)
+            names = ("n_iter", "n_iter_orig", "n_iter_2", "n_iter_min", "size_decr")
+            attack.__dict__.update({k: v for k, v in vars(short).items() if k in names})
+
+    def attacked(self, attack: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Images after one attack, and which of them it changed; those that resist it did not."""
+        attacked = self.run(attack, x, y)
+        return attacked, (attacked != x).flatten(1).any(1)
+
+    def run(self, attack: str, x: Tensor, y: Tensor) -> Tensor:
+        """Run one attack; images that resist, or are wrong already, come back unchanged."""
+        self.adversary.attacks_to_run = [attack]
+        with self._listen():
+            return self.adversary.run_standard_evaluation(x, y, batch_size=self.batch_size)[0]
+
+    @contextlib.contextmanager
+    def _listen(self) -> Iterator[None]:
+        """Keep the warnings that the package logs to itself, and put back what it changes."""
+        trace, logger = sys.gettrace(), logging.getLogger("auto-attack")
+        level = logger.level
+        logger.setLevel(logging.WARNING)
+        logger.addFilter(self._keep)
+        try:
+            yield
+        finally:
+            sys.settrace(trace)
+            logger.removeFilter(self._keep)
+            logger.setLevel(level)
+
+    def _keep(self, record: logging.LogRecord) -> bool:
+        self.flags.append(record.getMessage())
+        return False

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from rslib.attacks.pgd import input_gradient
 from rslib.attacks.threat import Threat
-from rslib.models.checks import attack_mode, check_inputs, check_outputs, checked_logits
+from rslib.models import checks
 
 
 def fgsm(model: nn.Module, x: Tensor, y: Tensor, *, eps: float) -> Tensor:
@@ -17,30 +17,19 @@ def fgsm(model: nn.Module, x: Tensor, y: Tensor, *, eps: float) -> Tensor:
 
     Implements x_adv = clip(x + eps * sign(grad_x J(x, y)), 0, 1) with J the cross-entropy. Equation
     1 of the paper leaves out the clipping, without which the result would not be an image. There is
-    one forward and one backward pass, and no randomness. Images that the model already gets wrong
-    are moved like all others.
-
-    Args:
-        model: Maps images to logits (B, classes). It is attacked in eval mode, in full precision,
-            and given back as it was.
-        x: Images (B, C, H, W), float, in [0, 1].
-        y: True labels (B,), int64.
-        eps: l_inf budget in [0, 1] units, e.g. 8/255.
+    no randomness. Images that the model already gets wrong are moved like all others. Arguments and
+    errors are those of :func:`rslib.attacks.pgd`.
 
     Returns:
         Adversarial images (B, C, H, W) in [0, 1], each within eps of its original.
-
-    Raises:
-        TypeError: If a dtype is wrong or the model is not a module.
-        ValueError: If inputs, budget or the model's outputs are out of range.
     """
     threat = Threat("linf", eps)
-    check_inputs(model, x, y)
-    with attack_mode(model):
+    checks.check_inputs(model, x, y)
+    with checks.attack_mode(model):
         # Clones, since tensors made in inference mode cannot take part in a backward pass.
         x, y = x.detach().clone(), y.clone()
         point = x.clone().requires_grad_()
-        logits = checked_logits(model, point)
-        check_outputs(logits, y)
+        logits = checks.checked_logits(model, point)
+        checks.check_outputs(logits, y)
         gradient = input_gradient(cross_entropy(logits, y, reduction="sum"), point)
         return threat.project(threat.step(x, gradient, threat.eps), x)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from rslib.attacks.threat import Threat, in_pixel_units
-from rslib.models.checks import attack_mode, check_inputs, check_outputs, checked_logits, whole
+from rslib.models import checks
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class PGDResult:
         loss: (num_steps + 1,) mean cross-entropy of the clean-correct images at each iterate of the
             first restart, the start included; an image that was dropped keeps its last value. NaN
             if the model was right on no image.
-        evaluations: Number of images passed forward through the model, clean pass included.
-        gradients: Number of gradients taken, an image and step each.
+        evaluations: Images passed forward through the model, clean pass included.
+        gradients: Gradients taken, one an image and step.
         zero_gradients: How many of them are exactly zero in every pixel, so that the step along
             their sign goes nowhere: rounding, not robustness, may then have stopped the attack.
     """
@@ -91,18 +91,9 @@ def pgd(
         TypeError: If a dtype is wrong or the model is not a module.
         ValueError: If inputs, options or the model's outputs are out of range.
     """
-    return run_pgd(
-        model,
-        x,
-        y,
-        eps=eps,
-        step_size=step_size,
-        num_steps=num_steps,
-        restarts=restarts,
-        random_start=random_start,
-        norm=norm,
-        generator=generator,
-    ).x_adv
+    budget = {"eps": eps, "norm": norm, "step_size": step_size, "num_steps": num_steps}
+    starts = {"restarts": restarts, "random_start": random_start, "generator": generator}
+    return run_pgd(model, x, y, **budget, **starts).x_adv
 
 
 def run_pgd(
@@ -121,11 +112,10 @@ def run_pgd(
 ) -> PGDResult:
     """Run PGD and report everything it found; arguments and errors are those of :func:`pgd`.
 
-    Each iterate costs one forward pass, which serves both to judge that iterate and to leave it: a
-    run of num_steps makes num_steps + 1 forward passes of the images still attacked, after one
-    clean pass of all. Random starts are drawn for the whole batch in each restart, whichever images
-    are still attacked, so that the same generator gives the same starts with and without early
-    stopping and for every model.
+    Each iterate costs one forward pass, which serves both to judge that iterate and to leave it.
+    Random starts are drawn for the whole batch in each restart, whichever images are still
+    attacked, so that the same generator gives the same starts with and without early stopping and
+    for every model.
 
     ``early_stop`` drops an image at its first wrong iterate, which is much faster. Without it every
     clean-correct image is followed to the last step, so that the last iterate is known as well;
@@ -133,23 +123,23 @@ def run_pgd(
     """
     threat = Threat(norm, eps)
     step_size = in_pixel_units("step_size", step_size, norm=norm)
-    num_steps = whole("num_steps", num_steps, 1)
-    restarts = whole("restarts", restarts, 1)
+    num_steps = checks.whole("num_steps", num_steps, 1)
+    restarts = checks.whole("restarts", restarts, 1)
     if restarts > 1 and not random_start:
         raise ValueError(
             f"restarts={restarts} without a random start repeats one run: set random_start=True "
             "or restarts=1"
         )
-    check_inputs(model, x, y)
+    checks.check_inputs(model, x, y)
     if random_start and generator is None:
         generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
 
-    with attack_mode(model):
+    with checks.attack_mode(model):
         # Clones, since tensors made in inference mode cannot take part in a backward pass.
         x, y = x.detach().clone(), y.clone()
         with torch.no_grad():
-            logits = checked_logits(model, x)
-        check_outputs(logits, y)
+            logits = checks.checked_logits(model, x)
+        checks.check_outputs(logits, y)
         search = _Search(threat, x, y, logits.argmax(1) == y, num_steps, early_stop)
         for restart in range(restarts):
             start = threat.random_start(x, generator) if random_start else x
@@ -157,28 +147,25 @@ def run_pgd(
         return search.result()
 
 
+@dataclass
 class _Search:
     """The best that has been found for each image of a batch, over restarts."""
 
-    def __init__(
-        self,
-        threat: Threat,
-        x: Tensor,
-        y: Tensor,
-        clean_correct: Tensor,
-        num_steps: int,
-        early_stop: bool,
-    ) -> None:
-        self.threat, self.x, self.y = threat, x, y
-        self.num_steps, self.early_stop = num_steps, early_stop
-        self.clean_correct = clean_correct
-        self.fooled, self.fooled_last = ~clean_correct, ~clean_correct
+    threat: Threat
+    x: Tensor
+    y: Tensor
+    clean_correct: Tensor
+    num_steps: int
+    early_stop: bool
+
+    def __post_init__(self) -> None:
+        x = self.x
+        self.fooled, self.fooled_last = ~self.clean_correct, ~self.clean_correct
         self.x_adv, self.x_last = x.clone(), x.clone()
         # Loss at the last iterate held in x_last; any real one is higher.
         self.highest = torch.full_like(x[:, 0, 0, 0], -torch.inf)
-        self.trace = x.new_full((num_steps + 1, len(x)), torch.nan)
-        self.evaluations = len(x)
-        self.gradients = 0
+        self.trace = x.new_full((self.num_steps + 1, len(x)), torch.nan)
+        self.evaluations, self.gradients = len(x), 0
         # Stays on the device until the end: reading it each step would stall a GPU.
         self.zero_gradients = torch.zeros((), dtype=torch.int64, device=x.device)
 
@@ -192,16 +179,22 @@ class _Search:
                 return
             last = step == self.num_steps
             point = point.detach().requires_grad_(not last)
-            logits = checked_logits(model, point)
+            logits = checks.checked_logits(model, point)
             self.evaluations += len(active)
             losses = cross_entropy(logits, y, reduction="none")
             wrong = logits.argmax(1) != y
-            self._judge(active, point.detach(), wrong)
+            new = wrong & ~self.fooled[active]
+            self.x_adv[active[new]] = point.detach()[new]
+            self.fooled[active[new]] = True
             if first:
                 # Written to all later rows too: a dropped image keeps its last value.
                 self.trace[step:, active] = losses.detach()
             if last:
-                self._close(active, point, wrong, losses)
+                # The restart that ended highest; an iterate that fools outranks all.
+                better = wrong | (losses > self.highest[active])
+                self.x_last[active[better]] = point[better]
+                self.highest[active[better]] = losses[better]
+                self.fooled_last[active[wrong]] = True
                 return
             if self.early_stop and bool(wrong.all()):
                 return
@@ -214,20 +207,6 @@ class _Search:
                 active, x, y = active[keep], x[keep], y[keep]
                 point, gradient = point[keep], gradient[keep]
             point = self.threat.project(self.threat.step(point, gradient, step_size), x)
-
-    def _judge(self, active: Tensor, point: Tensor, wrong: Tensor) -> None:
-        """Keep the first wrong iterate of each image."""
-        new = wrong & ~self.fooled[active]
-        self.x_adv[active[new]] = point[new]
-        self.fooled[active[new]] = True
-
-    def _close(self, active: Tensor, point: Tensor, wrong: Tensor, losses: Tensor) -> None:
-        """Keep the last iterate of the restart that ended highest; one that fools outranks all."""
-        better = wrong | (losses > self.highest[active])
-        chosen = active[better]
-        self.x_last[chosen] = point[better]
-        self.highest[chosen] = losses[better]
-        self.fooled_last[active[wrong]] = True
 
     def result(self) -> PGDResult:
         """Sum up: where nothing fooled the model, the best last iterate is the attack's answer."""
@@ -247,15 +226,7 @@ class _Search:
 
 
 def input_gradient(loss: Tensor, x: Tensor) -> Tensor:
-    """Gradient of a summed loss with respect to the images alone.
-
-    Args:
-        loss: Scalar, summed over images, so that each image's gradient does not depend on the
-            batch.
-        x: The images (B, C, H, W) it was computed from, with ``requires_grad``.
-
-    Returns:
-        Gradient (B, C, H, W).
+    """Gradient (B, C, H, W) of a loss, summed over images, with respect to the images alone.
 
     Raises:
         ValueError: If the loss does not depend differentiably on x, or if the gradient is not

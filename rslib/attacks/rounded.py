@@ -4,15 +4,11 @@ from torch import Tensor, nn
 
 
 class RoundedInput(nn.Module):
-    """A model behind an input rounded to a few levels.
+    """A model behind an input rounded to a few levels, at least 2.
 
     Rounding has a zero derivative almost everywhere, so gradient attacks find nothing to follow,
-    while the model is as easy to fool as before by other means (obfuscated gradients; Athalye et
-    al., 2018, section 4).
-
-    Args:
-        model: images (B, 3, H, W) in [0, 1] to logits.
-        levels: values a channel may take, at least 2.
+    while other attacks fool the model as easily as before (obfuscated gradients; Athalye et al.,
+    2018, section 4).
 
     Raises:
         ValueError: fewer than 2 levels.
@@ -26,5 +22,5 @@ class RoundedInput(nn.Module):
         self.steps = levels - 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of the rounded images."""
+        """Logits of images (B, 3, H, W) in [0, 1], rounded."""
         return self.model((x * self.steps).round() / self.steps)
