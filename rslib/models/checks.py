@@ -27,14 +27,7 @@ def attack_mode(model: nn.Module) -> Iterator[nn.Module]:
     influence each other), no parameter asks for a gradient, autocast is off on the model's devices,
     and gradients with respect to inputs are possible even where the caller had switched them off.
     After, also after an exception, each module has its own training flag back and each parameter
-    its own ``requires_grad``. Whether float32 products may use TF32 on a GPU stays with torch's own
-    switches.
-
-    Args:
-        model: The model; it is changed in place for the duration.
-
-    Yields:
-        The model.
+    its own ``requires_grad``. TF32 in float32 products on a GPU stays with torch's own switches.
 
     Raises:
         TypeError: If model is not a ``torch.nn.Module``.
@@ -63,13 +56,7 @@ def attack_mode(model: nn.Module) -> Iterator[nn.Module]:
 
 @contextmanager
 def seeded_apart(seed: int) -> Iterator[None]:
-    """Seed torch's global generators for a while, and put them back after.
-
-    AutoAttack's packages draw from them, and so does a randomized model.
-
-    Args:
-        seed: The seed.
-    """
+    """Seed torch's global generators, from which randomized models draw; put them back after."""
     with ExitStack() as stack:
         cards = range(torch.cuda.device_count())
         stack.enter_context(torch.random.fork_rng(devices=cards))
@@ -82,11 +69,9 @@ def seeded_apart(seed: int) -> Iterator[None]:
 def check_inputs(model: nn.Module, x: Tensor, y: Tensor) -> None:
     """Check a batch before it is attacked, without running the model.
 
-    Args:
-        model: The model to be attacked; only its parameters' dtypes and devices are looked at.
-        x: Images (B, C, H, W), float32 or float64, in [0, 1].
-        y: Labels (B,), int64. That they are below the number of classes is checked by
-            ``check_outputs``.
+    Images x (B, C, H, W) have to be float32 or float64 in [0, 1], labels y (B,) int64, both on the
+    device and x in the precision of the model. That labels are below the number of classes is
+    checked by :func:`check_outputs`.
 
     Raises:
         TypeError: If a dtype is wrong.
@@ -97,17 +82,43 @@ def check_inputs(model: nn.Module, x: Tensor, y: Tensor) -> None:
             f"x and y must be tensors, not {type(x).__name__} and {type(y).__name__}: "
             "use torch.as_tensor"
         )
-    _check_images(x)
-    _check_labels(x, y)
-    _check_model(model, x)
+    if x.dtype not in (torch.float32, torch.float64):
+        hint = "divide by 255" if not x.is_floating_point() else "use x.float()"
+        raise TypeError(f"x has dtype {x.dtype}; images are float32 in [0, 1]: {hint}")
+    if x.ndim != 4 or len(x) == 0:
+        raise ValueError(
+            f"x has shape {tuple(x.shape)}; images have shape (B, C, H, W) with B >= 1"
+        )
+    bad = int((~x.isfinite()).flatten(1).any(1).sum())
+    if bad:
+        raise ValueError(f"x holds NaN or infinite values in {bad} of {len(x)} images")
+    low, high = (float(end) for end in x.detach().aminmax())
+    if low < 0 or high > 1:
+        hint = "normalization belongs inside the model" if low < 0 else "divide by 255"
+        raise ValueError(f"x spans [{low:.4g}, {high:.4g}]; images lie in [0, 1]: {hint}")
+
+    if y.dtype != torch.int64:
+        hint = "use y.argmax(1)" if y.ndim == 2 else "use y.long()"
+        raise TypeError(f"y has dtype {y.dtype}; labels are int64: {hint}")
+    if y.shape != x.shape[:1]:
+        raise ValueError(f"y has shape {tuple(y.shape)}; {len(x)} images need labels ({len(x)},)")
+    if y.device != x.device:
+        raise ValueError(f"x is on {x.device}, y on {y.device}: use y.to(x.device)")
+    if y.min() < 0:
+        raise ValueError(f"y holds the label {int(y.min())}; labels count from 0")
+
+    floating = [tensor for tensor in _tensors(model) if tensor.is_floating_point()]
+    if floating and x.dtype not in {tensor.dtype for tensor in floating}:
+        raise TypeError(
+            f"the model computes in {floating[0].dtype}, x is {x.dtype}: attacks run in full "
+            "precision, so use model.float() and x.float()"
+        )
+    if floating and x.device not in {tensor.device for tensor in floating}:
+        raise ValueError(f"the model is on {floating[0].device}, x on {x.device}: move one of them")
 
 
 def checked_logits(model: nn.Module, x: Tensor) -> Tensor:
     """Run the model on a batch and check that what comes back can be logits.
-
-    Args:
-        model: Maps images to logits.
-        x: Images (B, C, H, W).
 
     Returns:
         Logits (B, C), C >= 2, finite, at least float32.
@@ -139,11 +150,7 @@ def checked_logits(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def check_outputs(logits: Tensor, y: Tensor) -> None:
-    """Check logits against the labels, and warn if they look like probabilities.
-
-    Args:
-        logits: What the model returns for unperturbed images (B, C).
-        y: Labels (B,), int64.
+    """Check logits (B, C) of unperturbed images against their labels (B,).
 
     Raises:
         ValueError: If a label is not below the number of classes.
@@ -183,46 +190,5 @@ def whole(name: str, value: int, least: int) -> int:
     return number
 
 
-def _check_images(x: Tensor) -> None:
-    if x.dtype not in (torch.float32, torch.float64):
-        hint = "divide by 255" if not x.is_floating_point() else "use x.float()"
-        raise TypeError(f"x has dtype {x.dtype}; images are float32 in [0, 1]: {hint}")
-    if x.ndim != 4 or len(x) == 0:
-        raise ValueError(
-            f"x has shape {tuple(x.shape)}; images have shape (B, C, H, W) with B >= 1"
-        )
-    bad = int((~x.isfinite()).flatten(1).any(1).sum())
-    if bad:
-        raise ValueError(f"x holds NaN or infinite values in {bad} of {len(x)} images")
-    low, high = (float(end) for end in x.detach().aminmax())
-    if low < 0 or high > 1:
-        hint = "normalization belongs inside the model" if low < 0 else "divide by 255"
-        raise ValueError(f"x spans [{low:.4g}, {high:.4g}]; images lie in [0, 1]: {hint}")
-
-
-def _check_labels(x: Tensor, y: Tensor) -> None:
-    if y.dtype != torch.int64:
-        hint = "use y.argmax(1)" if y.ndim == 2 else "use y.long()"
-        raise TypeError(f"y has dtype {y.dtype}; labels are int64: {hint}")
-    if y.shape != x.shape[:1]:
-        raise ValueError(f"y has shape {tuple(y.shape)}; {len(x)} images need labels ({len(x)},)")
-    if y.device != x.device:
-        raise ValueError(f"x is on {x.device}, y on {y.device}: use y.to(x.device)")
-    if y.min() < 0:
-        raise ValueError(f"y holds the label {int(y.min())}; labels count from 0")
-
-
-def _check_model(model: nn.Module, x: Tensor) -> None:
-    floating = [tensor for tensor in _tensors(model) if tensor.is_floating_point()]
-    if floating and x.dtype not in {tensor.dtype for tensor in floating}:
-        raise TypeError(
-            f"the model computes in {floating[0].dtype}, x is {x.dtype}: attacks run in full "
-            "precision, so use model.float() and x.float()"
-        )
-    if floating and x.device not in {tensor.device for tensor in floating}:
-        raise ValueError(f"the model is on {floating[0].device}, x on {x.device}: move one of them")
-
-
 def _tensors(model: nn.Module) -> list[Tensor]:
-    """All parameters and buffers."""
     return [*model.parameters(), *model.buffers()]

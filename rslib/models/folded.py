@@ -1,9 +1,6 @@
 """A faster twin of a model to search with: the same logits up to rounding, in less time.
 
-What a search finds is judged by the model itself; a twin only says where to look. Two means, both
-of which leave the function as it is: batch norm folded into the convolutions before it, and, on
-request, compiled code, for which batches are padded to a few sizes so that it is compiled a few
-times and not once for every size that an attack's shrinking batch goes through.
+What a search finds is judged by the model itself; a twin only says where to look.
 """
 
 from __future__ import annotations
@@ -39,12 +36,7 @@ class Twins:
         self._made: dict[nn.Module, nn.Module] = {}
 
     def of(self, model: nn.Module, x: Tensor) -> nn.Module:
-        """The twin of a model.
-
-        Args:
-            model: maps images in [0, 1] to logits; it stays as it is.
-            x: images (B, C, H, W) in [0, 1] on the model's device, on which the two are compared.
-        """
+        """The twin of a model: :func:`folded`, and :class:`Bucketed` where twins are compiled."""
         if isinstance(model, Pieces):
             return Pieces(self.of(model.model, x[: model.size]), model.size)
         if model not in self._made:
@@ -91,15 +83,11 @@ def sizes(largest: int) -> tuple[int, ...]:
 
 
 class Bucketed(nn.Module):
-    """A compiled model that only ever sees batches of a few sizes.
+    """A compiled model that only ever sees batches of a few sizes, in rising order.
 
-    Batches are padded with black images, whose logits are dropped; in eval mode an image's logits
-    depend on no other image.
-
-    Args:
-        model: maps images to logits.
-        sizes: batch sizes, in rising order; larger batches are cut.
-        backend: of ``torch.compile``.
+    It is compiled once for each of them, and not for every size that an attack's shrinking batch
+    goes through: batches are padded with black images, whose logits are dropped (in eval mode an
+    image's logits depend on no other image), and larger batches are cut.
     """
 
     def __init__(

@@ -1,7 +1,6 @@
 """The paper's two architectures (3.1.2) and the reference model of its corruption error (3.5).
 
-Every model takes images in [0, 1] and returns logits: normalization is its first layer, so attacks
-and saliency work in pixel space.
+Normalization is their first layer, so attacks and saliency work in pixel space.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class Normalize(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Normalization followed by a network: images (B, 3, 32, 32) in [0, 1] to logits (B, C)."""
+    """Normalization followed by a network."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -64,12 +63,9 @@ class Classifier(nn.Module):
 class AlexNet(nn.Module):
     """AlexNet for 32 x 32 images: five convolutions, three 2 x 2 pools, two hidden layers.
 
-    torchvision's version shrinks 32 x 32 inputs to nothing; this one keeps its channel counts and
-    dropout and replaces the large strides by pooling (Krizhevsky et al., 2012).
-
-    Args:
-        num_classes: number of logits.
-        width: multiplier on all channel counts.
+    torchvision's version shrinks 32 x 32 inputs to nothing; this one keeps its channel counts
+    (times ``width``) and dropout and replaces the large strides by pooling (Krizhevsky et al.,
+    2012).
     """
 
     def __init__(self, num_classes: int, width: float = 1.0) -> None:
@@ -101,10 +97,9 @@ def resnet18(num_classes: int = 10, *, width: int = 64, initialization: str = "t
         num_classes: number of logits.
         width: channels of the first stage, doubled at each of the next three; 64 in the paper.
         initialization: of the weights; ``"timm"`` (convolutions normal by fan-out, the last batch
-            norm of each block at zero) or ``"pytorch"`` (the layers' own defaults). Convolutions of
-            the latter have about a sixth of the variance. Batch norm hides the scale of the weights
-            before it, and a gradient step turns smaller weights further, so that a net trained for
-            few epochs gets further from there.
+            norm of each block at zero) or ``"pytorch"`` (the layers' own defaults). The latter's
+            convolutions have about a sixth of the variance, so that a gradient step turns them
+            further and a net trained for few epochs gets further.
 
     Raises:
         ValueError: another initialization.
@@ -114,14 +109,9 @@ def resnet18(num_classes: int = 10, *, width: int = 64, initialization: str = "t
     from timm.models.resnet import BasicBlock, ResNet
 
     # timm's plain stem always has 64 channels; its "deep" stem follows stem_width, and is replaced.
-    network = ResNet(
-        BasicBlock,
-        layers=(2, 2, 2, 2),
-        channels=tuple(width * 2**stage for stage in range(4)),
-        num_classes=num_classes,
-        stem_type="deep",
-        stem_width=width // 2,
-    )
+    channels = tuple(width * 2**stage for stage in range(4))
+    options = {"num_classes": num_classes, "stem_type": "deep", "stem_width": width // 2}
+    network = ResNet(BasicBlock, layers=(2, 2, 2, 2), channels=channels, **options)
     network.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
     network.maxpool = nn.Identity()
@@ -138,26 +128,13 @@ def vit_small(
     """ViT-Small for 32 x 32 images (paper 3.1.2; Dosovitskiy et al., 2020).
 
     The paper's "16 non-overlapping 2 x 2 patches" is read as 16 a side, 256 tokens and a CLS token.
-
-    Args:
-        num_classes: number of logits.
-        dim: width of the token embedding.
-        depth: number of transformer layers.
-        heads: attention heads per layer.
-        patch: side of a patch in pixels.
+    ``dim`` is the width of a token, ``heads`` are those of each of ``depth`` layers, and ``patch``
+    is the side of a patch in pixels.
     """
     from timm.models.vision_transformer import VisionTransformer
 
-    return Classifier(
-        VisionTransformer(
-            img_size=32,
-            patch_size=patch,
-            embed_dim=dim,
-            depth=depth,
-            num_heads=heads,
-            num_classes=num_classes,
-        )
-    )
+    size = {"embed_dim": dim, "depth": depth, "num_heads": heads, "patch_size": patch}
+    return Classifier(VisionTransformer(img_size=32, num_classes=num_classes, **size))
 
 
 def alexnet(num_classes: int = 10, *, width: float = 1.0) -> Classifier:
@@ -173,7 +150,7 @@ BUILDERS: dict[str, Callable[..., Classifier]] = {
 
 
 def build(name: str, *, num_classes: int = 10, **size: float | str) -> Classifier:
-    """Build an untrained model by name.
+    """Build an untrained model: images (B, 3, 32, 32) in [0, 1] to logits (B, num_classes).
 
     Args:
         name: ``"resnet18"``, ``"vit_small"`` or ``"alexnet"``.
@@ -196,19 +173,15 @@ def build(name: str, *, num_classes: int = 10, **size: float | str) -> Classifie
 def set_drop_path(model: nn.Module, probability: float) -> None:
     """Let a vision transformer skip its blocks at random while it trains (Huang et al., 2016).
 
-    Neither its weights nor what it does in eval mode change.
-
-    Args:
-        model: from :func:`vit_small`.
-        probability: of skipping the last block for an image; it grows linearly from 0 at the first.
+    The probability is that of skipping the last block for an image; it grows linearly from 0 at the
+    first. Neither the weights nor what the model does in eval mode change.
     """
     from timm.layers import DropPath, calculate_drop_path_rates
 
     blocks = model.network.blocks
     rates = calculate_drop_path_rates(probability, len(blocks))
     for block, rate in zip(blocks, rates, strict=True):
-        block.drop_path1 = DropPath(rate)
-        block.drop_path2 = DropPath(rate)
+        block.drop_path1, block.drop_path2 = DropPath(rate), DropPath(rate)
 
 
 def count_parameters(model: nn.Module) -> int:
