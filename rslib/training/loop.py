@@ -82,7 +82,7 @@ def fit(
             that end some seconds after the last one written, and after the last epoch).
         key: of the result; a checkpoint with another key is refused.
         name: shown by the progress bar.
-        progress: whether to show one.
+        progress: show one.
         tell: given a line after each epoch, and before the first in bf16 on a CPU; None for no
             lines.
         after_epoch: called with the state after each checkpoint.
@@ -96,7 +96,8 @@ def fit(
             memory.
         rslib.store.records.RecordError: a damaged or foreign checkpoint, a full disk.
     """
-    _refuse_long_average(name, recipe, recipe.epochs * len(train))
+    if recipe.ema_decay is not None:
+        _refuse_long_average(name, recipe.ema_decay, recipe.epochs * len(train))
     forecast = _Forecast(name, recipe, train, tell) if tell else None
     trainer = _Trainer(
         model, objective, train, recipe, seed, checkpoint_path, key, name, progress, forecast
@@ -109,7 +110,10 @@ def fit(
             after_epoch(trainer.state)
         if tell:
             tell(_line(name, recipe, trainer.state))
-    return trainer.finished()
+    if trainer.average is not None:
+        model.load_state_dict(trainer.average.module.state_dict())
+    model.eval()
+    return trainer.state
 
 
 @dataclass
@@ -128,23 +132,19 @@ class _Trainer:
     forecast: _Forecast | None
 
     def __post_init__(self) -> None:
-        self.optimizers = optimizer.build(self.model, self.recipe)
-        self.average = average_of(self.model, self.recipe)
+        model, path = self.model, self.path
+        self.optimizers = optimizer.build(model, self.recipe)
+        self.average = average_of(model, self.recipe)
         self.state = State()
-        if self.path.exists():
+        if path.exists():
             self.state = checkpoint.load(
-                self.path, self.model, self.optimizers, self.key, average=self.average
+                path, model, self.optimizers, self.key, average=self.average
             )
-        self.forward = self.model
-        if self.recipe.compile:
-            self.forward = torch.compile(self.model, dynamic=False)
+        # What is validated, and what is trained.
+        self.judged = model if self.average is None else self.average.module
+        self.forward = torch.compile(model, dynamic=False) if self.recipe.compile else model
         self.reading, self.pause = pace(self.train.dataset.device)
         self.kept, self.written = self.state.epoch, time.monotonic()
-
-    @property
-    def judged(self) -> nn.Module:
-        """What is validated: the average, where the recipe keeps one, or the model."""
-        return self.model if self.average is None else self.average.module
 
     def epoch(self) -> dict[str, float]:
         """Train for an epoch; the start of its row in the history."""
@@ -180,11 +180,10 @@ class _Trainer:
                 if len(tally.waiting) >= self.reading or step == steps:
                     tally.read()
                     if not math.isfinite(tally.last):
-                        self._refuse("the loss", tally.last, f"at epoch {epoch + 1}, step "
-                                     f"{tally.steps} of {steps}")  # fmt: skip
-                    bar.set_postfix(
-                        loss=f"{tally.loss:.3f}", accuracy=f"{tally.accuracy:.3f}", refresh=False
-                    )
+                        when = f"at epoch {epoch + 1}, step {tally.steps} of {steps}"
+                        self._refuse("the loss", tally.last, when)
+                    shown = {"accuracy": f"{tally.accuracy:.3f}", "loss": f"{tally.loss:.3f}"}
+                    bar.set_postfix(shown, refresh=False)
                 self._step(result.loss)
         return {
             "epoch": epoch + 1,
@@ -217,7 +216,7 @@ class _Trainer:
         return scores
 
     def keep(self, row: dict[str, float], select: str) -> bool:
-        """Add an epoch to the state; whether that was written."""
+        """Add an epoch to the state; True if that was written."""
         state = self.state
         better = row[select] > max((each[select] for each in state.history), default=-math.inf)
         state.history.append(row)
@@ -231,13 +230,6 @@ class _Trainer:
         )
         self.kept, self.written = state.epoch, time.monotonic()
         return True
-
-    def finished(self) -> State:
-        """The state, once the model has its last weights and is in eval mode."""
-        if self.average is not None:
-            self.model.load_state_dict(self.average.module.state_dict())
-        self.model.eval()
-        return self.state
 
     def _so_far(self) -> str:
         return (
@@ -266,14 +258,10 @@ class _Trainer:
 
 @torch.inference_mode()
 def score(model: nn.Module, batches: Batches, recipe: Recipe | None = None) -> dict[str, float]:
-    """Accuracy and mean cross-entropy of a model over validation batches.
+    """Accuracy and mean cross-entropy of a model, in eval mode, over validation batches.
 
-    Args:
-        model: in eval mode.
-        batches: validation images.
-        recipe: how the model is trained. On a CPU its precision is that of the scores, too, since
-            full precision costs twice the time of bf16; elsewhere, and by default, scores are in
-            full precision.
+    On a CPU the precision of the recipe is that of the scores, too, since full precision costs
+    twice the time of bf16; elsewhere, and without a recipe, scores are in full precision.
     """
     correct = loss = seen = 0.0
     for batch in batches:
@@ -288,18 +276,17 @@ def score(model: nn.Module, batches: Batches, recipe: Recipe | None = None) -> d
 def _line(name: str, recipe: Recipe, state: State) -> str:
     """Where a training stands after an epoch, in a line."""
     row = state.history[-1]
-    shares = {
-        score_name.replace("_", " "): value
+    shares = [
+        f"{score_name.replace('_', ' ')} {100 * value:.1f} %"
         for score_name, value in row.items()
         if score_name.endswith("accuracy") and score_name != "train_accuracy"
-    }
+    ]
     seconds = [each["seconds"] for each in state.history]
     left = (recipe.epochs - state.epoch) * sum(seconds) / len(seconds)
     return (
         f"{name}: epoch {state.epoch}/{recipe.epochs}, loss {row['train_loss']:.3f}, accuracy "
-        f"{100 * row['train_accuracy']:.1f} %, "
-        + ", ".join(f"{told} {100 * value:.1f} %" for told, value in shares.items())
-        + f", {row['seconds']:.0f} s, {duration(left)} left"
+        f"{100 * row['train_accuracy']:.1f} %, {', '.join(shares)}, {row['seconds']:.0f} s, "
+        f"{duration(left)} left"
     )
 
 
@@ -340,16 +327,14 @@ class _Forecast:
             )
 
 
-def _refuse_long_average(name: str, recipe: Recipe, steps: int) -> None:
+def _refuse_long_average(name: str, decay: float, steps: int) -> None:
     """Refuse an average over more than a fifth of a training: it would lag behind the weights."""
-    if recipe.ema_decay is None:
-        return
-    window = 1 / (1 - recipe.ema_decay)
+    window = 1 / (1 - decay)
     if window > steps / 5:
         longest = 1 - 5 / steps
         way = f"lower it to {longest:.3g}" if longest > 0.5 else "leave it out"
         raise TrainingError(
-            f"{name}: ema_decay {recipe.ema_decay} averages over about {window:,.0f} steps, more "
+            f"{name}: ema_decay {decay} averages over about {window:,.0f} steps, more "
             f"than a fifth of this training's {steps:,}: {way}, or train for more epochs"
         )
 
@@ -405,10 +390,8 @@ def average_of(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
 
     With a warm-up the decay after t steps is min(decay, (1 + t) / (10 + t)), as in TensorFlow's
     ExponentialMovingAverage and timm's ModelEmaV3: otherwise the weights of the first steps keep a
-    share of decay^t.
-
-    Batch norm's running statistics are averaged like the weights. To take them anew would take them
-    from other images than the objective's, which may be attacked or noisy.
+    share of decay^t. Batch norm's running statistics are averaged like the weights: taken anew,
+    they would be of other images than the objective's, which may be attacked or noisy.
     """
     if recipe.ema_decay is None:
         return None

@@ -19,12 +19,7 @@ from rslib.settings.schema import Training
 
 @dataclass(frozen=True)
 class Step:
-    """What one step computed.
-
-    Attributes:
-        loss: scalar to minimize, with its graph.
-        logits: (B, C), of the images the loss was taken on.
-    """
+    """A step's loss, a scalar with its graph, and the logits (B, C) of its images."""
 
     loss: Tensor
     logits: Tensor
@@ -50,7 +45,7 @@ class Objective(Protocol):
 
 
 ADDED: dict[str, Objective] = extensions.ADDED["objective"]
-"""The user's own, name to function (:func:`objective`)."""
+"""Your own, name to function (:func:`objective`)."""
 
 
 def objective(name: str) -> Callable[[Objective], Objective]:
@@ -67,11 +62,9 @@ def objective(name: str) -> Callable[[Objective], Objective]:
     recipes of ``training.added``. Named in the setting ``extra_models``, it stands in the tables of
     notebooks 07 and 10.
 
-    Args:
-        name: of the objective, the second part of a model's name.
-
     Raises:
-        rslib.settings.extensions.ExtensionError: the name cannot be used.
+        rslib.settings.extensions.ExtensionError: the name, the second part of a model's, cannot be
+            used.
     """
     return extensions.adding("objective", name, Training.model_fields)
 
@@ -83,12 +76,9 @@ def beside(images: Tensor, generator: torch.Generator) -> torch.Generator:
     CPU, so that nothing waits for a GPU. The draws are the same for each seed, epoch and step on
     one kind of device, but others on a GPU (Philox) than on a CPU (Mersenne Twister).
 
-    Args:
-        images: on any device.
-        generator: on the CPU; where the images are elsewhere, one number is drawn from it.
-
     Returns:
-        The generator itself where it is on the images' device, else a new one there.
+        The generator itself where it is on the images' device, else a new one there, seeded by one
+        number drawn from it.
     """
     if images.device.type == generator.device.type:
         return generator
@@ -98,7 +88,7 @@ def beside(images: Tensor, generator: torch.Generator) -> torch.Generator:
 
 @dataclass(frozen=True)
 class Standard:
-    """Cross-entropy on clean images (paper 3.1.3).
+    """Mean cross-entropy on clean images (paper 3.1.3).
 
     Attributes:
         label_smoothing: share of the target spread evenly over the classes.
@@ -109,7 +99,7 @@ class Standard:
     def __call__(
         self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
     ) -> Step:
-        """Mean cross-entropy of the batch; arguments as in :class:`Objective`."""
+        """Loss of a batch; arguments as in :class:`Objective`."""
         return self.on(model, batch.x, batch.y)
 
     def on(self, model: nn.Module, x: Tensor, y: Tensor) -> Step:
@@ -149,24 +139,17 @@ class Attacker:
         generator: torch.Generator,
         epoch: float,
     ) -> Tensor:
-        """Climb a loss of the logits within the budget.
+        """Images that climb a loss, of logits (B, C), summed over images, within the budget.
 
-        Args:
-            model: in train mode, and left in it.
-            x: images (B, 3, H, W) in [0, 1].
-            loss: logits (B, C) to a scalar, summed over images.
-            generator: CPU generator; the random start comes from the one :func:`beside` `x`.
-            epoch: epochs done so far.
-
-        Returns:
-            Images of the same shape, without a graph.
+        The model is in train mode, and left in it; the other arguments are those of an
+        :class:`Objective`. The random start comes from the generator :func:`beside` x.
         """
         share = min(1.0, epoch / self.warmup_epochs) if self.warmup_epochs else 1.0
         if share == 0:
             return x
         threat = replace(self.threat, eps=share * self.threat.eps)
         point = threat.random_start(x, beside(x, generator))
-        with _crafting(model, eval_mode=self.eval_mode):
+        with self._crafting(model):
             for _ in range(self.num_steps):
                 point = point.detach().requires_grad_()
                 # Whether it is finite shows in the loss: to ask here would stall a GPU each step.
@@ -175,23 +158,20 @@ class Attacker:
                 point = threat.project(point, x)
         return point.detach()
 
-
-@contextmanager
-def _crafting(model: nn.Module, *, eval_mode: bool) -> Iterator[None]:
-    """Hold a model as the inner attack wants it, then back in train mode, errors included.
-
-    Its parameters ask for no gradient meanwhile: a compiled model would compute theirs as well.
-    """
-    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    try:
-        model.train(not eval_mode)
-        for parameter in wanted:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for parameter in wanted:
-            parameter.requires_grad_(True)
-        model.train()
+    @contextmanager
+    def _crafting(self, model: nn.Module) -> Iterator[None]:
+        """Hold a model as crafting wants it, then back in train mode, errors included."""
+        # A compiled model would compute the gradients of its parameters as well.
+        wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        try:
+            model.train(not self.eval_mode)
+            for parameter in wanted:
+                parameter.requires_grad_(False)
+            yield
+        finally:
+            for parameter in wanted:
+                parameter.requires_grad_(True)
+            model.train()
 
 
 @dataclass(frozen=True)
@@ -257,9 +237,8 @@ class Trades:
 
         x_adv = self.attacker(model, batch.x, divergence, generator, epoch)
         step = self.clean.on(model, batch.x, batch.y)
-        pull = functional.kl_div(
-            model(x_adv).log_softmax(1), step.logits.softmax(1), reduction="batchmean"
-        )
+        shifted, target = model(x_adv).log_softmax(1), step.logits.softmax(1)
+        pull = functional.kl_div(shifted, target, reduction="batchmean")
         return Step(step.loss + self.beta * pull, step.logits)
 
 

@@ -25,20 +25,12 @@ def build(model: nn.Module, recipe: Recipe) -> list[optim.Optimizer]:
         ValueError: Muon was asked for, and the model has no blocks with matrices.
     """
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    fused = all(p.device.type == "cuda" for p in named.values())
+    options = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
     if recipe.optimizer == "sgd":
-        made = [
-            optim.SGD(
-                named.values(),
-                lr=recipe.learning_rate,
-                momentum=recipe.momentum,
-                nesterov=recipe.nesterov,
-                weight_decay=recipe.weight_decay,
-                fused=fused,
-            )
-        ]
+        options |= {"momentum": recipe.momentum, "nesterov": recipe.nesterov}
+        made = [optim.SGD(named.values(), fused=_on_gpu(named), **options)]
     elif recipe.optimizer == "adamw":
-        made = [_adamw(named, recipe, recipe.learning_rate, fused)]
+        made = [_adamw(named, recipe, recipe.learning_rate)]
     else:
         matrices = {name: p for name, p in named.items() if ".blocks." in name and p.ndim == 2}
         if not matrices:
@@ -47,13 +39,8 @@ def build(model: nn.Module, recipe: Recipe) -> list[optim.Optimizer]:
                 "optimizer to sgd or adamw"
             )
         rest = {name: p for name, p in named.items() if name not in matrices}
-        muon = optim.Muon(
-            matrices.values(),
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            adjust_lr_fn="match_rms_adamw",
-        )
-        made = [muon, _adamw(rest, recipe, recipe.adamw_learning_rate, fused)]
+        muon = optim.Muon(matrices.values(), adjust_lr_fn="match_rms_adamw", **options)
+        made = [muon, _adamw(rest, recipe, recipe.adamw_learning_rate)]
     for group in groups(made):
         group["peak"] = group["lr"]
     return made
@@ -64,17 +51,17 @@ def groups(optimizers: list[optim.Optimizer]) -> list[dict]:
     return [group for each in optimizers for group in each.param_groups]
 
 
-def _adamw(
-    named: dict[str, nn.Parameter], recipe: Recipe, learning_rate: float, fused: bool
-) -> optim.AdamW:
+def _on_gpu(named: dict[str, nn.Parameter]) -> bool:
+    return all(p.device.type == "cuda" for p in named.values())
+
+
+def _adamw(named: dict[str, nn.Parameter], recipe: Recipe, learning_rate: float) -> optim.AdamW:
     spared = () if recipe.decay_positions else ("pos_embed", "cls_token")
     decayed = [p for name, p in named.items() if p.ndim > 1 and not name.endswith(spared)]
     kept = [p for name, p in named.items() if p.ndim <= 1 or name.endswith(spared)]
-    parts = [
-        {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": kept, "weight_decay": 0.0},
-    ]
-    return optim.AdamW([part for part in parts if part["params"]], lr=learning_rate, fused=fused)
+    pairs = (decayed, recipe.weight_decay), (kept, 0.0)
+    parts = [{"params": params, "weight_decay": decay} for params, decay in pairs if params]
+    return optim.AdamW(parts, lr=learning_rate, fused=_on_gpu(named))
 
 
 def learning_rate(recipe: Recipe, progress: float, peak: float | None = None) -> float:
