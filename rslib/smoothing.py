@@ -178,7 +178,7 @@ def _count_votes(
     """Votes (B, classes) of n noisy copies of each image."""
     votes, seen = None, 0
     with attack_mode(model), torch.inference_mode():
-        for noisy in _batched(_noisy_copies(x, sigma, n, seeds), batch_size):
+        for noisy in _noisy_copies(x, sigma, n, seeds, batch_size):
             logits = checked_logits(model, noisy)
             if votes is None:
                 votes = torch.zeros(len(x), logits.shape[1], dtype=torch.int64, device=x.device)
@@ -189,25 +189,20 @@ def _count_votes(
     return votes.clone()
 
 
-def _noisy_copies(x: Tensor, sigma: float, n: int, seeds: list[int]) -> Iterator[Tensor]:
-    """Blocks of noisy copies: n of the first image, n of the second, and so on."""
-    generator = torch.Generator(x.device)
+def _noisy_copies(
+    x: Tensor, sigma: float, n: int, seeds: list[int], batch_size: int
+) -> Iterator[Tensor]:
+    """Batches of noisy copies: n of the first image, n of the second, and so on."""
+    generator, copies = torch.Generator(x.device), None
     options = {"generator": generator, "dtype": x.dtype, "device": x.device}
     for image, seed in zip(x, seeds, strict=True):
         generator.manual_seed(seed)
         for start in range(0, n, _BLOCK):
-            noise = torch.randn(_BLOCK, *image.shape, **options)[: n - start]
-            yield image + sigma * noise
-
-
-def _batched(blocks: Iterator[Tensor], batch_size: int) -> Iterator[Tensor]:
-    """Put blocks together, or divide them, into batches of batch_size; the last may be smaller."""
-    copies = None
-    for block in blocks:
-        copies = block if copies is None else torch.cat([copies, block])
-        while len(copies) >= batch_size:
-            yield copies[:batch_size]
-            copies = copies[batch_size:]
+            block = image + sigma * torch.randn(_BLOCK, *image.shape, **options)[: n - start]
+            copies = block if copies is None else torch.cat([copies, block])
+            while len(copies) >= batch_size:
+                yield copies[:batch_size]
+                copies = copies[batch_size:]
     if len(copies):
         yield copies
 

@@ -10,14 +10,14 @@ from rslib.attacks.autoattack import AutoAttackResult as AutoAttackResult
 from rslib.attacks.autoattack import ReducedAutoAttackWarning as ReducedAutoAttackWarning
 from rslib.attacks.autoattack import autoattack as autoattack
 from rslib.attacks.autoattack import run_autoattack as run_autoattack
-from rslib.attacks.fgsm import fgsm as fgsm
 from rslib.attacks.pgd import PGDResult as PGDResult
+from rslib.attacks.pgd import fgsm as fgsm
 from rslib.attacks.pgd import pgd as pgd
 from rslib.attacks.pgd import run_pgd as run_pgd
+from rslib.attacks.reliability import RoundedInput as RoundedInput
 from rslib.attacks.reliability import reliability as reliability
 from rslib.attacks.report import Check as Check
 from rslib.attacks.report import Report as Report
-from rslib.attacks.rounded import RoundedInput as RoundedInput
 from rslib.attacks.threat import Threat as Threat
 from rslib.models.checks import ProbabilityOutputWarning as ProbabilityOutputWarning
 from rslib.models.checks import attack_mode as attack_mode

@@ -40,16 +40,15 @@ class AutoAttackResult:
     """AutoAttack's outcome, image by image, in the order of the batch.
 
     Attributes:
-        x_adv: Images (B, C, H, W) in [0, 1]: adversarial where an attack succeeded, the original
-            elsewhere.
+        x_adv: Images (B, C, H, W) in [0, 1]: adversarial where an attack succeeded, else originals.
         stages: What can break an image, in order: "clean" (wrong without an attack), "known" (an
             adversarial image that the caller brought), then the attacks.
         broken_by: (B,) int64, the position in ``stages`` of the first that broke the image, or -1.
         robust: (B,) bool, no stage broke the image.
         alone: (B, attacks) bool, each attack breaks the image when it starts from all clean-correct
             images; None unless asked for. Clean-wrong images count as broken.
-        mismatches: Images for which a fresh forward pass of x_adv disagrees with ``robust``. Not 0:
-            the model's answer is not a function of the image alone.
+        mismatches: Images for which a fresh forward pass of x_adv disagrees with ``robust``: the
+            model's answer is not a function of the image alone.
         flags: Warnings of the package's own checks (randomized or dynamic defense, probabilities,
             zero gradients, Square stronger than the rest), without repetitions.
         label: What was run, in words; "AutoAttack (standard)" only for the unreduced version.
@@ -82,6 +81,11 @@ def autoattack(
 ) -> Tensor:
     """Attack each image with AutoAttack and return the images to show to the model.
 
+    Version "standard" runs APGD-CE, targeted APGD (APGD-T), targeted FAB and Square; each tries
+    only the images that the ones before it have left. With fewer than 10 classes the targeted
+    attacks aim at all wrong classes instead of nine. Below 4 classes the loss of APGD-T is not
+    defined: it is left out, with a warning.
+
     Args:
         model: Maps images to logits (B, classes). It is attacked in eval mode, in full precision,
             and given back as it was.
@@ -89,12 +93,9 @@ def autoattack(
         y: True labels (B,), int64.
         eps: Budget in [0, 1] units, e.g. 8/255 for l_inf; an l_2 radius may exceed 1.
         norm: "linf" or "l2".
-        version: "standard": APGD-CE, targeted APGD (APGD-T), targeted FAB and Square; each tries
-            only the images that the ones before it have left. With fewer than 10 classes the
-            targeted attacks aim at all wrong classes instead of nine. Below 4 classes the loss of
-            APGD-T is not defined: it is left out, with a warning.
-        batch_size: Images attacked at a time. The same images in other batches meet other draws, so
-            results differ slightly between batch sizes.
+        version: "standard".
+        batch_size: Images attacked at a time. Other batches meet other draws, so results differ
+            slightly between batch sizes.
         seed: Seed of all random draws.
 
     Returns:
@@ -130,15 +131,14 @@ def run_autoattack(
 ) -> AutoAttackResult:
     """Run AutoAttack and keep what it found out on the way.
 
-    The result depends on the arguments alone, so a data set may be attacked in shards. Arguments,
-    errors and warnings are those of :func:`autoattack`, and these:
+    The result depends on the arguments alone, so a data set may be attacked in shards. Errors and
+    warnings are those of :func:`autoattack`, and so are the arguments but these:
 
-    - ``known``: adversarial images (B, C, H, W) that an earlier attack returned for x. Images that
-      it breaks within the budget are not attacked again; they count as broken by "known".
-    - ``individual``: run each attack on all clean-correct images as well; up to four times the
+    - ``known``: adversarial images (B, C, H, W) that an earlier attack returned for x. Those that
+      fool the model within the budget are not attacked again; they count as broken by "known".
+    - ``individual``: run each attack on all clean-correct images as well, at up to four times the
       work.
-    - ``steps`` of APGD and FAB, instead of 100, and ``queries`` of Square, instead of 5000: for
-      quick looks; ``label`` says so.
+    - ``steps`` of APGD and FAB (100) and ``queries`` of Square (5000): for quick looks.
     """
     threat = Threat(norm, eps)
     batch_size, seed = checks.whole("batch_size", batch_size, 1), checks.whole("seed", seed, 0)
@@ -178,17 +178,16 @@ def run_autoattack(
         for stage, attack in enumerate(attacks, start=2):
             if not bool((broken_by < 0).any()):
                 break
-            attacked, changed = runner.attacked(attack, x[open_images], y[open_images])
+            attacked = runner.run(attack, x[open_images], y[open_images])
+            changed = (attacked != x[open_images]).flatten(1).any(1)
             x_adv[open_images[changed]] = attacked[changed]
             broken_by[open_images[changed & (broken_by[open_images] < 0)]] = stage
             open_images = (broken_by < 0).nonzero().squeeze(1)
 
         alone = None
         if individual:
-            each = [
-                runner.attacked(name, x, y)[1] if correct.any() else ~correct for name in attacks
-            ]
-            alone = torch.stack(each, 1) | ~correct.unsqueeze(1)
+            each = [runner.run(name, x, y) if correct.any() else x for name in attacks]
+            alone = torch.stack([(images != x).flatten(1).any(1) | ~correct for images in each], 1)
         mismatches = (logits_of(counted, x_adv, batch_size).argmax(1) == y) != (broken_by < 0)
 
     # The package's check of Square, which it cannot make when attacks run one by one.
@@ -263,11 +262,6 @@ class Runner:
             short = type(attack)(None, n_iter=steps, norm=attack.norm, eps=attack.eps)
             names = ("n_iter", "n_iter_orig", "n_iter_2", "n_iter_min", "size_decr")
             attack.__dict__.update({k: v for k, v in vars(short).items() if k in names})
-
-    def attacked(self, attack: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Images after one attack, and which of them it changed; those that resist it did not."""
-        attacked = self.run(attack, x, y)
-        return attacked, (attacked != x).flatten(1).any(1)
 
     def run(self, attack: str, x: Tensor, y: Tensor) -> Tensor:
         """Run one attack; images that resist, or are wrong already, come back unchanged."""

@@ -1,7 +1,8 @@
-"""Projected gradient descent: many small steps, each projected back (paper 3.2.1, eq. 2).
+"""Gradient attacks: FGSM, one long step, and PGD, many small ones, each projected back (3.2.1).
 
-Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018,
-arXiv:1706.06083.
+Goodfellow, Shlens and Szegedy, "Explaining and harnessing adversarial examples", ICLR 2015,
+arXiv:1412.6572. Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR
+2018, arXiv:1706.06083.
 """
 
 from dataclasses import dataclass
@@ -14,14 +15,37 @@ from rslib.attacks.threat import Threat, in_pixel_units
 from rslib.models import checks
 
 
+def fgsm(model: nn.Module, x: Tensor, y: Tensor, *, eps: float) -> Tensor:
+    """Attack every image by one l_inf step of length eps along the sign of the loss gradient.
+
+    Implements x_adv = clip(x + eps * sign(grad_x J(x, y)), 0, 1) with J the cross-entropy. Equation
+    1 of the paper leaves out the clipping, without which the result would not be an image. There is
+    no randomness. Images that the model already gets wrong are moved like all others. Arguments and
+    errors are those of :func:`pgd`.
+
+    Returns:
+        Adversarial images (B, C, H, W) in [0, 1], each within eps of its original.
+    """
+    threat = Threat("linf", eps)
+    checks.check_inputs(model, x, y)
+    with checks.attack_mode(model):
+        # Clones, since tensors made in inference mode cannot take part in a backward pass.
+        x, y = x.detach().clone(), y.clone()
+        point = x.clone().requires_grad_()
+        logits = checks.checked_logits(model, point)
+        checks.check_outputs(logits, y)
+        gradient = input_gradient(cross_entropy(logits, y, reduction="sum"), point)
+        return threat.project(threat.step(x, gradient, threat.eps), x)
+
+
 @dataclass(frozen=True)
 class PGDResult:
     """PGD's outcome, image by image, in the order of the batch.
 
     Attributes:
-        x_adv: Images (B, C, H, W) in [0, 1]. Where the attack succeeded, the first iterate that the
-            model got wrong; where it failed, the last iterate of the restart that ended with the
-            highest loss; where the model was wrong from the start, the original.
+        x_adv: Images (B, C, H, W) in [0, 1]: the first iterate that the model got wrong; where
+            there is none, the last one of the restart that ended with the highest loss; where the
+            model was wrong from the start, the original.
         x_last: The same, but looking at last iterates only, as other libraries do; None with early
             stopping.
         clean_correct: (B,) bool, the model is right on the original.
@@ -140,88 +164,65 @@ def run_pgd(
         with torch.no_grad():
             logits = checks.checked_logits(model, x)
         checks.check_outputs(logits, y)
-        search = _Search(threat, x, y, logits.argmax(1) == y, num_steps, early_stop)
+        correct = logits.argmax(1) == y
+        fooled, fooled_last = ~correct, ~correct
+        x_adv, x_last = x.clone(), x.clone()
+        # Loss at the last iterate held in x_last; any real one is higher.
+        highest = torch.full_like(x[:, 0, 0, 0], -torch.inf)
+        trace = x.new_full((num_steps + 1, len(x)), torch.nan)
+        evaluations, gradients = len(x), 0
+        # Stays on the device until the end: reading it each step would stall a GPU.
+        zero_gradients = torch.zeros((), dtype=torch.int64, device=x.device)
         for restart in range(restarts):
             start = threat.random_start(x, generator) if random_start else x
-            search.run(model, start, step_size, first=restart == 0)
-        return search.result()
-
-
-@dataclass
-class _Search:
-    """The best that has been found for each image of a batch, over restarts."""
-
-    threat: Threat
-    x: Tensor
-    y: Tensor
-    clean_correct: Tensor
-    num_steps: int
-    early_stop: bool
-
-    def __post_init__(self) -> None:
-        x = self.x
-        self.fooled, self.fooled_last = ~self.clean_correct, ~self.clean_correct
-        self.x_adv, self.x_last = x.clone(), x.clone()
-        # Loss at the last iterate held in x_last; any real one is higher.
-        self.highest = torch.full_like(x[:, 0, 0, 0], -torch.inf)
-        self.trace = x.new_full((self.num_steps + 1, len(x)), torch.nan)
-        self.evaluations, self.gradients = len(x), 0
-        # Stays on the device until the end: reading it each step would stall a GPU.
-        self.zero_gradients = torch.zeros((), dtype=torch.int64, device=x.device)
-
-    def run(self, model: nn.Module, start: Tensor, step_size: float, *, first: bool) -> None:
-        """Follow one trajectory per image that still resists, from its place in ``start``."""
-        resists = ~self.fooled if self.early_stop else ~self.fooled_last
-        active = resists.nonzero().squeeze(1)
-        x, y, point = self.x[active], self.y[active], start[active]
-        for step in range(self.num_steps + 1):
-            if len(active) == 0:
-                return
-            last = step == self.num_steps
-            point = point.detach().requires_grad_(not last)
-            logits = checks.checked_logits(model, point)
-            self.evaluations += len(active)
-            losses = cross_entropy(logits, y, reduction="none")
-            wrong = logits.argmax(1) != y
-            new = wrong & ~self.fooled[active]
-            self.x_adv[active[new]] = point.detach()[new]
-            self.fooled[active[new]] = True
-            if first:
-                # Written to all later rows too: a dropped image keeps its last value.
-                self.trace[step:, active] = losses.detach()
-            if last:
-                # The restart that ended highest; an iterate that fools outranks all.
-                better = wrong | (losses > self.highest[active])
-                self.x_last[active[better]] = point[better]
-                self.highest[active[better]] = losses[better]
-                self.fooled_last[active[wrong]] = True
-                return
-            if self.early_stop and bool(wrong.all()):
-                return
-            gradient = input_gradient(losses.sum(), point)
-            self.gradients += len(gradient)
-            self.zero_gradients += (gradient == 0).flatten(1).all(1).sum()
-            point = point.detach()
-            if self.early_stop and bool(wrong.any()):
-                keep = (~wrong).nonzero().squeeze(1)
-                active, x, y = active[keep], x[keep], y[keep]
-                point, gradient = point[keep], gradient[keep]
-            point = self.threat.project(self.threat.step(point, gradient, step_size), x)
-
-    def result(self) -> PGDResult:
-        """Sum up: where nothing fooled the model, the best last iterate is the attack's answer."""
-        resists = ~self.fooled
-        self.x_adv[resists] = self.x_last[resists]
+            # Images still attacked, their originals, labels and present iterates.
+            active = (~(fooled if early_stop else fooled_last)).nonzero().squeeze(1)
+            origin, labels, point = x[active], y[active], start[active]
+            for step in range(num_steps + 1):
+                if len(active) == 0:
+                    break
+                last = step == num_steps
+                point = point.detach().requires_grad_(not last)
+                logits = checks.checked_logits(model, point)
+                evaluations += len(active)
+                losses = cross_entropy(logits, labels, reduction="none")
+                wrong = logits.argmax(1) != labels
+                new = wrong & ~fooled[active]
+                x_adv[active[new]] = point.detach()[new]
+                fooled[active[new]] = True
+                if restart == 0:
+                    # Written to all later rows too: a dropped image keeps its last value.
+                    trace[step:, active] = losses.detach()
+                if last:
+                    # The restart that ended highest; an iterate that fools outranks all.
+                    better = wrong | (losses > highest[active])
+                    x_last[active[better]] = point[better]
+                    highest[active[better]] = losses[better]
+                    fooled_last[active[wrong]] = True
+                    break
+                if early_stop and bool(wrong.all()):
+                    break
+                gradient = input_gradient(losses.sum(), point)
+                gradients += len(gradient)
+                zero_gradients += (gradient == 0).flatten(1).all(1).sum()
+                point = point.detach()
+                if early_stop and bool(wrong.any()):
+                    keep = (~wrong).nonzero().squeeze(1)
+                    active, origin, labels = active[keep], origin[keep], labels[keep]
+                    point, gradient = point[keep], gradient[keep]
+                point = threat.project(threat.step(point, gradient, step_size), origin)
+        # Where nothing fooled the model, the best last iterate is the attack's answer.
+        x_adv[~fooled] = x_last[~fooled]
         return PGDResult(
-            x_adv=self.x_adv,
-            x_last=None if self.early_stop else self.x_last,
-            clean_correct=self.clean_correct,
-            fooled=self.fooled,
-            fooled_last=None if self.early_stop else self.fooled_last,
-            loss=self.trace[:, self.clean_correct].mean(1),
-            evaluations=self.evaluations,
-            gradients=self.gradients,
-            zero_gradients=int(self.zero_gradients),
+            x_adv=x_adv,
+            x_last=None if early_stop else x_last,
+            clean_correct=correct,
+            fooled=fooled,
+            fooled_last=None if early_stop else fooled_last,
+            loss=trace[:, correct].mean(1),
+            evaluations=evaluations,
+            gradients=gradients,
+            zero_gradients=int(zero_gradients),
         )
 
 

@@ -112,12 +112,12 @@ def reliability(
 
     - ``budget``: accuracy falls to about 0, and never rises, as the budget is doubled up to half
       the range of pixel values.
-    - ``effort``: PGD with more steps and a new start breaks little of what PGD-20 left.
-    - ``logit_scale``: PGD on logits brought to a common scale breaks little of what PGD-20 left.
-      The loss of a model with huge logits is flat, although nothing about its decisions is.
-    - ``black_box``: Square attack, which sees no gradients, breaks next to nothing of it.
-    - ``one_step``: one step of full length from the image itself (FGSM in l_inf) breaks next to
-      nothing of it.
+    - ``effort``: PGD with ``strong_steps`` steps and a new start breaks little of what PGD-20 left.
+    - ``logit_scale``: so does PGD on logits brought to a common scale. The loss of a model with
+      huge logits is flat, although nothing about its decisions is.
+    - ``black_box``: Square attack, which sees no gradients, breaks next to nothing of it with
+      ``queries`` an image.
+    - ``one_step``: so does one step of full length from the image itself (FGSM in l_inf).
     - ``gradients``: few images have an input gradient that is exactly 0, of cross-entropy or of the
       margin between the true and the nearest other class.
     - ``recheck``: the adversarial images stay in the threat model and still fool the model when
@@ -125,33 +125,20 @@ def reliability(
     - ``batch``: logits do not depend on the other images of a batch.
     - ``repeat``: logits are the same when computed twice.
     - ``eight_bit``: adversarial images still fool the model after rounding to 256 levels.
-    - ``autoattack``: only if ``autoattack_correct`` is given: it does not clearly end more than
-      6 points lower.
+    - ``autoattack``: only if ``autoattack_correct`` ((B,) bool, the model is right under
+      AutoAttack) is given: it does not clearly end more than 6 points lower.
 
     Checks that attack again do so on at most ``examined`` of the images concerned, evenly spaced.
     They fail when even the lower end of the 95 % interval of the share exceeds the tolerance, so
     that a few unlucky images among few do not fail a model. The check of AutoAttack takes the
     interval of the difference on the same images, and its meaning says if they are too few to tell.
 
-    Args:
-        model: Maps images to logits (B, classes). It is attacked in eval mode, in full precision,
-            and given back as it was.
-        x: Images (B, C, H, W), float, in [0, 1]; one or two hundred are enough.
-        y: True labels (B,), int64.
-        eps: Budget in [0, 1] units.
-        norm: "linf" or "l2".
-        strong_steps: Steps of the longer PGD.
-        queries: Queries of Square for each image.
-        examined: Most images that one check attacks again, which bounds the cost.
-        batch_size: Images attacked at a time.
-        seed: Seed of all random draws, a randomized model's own included; torch's generators are
-            left as they were.
-        autoattack_correct: (B,) bool, whether the model is right on each image under AutoAttack.
+    The other arguments and errors are those of :func:`rslib.attacks.pgd`; one or two hundred images
+    are enough, of which ``batch_size`` are attacked at a time. ``seed`` is that of all draws, a
+    randomized model's own included; torch's generators are left as they were.
 
     Raises:
-        TypeError: If a dtype is wrong or the model is not a module.
-        ValueError: If inputs, options or the model's outputs are out of range, if a gradient is not
-            finite, or if the model is right on no image.
+        ValueError: Also if a gradient is not finite, or if the model is right on no image.
 
     Warns:
         ProbabilityOutputWarning: If the outputs look like probabilities.
@@ -231,34 +218,21 @@ class _Lab:
         return logits_of(self.judged, x, self.batch_size)
 
     def pgd(
-        self,
-        eps: float,
-        *,
-        steps: int = 20,
-        step_size: float | None = None,
-        start: int = 0,
-        random_start: bool = True,
-        early_stop: bool = True,
-        model: nn.Module | None = None,
-        images: Tensor | slice = slice(None),
+        self, eps: float, images: Tensor | slice = slice(None), *, start: int = 0, **options: Any
     ) -> tuple[Tensor, Tensor]:
-        """Adversarial images and whether they fooled the model, for all images or some.
+        """Adversarial images and whether they fooled the model, by PGD-20 or its options.
 
         Other values of ``start`` give other random starts. An image is left at its first wrong
         iterate, or else followed to the end, which takes it away from the decision boundary.
         """
         x, y = self.x[images], self.y[images]
-        options = {"eps": eps, "norm": self.threat.norm, "num_steps": steps}
-        options |= {"step_size": step_size or 2 * eps / steps, "early_stop": early_stop}
-        options |= {"generator": torch.Generator().manual_seed(self.seed + start)}
-        model = model or self.model
-        found = [
-            run_pgd(model, part, labels, random_start=random_start, **options)
-            for part, labels in self.batches(x, y)
-        ]
+        generator = torch.Generator().manual_seed(self.seed + start)
+        options = {"step_size": eps / 10, "num_steps": 20, "model": self.model} | options
+        options |= {"eps": eps, "norm": self.threat.norm, "generator": generator}
+        found = [run_pgd(x=part, y=labels, **options) for part, labels in self.batches(x, y)]
         if not found:
             return x, torch.zeros_like(y, dtype=torch.bool)
-        if early_stop:
+        if options.get("early_stop", True):
             return torch.cat([r.x_adv for r in found]), torch.cat([r.fooled for r in found])
         return torch.cat([r.x_last for r in found]), torch.cat([r.fooled_last for r in found])
 
@@ -354,14 +328,13 @@ def _budget(lab: _Lab) -> Check:
 
 
 def _effort(lab: _Lab, steps: int) -> Check:
-    eps = lab.threat.eps
-    # Steps longer than those of PGD-20 divided by the same factor let it leave a local maximum.
-    _, fooled = lab.pgd(eps, steps=steps, step_size=eps / 10, start=1, images=lab.survivors)
+    # Steps as long as those of PGD-20 let it leave a local maximum.
+    _, fooled = lab.pgd(lab.threat.eps, lab.survivors, start=1, num_steps=steps)
     return _few("effort", fooled, lab.robust, _MORE, {"steps": steps})
 
 
 def _logit_scale(lab: _Lab) -> Check:
-    _, fooled = lab.pgd(lab.threat.eps, model=_Rescaled(lab.model), images=lab.survivors)
+    _, fooled = lab.pgd(lab.threat.eps, lab.survivors, model=_Rescaled(lab.model))
     evidence = {"median_largest_logit": lab.logits.abs().amax(1).median().item()}
     return _few("logit_scale", fooled, lab.robust, _MORE, evidence)
 
@@ -378,7 +351,8 @@ def _black_box(lab: _Lab, queries: int) -> Check:
 
 def _one_step(lab: _Lab) -> Check:
     # FGSM; in l2 the same step along the normalized gradient.
-    _, wrong = lab.pgd(lab.threat.eps, steps=1, step_size=lab.threat.eps, random_start=False)
+    eps = lab.threat.eps
+    _, wrong = lab.pgd(eps, num_steps=1, step_size=eps, random_start=False)
     check = _few("one_step", wrong[lab.robust], lab.robust, _WEAKER, {})
     check.evidence["one_step_accuracy"] = _share(lab.correct & ~wrong)
     return check
@@ -460,7 +434,7 @@ def _eight_bit(lab: _Lab) -> Check:
     # question is whether a finished attack survives it.
     broken = lab.correct & ~lab.robust
     some = lab.some(broken)
-    x_adv, fooled = lab.pgd(lab.threat.eps, early_stop=False, images=some)
+    x_adv, fooled = lab.pgd(lab.threat.eps, some, early_stop=False)
     if len(some):
         rounded = lab.threat.project((x_adv * 255).round() / 255, lab.x[some])
         fooled = fooled & (lab.logits_of(rounded).argmax(1) == lab.y[some])
@@ -487,3 +461,25 @@ def _autoattack(lab: _Lab, correct: Tensor) -> Check:
     }
     found = beside_autoattack(evidence)
     return Check("autoattack", found != "beyond", evidence, meanings[found])
+
+
+class RoundedInput(nn.Module):
+    """A model meant to fail the checks: its input is rounded to a few levels, at least 2.
+
+    Rounding has a zero derivative almost everywhere, so gradient attacks find nothing to follow,
+    while other attacks fool the model as easily as before (Athalye et al., 2018, section 4).
+
+    Raises:
+        ValueError: fewer than 2 levels.
+    """
+
+    def __init__(self, model: nn.Module, *, levels: int) -> None:
+        super().__init__()
+        if levels < 2:
+            raise ValueError(f"levels={levels!r} must be at least 2")
+        self.model = model
+        self.steps = levels - 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of images (B, 3, H, W) in [0, 1], rounded."""
+        return self.model((x * self.steps).round() / self.steps)

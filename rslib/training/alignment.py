@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from rslib.data import Batch, Batches
@@ -71,9 +71,7 @@ class Aligned:
             head = nn.Conv2d(features.shape[1], 1, 1)
         model.saliency_head = head.to(device)
 
-    def __call__(
-        self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
-    ) -> Step:
+    def __call__(self, model: nn.Module, batch: Batch, generator: Generator, epoch: float) -> Step:
         """Both terms on the batch; arguments as in :class:`rslib.training.Objective`.
 
         Images whose mask is empty have none: they enter the classification loss only.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -34,7 +34,8 @@ NO_BF16 = (
     "this processor has no instructions for bf16, which makes training several times slower than "
     "in fp32; set precision to fp32"
 )
-
+# A forecast is made from so many steps, after a first one, which prepares kernels.
+STEPS_MEASURED = 5
 
 Validate = Callable[[nn.Module], dict[str, float]]
 
@@ -63,28 +64,27 @@ def fit(
     """Train a model, or go on with a training that was interrupted.
 
     A run killed at any moment and started again ends with the weights of an uninterrupted one: bit
-    for bit on a CPU with the same number of threads. There it loses an epoch at most; on an
-    accelerator, whose epochs are short, it may lose :data:`SECONDS_BETWEEN_CHECKPOINTS` more.
+    for bit on a CPU with the same number of threads. It loses an epoch at most; on an accelerator,
+    whose epochs are short, :data:`SECONDS_BETWEEN_CHECKPOINTS` more.
 
     Args:
         model: on its device; left in eval mode with the last epoch's weights (their average, where
             the recipe keeps one).
         objective: what to minimize.
         train: shuffled, augmented batches.
-        validate: called with the model (its average, where the recipe keeps one) in eval mode after
-            each epoch; its scores, of validation images, go into the history.
+        validate: called with the model (or average) in eval mode after each epoch; its scores, of
+            validation images, go into the history.
         recipe: optimizer, schedule, averaging and precision.
-        validate_raw: called with the model itself where the recipe keeps an average; its scores go
-            into the history as ``raw_...`` beside the average's.
+        validate_raw: called with the model itself where there is an average; its scores go into the
+            history as ``raw_...``.
         select: the score whose highest value marks the best epoch.
         seed: of everything random in this training.
-        checkpoint_path: safetensors file written after each epoch (on an accelerator after those
-            that end some seconds after the last one written, and after the last epoch).
+        checkpoint_path: safetensors file written after each epoch (on an accelerator some seconds
+            apart, and after the last one).
         key: of the result; a checkpoint with another key is refused.
         name: shown by the progress bar.
         progress: show one.
-        tell: given a line after each epoch, and before the first in bf16 on a CPU; None for no
-            lines.
+        tell: given a line after each epoch, and before the first in bf16 on a CPU.
         after_epoch: called with the state after each checkpoint.
 
     Returns:
@@ -96,24 +96,32 @@ def fit(
             memory.
         rslib.store.records.RecordError: a damaged or foreign checkpoint, a full disk.
     """
-    if recipe.ema_decay is not None:
-        _refuse_long_average(name, recipe.ema_decay, recipe.epochs * len(train))
-    forecast = _Forecast(name, recipe, train, tell) if tell else None
+    _refuse_long_average(name, recipe, recipe.epochs * len(train))
     trainer = _Trainer(
-        model, objective, train, recipe, seed, checkpoint_path, key, name, progress, forecast
+        model, objective, train, recipe, seed, checkpoint_path, key, name, progress, tell
     )
-    while trainer.state.epoch < recipe.epochs:
+    state = trainer.state
+    while state.epoch < recipe.epochs:
         started = time.perf_counter()
-        row = trainer.epoch() | trainer.judge(validate, validate_raw)
+        try:
+            row = trainer.epoch()
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"{name}: the device's memory ran out with batches of {train.batch_size}. "
+                f"{trainer.so_far()}. Lower batch_size in this training's recipe (it is part of "
+                "the result, so training starts anew), or free the device of other programs and "
+                "run again"
+            ) from error
+        row |= trainer.judge(validate, validate_raw)
         row["seconds"] = time.perf_counter() - started
         if trainer.keep(row, select) and after_epoch:
-            after_epoch(trainer.state)
+            after_epoch(state)
         if tell:
-            tell(_line(name, recipe, trainer.state))
+            tell(_line(name, recipe, state))
     if trainer.average is not None:
         model.load_state_dict(trainer.average.module.state_dict())
     model.eval()
-    return trainer.state
+    return state
 
 
 @dataclass
@@ -129,22 +137,33 @@ class _Trainer:
     key: str
     name: str
     progress: bool
-    forecast: _Forecast | None
+    tell: Callable[[str], None] | None
 
     def __post_init__(self) -> None:
-        model, path = self.model, self.path
-        self.optimizers = optimizer.build(model, self.recipe)
-        self.average = average_of(model, self.recipe)
+        model, recipe = self.model, self.recipe
+        on_cpu = self.train.dataset.device.type == "cpu"
+        self.foretells = (
+            self.tell is not None
+            and recipe.precision == "bf16"
+            and on_cpu
+            and len(self.train) > STEPS_MEASURED
+        )
+        if self.foretells:
+            self.tell(f"{self.name}: {BF16 if cpu_has_bf16() else NO_BF16}")
+        self.optimizers = optimizer.build(model, recipe)
+        self.average = average_of(model, recipe)
         self.state = State()
-        if path.exists():
+        if self.path.exists():
             self.state = checkpoint.load(
-                path, model, self.optimizers, self.key, average=self.average
+                self.path, model, self.optimizers, self.key, average=self.average
             )
         # What is validated, and what is trained.
         self.judged = model if self.average is None else self.average.module
-        self.forward = torch.compile(model, dynamic=False) if self.recipe.compile else model
-        self.reading, self.pause = pace(self.train.dataset.device)
+        self.forward = torch.compile(model, dynamic=False) if recipe.compile else model
+        self.reading = 1 if on_cpu else STEPS_BETWEEN_READINGS
+        self.pause = 0.0 if on_cpu else SECONDS_BETWEEN_CHECKPOINTS
         self.kept, self.written = self.state.epoch, time.monotonic()
+        self.taken = 0
 
     def epoch(self) -> dict[str, float]:
         """Train for an epoch; the start of its row in the history."""
@@ -159,12 +178,12 @@ class _Trainer:
             leave=epoch + 1 == recipe.epochs,
         )
         self.model.train()
-        with (
-            _randomness(self.seed, epoch) as generator,
-            self._roomy(),
-            # Products stay as they are: whether Grad-CAM has a closed form is seen by one of them.
-            tf32(recipe.precision == "tf32", products=False),
-        ):
+        # Matrix products stay as they are: one of them shows if Grad-CAM has a closed form.
+        with torch.random.fork_rng(), tf32(recipe.precision == "tf32", products=False):
+            # Of dropout and of the objective's draws.
+            number = int(hash_inputs(seed=self.seed, epoch=epoch), 16)
+            torch.manual_seed(number)
+            generator = torch.Generator().manual_seed(number)
             for step, batch in enumerate(bar, start=1):
                 for group in optimizer.groups(self.optimizers):
                     reached = epoch + step / steps
@@ -201,8 +220,17 @@ class _Trainer:
             each.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
-        if self.forecast:
-            self.forecast.step(self.recipe.epochs - self.state.epoch)
+        self.taken += 1
+        if self.taken == 1:
+            self.started = time.perf_counter()
+        if self.foretells and self.taken == 1 + STEPS_MEASURED:
+            each = (time.perf_counter() - self.started) / STEPS_MEASURED
+            epoch = each * len(self.train)
+            left = (self.recipe.epochs - self.state.epoch) * epoch
+            self.tell(
+                f"{self.name}: {1000 * each / self.train.batch_size:.1f} ms an image, "
+                f"{duration(epoch)} an epoch and {duration(left)} in all, validation left out"
+            )
 
     def judge(self, validate: Validate, validate_raw: Validate | None) -> dict[str, float]:
         """The scores of validation images after an epoch."""
@@ -231,29 +259,16 @@ class _Trainer:
         self.kept, self.written = state.epoch, time.monotonic()
         return True
 
-    def _so_far(self) -> str:
-        return (
-            f"Epoch {self.kept} is kept in {self.path}" if self.kept else "So far no epoch is kept"
-        )
+    def so_far(self) -> str:
+        if not self.kept:
+            return "So far no epoch is kept"
+        return f"Epoch {self.kept} is kept in {self.path}"
 
     def _refuse(self, what: str, value: float, when: str) -> NoReturn:
         raise TrainingError(
-            f"{self.name}: {what} is {value} {when}. {self._so_far()}. Lower the learning rate "
+            f"{self.name}: {what} is {value} {when}. {self.so_far()}. Lower the learning rate "
             f"({self.recipe.learning_rate}) or clip the gradient (clip_norm), and run again"
         )
-
-    @contextlib.contextmanager
-    def _roomy(self) -> Iterator[None]:
-        """Turn running out of memory into an error that names the setting."""
-        try:
-            yield
-        except torch.OutOfMemoryError as error:
-            raise TrainingError(
-                f"{self.name}: the device's memory ran out with batches of "
-                f"{self.train.batch_size}. {self._so_far()}. Lower batch_size in this training's "
-                "recipe (it is part of the result, so training starts anew), or free the device "
-                "of other programs and run again"
-            ) from error
 
 
 @torch.inference_mode()
@@ -297,53 +312,18 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-class _Forecast:
-    """Says what a training in bf16 on a CPU will take, from its own first steps."""
-
-    STEPS = 5
-
-    def __init__(
-        self, name: str, recipe: Recipe, train: Batches, tell: Callable[[str], None]
-    ) -> None:
-        self.name, self.train, self.tell = name, train, tell
-        on_cpu = train.dataset.device.type == "cpu"
-        self.wanted = recipe.precision == "bf16" and on_cpu and len(train) > self.STEPS
-        self.seen, self.started = 0, 0.0
-        if self.wanted:
-            tell(f"{name}: {BF16 if cpu_has_bf16() else NO_BF16}")
-
-    def step(self, epochs: int) -> None:
-        """Note a step; the first one, which prepares kernels, is not measured."""
-        self.seen += 1
-        if self.seen == 1:
-            self.started = time.perf_counter()
-        if self.wanted and self.seen == self.STEPS + 1:
-            each = (time.perf_counter() - self.started) / self.STEPS
-            epoch = each * len(self.train)
-            self.tell(
-                f"{self.name}: {1000 * each / self.train.batch_size:.1f} ms an image, "
-                f"{duration(epoch)} an epoch and {duration(epochs * epoch)} in all, validation "
-                "left out"
-            )
-
-
-def _refuse_long_average(name: str, decay: float, steps: int) -> None:
+def _refuse_long_average(name: str, recipe: Recipe, steps: int) -> None:
     """Refuse an average over more than a fifth of a training: it would lag behind the weights."""
-    window = 1 / (1 - decay)
+    if recipe.ema_decay is None:
+        return
+    window = 1 / (1 - recipe.ema_decay)
     if window > steps / 5:
         longest = 1 - 5 / steps
         way = f"lower it to {longest:.3g}" if longest > 0.5 else "leave it out"
         raise TrainingError(
-            f"{name}: ema_decay {decay} averages over about {window:,.0f} steps, more "
+            f"{name}: ema_decay {recipe.ema_decay} averages over about {window:,.0f} steps, more "
             f"than a fifth of this training's {steps:,}: {way}, or train for more epochs"
         )
-
-
-def pace(device: torch.device) -> tuple[int, float]:
-    """Steps between readings of the loss, and seconds between checkpoints."""
-    if device.type == "cpu":
-        return 1, 0.0
-    return STEPS_BETWEEN_READINGS, SECONDS_BETWEEN_CHECKPOINTS
 
 
 class Tally:
@@ -355,8 +335,7 @@ class Tally:
         waiting: what was noted and not read: loss, hits and images of each step.
         steps: steps read.
         last: the loss of the last step read; reading ends at the first that is not finite.
-        loss: the mean of what was read.
-        accuracy: likewise.
+        loss: the mean of what was read; ``accuracy`` likewise.
     """
 
     def __init__(self) -> None:
@@ -403,15 +382,6 @@ def average_of(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
 
     ema = warmed_up if recipe.ema_warmup else get_ema_multi_avg_fn(decay)
     return AveragedModel(model, multi_avg_fn=ema, use_buffers=True)
-
-
-@contextlib.contextmanager
-def _randomness(seed: int, epoch: int) -> Iterator[torch.Generator]:
-    """Seed dropout and the objective's draws from (seed, epoch) alone, leaving the caller's be."""
-    number = int(hash_inputs(seed=seed, epoch=epoch), 16)
-    with torch.random.fork_rng():
-        torch.manual_seed(number)
-        yield torch.Generator().manual_seed(number)
 
 
 def validating(recipe: Recipe | None, device: torch.device) -> contextlib.AbstractContextManager:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from rslib.attacks import Threat
@@ -28,9 +28,7 @@ class Step:
 class Objective(Protocol):
     """A training objective: called once per batch, in train mode."""
 
-    def __call__(
-        self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
-    ) -> Step:
+    def __call__(self, model: nn.Module, batch: Batch, generator: Generator, epoch: float) -> Step:
         """Compute the loss of one batch.
 
         Args:
@@ -69,7 +67,7 @@ def objective(name: str) -> Callable[[Objective], Objective]:
     return extensions.adding("objective", name, Training.model_fields)
 
 
-def beside(images: Tensor, generator: torch.Generator) -> torch.Generator:
+def beside(images: Tensor, generator: Generator) -> Generator:
     """The generator on the images' device that a CPU generator stands for at this step.
 
     Large draws are made where the images are, so that nothing is copied; the seed comes from the
@@ -96,9 +94,7 @@ class Standard:
 
     label_smoothing: float = 0.0
 
-    def __call__(
-        self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
-    ) -> Step:
+    def __call__(self, model: nn.Module, batch: Batch, generator: Generator, epoch: float) -> Step:
         """Loss of a batch; arguments as in :class:`Objective`."""
         return self.on(model, batch.x, batch.y)
 
@@ -136,7 +132,7 @@ class Attacker:
         model: nn.Module,
         x: Tensor,
         loss: Callable[[Tensor], Tensor],
-        generator: torch.Generator,
+        generator: Generator,
         epoch: float,
     ) -> Tensor:
         """Images that climb a loss, of logits (B, C), summed over images, within the budget.
@@ -191,9 +187,7 @@ class Adversarial:
     probability: float = 0.5
     outer: Objective = Standard()
 
-    def __call__(
-        self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
-    ) -> Step:
+    def __call__(self, model: nn.Module, batch: Batch, generator: Generator, epoch: float) -> Step:
         """Loss of the batch, attacked or clean; arguments as in :class:`Objective`."""
         x = batch.x
         # The coin is thrown on the CPU: to read it from a GPU would wait for it at each step.
@@ -223,9 +217,7 @@ class Trades:
     beta: float = 6.0
     clean: Standard = Standard()
 
-    def __call__(
-        self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
-    ) -> Step:
+    def __call__(self, model: nn.Module, batch: Batch, generator: Generator, epoch: float) -> Step:
         """Both terms on the batch; arguments as in :class:`Objective`."""
         model.train(not self.attacker.eval_mode)
         with torch.no_grad():
@@ -254,9 +246,7 @@ class Noise:
     sigma: float = 0.25
     clean: Standard = Standard()
 
-    def __call__(
-        self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
-    ) -> Step:
+    def __call__(self, model: nn.Module, batch: Batch, generator: Generator, epoch: float) -> Step:
         """Loss of the noisy batch; arguments as in :class:`Objective`."""
         source = beside(batch.x, generator)
         noise = torch.randn(batch.x.shape, generator=source, device=source.device).to(batch.x)
