@@ -3,11 +3,9 @@
 The smoothed classifier answers with the class that the base classifier returns most often when
 Gaussian noise N(0, sigma^2 I) is added to the image. If that class has probability p > 1/2, no
 change of l2 length below sigma * Phi^-1(p) alters the answer. A lower bound from n draws, which
-holds with probability 1 - alpha, stands for p.
-
-The paper's equation 4 averages the outputs of f, its text counts votes. The certificate belongs to
-the vote, so votes are counted here. The radius must not be compared with the l_inf budgets of the
-attacks.
+holds with probability 1 - alpha, stands for p. The paper's equation 4 averages the outputs of f,
+its text counts votes; the certificate belongs to the vote. The radius must not be compared with
+l_inf budgets.
 
 Source: Cohen, Rosenfeld and Kolter, "Certified adversarial robustness via randomized smoothing",
 ICML 2019, arXiv:1902.02918.
@@ -32,7 +30,7 @@ _BLOCK = 100
 
 @dataclass(frozen=True)
 class Certificates:
-    """Votes, predictions and radii of a batch, with the settings behind them.
+    """Votes, predictions and radii of a batch, with the settings of :func:`certify` behind them.
 
     Attributes:
         prediction: (B,) int64, the certified class, or ``ABSTAIN``.
@@ -40,10 +38,6 @@ class Certificates:
             where the prediction is ``ABSTAIN``.
         candidate: (B,) int64, the class that won the first n0 votes, abstention or not.
         count: (B,) int64, how many of the n votes the candidate got.
-        sigma: Standard deviation of the noise, in [0, 1] pixel units.
-        n0: Votes that chose the candidate.
-        n: Votes behind ``count``.
-        alpha: Probability, for each image, that its certificate is wrong.
     """
 
     prediction: Tensor

@@ -5,7 +5,6 @@ import importlib
 from rslib.models.networks import BUILDERS as BUILDERS
 from rslib.models.networks import CIFAR10_MEAN as CIFAR10_MEAN
 from rslib.models.networks import CIFAR10_STD as CIFAR10_STD
-from rslib.models.networks import AlexNet as AlexNet
 from rslib.models.networks import Classifier as Classifier
 from rslib.models.networks import Normalize as Normalize
 from rslib.models.networks import alexnet as alexnet

@@ -6,8 +6,7 @@ convolutional network and attention rollout for a transformer.
 Read as written, the sigmoid of a map that a ReLU has passed lies in [1/2, 1], so that the
 background's error cannot fall under 1/4; and a rollout's values, near 2^L, saturate it. The other
 reading takes the signed map, standardized image by image, whose sigmoid can reach both ends.
-
-Section 3.4.2 aligns another map: that of a saliency head, which the classifier does not use.
+Section 3.4.2 aligns the map of a saliency head, which the classifier does not use.
 """
 
 from __future__ import annotations

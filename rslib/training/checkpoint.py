@@ -80,18 +80,17 @@ def save_weights(path: Path, weights: Weights, metadata: Mapping[str, Any]) -> N
             raise OSError(int(found[1]) if found else errno.EIO, str(error)) from error
 
 
-def load_weights(path: Path, model: nn.Module) -> dict[str, Any]:
-    """Fill a model from a safetensors file and return the file's metadata.
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Fill a model from a safetensors file.
 
     Raises:
         RecordError: missing or damaged file, or weights of another architecture.
     """
-    weights, metadata = _load(path)
+    weights, _ = _load(path)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise RecordError(f"{path} does not fit this architecture: {error}") from None
-    return metadata
 
 
 def save(
@@ -105,13 +104,8 @@ def save(
 ) -> None:
     """Write everything a run needs to go on after this epoch, atomically.
 
-    Args:
-        path: safetensors file, replaced.
-        model: as trained so far.
-        optimizers: their slots are stored; their settings come from the recipe.
-        state: epoch, history, best weights.
-        key: of the result.
-        average: the moving average of the model, where the recipe keeps one.
+    Of the optimizers the slots are stored; their settings come from the recipe. The key is that of
+    the result, the average that of the model where the recipe keeps one.
     """
     parts = {"model": weights_of(model), "best": state.best}
     if average is not None:

@@ -169,14 +169,10 @@ class _Trainer:
         """Train for an epoch; the start of its row in the history."""
         epoch, steps, recipe = self.state.epoch, len(self.train), self.recipe
         tally = Tally()
-        bar = tqdm(
-            self.train.epoch(epoch),
-            total=steps,
-            desc=f"{self.name} epoch {epoch + 1}/{recipe.epochs}",
-            disable=not self.progress,
-            mininterval=1.0,
-            leave=epoch + 1 == recipe.epochs,
-        )
+        title = f"{self.name} epoch {epoch + 1}/{recipe.epochs}"
+        options = {"mininterval": 1.0, "leave": epoch + 1 == recipe.epochs}
+        options["disable"] = not self.progress
+        bar = tqdm(self.train.epoch(epoch), desc=title, total=steps, **options)
         self.model.train()
         # Matrix products stay as they are: one of them shows if Grad-CAM has a closed form.
         with torch.random.fork_rng(), tf32(recipe.precision == "tf32", products=False):
@@ -327,15 +323,10 @@ def _refuse_long_average(name: str, recipe: Recipe, steps: int) -> None:
 
 
 class Tally:
-    """Mean loss and accuracy of an epoch so far, kept on the device until they are read.
+    """Mean loss and accuracy of the steps of an epoch, on the device (``waiting``) until read.
 
-    Of mixed images, the label with the largest share counts.
-
-    Attributes:
-        waiting: what was noted and not read: loss, hits and images of each step.
-        steps: steps read.
-        last: the loss of the last step read; reading ends at the first that is not finite.
-        loss: the mean of what was read; ``accuracy`` likewise.
+    Of mixed images, the label with the largest share counts. ``last`` is the loss of the last of
+    ``steps`` read: reading ends at the first that is not finite.
     """
 
     def __init__(self) -> None:

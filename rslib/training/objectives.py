@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -39,7 +38,6 @@ class Objective(Protocol):
                 large as the images comes from the one :func:`beside` them.
             epoch: epochs done so far, fractional; for what changes along the training.
         """
-        ...
 
 
 ADDED: dict[str, Objective] = extensions.ADDED["objective"]
@@ -145,29 +143,23 @@ class Attacker:
             return x
         threat = replace(self.threat, eps=share * self.threat.eps)
         point = threat.random_start(x, beside(x, generator))
-        with self._crafting(model):
-            for _ in range(self.num_steps):
-                point = point.detach().requires_grad_()
-                # Whether it is finite shows in the loss: to ask here would stall a GPU each step.
-                (gradient,) = torch.autograd.grad(loss(model(point)), point)
-                point = threat.step(point.detach(), gradient, share * self.step_size)
-                point = threat.project(point, x)
-        return point.detach()
-
-    @contextmanager
-    def _crafting(self, model: nn.Module) -> Iterator[None]:
-        """Hold a model as crafting wants it, then back in train mode, errors included."""
         # A compiled model would compute the gradients of its parameters as well.
         wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
         try:
             model.train(not self.eval_mode)
             for parameter in wanted:
                 parameter.requires_grad_(False)
-            yield
+            for _ in range(self.num_steps):
+                point = point.detach().requires_grad_()
+                # Whether it is finite shows in the loss: to ask here would stall a GPU each step.
+                (gradient,) = torch.autograd.grad(loss(model(point)), point)
+                point = threat.step(point.detach(), gradient, share * self.step_size)
+                point = threat.project(point, x)
         finally:
             for parameter in wanted:
                 parameter.requires_grad_(True)
             model.train()
+        return point.detach()
 
 
 @dataclass(frozen=True)
