@@ -160,8 +160,7 @@ class _Trainer:
         # What is validated, and what is trained.
         self.judged = model if self.average is None else self.average.module
         self.forward = torch.compile(model, dynamic=False) if recipe.compile else model
-        self.reading = 1 if on_cpu else STEPS_BETWEEN_READINGS
-        self.pause = 0.0 if on_cpu else SECONDS_BETWEEN_CHECKPOINTS
+        self.reading, self.pause = pace(self.train.dataset.device)
         self.kept, self.written = self.state.epoch, time.monotonic()
         self.taken = 0
 
@@ -320,6 +319,13 @@ def _refuse_long_average(name: str, recipe: Recipe, steps: int) -> None:
             f"{name}: ema_decay {recipe.ema_decay} averages over about {window:,.0f} steps, more "
             f"than a fifth of this training's {steps:,}: {way}, or train for more epochs"
         )
+
+
+def pace(device: torch.device) -> tuple[int, float]:
+    """Steps between readings of the loss, and seconds between checkpoints."""
+    if device.type == "cpu":
+        return 1, 0.0
+    return STEPS_BETWEEN_READINGS, SECONDS_BETWEEN_CHECKPOINTS
 
 
 class Tally:

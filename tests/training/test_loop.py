@@ -16,7 +16,6 @@ from rslib.store.records import RecordError
 from rslib.training import checkpoint, optimizer
 from tests.helpers.small_training import fit, net, small
 
-
 RECIPES = {
     "sgd": Recipe(epochs=3, batch_size=32, nesterov=True, warmup_epochs=1.0, label_smoothing=0.1),
     "adamw": Recipe(epochs=3, batch_size=32, optimizer="adamw", learning_rate=1e-3, clip_norm=1.0),
