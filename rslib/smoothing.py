@@ -98,8 +98,8 @@ def certify(
 ) -> tuple[Tensor, Tensor]:
     """Predict with the smoothed classifier and certify each prediction (Cohen et al., CERTIFY).
 
-    n0 votes choose a class; n fresh votes bound its probability. Both steps never share draws,
-    since a class chosen for its luck would be bounded too high.
+    n0 votes choose a class; n fresh votes bound its probability, since a class chosen for its luck
+    would be bounded too high.
 
     Args:
         model: The base classifier: images to logits (B, classes), of which only the largest counts.

@@ -13,6 +13,8 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,12 +43,12 @@ class AutoAttackResult:
 
     Attributes:
         x_adv: Images (B, C, H, W) in [0, 1]: adversarial where an attack succeeded, else originals.
-        stages: What can break an image, in order: "clean" (wrong without an attack), "known" (an
-            adversarial image that the caller brought), then the attacks.
+        stages: "clean" (wrong without an attack), "known" (broken by an image that the caller
+            brought), then the attacks in order.
         broken_by: (B,) int64, the position in ``stages`` of the first that broke the image, or -1.
         robust: (B,) bool, no stage broke the image.
-        alone: (B, attacks) bool, each attack breaks the image when it starts from all clean-correct
-            images; None unless asked for. Clean-wrong images count as broken.
+        alone: (B, attacks) bool, each attack breaks the image by itself; None unless asked for.
+            Clean-wrong images count as broken.
         mismatches: Images for which a fresh forward pass of x_adv disagrees with ``robust``: the
             model's answer is not a function of the image alone.
         flags: Warnings of the package's own checks (randomized or dynamic defense, probabilities,
@@ -132,13 +134,11 @@ def run_autoattack(
     """Run AutoAttack and keep what it found out on the way.
 
     The result depends on the arguments alone, so a data set may be attacked in shards. Errors and
-    warnings are those of :func:`autoattack`, and so are the arguments but these:
-
-    - ``known``: adversarial images (B, C, H, W) that an earlier attack returned for x. Those that
-      fool the model within the budget are not attacked again; they count as broken by "known".
-    - ``individual``: run each attack on all clean-correct images as well, at up to four times the
-      work.
-    - ``steps`` of APGD and FAB (100) and ``queries`` of Square (5000): for quick looks.
+    warnings are those of :func:`autoattack`, and so are the arguments but these: ``known``, images
+    (B, C, H, W) that an earlier attack returned for x, of which those that fool the model within
+    the budget are not attacked again; ``individual``, run each attack on all clean-correct images
+    as well, at up to four times the work; ``steps`` of APGD and FAB (100) and ``queries`` of Square
+    (5000), for quick looks.
     """
     threat = Threat(norm, eps)
     batch_size, seed = checks.whole("batch_size", batch_size, 1), checks.whole("seed", seed, 0)
@@ -160,8 +160,15 @@ def run_autoattack(
         classes = logits.shape[1]
         attacks = [name for name in ATTACKS if classes >= _CLASSES_NEEDED.get(name, 2)]
         check_sizes(x, threat)
-        runner = Runner(counted, threat, batch_size, seed)
-        runner.reduce(min(_TARGETS, classes - 1), steps, queries)
+        flags: list[str] = []
+        adversary = _adversary(counted, threat, seed, flags)
+        _reduce(adversary, min(_TARGETS, classes - 1), steps, queries)
+
+        def run(attack: str, x: Tensor, y: Tensor) -> Tensor:
+            # Images that resist, or are wrong already, come back unchanged.
+            adversary.attacks_to_run = [attack]
+            with _listening(flags):
+                return adversary.run_standard_evaluation(x, y, batch_size=batch_size)[0]
 
         correct = logits.argmax(1) == y
         broken_by = torch.where(correct, -1, 0)
@@ -178,7 +185,7 @@ def run_autoattack(
         for stage, attack in enumerate(attacks, start=2):
             if not bool((broken_by < 0).any()):
                 break
-            attacked = runner.run(attack, x[open_images], y[open_images])
+            attacked = run(attack, x[open_images], y[open_images])
             changed = (attacked != x[open_images]).flatten(1).any(1)
             x_adv[open_images[changed]] = attacked[changed]
             broken_by[open_images[changed & (broken_by[open_images] < 0)]] = stage
@@ -186,14 +193,14 @@ def run_autoattack(
 
         alone = None
         if individual:
-            each = [runner.run(name, x, y) if correct.any() else x for name in attacks]
+            each = [run(name, x, y) if correct.any() else x for name in attacks]
             alone = torch.stack([(images != x).flatten(1).any(1) | ~correct for images in each], 1)
         mismatches = (logits_of(counted, x_adv, batch_size).argmax(1) == y) != (broken_by < 0)
 
     # The package's check of Square, which it cannot make when attacks run one by one.
     by_square = (broken_by == 1 + len(attacks)).double().mean().item()
     if attacks[-1] == "square" and by_square > 0.002:
-        runner.flags.append(
+        flags.append(
             f"Square Attack has decreased the robust accuracy by {by_square:.2%} after the "
             "white-box attacks: gradients may be masked, and the result may still be too high"
         )
@@ -218,71 +225,59 @@ def run_autoattack(
         robust=broken_by < 0,
         alone=alone,
         mismatches=int(mismatches.sum()),
-        flags=tuple(dict.fromkeys(runner.flags)),
+        flags=tuple(dict.fromkeys(flags)),
         label=label,
-        package=runner.package,
+        package=f"pyautoattack {metadata.version('pyautoattack')}",
         evaluations=counted.images,
     )
 
 
-class Runner:
-    """The package's attacks, set up once and run one by one, with the warnings they log.
+def _adversary(model: Counted, threat: Threat, seed: int, flags: list[str]) -> Any:
+    """The package's attacks on a model."""
+    import pyautoattack
+    from pyautoattack import checks as package_checks
 
-    The package logs its warnings and clears the trace function that debuggers and coverage set;
-    here the warnings are kept and the trace function is put back.
-    """
+    # The package counts calls into autograd over the life of the process; its flag for a dynamic
+    # defense would otherwise stay up for every model after the first.
+    for name in package_checks.funcs:
+        package_checks.funcs[name] = 0
+    tensors = [*model.parameters(), *model.buffers(), torch.empty(0)]
+    options = {"norm": NORMS[threat.norm], "eps": threat.eps, "device": tensors[0].device}
+    with _listening(flags):
+        return pyautoattack.AutoAttack(model, seed=seed, version="standard", **options)
 
-    def __init__(self, model: Counted, threat: Threat, batch_size: int, seed: int) -> None:
-        import pyautoattack
-        from pyautoattack import checks as package_checks
 
-        self.batch_size, self.flags = batch_size, []
-        self.package = f"pyautoattack {pyautoattack.__version__}"
-        # The package counts calls into autograd over the life of the process; its flag for a
-        # dynamic defense would otherwise stay up for every model after the first.
-        for name in package_checks.funcs:
-            package_checks.funcs[name] = 0
-        tensors = [*model.parameters(), *model.buffers(), torch.empty(0)]
-        options = {"seed": seed, "version": "standard", "device": tensors[0].device}
-        with self._listen():
-            norm = NORMS[threat.norm]
-            self.adversary = pyautoattack.AutoAttack(model, norm=norm, eps=threat.eps, **options)
+def _reduce(adversary: Any, targets: int, steps: int | None, queries: int | None) -> None:
+    """Set the classes that targeted attacks aim at and, unless None, steps and queries."""
+    fab, apgd = adversary.fab, (adversary.apgd, adversary.apgd_targeted)
+    fab.n_target_classes = apgd[1].n_target_classes = targets
+    if queries is not None:
+        adversary.square.n_queries = queries
+    if steps is None:
+        return
+    fab.n_iter = steps
+    for attack in apgd:
+        # It derives a schedule of step sizes from the number of iterations.
+        short = type(attack)(None, n_iter=steps, norm=attack.norm, eps=attack.eps)
+        names = ("n_iter", "n_iter_orig", "n_iter_2", "n_iter_min", "size_decr")
+        attack.__dict__.update({k: v for k, v in vars(short).items() if k in names})
 
-    def reduce(self, targets: int, steps: int | None, queries: int | None) -> None:
-        """Set the classes that targeted attacks aim at and, unless None, steps and queries."""
-        apgd, apgd_t, fab = (getattr(self.adversary, n) for n in ("apgd", "apgd_targeted", "fab"))
-        apgd_t.n_target_classes = fab.n_target_classes = targets
-        if queries is not None:
-            self.adversary.square.n_queries = queries
-        if steps is None:
-            return
-        fab.n_iter = steps
-        for attack in (apgd, apgd_t):
-            # APGD derives a schedule of step sizes from the number of iterations.
-            short = type(attack)(None, n_iter=steps, norm=attack.norm, eps=attack.eps)
-            names = ("n_iter", "n_iter_orig", "n_iter_2", "n_iter_min", "size_decr")
-            attack.__dict__.update({k: v for k, v in vars(short).items() if k in names})
 
-    def run(self, attack: str, x: Tensor, y: Tensor) -> Tensor:
-        """Run one attack; images that resist, or are wrong already, come back unchanged."""
-        self.adversary.attacks_to_run = [attack]
-        with self._listen():
-            return self.adversary.run_standard_evaluation(x, y, batch_size=self.batch_size)[0]
+@contextlib.contextmanager
+def _listening(flags: list[str]) -> Iterator[None]:
+    """Keep the warnings that the package logs, and put back the trace function that it clears."""
 
-    @contextlib.contextmanager
-    def _listen(self) -> Iterator[None]:
-        """Keep the warnings that the package logs to itself, and put back what it changes."""
-        trace, logger = sys.gettrace(), logging.getLogger("auto-attack")
-        level = logger.level
-        logger.setLevel(logging.WARNING)
-        logger.addFilter(self._keep)
-        try:
-            yield
-        finally:
-            sys.settrace(trace)
-            logger.removeFilter(self._keep)
-            logger.setLevel(level)
-
-    def _keep(self, record: logging.LogRecord) -> bool:
-        self.flags.append(record.getMessage())
+    def keep(record: logging.LogRecord) -> bool:
+        flags.append(record.getMessage())
         return False
+
+    trace, logger = sys.gettrace(), logging.getLogger("auto-attack")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        sys.settrace(trace)
+        logger.removeFilter(keep)
+        logger.setLevel(level)

@@ -18,13 +18,9 @@ from rslib.models import checks
 def fgsm(model: nn.Module, x: Tensor, y: Tensor, *, eps: float) -> Tensor:
     """Attack every image by one l_inf step of length eps along the sign of the loss gradient.
 
-    Implements x_adv = clip(x + eps * sign(grad_x J(x, y)), 0, 1) with J the cross-entropy. Equation
-    1 of the paper leaves out the clipping, without which the result would not be an image. There is
-    no randomness. Images that the model already gets wrong are moved like all others. Arguments and
-    errors are those of :func:`pgd`.
-
-    Returns:
-        Adversarial images (B, C, H, W) in [0, 1], each within eps of its original.
+    Returns clip(x + eps * sign(grad_x J(x, y)), 0, 1), images (B, C, H, W), with J the
+    cross-entropy; equation 1 of the paper leaves out the clipping. Images that the model already
+    gets wrong are moved like all others. Arguments and errors are those of :func:`pgd`.
     """
     threat = Threat("linf", eps)
     checks.check_inputs(model, x, y)
@@ -55,7 +51,7 @@ class PGDResult:
             restart; None with early stopping. Never true where ``fooled`` is false.
         loss: (num_steps + 1,) mean cross-entropy of the clean-correct images at each iterate of the
             first restart, the start included; an image that was dropped keeps its last value. NaN
-            if the model was right on no image.
+            if there are none.
         evaluations: Images passed forward through the model, clean pass included.
         gradients: Gradients taken, one an image and step.
         zero_gradients: How many of them are exactly zero in every pixel, so that the step along
@@ -101,8 +97,7 @@ def pgd(
         eps: Budget in [0, 1] units, e.g. 8/255 for l_inf; an l_2 radius may exceed 1.
         step_size: Length of a step, in the same units.
         num_steps: Number of steps, at least 1.
-        restarts: Number of runs from different random starts; later ones try only what still
-            resists.
+        restarts: Runs from different random starts; later ones try only what still resists.
         random_start: Start from a random point of the ball; otherwise from x.
         norm: "linf" or "l2".
         generator: Source of the random starts, usually on the CPU; None seeds a fresh one from
@@ -136,10 +131,8 @@ def run_pgd(
 ) -> PGDResult:
     """Run PGD and report everything it found; arguments and errors are those of :func:`pgd`.
 
-    Each iterate costs one forward pass, which serves both to judge that iterate and to leave it.
-    Random starts are drawn for the whole batch in each restart, whichever images are still
-    attacked, so that the same generator gives the same starts with and without early stopping and
-    for every model.
+    Random starts are drawn for the whole batch in each restart, so that the same generator gives
+    the same starts with and without early stopping and for every model.
 
     ``early_stop`` drops an image at its first wrong iterate, which is much faster. Without it every
     clean-correct image is followed to the last step, so that the last iterate is known as well;

@@ -226,21 +226,16 @@ class _Lab:
         iterate, or else followed to the end, which takes it away from the decision boundary.
         """
         x, y = self.x[images], self.y[images]
+        if len(x) == 0:
+            return x, torch.zeros_like(y, dtype=torch.bool)
         generator = torch.Generator().manual_seed(self.seed + start)
         options = {"step_size": eps / 10, "num_steps": 20, "model": self.model} | options
         options |= {"eps": eps, "norm": self.threat.norm, "generator": generator}
-        found = [run_pgd(x=part, y=labels, **options) for part, labels in self.batches(x, y)]
-        if not found:
-            return x, torch.zeros_like(y, dtype=torch.bool)
+        parts = zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)
+        found = [run_pgd(x=part, y=labels, **options) for part, labels in parts]
         if options.get("early_stop", True):
             return torch.cat([r.x_adv for r in found]), torch.cat([r.fooled for r in found])
         return torch.cat([r.x_last for r in found]), torch.cat([r.fooled_last for r in found])
-
-    def batches(self, x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Images and labels in batches; none if there are no images."""
-        if len(x) == 0:
-            return []
-        return list(zip(x.split(self.batch_size), y.split(self.batch_size), strict=True))
 
     def some(self, which: Tensor) -> Tensor:
         """Positions of the images in ``which``, or of as many as may be examined, evenly spaced."""
@@ -250,8 +245,8 @@ class _Lab:
         return positions[torch.arange(self.examined) * len(positions) // self.examined]
 
 
-def _check(name: str, passed: bool, evidence: dict[str, Any]) -> Check:
-    return Check(name, passed, evidence, _MEANINGS[name][0 if passed else 1])
+def _check(name: str, passed: bool, evidence: dict[str, Any], meaning: str = "") -> Check:
+    return Check(name, passed, evidence, meaning or _MEANINGS[name][0 if passed else 1])
 
 
 def _few(
@@ -361,7 +356,8 @@ def _one_step(lab: _Lab) -> Check:
 def _gradients(lab: _Lab) -> Check:
     zero: dict[str, list[Tensor]] = {"zero_cross_entropy": [], "zero_margin": []}
     sizes = []
-    for x, y in lab.batches(lab.x[lab.correct], lab.y[lab.correct]):
+    parts = (tensor[lab.correct].split(lab.batch_size) for tensor in (lab.x, lab.y))
+    for x, y in zip(*parts, strict=True):
         point = x.clone().requires_grad_()
         logits = checks.checked_logits(lab.model, point)
         others = logits.scatter(1, y.unsqueeze(1), -torch.inf).amax(1)
@@ -380,7 +376,7 @@ def _gradients(lab: _Lab) -> Check:
         "median_norm_cross_entropy": torch.cat(sizes).median().item(),
         "tolerance": _ZERO_GRADIENTS,
     }
-    meaning = None
+    meaning = ""
     if not lab.has_gradient:
         meaning = "No gradient reaches the input: gradient attacks say nothing about this model."
     elif shares["zero_margin"] <= _ZERO_GRADIENTS < shares["zero_cross_entropy"]:
@@ -388,9 +384,8 @@ def _gradients(lab: _Lab) -> Check:
             "The cross-entropy gradient underflows to zero, that of the margin does not: the loss "
             "is saturated, and attacks on it are blind."
         )
-    if meaning:
-        return Check("gradients", False, evidence, meaning)
-    return _check("gradients", max(shares.values()) <= _ZERO_GRADIENTS, evidence)
+    passed = lab.has_gradient and max(shares.values()) <= _ZERO_GRADIENTS
+    return _check("gradients", passed, evidence, meaning)
 
 
 def _recheck(lab: _Lab) -> Check:

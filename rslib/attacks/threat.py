@@ -15,8 +15,8 @@ NORMS = ("linf", "l2")
 class Threat:
     """The images within ``eps`` of x that are still images: a norm ball cut with the box [0, 1].
 
-    This is the set S of paper 3.2.1 (eq. 2), where the norm is l_inf; the l_2 ball is its usual
-    companion. Images x and x_adv have shape (B, C, H, W); x lies in [0, 1].
+    This is the set S of paper 3.2.1 (eq. 2), where the norm is l_inf. Images x and x_adv have shape
+    (B, C, H, W); x lies in [0, 1].
 
     Attributes:
         norm: ``"linf"`` (largest change of any pixel value) or ``"l2"`` (Euclidean length of the
@@ -78,11 +78,10 @@ class Threat:
         return self.project(x + change.to(x.device), x)
 
     def step(self, x: Tensor, gradient: Tensor, size: float) -> Tensor:
-        """Move along the direction of this norm that raises the loss fastest; no projection.
+        """Move by ``size`` ([0, 1] units) where the loss rises fastest in this norm; no projection.
 
-        Returns:
-            x + size * sign(gradient) for l_inf, x + size * gradient / ||gradient|| for l_2 (an
-            image whose gradient is exactly zero stays where it is); ``size`` is in [0, 1] units.
+        That is along sign(gradient) for l_inf and gradient / ||gradient|| for l_2; an image whose
+        gradient is exactly zero stays where it is.
         """
         direction = gradient.sign() if self.norm == "linf" else _unit(gradient)
         return x + size * direction

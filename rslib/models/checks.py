@@ -23,11 +23,10 @@ class ProbabilityOutputWarning(UserWarning):
 def attack_mode(model: nn.Module) -> Iterator[nn.Module]:
     """Hold a model in the state in which it is attacked and judged, and put everything back after.
 
-    Inside, every module is in eval mode (batch norm uses its running statistics, so images do not
-    influence each other), no parameter asks for a gradient, autocast is off on the model's devices,
-    and gradients with respect to inputs are possible even where the caller had switched them off.
-    After, also after an exception, each module has its own training flag back and each parameter
-    its own ``requires_grad``. TF32 in float32 products on a GPU stays with torch's own switches.
+    Inside, every module is in eval mode, no parameter asks for a gradient, autocast is off on the
+    model's devices, and gradients with respect to inputs are possible even where the caller had
+    switched them off. After, also after an exception, each module has its own training flag back
+    and each parameter its own ``requires_grad``. TF32 stays with torch's own switches.
 
     Raises:
         TypeError: If model is not a ``torch.nn.Module``.
@@ -70,8 +69,8 @@ def check_inputs(model: nn.Module, x: Tensor, y: Tensor) -> None:
     """Check a batch before it is attacked, without running the model.
 
     Images x (B, C, H, W) have to be float32 or float64 in [0, 1], labels y (B,) int64, both on the
-    device and x in the precision of the model. That labels are below the number of classes is
-    checked by :func:`check_outputs`.
+    device and x in the precision of the model. :func:`check_outputs` checks that labels are below
+    the number of classes.
 
     Raises:
         TypeError: If a dtype is wrong.

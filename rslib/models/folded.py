@@ -53,13 +53,10 @@ def folded(model: nn.Module, x: Tensor) -> nn.Module:
     In eval mode batch norm is an affine map of each channel, and so is the weight of a convolution
     that absorbs it (Jacob et al., arXiv:1712.05877, section 3.2).
 
-    Args:
-        model: maps images in [0, 1] to logits; it stays as it is.
-        x: a few images (B, C, H, W) in [0, 1] on which the copy has to agree.
-
     Returns:
         The copy; the model itself where there is nothing to fold, where its code cannot be traced,
-        or where the copy's logits differ by more than ``LARGEST_DIFFERENCE``.
+        or where the copy's logits of x, a few images (B, C, H, W), differ by more than
+        ``LARGEST_DIFFERENCE``.
     """
     from torch.fx.experimental.optimization import fuse
 

@@ -101,10 +101,7 @@ def refusing(setting: str, value: int) -> Iterator[None]:
     """Turn running out of memory into an error that names the setting to lower; also a decorator.
 
     For work whose batches cannot be cut: their size is part of the result, or layers are looked at.
-
-    Args:
-        setting: the dotted name of the setting, such as ``"autoattack.batch_size"``.
-        value: what it is now.
+    The setting has a dotted name, such as ``"autoattack.batch_size"``, and a value now.
 
     Raises:
         OutOfMemory: memory ran out.

@@ -67,10 +67,9 @@ def resnet18(num_classes: int = 10, *, width: int = 64, initialization: str = "t
     Args:
         num_classes: number of logits.
         width: channels of the first stage, doubled at each of the next three; 64 in the paper.
-        initialization: of the weights; ``"timm"`` (convolutions normal by fan-out, the last batch
-            norm of each block at zero) or ``"pytorch"`` (the layers' own defaults). The latter's
-            convolutions have about a sixth of the variance, so that a gradient step turns them
-            further and a net trained for few epochs gets further.
+        initialization: ``"timm"`` (convolutions normal by fan-out, the last batch norm of each
+            block at zero) or ``"pytorch"`` (the layers' own defaults: about a sixth of the
+            variance, with which a net trained for few epochs gets further).
 
     Raises:
         ValueError: another initialization.

@@ -122,12 +122,8 @@ class Aligned:
     def alignment_loss(self, maps: Tensor, masks: Tensor) -> Tensor:
         """Equations 12 and 13: mean squared error between squashed maps and masks.
 
-        Args:
-            maps: signed saliency (B, h, w).
-            masks: bool (B, H, W); an empty one stands for "not known" and is left out.
-
-        Returns:
-            Scalar, with its graph: the mean over the masks that are known, 0 where none is.
+        Maps are signed saliency (B, h, w), masks bool (B, H, W). The result is a scalar with its
+        graph: the mean over the masks that are not empty, 0 where all are.
         """
         known = masks.flatten(1).any(1)
         maps = resize(maps, masks.shape[1:])
@@ -139,9 +135,9 @@ class Aligned:
         return torch.where(known, errors, 0).sum() / known.sum().clamp(min=1)
 
     def validate(self, model: nn.Module, batches: Batches) -> dict[str, float]:
-        """IoU and alignment loss on validation images; Grad-CAM explains the predicted class.
+        """Measure IoU and alignment loss on validation images that have a mask, in eval mode.
 
-        The model is in eval mode; images without a mask are left out.
+        Grad-CAM explains the predicted class.
 
         Returns:
             ``validation_iou`` of the explanation (mean over images), ``validation_alignment_loss``

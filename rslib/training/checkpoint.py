@@ -1,7 +1,7 @@
 """A training run's state in one safetensors file: weights, best weights, optimizer, history.
 
-One file, because one rename is atomic and two are not. A readable copy of its header lies beside it
-as JSON. Random numbers need no state here: each epoch's are drawn from (seed, epoch).
+One file, because one rename is atomic and two are not; a readable copy of its header lies beside it
+as JSON. Random numbers need no state: each epoch's are drawn from (seed, epoch).
 """
 
 from __future__ import annotations
@@ -29,13 +29,9 @@ _START_AGAIN = "delete it to start that training again"
 
 @dataclass
 class State:
-    """Where a training run stands.
+    """Where a training run stands: epochs finished, with a row for each, and the best of them.
 
-    Attributes:
-        epoch: epochs finished.
-        history: one row a finished epoch.
-        best: weights of the epoch with the highest selecting score so far.
-        best_epoch: which epoch that was.
+    The best epoch is the one with the highest selecting score so far; ``best`` holds its weights.
     """
 
     epoch: int = 0

@@ -64,8 +64,7 @@ def fit(
     """Train a model, or go on with a training that was interrupted.
 
     A run killed at any moment and started again ends with the weights of an uninterrupted one: bit
-    for bit on a CPU with the same number of threads. It loses an epoch at most; on an accelerator,
-    whose epochs are short, :data:`SECONDS_BETWEEN_CHECKPOINTS` more.
+    for bit on a CPU with the same number of threads.
 
     Args:
         model: on its device; left in eval mode with the last epoch's weights (their average, where
@@ -91,9 +90,8 @@ def fit(
         The final state, with the history and the best epoch's weights.
 
     Raises:
-        TrainingError: the average's window is longer than a fifth of all steps; the loss or a
-            validation score became NaN or infinite; or a batch does not fit into the device's
-            memory.
+        TrainingError: the average's window is longer than a fifth of all steps, the loss or a
+            validation score became NaN or infinite, or the device's memory ran out.
         rslib.store.records.RecordError: a damaged or foreign checkpoint, a full disk.
     """
     _refuse_long_average(name, recipe, recipe.epochs * len(train))
@@ -362,12 +360,11 @@ class Tally:
 
 
 def average_of(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
-    """An exponential moving average of the weights, started at the weights as they are.
+    """An exponential moving average of weights and buffers, started at what they are.
 
     With a warm-up the decay after t steps is min(decay, (1 + t) / (10 + t)), as in TensorFlow's
     ExponentialMovingAverage and timm's ModelEmaV3: otherwise the weights of the first steps keep a
-    share of decay^t. Batch norm's running statistics are averaged like the weights: taken anew,
-    they would be of other images than the objective's, which may be attacked or noisy.
+    share of decay^t.
     """
     if recipe.ema_decay is None:
         return None

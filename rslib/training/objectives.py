@@ -84,11 +84,7 @@ def beside(images: Tensor, generator: Generator) -> Generator:
 
 @dataclass(frozen=True)
 class Standard:
-    """Mean cross-entropy on clean images (paper 3.1.3).
-
-    Attributes:
-        label_smoothing: share of the target spread evenly over the classes.
-    """
+    """Mean cross-entropy on clean images (3.1.3); smoothing spreads a share over the classes."""
 
     label_smoothing: float = 0.0
 
@@ -133,10 +129,10 @@ class Attacker:
         generator: Generator,
         epoch: float,
     ) -> Tensor:
-        """Images that climb a loss, of logits (B, C), summed over images, within the budget.
+        """Images that climb a loss of logits (B, C), summed over images, within the budget.
 
-        The model is in train mode, and left in it; the other arguments are those of an
-        :class:`Objective`. The random start comes from the generator :func:`beside` x.
+        The model is in train mode, and left in it; the start comes from the generator
+        :func:`beside` x, and epoch is as in :class:`Objective`.
         """
         share = min(1.0, epoch / self.warmup_epochs) if self.warmup_epochs else 1.0
         if share == 0:
@@ -167,12 +163,8 @@ class Adversarial:
     """Cross-entropy on attacked images (paper 3.2.2, equation 3; Madry et al., 2017).
 
     "Alternates between clean and adversarial examples with equal probability" is read as a coin
-    per batch.
-
-    Attributes:
-        attacker: the inner maximization.
-        probability: that a batch is attacked; 1 is Madry et al.'s training.
-        outer: what is minimized on the batch, attacked or not.
+    per batch; probability 1 is Madry et al.'s training. The outer objective is minimized on the
+    batch, attacked or not.
     """
 
     attacker: Attacker
@@ -197,12 +189,7 @@ class Trades:
     """Cross-entropy on clean images plus a pull of attacked predictions towards clean ones.
 
     TRADES (Zhang et al., 2019, equation 5): CE(f(x), y) + beta KL(f(x) || f(x')), where x' is found
-    by climbing the same divergence.
-
-    Attributes:
-        attacker: the inner maximization.
-        beta: weight of the pull (1/lambda in the source).
-        clean: the clean loss.
+    by climbing the same divergence; beta is 1/lambda in the source.
     """
 
     attacker: Attacker
@@ -230,9 +217,7 @@ class Trades:
 class Noise:
     """Cross-entropy on images with Gaussian noise, for smoothing (Cohen et al., 2019, section 3.3).
 
-    Attributes:
-        sigma: standard deviation of the noise in [0, 1] units; noisy images are not clipped.
-        clean: the loss.
+    Sigma is the noise's standard deviation in [0, 1] units; noisy images are not clipped.
     """
 
     sigma: float = 0.25

@@ -67,12 +67,8 @@ def _adamw(named: dict[str, nn.Parameter], recipe: Recipe, learning_rate: float)
 def learning_rate(recipe: Recipe, progress: float, peak: float | None = None) -> float:
     """Linear warm-up, then cosine annealing to zero (paper 3.1.3), or what the schedule says.
 
-    A function of progress alone, so a resumed run needs no scheduler state.
-
-    Args:
-        recipe: peak rate, epochs, warm-up and schedule.
-        progress: epochs done so far, fractional, in [0, epochs].
-        peak: of the group of parameters; the recipe's learning rate by default.
+    A function of progress alone (epochs done, fractional), so a resumed run needs no scheduler
+    state. The peak is the recipe's learning rate unless a group of parameters has its own.
     """
     peak = recipe.learning_rate if peak is None else peak
     warmup = recipe.warmup_epochs
