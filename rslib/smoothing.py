@@ -56,9 +56,8 @@ def radius(count: int, n: int, *, sigma: float, alpha: float) -> float:
     sigma * Phi^-1(p), where p is the one-sided Clopper-Pearson lower bound, at confidence
     1 - alpha, of the probability of that vote (Cohen et al., theorem 1 and section 3.2.2).
 
-    Returns:
-        The radius, in the units of sigma ([0, 1] pixel units); 0.0 where the bound is not above
-        1/2, which means: abstain. With few votes that is so for every count (``largest_radius``).
+    It is in the units of sigma ([0, 1] pixel units), and 0.0 where the bound is not above 1/2,
+    which means: abstain. With few votes that is so for every count (``largest_radius``).
 
     Raises:
         TypeError: If a count is not a whole number, or sigma or alpha not a number.
@@ -102,8 +101,8 @@ def certify(
     would be bounded too high.
 
     Args:
-        model: The base classifier: images to logits (B, classes), of which only the largest counts.
-            It runs in eval mode and full precision, and is given back as it was.
+        model: The base classifier: images to logits (B, classes). It runs in eval mode and full
+            precision, and is given back as it was.
         x: Images (B, C, H, W), float, in [0, 1]. Their noisy copies are neither clipped nor
             checked: the guarantee holds for unbounded Gaussian noise.
         sigma: Standard deviation of the noise, in [0, 1] pixel units; the paper uses 0.25.
@@ -202,16 +201,13 @@ def _noisy_copies(
 
 
 def _checked(sigma: float, alpha: float) -> tuple[float, float]:
-    numbers = []
-    for name, value in (("sigma", sigma), ("alpha", alpha)):
-        try:
-            numbers.append(float(value))
-        except (TypeError, ValueError):
-            raise TypeError(f"{name}={value!r} is not a number") from None
+    try:
+        numbers = float(sigma), float(alpha)
+    except (TypeError, ValueError):
+        raise TypeError(f"sigma={sigma!r} and alpha={alpha!r} must be numbers") from None
     if not math.isfinite(numbers[0]) or numbers[0] <= 0:
-        raise ValueError(
-            f"sigma={sigma!r} must be positive and finite, in [0, 1] pixel units, e.g. 0.25"
-        )
+        units = "in [0, 1] pixel units, e.g. 0.25"
+        raise ValueError(f"sigma={sigma!r} must be positive and finite, {units}")
     if not 0 < numbers[1] < 1:
         raise ValueError(f"alpha={alpha!r} must lie between 0 and 1, e.g. 0.001")
-    return numbers[0], numbers[1]
+    return numbers

@@ -88,25 +88,9 @@ def autoattack(
     attacks aim at all wrong classes instead of nine. Below 4 classes the loss of APGD-T is not
     defined: it is left out, with a warning.
 
-    Args:
-        model: Maps images to logits (B, classes). It is attacked in eval mode, in full precision,
-            and given back as it was.
-        x: Images (B, C, H, W), float32, in [0, 1].
-        y: True labels (B,), int64.
-        eps: Budget in [0, 1] units, e.g. 8/255 for l_inf; an l_2 radius may exceed 1.
-        norm: "linf" or "l2".
-        version: "standard".
-        batch_size: Images attacked at a time. Other batches meet other draws, so results differ
-            slightly between batch sizes.
-        seed: Seed of all random draws.
-
-    Returns:
-        Images (B, C, H, W) in [0, 1] within eps of x. Those that no attack broke, and those that
-        the model gets wrong without help, are returned unchanged.
-
-    Raises:
-        TypeError: If a dtype is wrong or the model is not a module.
-        ValueError: If inputs, options or the model's outputs are out of range.
+    ``batch_size`` images are attacked at a time; other batches meet other draws, so results differ
+    slightly between batch sizes. ``seed`` is that of all draws. x has to be float32; the other
+    arguments, the result and the errors are those of :func:`rslib.attacks.pgd`.
 
     Warns:
         ProbabilityOutputWarning: If the outputs look like probabilities.
@@ -204,8 +188,8 @@ def run_autoattack(
             f"Square Attack has decreased the robust accuracy by {by_square:.2%} after the "
             "white-box attacks: gradients may be masked, and the result may still be too high"
         )
-    left_out = [name for name in ATTACKS if name not in attacks]
-    notes = [f"without {name.upper()}, which needs more classes" for name in left_out]
+    left_out = [name.upper() for name in ATTACKS if name not in attacks]
+    notes = [f"without {name}, which needs more classes" for name in left_out]
     if steps not in (None, 100):
         notes.append(f"{steps} steps instead of 100")
     if queries not in (None, 5000):
@@ -218,18 +202,12 @@ def run_autoattack(
     if left_out:
         message = f"the model has {classes} classes, so this is {label}"
         warnings.warn(message, ReducedAutoAttackWarning, stacklevel=2)
-    return AutoAttackResult(
-        x_adv=x_adv,
-        stages=("clean", "known", *attacks),
-        broken_by=broken_by,
-        robust=broken_by < 0,
-        alone=alone,
-        mismatches=int(mismatches.sum()),
-        flags=tuple(dict.fromkeys(flags)),
-        label=label,
-        package=f"pyautoattack {metadata.version('pyautoattack')}",
-        evaluations=counted.images,
+    stages, package = (
+        ("clean", "known", *attacks),
+        f"pyautoattack {metadata.version('pyautoattack')}",
     )
+    outcomes = x_adv, stages, broken_by, broken_by < 0, alone, int(mismatches.sum())
+    return AutoAttackResult(*outcomes, tuple(dict.fromkeys(flags)), label, package, counted.images)
 
 
 def _adversary(model: Counted, threat: Threat, seed: int, flags: list[str]) -> Any:

@@ -206,17 +206,10 @@ def run_pgd(
                 point = threat.project(threat.step(point, gradient, step_size), origin)
         # Where nothing fooled the model, the best last iterate is the attack's answer.
         x_adv[~fooled] = x_last[~fooled]
-        return PGDResult(
-            x_adv=x_adv,
-            x_last=None if early_stop else x_last,
-            clean_correct=correct,
-            fooled=fooled,
-            fooled_last=None if early_stop else fooled_last,
-            loss=trace[:, correct].mean(1),
-            evaluations=evaluations,
-            gradients=gradients,
-            zero_gradients=int(zero_gradients),
-        )
+        if early_stop:
+            x_last = fooled_last = None
+        outcomes = x_adv, x_last, correct, fooled, fooled_last, trace[:, correct].mean(1)
+        return PGDResult(*outcomes, evaluations, gradients, int(zero_gradients))
 
 
 def input_gradient(loss: Tensor, x: Tensor) -> Tensor:

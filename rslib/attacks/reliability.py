@@ -1,8 +1,7 @@
 """Can a robustness number be trusted? Checks that models with masked gradients fail.
 
 A defense that hides its gradients makes attacks fail without being robust. Each check looks for one
-sign of it that honest models do not show. Passing all checks does not prove robustness; failing one
-says that the number should not be published without an explanation.
+sign of it. Passing all does not prove robustness; failing one needs an explanation.
 
 Sources: Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of security", ICML
 2018, arXiv:1802.00420; Carlini et al., "On evaluating adversarial robustness", 2019,
@@ -11,7 +10,6 @@ code).
 """
 
 import math
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -147,23 +145,18 @@ def reliability(
     sizes = {"strong_steps": strong_steps, "queries": queries}
     sizes |= {"examined": examined, "batch_size": batch_size}
     for name, value in sizes.items():
-        if operator.index(value) < 1:
-            raise ValueError(f"{name}={value!r} must be at least 1")
+        checks.whole(name, value, 1)
     checks.check_inputs(model, x, y)
     if autoattack_correct is not None and autoattack_correct.shape != y.shape:
-        raise ValueError(
-            f"autoattack_correct has shape {tuple(autoattack_correct.shape)}; one outcome per "
-            f"image is needed, ({len(x)},)"
-        )
+        shape = tuple(autoattack_correct.shape)
+        raise ValueError(f"autoattack_correct has shape {shape}; images need one each, ({len(x)},)")
     # Strict float32: some checks compare logits, and TF32 alone would make them differ.
-    with checks.attack_mode(model), tf32(False), checks.seeded_apart(operator.index(seed)):
+    with checks.attack_mode(model), tf32(False), checks.seeded_apart(checks.whole("seed", seed, 0)):
         x, y = x.detach().clone(), y.clone()
         checks.check_outputs(logits_of(model, x, batch_size), y)
         lab = _Lab(model, x, y, threat, examined, batch_size, seed)
         if not bool(lab.correct.any()):
-            raise ValueError(
-                f"the model is right on none of the {len(x)} images: there is nothing to attack"
-            )
+            raise ValueError(f"the model is right on none of the {len(x)} images to attack")
         made = [_budget(lab), _effort(lab, strong_steps), _logit_scale(lab)]
         made += [_black_box(lab, queries), _one_step(lab), _gradients(lab), _recheck(lab)]
         made += [_batch(lab), _repeat(lab), _eight_bit(lab)]
@@ -176,10 +169,8 @@ def reliability(
 def beside_autoattack(evidence: Mapping[str, Any]) -> Literal["within", "unclear", "beyond"]:
     """Judge AutoAttack's distance below PGD-20 by the evidence of the check ``autoattack``.
 
-    Returns:
-        ``"within"`` or ``"beyond"`` if the whole interval of the difference lies on that side of
-        the tolerance, and ``"unclear"`` if the images are too few to tell, or the report is so old
-        that it holds no interval.
+    It is ``"within"`` or ``"beyond"`` if the whole interval of the difference lies on that side of
+    the tolerance, and ``"unclear"`` if the images are too few to tell, or an old report holds none.
     """
     low, high = evidence.get("interval", (-math.inf, math.inf))
     if low > evidence["tolerance"]:
@@ -249,22 +240,14 @@ def _check(name: str, passed: bool, evidence: dict[str, Any], meaning: str = "")
     return Check(name, passed, evidence, meaning or _MEANINGS[name][0 if passed else 1])
 
 
-def _few(
-    name: str,
-    found: Tensor,
-    of: Tensor,
-    tolerance: float,
-    evidence: dict[str, Any],
-    counted: str = "newly_broken",
-) -> Check:
-    """A check that few enough images are found among those examined.
-
-    Their share stands for all images in ``of``, and is then expressed as a share of all images.
-    """
+def _few(name: str, found: Tensor, of: Tensor, tolerance: float, **evidence: Any) -> Check:
+    """A check that few enough images are found among those examined, which stand for ``of``."""
     count, examined = int(found.sum()), len(found)
+    # Shares are of all images.
     weight = _share(of)
     low, high = accuracy_interval(count, examined) if examined else (0.0, 0.0)
-    evidence = evidence | {
+    counted = "recovered" if name == "eight_bit" else "newly_broken"
+    evidence |= {
         counted: count,
         "examined": examined,
         "share": weight * count / max(examined, 1),
@@ -288,8 +271,7 @@ class _ZeroGradient(nn.Module):
 class _Rescaled(_ZeroGradient):
     """The model with each image's logits divided by their own spread, as a constant.
 
-    Predictions stay the same. The loss is then never saturated: the largest logit is about 1 above
-    the average of the others (Croce and Hein's DLR loss rests on the same idea).
+    The loss is then never saturated (Croce and Hein's DLR loss rests on the same idea).
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -325,13 +307,13 @@ def _budget(lab: _Lab) -> Check:
 def _effort(lab: _Lab, steps: int) -> Check:
     # Steps as long as those of PGD-20 let it leave a local maximum.
     _, fooled = lab.pgd(lab.threat.eps, lab.survivors, start=1, num_steps=steps)
-    return _few("effort", fooled, lab.robust, _MORE, {"steps": steps})
+    return _few("effort", fooled, lab.robust, _MORE, steps=steps)
 
 
 def _logit_scale(lab: _Lab) -> Check:
     _, fooled = lab.pgd(lab.threat.eps, lab.survivors, model=_Rescaled(lab.model))
-    evidence = {"median_largest_logit": lab.logits.abs().amax(1).median().item()}
-    return _few("logit_scale", fooled, lab.robust, _MORE, evidence)
+    largest = lab.logits.abs().amax(1).median().item()
+    return _few("logit_scale", fooled, lab.robust, _MORE, median_largest_logit=largest)
 
 
 def _black_box(lab: _Lab, queries: int) -> Check:
@@ -341,14 +323,14 @@ def _black_box(lab: _Lab, queries: int) -> Check:
         options = {"eps": lab.threat.eps, "norm": lab.threat.norm, "queries": queries}
         options |= {"batch_size": lab.batch_size, "seed": lab.seed}
         fooled = lab.logits_of(square(lab.judged, x, y, **options)).argmax(1) != y
-    return _few("black_box", fooled, lab.robust, _WEAKER, {"queries": queries})
+    return _few("black_box", fooled, lab.robust, _WEAKER, queries=queries)
 
 
 def _one_step(lab: _Lab) -> Check:
     # FGSM; in l2 the same step along the normalized gradient.
     eps = lab.threat.eps
     _, wrong = lab.pgd(eps, num_steps=1, step_size=eps, random_start=False)
-    check = _few("one_step", wrong[lab.robust], lab.robust, _WEAKER, {})
+    check = _few("one_step", wrong[lab.robust], lab.robust, _WEAKER)
     check.evidence["one_step_accuracy"] = _share(lab.correct & ~wrong)
     return check
 
@@ -433,7 +415,7 @@ def _eight_bit(lab: _Lab) -> Check:
     if len(some):
         rounded = lab.threat.project((x_adv * 255).round() / 255, lab.x[some])
         fooled = fooled & (lab.logits_of(rounded).argmax(1) == lab.y[some])
-    return _few("eight_bit", fooled, broken, _ROUNDING, {}, counted="recovered")
+    return _few("eight_bit", fooled, broken, _ROUNDING)
 
 
 def _autoattack(lab: _Lab, correct: Tensor) -> Check:

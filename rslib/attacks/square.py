@@ -82,7 +82,5 @@ def check_sizes(x: Tensor, threat: Threat) -> None:
         tile > 1 and all(height % 5 // 2 + size // tile * tile <= size for size in (height, width))
     )
     if threat.norm == "l2" and not fits:
-        raise ValueError(
-            f"Square attack in l2 cannot handle images of {height} x {width}: pad or resize them, "
-            "for example to 32 x 32"
-        )
+        size = f"{height} x {width}: pad or resize them, for example to 32 x 32"
+        raise ValueError(f"Square attack in l2 cannot handle images of {size}")

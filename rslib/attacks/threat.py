@@ -80,8 +80,7 @@ class Threat:
     def step(self, x: Tensor, gradient: Tensor, size: float) -> Tensor:
         """Move by ``size`` ([0, 1] units) where the loss rises fastest in this norm; no projection.
 
-        That is along sign(gradient) for l_inf and gradient / ||gradient|| for l_2; an image whose
-        gradient is exactly zero stays where it is.
+        That is along sign(gradient) for l_inf and gradient / ||gradient|| for l_2, or nowhere.
         """
         direction = gradient.sign() if self.norm == "linf" else _unit(gradient)
         return x + size * direction
@@ -99,18 +98,15 @@ def in_pixel_units(name: str, value: float, *, norm: str) -> float:
         TypeError: If it is not a number.
         ValueError: If it is not finite and positive, or exceeds 1 in l_inf.
     """
+    units = "in [0, 1] units, e.g. 8/255"
     try:
         # A string such as "0.03" would convert, but comes from a setting that was meant otherwise.
         number = float(None if isinstance(value, str | bool) else value)
     except (TypeError, ValueError):
-        raise TypeError(
-            f"{name}={value!r} is not a number: budgets are in [0, 1] units, e.g. 8/255"
-        ) from None
+        raise TypeError(f"{name}={value!r} is not a number: budgets are {units}") from None
     if not math.isfinite(number) or number <= 0:
         hint = "; without any perturbation, measure clean accuracy" if number == 0 else ""
-        raise ValueError(
-            f"{name}={value!r} must be positive and finite, in [0, 1] units, e.g. 8/255{hint}"
-        )
+        raise ValueError(f"{name}={value!r} must be positive and finite, {units}{hint}")
     if norm == "linf" and number > 1:
         raise ValueError(
             f"{name}={value!r} is more than the whole range of pixel values: budgets are in "

@@ -77,17 +77,13 @@ def check_inputs(model: nn.Module, x: Tensor, y: Tensor) -> None:
         ValueError: If a shape, a range or a device is wrong, or if x is not finite.
     """
     if not isinstance(x, Tensor) or not isinstance(y, Tensor):
-        raise TypeError(
-            f"x and y must be tensors, not {type(x).__name__} and {type(y).__name__}: "
-            "use torch.as_tensor"
-        )
+        given = f"{type(x).__name__} and {type(y).__name__}"
+        raise TypeError(f"x and y must be tensors, not {given}: use torch.as_tensor")
     if x.dtype not in (torch.float32, torch.float64):
         hint = "divide by 255" if not x.is_floating_point() else "use x.float()"
         raise TypeError(f"x has dtype {x.dtype}; images are float32 in [0, 1]: {hint}")
     if x.ndim != 4 or len(x) == 0:
-        raise ValueError(
-            f"x has shape {tuple(x.shape)}; images have shape (B, C, H, W) with B >= 1"
-        )
+        raise ValueError(f"x has shape {tuple(x.shape)}; images have (B, C, H, W) with B >= 1")
     bad = int((~x.isfinite()).flatten(1).any(1).sum())
     if bad:
         raise ValueError(f"x holds NaN or infinite values in {bad} of {len(x)} images")
@@ -108,10 +104,8 @@ def check_inputs(model: nn.Module, x: Tensor, y: Tensor) -> None:
 
     floating = [tensor for tensor in _tensors(model) if tensor.is_floating_point()]
     if floating and x.dtype not in {tensor.dtype for tensor in floating}:
-        raise TypeError(
-            f"the model computes in {floating[0].dtype}, x is {x.dtype}: attacks run in full "
-            "precision, so use model.float() and x.float()"
-        )
+        way = "attacks run in full precision, so use model.float() and x.float()"
+        raise TypeError(f"the model computes in {floating[0].dtype}, x is {x.dtype}: {way}")
     if floating and x.device not in {tensor.device for tensor in floating}:
         raise ValueError(f"the model is on {floating[0].device}, x on {x.device}: move one of them")
 
@@ -129,21 +123,15 @@ def checked_logits(model: nn.Module, x: Tensor) -> Tensor:
     logits = model(x)
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
         found = str(logits.dtype) if isinstance(logits, Tensor) else type(logits).__name__
-        raise TypeError(
-            f"the model returned {found} where a float tensor of logits is needed: wrap it in a "
-            "module that returns the logits alone"
-        )
+        way = "wrap it in a module that returns a float tensor of logits alone"
+        raise TypeError(f"the model returned {found}: {way}")
     if logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
-        raise ValueError(
-            f"the model returned shape {tuple(logits.shape)} for {len(x)} images; logits have "
-            f"shape ({len(x)}, classes) with at least 2 classes"
-        )
+        wanted = f"({len(x)}, classes) with at least 2 classes"
+        raise ValueError(f"the model returned shape {tuple(logits.shape)}; logits have {wanted}")
     if not logits.isfinite().all():
-        bad = int((~logits.isfinite()).any(1).sum())
-        raise ValueError(
-            f"the model returned NaN or infinite logits for {bad} of {len(x)} images: "
-            "check its weights and its precision"
-        )
+        bad = f"{int((~logits.isfinite()).any(1).sum())} of {len(x)} images"
+        way = "check its weights and its precision"
+        raise ValueError(f"the model returned NaN or infinite logits for {bad}: {way}")
     # Losses and comparisons of a model that ends in half precision are made in float32.
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
@@ -157,12 +145,9 @@ def check_outputs(logits: Tensor, y: Tensor) -> None:
     Warns:
         ProbabilityOutputWarning: If every row is non-negative and sums to 1.
     """
-    classes = logits.shape[1]
-    if int(y.max()) >= classes:
-        raise ValueError(
-            f"y holds the label {int(y.max())}, but the model has {classes} classes "
-            f"(0 to {classes - 1})"
-        )
+    classes = f"{logits.shape[1]} classes (0 to {logits.shape[1] - 1})"
+    if int(y.max()) >= logits.shape[1]:
+        raise ValueError(f"y holds the label {int(y.max())}, but the model has {classes}")
     sums = logits.detach().sum(1)
     if bool((logits >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), rtol=0, atol=1e-4):
         warnings.warn(

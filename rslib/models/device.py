@@ -28,10 +28,8 @@ def pick(wanted: str = "auto") -> torch.device:
     if wanted == "auto":
         return torch.device(there[0])
     if wanted not in there:
-        raise DeviceError(
-            f"device {wanted!r} is not available here; set device to auto, or to one of "
-            f"{', '.join(there)}"
-        )
+        way = f"set device to auto, or to one of {', '.join(there)}"
+        raise DeviceError(f"device {wanted!r} is not available here; {way}")
     return torch.device(wanted)
 
 

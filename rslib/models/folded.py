@@ -26,9 +26,8 @@ _SMALLEST = 16
 class Twins:
     """The twins of the models that one evaluation attacks, each made once.
 
-    Args:
-        compiled_for: compile them, for attacks that start from this many images; it takes a minute
-            or so for each model. None leaves them uncompiled.
+    With ``compiled_for`` they are compiled, a minute or so each, for attacks that start from so
+    many images.
     """
 
     def __init__(self, compiled_for: int | None = None) -> None:
@@ -82,9 +81,8 @@ def sizes(largest: int) -> tuple[int, ...]:
 class Bucketed(nn.Module):
     """A compiled model that only ever sees batches of a few sizes, in rising order.
 
-    It is compiled once for each of them, and not for every size that an attack's shrinking batch
-    goes through: batches are padded with black images, whose logits are dropped (in eval mode an
-    image's logits depend on no other image), and larger batches are cut.
+    It is compiled for them alone, not for every size of an attack's shrinking batch: batches are
+    padded with black images, whose logits are dropped, and larger batches are cut.
     """
 
     def __init__(

@@ -1,8 +1,7 @@
 """Work goes on with fewer images at a time when a GPU's memory runs out, and rows stay the same.
 
-A shard is seeded as a whole, so it is made again as it was, and only the passes through the model
-are cut, first into halves. In eval mode an image's logits depend on no other image, so the rows are
-the same up to rounding.
+A shard is seeded as a whole, so it is made again as it was, and only passes through the model are
+cut, first into halves. In eval mode an image's logits depend on no other, up to rounding.
 """
 
 from __future__ import annotations
@@ -51,8 +50,7 @@ class Pieces(nn.Module):
 class Halving:
     """Tries work with a model as it is, then with ever smaller pieces of its batches.
 
-    What fits is kept, so that the next work on the model starts there. The error where not even one
-    image fits names the setting of the batch size.
+    The next work on the model starts with what fits. Errors name the setting of the batch size.
     """
 
     def __init__(self, setting: str) -> None:

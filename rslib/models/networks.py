@@ -32,8 +32,8 @@ def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
 class Normalize(nn.Module):
     """Subtract a per-channel mean and divide by a per-channel standard deviation.
 
-    The values are buffers, so they travel with the weights. The defaults are CIFAR-10's statistics
-    over all training pixels (some code bases use 0.20, the mean of per-image deviations, instead).
+    They are buffers, so they travel with the weights; by default CIFAR-10's over all training pixels
+    (some code bases use 0.20, the mean of per-image deviations).
     """
 
     def __init__(
@@ -139,18 +139,15 @@ BUILDERS: dict[str, Callable[..., Classifier]] = {
 def build(name: str, *, num_classes: int = 10, **size: float | str) -> Classifier:
     """Build an untrained model: images (B, 3, 32, 32) in [0, 1] to logits (B, num_classes).
 
-    Args:
-        name: ``"resnet18"``, ``"vit_small"`` or ``"alexnet"``.
-        num_classes: number of logits.
-        **size: that builder's own size arguments, such as ``width=16``.
+    The name is ``"resnet18"``, ``"vit_small"`` or ``"alexnet"``, the size arguments those of that
+    builder, such as ``width=16``.
 
     Raises:
         ValueError: unknown name, or a size argument the architecture does not have.
     """
     if name not in BUILDERS:
-        raise ValueError(
-            f"no architecture {name!r}{nearest(name, BUILDERS)} There are: {', '.join(BUILDERS)}"
-        )
+        there = f"{nearest(name, BUILDERS)} There are: {', '.join(BUILDERS)}"
+        raise ValueError(f"no architecture {name!r}{there}")
     try:
         return BUILDERS[name](num_classes, **size)
     except TypeError as error:

@@ -96,10 +96,7 @@ class Aligned:
         return logits, model.saliency_head(features).squeeze(2).unflatten(1, (height, width))
 
     def explained(self, model: nn.Module, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, classes) and the explanation (B, h, w), signed, from one pass with its graph.
-
-        The model stays in the mode it is in; Grad-CAM explains ``target``.
-        """
+        """Logits (B, classes) and Grad-CAM of a target or rollout (B, h, w), signed, with graph."""
         if self.layer is not None:
             logits, features = self._features(model, x)
             return logits, activation_map(model, features, logits, target, create_graph=True)

@@ -58,10 +58,8 @@ def halved(weights: Weights) -> Weights:
     halves = {n: v.half() if v.is_floating_point() else v for n, v in weights.items()}
     for name, value in halves.items():
         if not torch.isfinite(value).all():
-            raise RecordError(
-                f"{name} does not fit half precision, whose largest number is 65,504: set weights "
-                "to fp32"
-            )
+            largest = "whose largest number is 65,504: set weights to fp32"
+            raise RecordError(f"{name} does not fit half precision, {largest}")
     return halves
 
 
@@ -135,9 +133,8 @@ def load(
     """
     tensors, header = _load(path)
     if header.get("key") != key:
-        raise RecordError(
-            f"{path} belongs to another run (key {header.get('key')}, wanted {key}); {_START_AGAIN}"
-        )
+        found = f"key {header.get('key')}, wanted {key}"
+        raise RecordError(f"{path} belongs to another run ({found}); {_START_AGAIN}")
     if header.pop("seal", None) != _seal(header, tensors):
         raise RecordError(f"{path} is damaged (it was altered); {_START_AGAIN}")
     parts: dict[str, Weights] = {"model": {}, "average": {}, "best": {}, "optimizer": {}}
@@ -171,9 +168,7 @@ def _fill(optimizers: Sequence[optim.Optimizer], tensors: Weights) -> None:
                 for slot, value in slots.pop(first + number, {}).items()
             }
         first += len(theirs)
-        optimizer.load_state_dict(
-            {"state": theirs, "param_groups": optimizer.state_dict()["param_groups"]}
-        )
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": theirs})
     if slots:
         raise ValueError(f"it has slots of {len(slots)} parameters that the optimizer has not")
 
@@ -201,7 +196,6 @@ def _load(path: Path) -> tuple[Weights, dict[str, Any]]:
     except FileNotFoundError:
         raise RecordError(f"{path} is missing") from None
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise RecordError(
-            f"{path} is damaged or not a checkpoint of this project ({error}); {_START_AGAIN}"
-        ) from None
+        found = f"is damaged or not a checkpoint of this project ({error})"
+        raise RecordError(f"{path} {found}; {_START_AGAIN}") from None
     return tensors, header

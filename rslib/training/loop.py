@@ -140,12 +140,8 @@ class _Trainer:
     def __post_init__(self) -> None:
         model, recipe = self.model, self.recipe
         on_cpu = self.train.dataset.device.type == "cpu"
-        self.foretells = (
-            self.tell is not None
-            and recipe.precision == "bf16"
-            and on_cpu
-            and len(self.train) > STEPS_MEASURED
-        )
+        slow = recipe.precision == "bf16" and on_cpu and len(self.train) > STEPS_MEASURED
+        self.foretells = slow and self.tell is not None
         if self.foretells:
             self.tell(f"{self.name}: {BF16 if cpu_has_bf16() else NO_BF16}")
         self.optimizers = optimizer.build(model, recipe)
@@ -185,8 +181,7 @@ class _Trainer:
                 whole = len(batch.y) == self.train.batch_size
                 forward = self.forward if whole else self.model
                 with _autocast(recipe, batch.x.device):
-                    done = epoch + (step - 1) / steps
-                    result = self.objective(forward, batch, generator, done)
+                    result = self.objective(forward, batch, generator, epoch + (step - 1) / steps)
                 tally.add(result, batch.y)
                 # All are read before the epoch is judged, so none that went wrong is kept.
                 if len(tally.waiting) >= self.reading or step == steps:
@@ -197,12 +192,8 @@ class _Trainer:
                     shown = {"accuracy": f"{tally.accuracy:.3f}", "loss": f"{tally.loss:.3f}"}
                     bar.set_postfix(shown, refresh=False)
                 self._step(result.loss)
-        return {
-            "epoch": epoch + 1,
-            "learning_rate": optimizer.learning_rate(recipe, epoch + 1),
-            "train_loss": tally.loss,
-            "train_accuracy": tally.accuracy,
-        }
+        row = {"epoch": epoch + 1, "learning_rate": optimizer.learning_rate(recipe, epoch + 1)}
+        return row | {"train_loss": tally.loss, "train_accuracy": tally.accuracy}
 
     def _step(self, loss: Tensor) -> None:
         self.model.zero_grad(set_to_none=True)

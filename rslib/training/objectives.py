@@ -16,6 +16,9 @@ from rslib.settings import extensions
 from rslib.settings.schema import Training
 
 
+Loss = Callable[[Tensor], Tensor]
+
+
 @dataclass(frozen=True)
 class Step:
     """A step's loss, a scalar with its graph, and the logits (B, C) of its images."""
@@ -68,13 +71,9 @@ def objective(name: str) -> Callable[[Objective], Objective]:
 def beside(images: Tensor, generator: Generator) -> Generator:
     """The generator on the images' device that a CPU generator stands for at this step.
 
-    Large draws are made where the images are, so that nothing is copied; the seed comes from the
-    CPU, so that nothing waits for a GPU. The draws are the same for each seed, epoch and step on
-    one kind of device, but others on a GPU (Philox) than on a CPU (Mersenne Twister).
-
-    Returns:
-        The generator itself where it is on the images' device, else a new one there, seeded by one
-        number drawn from it.
+    It is the generator itself where that is on the images' device, else a new one there, seeded by
+    one number drawn from it: large draws need no copy, and the seed does not wait for a GPU. Draws
+    differ between a GPU (Philox) and a CPU (Mersenne Twister).
     """
     if images.device.type == generator.device.type:
         return generator
@@ -103,8 +102,7 @@ class Standard:
 class Attacker:
     """The inner maximization of adversarial training (paper 3.2.2, equation 3).
 
-    Unlike an evaluation, every image is followed to the last step, fooled or not: training wants
-    the highest loss, not the first mistake.
+    Every image is followed to the last step, fooled or not, for the highest loss.
 
     Attributes:
         threat: the set of allowed images.
@@ -122,12 +120,7 @@ class Attacker:
     warmup_epochs: float = 0.0
 
     def __call__(
-        self,
-        model: nn.Module,
-        x: Tensor,
-        loss: Callable[[Tensor], Tensor],
-        generator: Generator,
-        epoch: float,
+        self, model: nn.Module, x: Tensor, loss: Loss, generator: Generator, epoch: float
     ) -> Tensor:
         """Images that climb a loss of logits (B, C), summed over images, within the budget.
 

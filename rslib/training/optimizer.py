@@ -15,11 +15,8 @@ def build(model: nn.Module, recipe: Recipe) -> list[optim.Optimizer]:
     SGD decays everything, as the paper's protocol does. AdamW leaves undecayed what transformer
     recipes do: biases, norms and other vectors, position embeddings and the class token. Muon
     (torch's own; Jordan et al., 2024, kellerjordan.github.io/posts/muon) steps the matrices of a
-    transformer's blocks; AdamW steps the rest at a learning rate of its own. On a GPU a step of SGD
-    or AdamW is one fused kernel.
-
-    Returns:
-        One optimizer, or Muon and AdamW. Each group has its peak learning rate as ``"peak"``.
+    transformer's blocks; AdamW steps the rest at a learning rate of its own. Each group has its
+    peak learning rate as ``"peak"``.
 
     Raises:
         ValueError: Muon was asked for, and the model has no blocks with matrices.
@@ -28,16 +25,14 @@ def build(model: nn.Module, recipe: Recipe) -> list[optim.Optimizer]:
     options = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
     if recipe.optimizer == "sgd":
         options |= {"momentum": recipe.momentum, "nesterov": recipe.nesterov}
-        made = [optim.SGD(named.values(), fused=_on_gpu(named), **options)]
+        made = [optim.SGD(named.values(), fused=all(p.is_cuda for p in named.values()), **options)]
     elif recipe.optimizer == "adamw":
         made = [_adamw(named, recipe, recipe.learning_rate)]
     else:
         matrices = {name: p for name, p in named.items() if ".blocks." in name and p.ndim == 2}
         if not matrices:
-            raise ValueError(
-                "muon steps the matrices of a transformer's blocks, and this model has none: set "
-                "optimizer to sgd or adamw"
-            )
+            way = "this model has none: set optimizer to sgd or adamw"
+            raise ValueError(f"muon steps the matrices of a transformer's blocks, and {way}")
         rest = {name: p for name, p in named.items() if name not in matrices}
         muon = optim.Muon(matrices.values(), adjust_lr_fn="match_rms_adamw", **options)
         made = [muon, _adamw(rest, recipe, recipe.adamw_learning_rate)]
@@ -51,17 +46,13 @@ def groups(optimizers: list[optim.Optimizer]) -> list[dict]:
     return [group for each in optimizers for group in each.param_groups]
 
 
-def _on_gpu(named: dict[str, nn.Parameter]) -> bool:
-    return all(p.device.type == "cuda" for p in named.values())
-
-
 def _adamw(named: dict[str, nn.Parameter], recipe: Recipe, learning_rate: float) -> optim.AdamW:
     spared = () if recipe.decay_positions else ("pos_embed", "cls_token")
     decayed = [p for name, p in named.items() if p.ndim > 1 and not name.endswith(spared)]
     kept = [p for name, p in named.items() if p.ndim <= 1 or name.endswith(spared)]
     pairs = (decayed, recipe.weight_decay), (kept, 0.0)
     parts = [{"params": params, "weight_decay": decay} for params, decay in pairs if params]
-    return optim.AdamW(parts, lr=learning_rate, fused=_on_gpu(named))
+    return optim.AdamW(parts, lr=learning_rate, fused=all(p.is_cuda for p in named.values()))
 
 
 def learning_rate(recipe: Recipe, progress: float, peak: float | None = None) -> float:
