@@ -202,10 +202,8 @@ def run_autoattack(
     if left_out:
         message = f"the model has {classes} classes, so this is {label}"
         warnings.warn(message, ReducedAutoAttackWarning, stacklevel=2)
-    stages, package = (
-        ("clean", "known", *attacks),
-        f"pyautoattack {metadata.version('pyautoattack')}",
-    )
+    stages = ("clean", "known", *attacks)
+    package = f"pyautoattack {metadata.version('pyautoattack')}"
     outcomes = x_adv, stages, broken_by, broken_by < 0, alone, int(mismatches.sum())
     return AutoAttackResult(*outcomes, tuple(dict.fromkeys(flags)), label, package, counted.images)
 

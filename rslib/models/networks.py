@@ -32,8 +32,8 @@ def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
 class Normalize(nn.Module):
     """Subtract a per-channel mean and divide by a per-channel standard deviation.
 
-    They are buffers, so they travel with the weights; by default CIFAR-10's over all training pixels
-    (some code bases use 0.20, the mean of per-image deviations).
+    They are buffers, so they travel with the weights; by default CIFAR-10's over all training
+    pixels (some code bases use 0.20, the mean of per-image deviations).
     """
 
     def __init__(

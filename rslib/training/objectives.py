@@ -15,7 +15,6 @@ from rslib.data import Batch
 from rslib.settings import extensions
 from rslib.settings.schema import Training
 
-
 Loss = Callable[[Tensor], Tensor]
 
 
