@@ -51,8 +51,7 @@ class AutoAttackResult:
             Clean-wrong images count as broken.
         mismatches: Images for which a fresh forward pass of x_adv disagrees with ``robust``: the
             model's answer is not a function of the image alone.
-        flags: Warnings of the package's own checks (randomized or dynamic defense, probabilities,
-            zero gradients, Square stronger than the rest), without repetitions.
+        flags: Warnings of the package's own checks, such as of a randomized defense.
         label: What was run, in words; "AutoAttack (standard)" only for the unreduced version.
         package: Name and version of the package that ran.
         evaluations: Images passed forward through the model, all checks included.

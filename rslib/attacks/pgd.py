@@ -42,20 +42,18 @@ class PGDResult:
         x_adv: Images (B, C, H, W) in [0, 1]: the first iterate that the model got wrong; where
             there is none, the last one of the restart that ended with the highest loss; where the
             model was wrong from the start, the original.
-        x_last: The same, but looking at last iterates only, as other libraries do; None with early
-            stopping.
+        x_last: The same, but of last iterates alone, as in other libraries; None if stopped early.
         clean_correct: (B,) bool, the model is right on the original.
         fooled: (B,) bool, the model is wrong on the original or on any iterate, the random start
             and the final point included. An image is robust if it is not fooled.
         fooled_last: (B,) bool, the model is wrong on the original or on the last iterate of some
-            restart; None with early stopping. Never true where ``fooled`` is false.
+            restart; None if stopped early.
         loss: (num_steps + 1,) mean cross-entropy of the clean-correct images at each iterate of the
-            first restart, the start included; an image that was dropped keeps its last value. NaN
-            if there are none.
+            first restart; an image that was dropped keeps its last value. NaN if there are none.
         evaluations: Images passed forward through the model, clean pass included.
         gradients: Gradients taken, one an image and step.
-        zero_gradients: How many of them are exactly zero in every pixel, so that the step along
-            their sign goes nowhere: rounding, not robustness, may then have stopped the attack.
+        zero_gradients: How many of them are exactly zero in every pixel: rounding, not robustness,
+            may then have stopped the attack.
     """
 
     x_adv: Tensor
@@ -143,10 +141,8 @@ def run_pgd(
     num_steps = checks.whole("num_steps", num_steps, 1)
     restarts = checks.whole("restarts", restarts, 1)
     if restarts > 1 and not random_start:
-        raise ValueError(
-            f"restarts={restarts} without a random start repeats one run: set random_start=True "
-            "or restarts=1"
-        )
+        way = "set random_start=True or restarts=1"
+        raise ValueError(f"restarts={restarts} without a random start repeats one run: {way}")
     checks.check_inputs(model, x, y)
     if random_start and generator is None:
         generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))

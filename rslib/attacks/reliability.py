@@ -137,9 +137,6 @@ def reliability(
 
     Raises:
         ValueError: Also if a gradient is not finite, or if the model is right on no image.
-
-    Warns:
-        ProbabilityOutputWarning: If the outputs look like probabilities.
     """
     threat = Threat(norm, eps)
     sizes = {"strong_steps": strong_steps, "queries": queries}
@@ -193,10 +190,8 @@ class _Lab:
     def __post_init__(self) -> None:
         point = self.x[:1].clone().requires_grad_()
         total = checks.checked_logits(self.judged, point).sum()
-        self.has_gradient = (
-            total.requires_grad
-            and torch.autograd.grad(total, point, allow_unused=True)[0] is not None
-        )
+        reaches = total.requires_grad and torch.autograd.grad(total, point, allow_unused=True)[0]
+        self.has_gradient = isinstance(reaches, Tensor)
         # Attacks need some gradient to follow, if only zeros.
         self.model = self.judged if self.has_gradient else _ZeroGradient(self.judged)
         self.logits = self.logits_of(self.x)
@@ -269,10 +264,7 @@ class _ZeroGradient(nn.Module):
 
 
 class _Rescaled(_ZeroGradient):
-    """The model with each image's logits divided by their own spread, as a constant.
-
-    The loss is then never saturated (Croce and Hein's DLR loss rests on the same idea).
-    """
+    """The model with each image's logits divided by their spread, so that no loss saturates."""
 
     def forward(self, x: Tensor) -> Tensor:
         logits = checks.checked_logits(self.model, x)

@@ -9,13 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Check:
-    """One check and its outcome.
+    """One check: passed if nothing suspicious was seen, the numbers behind that, its meaning.
 
-    Attributes:
-        name: Short name.
-        passed: True if nothing suspicious was seen.
-        evidence: The numbers behind it; shares are of all images unless their name says otherwise.
-        meaning: What the outcome says, in a sentence.
+    Shares in the evidence are of all images unless their name says otherwise.
     """
 
     name: str
@@ -26,15 +22,9 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of all checks on one model's accuracy under PGD-20.
+    """All checks made, in order, on one model's accuracy under PGD-20, at every iterate.
 
-    Attributes:
-        checks: All checks made, in order.
-        eps: Budget, in [0, 1] units.
-        norm: Its norm.
-        images: Number of images.
-        clean_accuracy: Share that is right without an attack.
-        pgd_accuracy: Share that is right under PGD-20, at every iterate.
+    ``eps`` is in [0, 1] units, ``images`` their number, accuracies are shares of them.
     """
 
     checks: tuple[Check, ...]

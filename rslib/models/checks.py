@@ -32,10 +32,8 @@ def attack_mode(model: nn.Module) -> Iterator[nn.Module]:
         TypeError: If model is not a ``torch.nn.Module``.
     """
     if not isinstance(model, nn.Module):
-        raise TypeError(
-            f"model is a {type(model).__name__}, not a torch.nn.Module: eval mode can only be "
-            "ensured for modules, so wrap the function in one"
-        )
+        way = "eval mode can only be ensured for modules, so wrap the function in one"
+        raise TypeError(f"model is a {type(model).__name__}, not a torch.nn.Module: {way}")
     wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     device_types = {"cpu"} | {tensor.device.type for tensor in _tensors(model)}
     try:
@@ -126,8 +124,10 @@ def checked_logits(model: nn.Module, x: Tensor) -> Tensor:
         way = "wrap it in a module that returns a float tensor of logits alone"
         raise TypeError(f"the model returned {found}: {way}")
     if logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
-        wanted = f"({len(x)}, classes) with at least 2 classes"
-        raise ValueError(f"the model returned shape {tuple(logits.shape)}; logits have {wanted}")
+        found = f"shape {tuple(logits.shape)} for {len(x)} images"
+        raise ValueError(
+            f"the model returned {found}; logits have one row each, at least 2 classes"
+        )
     if not logits.isfinite().all():
         bad = f"{int((~logits.isfinite()).any(1).sum())} of {len(x)} images"
         way = "check its weights and its precision"
@@ -150,12 +150,9 @@ def check_outputs(logits: Tensor, y: Tensor) -> None:
         raise ValueError(f"y holds the label {int(y.max())}, but the model has {classes}")
     sums = logits.detach().sum(1)
     if bool((logits >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), rtol=0, atol=1e-4):
-        warnings.warn(
-            "the model's outputs are non-negative and sum to 1, like probabilities; attacks need "
-            "logits, so remove the final softmax or the result will overstate robustness",
-            ProbabilityOutputWarning,
-            stacklevel=3,
-        )
+        found = "the model's outputs are non-negative and sum to 1, like probabilities"
+        way = "attacks need logits: remove the final softmax, or robustness is overstated"
+        warnings.warn(f"{found}; {way}", ProbabilityOutputWarning, stacklevel=3)
 
 
 def whole(name: str, value: int, least: int) -> int:

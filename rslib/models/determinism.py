@@ -22,9 +22,7 @@ _REPORT = re.compile(
 def stated() -> str:
     """Torch's setting for operations that are not deterministic.
 
-    Returns:
-        ``"off"`` (it runs them and says nothing), ``"warn only"`` (it runs and reports them) or
-        ``"on"`` (it refuses them).
+    ``"off"`` runs them and says nothing, ``"warn only"`` reports them, ``"on"`` refuses them.
     """
     if not torch.are_deterministic_algorithms_enabled():
         return "off"

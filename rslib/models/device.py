@@ -56,11 +56,9 @@ def place(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
 
 @contextlib.contextmanager
 def tf32(enabled: bool, *, products: bool | None = None) -> Iterator[None]:
-    """Allow or forbid TF32, which has 10 bits for a fraction, then restore what was set.
+    """Allow or forbid TF32 (10 bits for a fraction) in convolutions, then restore what was set.
 
-    Args:
-        enabled: for convolutions.
-        products: for matrix products; None means as for convolutions.
+    Matrix products follow unless ``products`` says otherwise.
     """
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32

@@ -27,11 +27,10 @@ class PiecesWarning(UserWarning):
 
 
 class Pieces(nn.Module):
-    """A model that sees at most ``size`` images at a time; its gradients are still the whole's.
+    """A model in eval mode that sees at most ``size`` images at a time; gradients are the whole's.
 
-    Where a gradient is wanted, a piece's activations are not kept but made again in the backward
-    pass, so that memory holds those of one piece. The model is in eval mode, without hooks that
-    look at its layers.
+    Where one is wanted, a piece's activations are not kept but made again in the backward pass, so
+    that memory holds those of one piece. No hook may look at the model's layers.
     """
 
     def __init__(self, model: nn.Module, size: int) -> None:

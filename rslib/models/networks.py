@@ -157,8 +157,7 @@ def build(name: str, *, num_classes: int = 10, **size: float | str) -> Classifie
 def set_drop_path(model: nn.Module, probability: float) -> None:
     """Let a vision transformer skip its blocks at random while it trains (Huang et al., 2016).
 
-    The probability is that of skipping the last block for an image; it grows linearly from 0 at the
-    first. Neither the weights nor what the model does in eval mode change.
+    The probability, for an image, grows linearly from 0 at the first block to this at the last.
     """
     from timm.layers import DropPath, calculate_drop_path_rates
 

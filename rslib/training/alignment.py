@@ -136,9 +136,8 @@ class Aligned:
 
         Grad-CAM explains the predicted class.
 
-        Returns:
-            ``validation_iou`` of the explanation (mean over images), ``validation_alignment_loss``
-            of the map that is aligned and, where that is a head's, ``validation_head_iou``.
+        Returns ``validation_iou`` of the explanation (mean over images), of the map that is aligned
+        ``validation_alignment_loss`` and, where that is a head's, ``validation_head_iou``.
 
         Raises:
             NoMasks: the images have no masks.

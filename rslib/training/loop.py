@@ -30,10 +30,7 @@ STEPS_BETWEEN_READINGS = 50
 SECONDS_BETWEEN_CHECKPOINTS = 15.0
 
 BF16 = "this processor has instructions for bf16"
-NO_BF16 = (
-    "this processor has no instructions for bf16, which makes training several times slower than "
-    "in fp32; set precision to fp32"
-)
+NO_BF16 = "this processor has no instructions for bf16: far slower than fp32, set precision to fp32"
 # A forecast is made from so many steps, after a first one, which prepares kernels.
 STEPS_MEASURED = 5
 
@@ -64,7 +61,8 @@ def fit(
     """Train a model, or go on with a training that was interrupted.
 
     A run killed at any moment and started again ends with the weights of an uninterrupted one: bit
-    for bit on a CPU with the same number of threads.
+    for bit on a CPU with the same number of threads. The state that is returned has the history and
+    the best epoch's weights.
 
     Args:
         model: on its device; left in eval mode with the last epoch's weights (their average, where
@@ -85,9 +83,6 @@ def fit(
         progress: show one.
         tell: given a line after each epoch, and before the first in bf16 on a CPU.
         after_epoch: called with the state after each checkpoint.
-
-    Returns:
-        The final state, with the history and the best epoch's weights.
 
     Raises:
         TrainingError: the average's window is longer than a fifth of all steps, the loss or a

@@ -103,13 +103,9 @@ class Attacker:
 
     Every image is followed to the last step, fooled or not, for the highest loss.
 
-    Attributes:
-        threat: the set of allowed images.
-        step_size: length of a step, in [0, 1] units.
-        num_steps: steps from a random start in the set.
-        eval_mode: craft with batch norm's running statistics, as at test time; otherwise with the
-            batch's, which crafting then also updates.
-        warmup_epochs: the budget grows linearly to its full size over these epochs.
+    Steps have a length in [0, 1] units and go from a random start. In ``eval_mode`` images are
+    crafted with batch norm's running statistics, as at test time; otherwise with the batch's, which
+    crafting then also updates. The budget grows linearly over ``warmup_epochs``.
     """
 
     threat: Threat
