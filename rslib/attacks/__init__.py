@@ -1,43 +1,24 @@
 """Adversarial attacks (paper 3.2.1): the threat model, FGSM, PGD, AutoAttack; can they be trusted?
 
 Images are float tensors (B, C, H, W) in [0, 1], labels are int64 (B,), and models map images to
-logits; normalization belongs inside the model. Budgets are in [0, 1] units, for example ``8 /
-255``.
+logits; normalization belongs inside the model. Budgets are in [0, 1] units, such as ``8 / 255``.
 """
 
-from rslib.attacks.autoattack import (
-    AutoAttackResult,
-    ReducedAutoAttackWarning,
-    autoattack,
-    run_autoattack,
-)
-from rslib.attacks.fgsm import fgsm
-from rslib.attacks.pgd import PGDResult, pgd, run_pgd
-from rslib.attacks.registry import ADDED, attack
-from rslib.attacks.reliability import reliability
-from rslib.attacks.report import Check, Report
-from rslib.attacks.rounded import RoundedInput
-from rslib.attacks.threat import Threat
-from rslib.models.checks import ProbabilityOutputWarning, attack_mode
-from rslib.models.folded import Twins
-
-__all__ = [
-    "ADDED",
-    "AutoAttackResult",
-    "Check",
-    "PGDResult",
-    "ProbabilityOutputWarning",
-    "ReducedAutoAttackWarning",
-    "Report",
-    "RoundedInput",
-    "Threat",
-    "Twins",
-    "attack",
-    "attack_mode",
-    "autoattack",
-    "fgsm",
-    "pgd",
-    "reliability",
-    "run_autoattack",
-    "run_pgd",
-]
+from rslib.attacks.added import ADDED as ADDED
+from rslib.attacks.added import attack as attack
+from rslib.attacks.autoattack import AutoAttackResult as AutoAttackResult
+from rslib.attacks.autoattack import ReducedAutoAttackWarning as ReducedAutoAttackWarning
+from rslib.attacks.autoattack import autoattack as autoattack
+from rslib.attacks.autoattack import run_autoattack as run_autoattack
+from rslib.attacks.pgd import PGDResult as PGDResult
+from rslib.attacks.pgd import fgsm as fgsm
+from rslib.attacks.pgd import pgd as pgd
+from rslib.attacks.pgd import run_pgd as run_pgd
+from rslib.attacks.reliability import RoundedInput as RoundedInput
+from rslib.attacks.reliability import reliability as reliability
+from rslib.attacks.report import Check as Check
+from rslib.attacks.report import Report as Report
+from rslib.attacks.threat import Threat as Threat
+from rslib.models.checks import ProbabilityOutputWarning as ProbabilityOutputWarning
+from rslib.models.checks import attack_mode as attack_mode
+from rslib.models.folded import Twins as Twins

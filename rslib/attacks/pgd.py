@@ -1,7 +1,8 @@
-"""Projected gradient descent: many small steps, each projected back (paper 3.2.1, eq. 2).
+"""Gradient attacks: FGSM, one long step, and PGD, many small ones, each projected back (3.2.1).
 
-Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018,
-arXiv:1706.06083.
+Goodfellow, Shlens and Szegedy, "Explaining and harnessing adversarial examples", ICLR 2015,
+arXiv:1412.6572. Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR
+2018, arXiv:1706.06083.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,26 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from rslib.attacks.threat import Threat, in_pixel_units
-from rslib.models.checks import attack_mode, check_inputs, check_outputs, checked_logits, whole
+from rslib.models import checks
+
+
+def fgsm(model: nn.Module, x: Tensor, y: Tensor, *, eps: float) -> Tensor:
+    """Attack every image by one l_inf step of length eps along the sign of the loss gradient.
+
+    Returns clip(x + eps * sign(grad_x J(x, y)), 0, 1), images (B, C, H, W), with J the
+    cross-entropy; equation 1 of the paper leaves out the clipping. Images that the model already
+    gets wrong are moved like all others. Arguments and errors are those of :func:`pgd`.
+    """
+    threat = Threat("linf", eps)
+    checks.check_inputs(model, x, y)
+    with checks.attack_mode(model):
+        # Clones, since tensors made in inference mode cannot take part in a backward pass.
+        x, y = x.detach().clone(), y.clone()
+        point = x.clone().requires_grad_()
+        logits = checks.checked_logits(model, point)
+        checks.check_outputs(logits, y)
+        gradient = input_gradient(cross_entropy(logits, y, reduction="sum"), point)
+        return threat.project(threat.step(x, gradient, threat.eps), x)
 
 
 @dataclass(frozen=True)
@@ -19,23 +39,21 @@ class PGDResult:
     """PGD's outcome, image by image, in the order of the batch.
 
     Attributes:
-        x_adv: Images (B, C, H, W) in [0, 1]. Where the attack succeeded, the first iterate that the
-            model got wrong; where it failed, the last iterate of the restart that ended with the
-            highest loss; where the model was wrong from the start, the original.
-        x_last: The same, but looking at last iterates only, as other libraries do; None with early
-            stopping.
+        x_adv: Images (B, C, H, W) in [0, 1]: the first iterate that the model got wrong; where
+            there is none, the last one of the restart that ended with the highest loss; where the
+            model was wrong from the start, the original.
+        x_last: The same, but of last iterates alone, as in other libraries; None if stopped early.
         clean_correct: (B,) bool, the model is right on the original.
         fooled: (B,) bool, the model is wrong on the original or on any iterate, the random start
             and the final point included. An image is robust if it is not fooled.
         fooled_last: (B,) bool, the model is wrong on the original or on the last iterate of some
-            restart; None with early stopping. Never true where ``fooled`` is false.
+            restart; None if stopped early.
         loss: (num_steps + 1,) mean cross-entropy of the clean-correct images at each iterate of the
-            first restart, the start included; an image that was dropped keeps its last value. NaN
-            if the model was right on no image.
-        evaluations: Number of images passed forward through the model, clean pass included.
-        gradients: Number of gradients taken, an image and step each.
-        zero_gradients: How many of them are exactly zero in every pixel, so that the step along
-            their sign goes nowhere: rounding, not robustness, may then have stopped the attack.
+            first restart; an image that was dropped keeps its last value. NaN if there are none.
+        evaluations: Images passed forward through the model, clean pass included.
+        gradients: Gradients taken, one an image and step.
+        zero_gradients: How many of them are exactly zero in every pixel: rounding, not robustness,
+            may then have stopped the attack.
     """
 
     x_adv: Tensor
@@ -77,8 +95,7 @@ def pgd(
         eps: Budget in [0, 1] units, e.g. 8/255 for l_inf; an l_2 radius may exceed 1.
         step_size: Length of a step, in the same units.
         num_steps: Number of steps, at least 1.
-        restarts: Number of runs from different random starts; later ones try only what still
-            resists.
+        restarts: Runs from different random starts; later ones try only what still resists.
         random_start: Start from a random point of the ball; otherwise from x.
         norm: "linf" or "l2".
         generator: Source of the random starts, usually on the CPU; None seeds a fresh one from
@@ -91,18 +108,9 @@ def pgd(
         TypeError: If a dtype is wrong or the model is not a module.
         ValueError: If inputs, options or the model's outputs are out of range.
     """
-    return run_pgd(
-        model,
-        x,
-        y,
-        eps=eps,
-        step_size=step_size,
-        num_steps=num_steps,
-        restarts=restarts,
-        random_start=random_start,
-        norm=norm,
-        generator=generator,
-    ).x_adv
+    budget = {"eps": eps, "norm": norm, "step_size": step_size, "num_steps": num_steps}
+    starts = {"restarts": restarts, "random_start": random_start, "generator": generator}
+    return run_pgd(model, x, y, **budget, **starts).x_adv
 
 
 def run_pgd(
@@ -121,11 +129,8 @@ def run_pgd(
 ) -> PGDResult:
     """Run PGD and report everything it found; arguments and errors are those of :func:`pgd`.
 
-    Each iterate costs one forward pass, which serves both to judge that iterate and to leave it: a
-    run of num_steps makes num_steps + 1 forward passes of the images still attacked, after one
-    clean pass of all. Random starts are drawn for the whole batch in each restart, whichever images
-    are still attacked, so that the same generator gives the same starts with and without early
-    stopping and for every model.
+    Random starts are drawn for the whole batch in each restart, so that the same generator gives
+    the same starts with and without early stopping and for every model.
 
     ``early_stop`` drops an image at its first wrong iterate, which is much faster. Without it every
     clean-correct image is followed to the last step, so that the last iterate is known as well;
@@ -133,129 +138,78 @@ def run_pgd(
     """
     threat = Threat(norm, eps)
     step_size = in_pixel_units("step_size", step_size, norm=norm)
-    num_steps = whole("num_steps", num_steps, 1)
-    restarts = whole("restarts", restarts, 1)
+    num_steps = checks.whole("num_steps", num_steps, 1)
+    restarts = checks.whole("restarts", restarts, 1)
     if restarts > 1 and not random_start:
-        raise ValueError(
-            f"restarts={restarts} without a random start repeats one run: set random_start=True "
-            "or restarts=1"
-        )
-    check_inputs(model, x, y)
+        way = "set random_start=True or restarts=1"
+        raise ValueError(f"restarts={restarts} without a random start repeats one run: {way}")
+    checks.check_inputs(model, x, y)
     if random_start and generator is None:
         generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
 
-    with attack_mode(model):
+    with checks.attack_mode(model):
         # Clones, since tensors made in inference mode cannot take part in a backward pass.
         x, y = x.detach().clone(), y.clone()
         with torch.no_grad():
-            logits = checked_logits(model, x)
-        check_outputs(logits, y)
-        search = _Search(threat, x, y, logits.argmax(1) == y, num_steps, early_stop)
+            logits = checks.checked_logits(model, x)
+        checks.check_outputs(logits, y)
+        correct = logits.argmax(1) == y
+        fooled, fooled_last = ~correct, ~correct
+        x_adv, x_last = x.clone(), x.clone()
+        # Loss at the last iterate held in x_last; any real one is higher.
+        highest = torch.full_like(x[:, 0, 0, 0], -torch.inf)
+        trace = x.new_full((num_steps + 1, len(x)), torch.nan)
+        evaluations, gradients = len(x), 0
+        # Stays on the device until the end: reading it each step would stall a GPU.
+        zero_gradients = torch.zeros((), dtype=torch.int64, device=x.device)
         for restart in range(restarts):
             start = threat.random_start(x, generator) if random_start else x
-            search.run(model, start, step_size, first=restart == 0)
-        return search.result()
-
-
-class _Search:
-    """The best that has been found for each image of a batch, over restarts."""
-
-    def __init__(
-        self,
-        threat: Threat,
-        x: Tensor,
-        y: Tensor,
-        clean_correct: Tensor,
-        num_steps: int,
-        early_stop: bool,
-    ) -> None:
-        self.threat, self.x, self.y = threat, x, y
-        self.num_steps, self.early_stop = num_steps, early_stop
-        self.clean_correct = clean_correct
-        self.fooled, self.fooled_last = ~clean_correct, ~clean_correct
-        self.x_adv, self.x_last = x.clone(), x.clone()
-        # Loss at the last iterate held in x_last; any real one is higher.
-        self.highest = torch.full_like(x[:, 0, 0, 0], -torch.inf)
-        self.trace = x.new_full((num_steps + 1, len(x)), torch.nan)
-        self.evaluations = len(x)
-        self.gradients = 0
-        # Stays on the device until the end: reading it each step would stall a GPU.
-        self.zero_gradients = torch.zeros((), dtype=torch.int64, device=x.device)
-
-    def run(self, model: nn.Module, start: Tensor, step_size: float, *, first: bool) -> None:
-        """Follow one trajectory per image that still resists, from its place in ``start``."""
-        resists = ~self.fooled if self.early_stop else ~self.fooled_last
-        active = resists.nonzero().squeeze(1)
-        x, y, point = self.x[active], self.y[active], start[active]
-        for step in range(self.num_steps + 1):
-            if len(active) == 0:
-                return
-            last = step == self.num_steps
-            point = point.detach().requires_grad_(not last)
-            logits = checked_logits(model, point)
-            self.evaluations += len(active)
-            losses = cross_entropy(logits, y, reduction="none")
-            wrong = logits.argmax(1) != y
-            self._judge(active, point.detach(), wrong)
-            if first:
-                # Written to all later rows too: a dropped image keeps its last value.
-                self.trace[step:, active] = losses.detach()
-            if last:
-                self._close(active, point, wrong, losses)
-                return
-            if self.early_stop and bool(wrong.all()):
-                return
-            gradient = input_gradient(losses.sum(), point)
-            self.gradients += len(gradient)
-            self.zero_gradients += (gradient == 0).flatten(1).all(1).sum()
-            point = point.detach()
-            if self.early_stop and bool(wrong.any()):
-                keep = (~wrong).nonzero().squeeze(1)
-                active, x, y = active[keep], x[keep], y[keep]
-                point, gradient = point[keep], gradient[keep]
-            point = self.threat.project(self.threat.step(point, gradient, step_size), x)
-
-    def _judge(self, active: Tensor, point: Tensor, wrong: Tensor) -> None:
-        """Keep the first wrong iterate of each image."""
-        new = wrong & ~self.fooled[active]
-        self.x_adv[active[new]] = point[new]
-        self.fooled[active[new]] = True
-
-    def _close(self, active: Tensor, point: Tensor, wrong: Tensor, losses: Tensor) -> None:
-        """Keep the last iterate of the restart that ended highest; one that fools outranks all."""
-        better = wrong | (losses > self.highest[active])
-        chosen = active[better]
-        self.x_last[chosen] = point[better]
-        self.highest[chosen] = losses[better]
-        self.fooled_last[active[wrong]] = True
-
-    def result(self) -> PGDResult:
-        """Sum up: where nothing fooled the model, the best last iterate is the attack's answer."""
-        resists = ~self.fooled
-        self.x_adv[resists] = self.x_last[resists]
-        return PGDResult(
-            x_adv=self.x_adv,
-            x_last=None if self.early_stop else self.x_last,
-            clean_correct=self.clean_correct,
-            fooled=self.fooled,
-            fooled_last=None if self.early_stop else self.fooled_last,
-            loss=self.trace[:, self.clean_correct].mean(1),
-            evaluations=self.evaluations,
-            gradients=self.gradients,
-            zero_gradients=int(self.zero_gradients),
-        )
+            # Images still attacked, their originals, labels and present iterates.
+            active = (~(fooled if early_stop else fooled_last)).nonzero().squeeze(1)
+            origin, labels, point = x[active], y[active], start[active]
+            for step in range(num_steps + 1):
+                if len(active) == 0:
+                    break
+                last = step == num_steps
+                point = point.detach().requires_grad_(not last)
+                logits = checks.checked_logits(model, point)
+                evaluations += len(active)
+                losses = cross_entropy(logits, labels, reduction="none")
+                wrong = logits.argmax(1) != labels
+                new = wrong & ~fooled[active]
+                x_adv[active[new]] = point.detach()[new]
+                fooled[active[new]] = True
+                if restart == 0:
+                    # Written to all later rows too: a dropped image keeps its last value.
+                    trace[step:, active] = losses.detach()
+                if last:
+                    # The restart that ended highest; an iterate that fools outranks all.
+                    better = wrong | (losses > highest[active])
+                    x_last[active[better]] = point[better]
+                    highest[active[better]] = losses[better]
+                    fooled_last[active[wrong]] = True
+                    break
+                if early_stop and bool(wrong.all()):
+                    break
+                gradient = input_gradient(losses.sum(), point)
+                gradients += len(gradient)
+                zero_gradients += (gradient == 0).flatten(1).all(1).sum()
+                point = point.detach()
+                if early_stop and bool(wrong.any()):
+                    keep = (~wrong).nonzero().squeeze(1)
+                    active, origin, labels = active[keep], origin[keep], labels[keep]
+                    point, gradient = point[keep], gradient[keep]
+                point = threat.project(threat.step(point, gradient, step_size), origin)
+        # Where nothing fooled the model, the best last iterate is the attack's answer.
+        x_adv[~fooled] = x_last[~fooled]
+        if early_stop:
+            x_last = fooled_last = None
+        outcomes = x_adv, x_last, correct, fooled, fooled_last, trace[:, correct].mean(1)
+        return PGDResult(*outcomes, evaluations, gradients, int(zero_gradients))
 
 
 def input_gradient(loss: Tensor, x: Tensor) -> Tensor:
-    """Gradient of a summed loss with respect to the images alone.
-
-    Args:
-        loss: Scalar, summed over images, so that each image's gradient does not depend on the
-            batch.
-        x: The images (B, C, H, W) it was computed from, with ``requires_grad``.
-
-    Returns:
-        Gradient (B, C, H, W).
+    """Gradient (B, C, H, W) of a loss, summed over images, with respect to the images alone.
 
     Raises:
         ValueError: If the loss does not depend differentiably on x, or if the gradient is not

@@ -1,10 +1,7 @@
-"""Can a robustness number be trusted? A verdict from checks that masked gradients fail.
+"""Can a robustness number be trusted? Checks that models with masked gradients fail.
 
-A defense that hides its gradients makes attacks fail without being robust. Such models behave in
-ways that honest ones do not: a larger budget does not break them, a search without gradients finds
-what gradients did not, the result changes with the scale of the logits. Each check here looks for
-one such sign and says what it saw and what it means. Passing all of them does not prove robustness;
-failing one says that the number should not be published without an explanation.
+A defense that hides its gradients makes attacks fail without being robust. Each check looks for one
+sign of it. Passing all does not prove robustness; failing one needs an explanation.
 
 Sources: Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of security", ICML
 2018, arXiv:1802.00420; Carlini et al., "On evaluating adversarial robustness", 2019,
@@ -13,8 +10,8 @@ code).
 """
 
 import math
-import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -23,17 +20,11 @@ from torch.nn.functional import cross_entropy
 
 from rslib.attacks.pgd import run_pgd
 from rslib.attacks.report import Check, Report
-from rslib.attacks.square import square
+from rslib.attacks.square import logits_of, square
 from rslib.attacks.threat import Threat
 from rslib.metrics import accuracy_interval
 from rslib.metrics.estimates import paired_difference
-from rslib.models.checks import (
-    attack_mode,
-    check_inputs,
-    check_outputs,
-    checked_logits,
-    seeded_apart,
-)
+from rslib.models import checks
 from rslib.models.device import tf32
 
 # Shares of all images. A stronger attack, AutoAttack included, may find this much that PGD-20
@@ -48,6 +39,54 @@ _RECHECK = 0.01
 _ROUNDING = 0.05
 # Relative to the largest logit: float32 arithmetic in another order stays far below.
 _SAME_LOGITS = 1e-3
+
+# What it means to pass a check, and to fail it.
+_MEANINGS = {
+    "budget": (
+        "Accuracy falls to about zero as the budget grows: the attack can reach its aim.",
+        "A larger budget leaves more accuracy: the attack gets stuck.",
+    ),
+    "effort": (
+        "More steps find little that 20 steps missed: the attack has converged.",
+        "More steps break many more images: the reported accuracy is too high.",
+    ),
+    "logit_scale": (
+        "The scale of the logits does not shield the model from the attack.",
+        "On rescaled logits the same attack breaks many more images: the loss is saturated, and "
+        "the reported accuracy too high.",
+    ),
+    "black_box": (
+        "A search without gradients finds next to nothing that the gradient attack missed.",
+        "A search without gradients breaks images that the gradient attack could not: the "
+        "gradients mislead.",
+    ),
+    "one_step": (
+        "One long step finds next to nothing that many small ones missed.",
+        "One long step breaks images that many small ones could not: the gradients nearby mislead.",
+    ),
+    "gradients": (
+        "Nearly every image has a gradient for the attack to follow.",
+        "Gradients are exactly zero: gradient attacks say nothing about those images.",
+    ),
+    "recheck": (
+        "Shown again, the adversarial images give the outcome that the attack reported.",
+        "Shown again, the same images give another outcome: the model is not a function.",
+    ),
+    "batch": (
+        "An image's logits do not depend on its batch.",
+        "An image's logits depend on the images beside it: results change with the batch.",
+    ),
+    "repeat": (
+        "Computed again, the logits are the same.",
+        "Computed again, the logits differ: the model is randomized, and an attack needs to "
+        "average over its draws.",
+    ),
+    "eight_bit": (
+        "Saved as 8-bit files, the adversarial images still work.",
+        "Rounding to 8 bits undoes the attack: it lives between the levels of a pixel, and the "
+        "reported accuracy is lower than for real files.",
+    ),
+}
 
 
 def reliability(
@@ -71,12 +110,12 @@ def reliability(
 
     - ``budget``: accuracy falls to about 0, and never rises, as the budget is doubled up to half
       the range of pixel values.
-    - ``effort``: PGD with more steps and a new start breaks little of what PGD-20 left.
-    - ``logit_scale``: PGD on logits brought to a common scale breaks little of what PGD-20 left.
-      The loss of a model with huge logits is flat, although nothing about its decisions is.
-    - ``black_box``: Square attack, which sees no gradients, breaks next to nothing of it.
-    - ``one_step``: one step of full length from the image itself (FGSM in l_inf) breaks next to
-      nothing of it.
+    - ``effort``: PGD with ``strong_steps`` steps and a new start breaks little of what PGD-20 left.
+    - ``logit_scale``: so does PGD on logits brought to a common scale. The loss of a model with
+      huge logits is flat, although nothing about its decisions is.
+    - ``black_box``: Square attack, which sees no gradients, breaks next to nothing of it with
+      ``queries`` an image.
+    - ``one_step``: so does one step of full length from the image itself (FGSM in l_inf).
     - ``gradients``: few images have an input gradient that is exactly 0, of cross-entropy or of the
       margin between the true and the nearest other class.
     - ``recheck``: the adversarial images stay in the threat model and still fool the model when
@@ -84,97 +123,51 @@ def reliability(
     - ``batch``: logits do not depend on the other images of a batch.
     - ``repeat``: logits are the same when computed twice.
     - ``eight_bit``: adversarial images still fool the model after rounding to 256 levels.
-    - ``autoattack``: only if ``autoattack_correct`` is given: it does not clearly end more than
-      6 points lower.
+    - ``autoattack``: only if ``autoattack_correct`` ((B,) bool, the model is right under
+      AutoAttack) is given: it does not clearly end more than 6 points lower.
 
     Checks that attack again do so on at most ``examined`` of the images concerned, evenly spaced.
     They fail when even the lower end of the 95 % interval of the share exceeds the tolerance, so
-    that a few unlucky images among few do not fail a model. So does the one of AutoAttack, by the
-    interval of the difference on the same images; whether it passes because that lies within the
-    tolerance or because the images are too few to tell stands in its meaning.
+    that a few unlucky images among few do not fail a model. The check of AutoAttack takes the
+    interval of the difference on the same images, and its meaning says if they are too few to tell.
 
-    Args:
-        model: Maps images to logits (B, classes). It is attacked in eval mode, in full precision,
-            and given back as it was.
-        x: Images (B, C, H, W), float, in [0, 1]; one or two hundred are enough.
-        y: True labels (B,), int64.
-        eps: Budget in [0, 1] units.
-        norm: "linf" or "l2".
-        strong_steps: Steps of the longer PGD.
-        queries: Queries of Square for each image.
-        examined: Most images that one check attacks again, which bounds the cost.
-        batch_size: Images attacked at a time.
-        seed: Seed of all random draws, a randomized model's own included; torch's generators are
-            left as they were.
-        autoattack_correct: (B,) bool, whether the model is right on each image under AutoAttack.
-
-    Returns:
-        The report.
+    The other arguments and errors are those of :func:`rslib.attacks.pgd`; one or two hundred images
+    are enough, of which ``batch_size`` are attacked at a time. ``seed`` is that of all draws, a
+    randomized model's own included; torch's generators are left as they were.
 
     Raises:
-        TypeError: If a dtype is wrong or the model is not a module.
-        ValueError: If inputs, options or the model's outputs are out of range, if a gradient is not
-            finite, or if the model is right on no image.
-
-    Warns:
-        ProbabilityOutputWarning: If the outputs look like probabilities.
+        ValueError: Also if a gradient is not finite, or if the model is right on no image.
     """
     threat = Threat(norm, eps)
-    sizes = {
-        "strong_steps": strong_steps,
-        "queries": queries,
-        "examined": examined,
-        "batch_size": batch_size,
-    }
+    sizes = {"strong_steps": strong_steps, "queries": queries}
+    sizes |= {"examined": examined, "batch_size": batch_size}
     for name, value in sizes.items():
-        if operator.index(value) < 1:
-            raise ValueError(f"{name}={value!r} must be at least 1")
-    check_inputs(model, x, y)
+        checks.whole(name, value, 1)
+    checks.check_inputs(model, x, y)
     if autoattack_correct is not None and autoattack_correct.shape != y.shape:
-        raise ValueError(
-            f"autoattack_correct has shape {tuple(autoattack_correct.shape)}; one outcome per "
-            f"image is needed, ({len(x)},)"
-        )
+        shape = tuple(autoattack_correct.shape)
+        raise ValueError(f"autoattack_correct has shape {shape}; images need one each, ({len(x)},)")
     # Strict float32: some checks compare logits, and TF32 alone would make them differ.
-    with attack_mode(model), tf32(False), seeded_apart(operator.index(seed)):
+    with checks.attack_mode(model), tf32(False), checks.seeded_apart(checks.whole("seed", seed, 0)):
         x, y = x.detach().clone(), y.clone()
-        check_outputs(_logits_of(model, x, batch_size), y)
+        checks.check_outputs(logits_of(model, x, batch_size), y)
         lab = _Lab(model, x, y, threat, examined, batch_size, seed)
         if not bool(lab.correct.any()):
-            raise ValueError(
-                f"the model is right on none of the {len(x)} images: there is nothing to attack"
-            )
-        checks = [
-            _budget(lab),
-            _effort(lab, strong_steps),
-            _logit_scale(lab),
-            _black_box(lab, queries),
-            _one_step(lab),
-            _gradients(lab),
-            _recheck(lab),
-            _batch(lab),
-            _repeat(lab),
-            _eight_bit(lab),
-        ]
+            raise ValueError(f"the model is right on none of the {len(x)} images to attack")
+        made = [_budget(lab), _effort(lab, strong_steps), _logit_scale(lab)]
+        made += [_black_box(lab, queries), _one_step(lab), _gradients(lab), _recheck(lab)]
+        made += [_batch(lab), _repeat(lab), _eight_bit(lab)]
         if autoattack_correct is not None:
-            checks.append(_autoattack(lab, autoattack_correct.to(x.device)))
-    return Report(
-        checks=tuple(checks),
-        eps=threat.eps,
-        norm=threat.norm,
-        images=len(x),
-        clean_accuracy=_share(lab.correct),
-        pgd_accuracy=_share(lab.robust),
-    )
+            made.append(_autoattack(lab, autoattack_correct.to(x.device)))
+    accuracy = {"clean_accuracy": _share(lab.correct), "pgd_accuracy": _share(lab.robust)}
+    return Report(tuple(made), threat.eps, threat.norm, len(x), **accuracy)
 
 
 def beside_autoattack(evidence: Mapping[str, Any]) -> Literal["within", "unclear", "beyond"]:
     """Judge AutoAttack's distance below PGD-20 by the evidence of the check ``autoattack``.
 
-    Returns:
-        ``"within"`` or ``"beyond"`` if the whole interval of the difference lies on that side of
-        the tolerance, and ``"unclear"`` if the images are too few to tell, or the report is so old
-        that it holds no interval.
+    It is ``"within"`` or ``"beyond"`` if the whole interval of the difference lies on that side of
+    the tolerance, and ``"unclear"`` if the images are too few to tell, or an old report holds none.
     """
     low, high = evidence.get("interval", (-math.inf, math.inf))
     if low > evidence["tolerance"]:
@@ -182,75 +175,53 @@ def beside_autoattack(evidence: Mapping[str, Any]) -> Literal["within", "unclear
     return "within" if high <= evidence["tolerance"] else "unclear"
 
 
+@dataclass
 class _Lab:
     """The model, its images and the result in question, which all checks look at."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        x: Tensor,
-        y: Tensor,
-        threat: Threat,
-        examined: int,
-        batch_size: int,
-        seed: int,
-    ) -> None:
-        self.judged, self.x, self.y, self.threat = model, x, y, threat
-        self.examined, self.batch_size, self.seed = examined, batch_size, seed
-        self.has_gradient = _has_gradient(model, x[:1])
+    judged: nn.Module
+    x: Tensor
+    y: Tensor
+    threat: Threat
+    examined: int
+    batch_size: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        point = self.x[:1].clone().requires_grad_()
+        total = checks.checked_logits(self.judged, point).sum()
+        reaches = total.requires_grad and torch.autograd.grad(total, point, allow_unused=True)[0]
+        self.has_gradient = isinstance(reaches, Tensor)
         # Attacks need some gradient to follow, if only zeros.
-        self.model = model if self.has_gradient else _ZeroGradient(model)
-        self.logits = _logits_of(model, x, batch_size)
-        self.correct = self.logits.argmax(1) == y
-        self.x_adv, fooled = self.pgd(threat.eps)
+        self.model = self.judged if self.has_gradient else _ZeroGradient(self.judged)
+        self.logits = self.logits_of(self.x)
+        self.correct = self.logits.argmax(1) == self.y
+        self.x_adv, fooled = self.pgd(self.threat.eps)
         self.robust = self.correct & ~fooled
         self.survivors = self.some(self.robust)
 
+    def logits_of(self, x: Tensor) -> Tensor:
+        return logits_of(self.judged, x, self.batch_size)
+
     def pgd(
-        self,
-        eps: float,
-        *,
-        steps: int = 20,
-        step_size: float | None = None,
-        start: int = 0,
-        random_start: bool = True,
-        to_the_end: bool = False,
-        model: nn.Module | None = None,
-        images: Tensor | None = None,
+        self, eps: float, images: Tensor | slice = slice(None), *, start: int = 0, **options: Any
     ) -> tuple[Tensor, Tensor]:
-        """Adversarial images and whether they fooled the model, for all images or some.
+        """Adversarial images and whether they fooled the model, by PGD-20 or its options.
 
         Other values of ``start`` give other random starts. An image is left at its first wrong
         iterate, or else followed to the end, which takes it away from the decision boundary.
         """
-        x, y = (self.x, self.y) if images is None else (self.x[images], self.y[images])
-        generator = torch.Generator().manual_seed(self.seed + start)
-        found = [
-            run_pgd(
-                model or self.model,
-                part,
-                labels,
-                eps=eps,
-                step_size=step_size or 2 * eps / steps,
-                num_steps=steps,
-                random_start=random_start,
-                norm=self.threat.norm,
-                generator=generator,
-                early_stop=not to_the_end,
-            )
-            for part, labels in self.batches(x, y)
-        ]
-        if not found:
-            return x, torch.zeros_like(y, dtype=torch.bool)
-        if to_the_end:
-            return torch.cat([r.x_last for r in found]), torch.cat([r.fooled_last for r in found])
-        return torch.cat([r.x_adv for r in found]), torch.cat([r.fooled for r in found])
-
-    def batches(self, x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Images and labels in batches; none if there are no images."""
+        x, y = self.x[images], self.y[images]
         if len(x) == 0:
-            return []
-        return list(zip(x.split(self.batch_size), y.split(self.batch_size), strict=True))
+            return x, torch.zeros_like(y, dtype=torch.bool)
+        generator = torch.Generator().manual_seed(self.seed + start)
+        options = {"step_size": eps / 10, "num_steps": 20, "model": self.model} | options
+        options |= {"eps": eps, "norm": self.threat.norm, "generator": generator}
+        parts = zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)
+        found = [run_pgd(x=part, y=labels, **options) for part, labels in parts]
+        if options.get("early_stop", True):
+            return torch.cat([r.x_adv for r in found]), torch.cat([r.fooled for r in found])
+        return torch.cat([r.x_last for r in found]), torch.cat([r.fooled_last for r in found])
 
     def some(self, which: Tensor) -> Tensor:
         """Positions of the images in ``which``, or of as many as may be examined, evenly spaced."""
@@ -259,25 +230,26 @@ class _Lab:
             return positions
         return positions[torch.arange(self.examined) * len(positions) // self.examined]
 
-    def few(
-        self, name: str, found: Tensor, of: Tensor, tolerance: float
-    ) -> tuple[bool, dict[str, Any]]:
-        """Judge that few enough images are found among those examined; with the numbers.
 
-        The share found among the examined stands for all images in ``of``, and is then expressed
-        as a share of all images.
-        """
-        count, examined = int(found.sum()), len(found)
-        weight = _share(of)
-        low, high = accuracy_interval(count, examined) if examined else (0.0, 0.0)
-        evidence = {
-            name: count,
-            "examined": examined,
-            "share": weight * count / max(examined, 1),
-            "interval": [weight * low, weight * high],
-            "tolerance": tolerance,
-        }
-        return weight * low <= tolerance, evidence
+def _check(name: str, passed: bool, evidence: dict[str, Any], meaning: str = "") -> Check:
+    return Check(name, passed, evidence, meaning or _MEANINGS[name][0 if passed else 1])
+
+
+def _few(name: str, found: Tensor, of: Tensor, tolerance: float, **evidence: Any) -> Check:
+    """A check that few enough images are found among those examined, which stand for ``of``."""
+    count, examined = int(found.sum()), len(found)
+    # Shares are of all images.
+    weight = _share(of)
+    low, high = accuracy_interval(count, examined) if examined else (0.0, 0.0)
+    counted = "recovered" if name == "eight_bit" else "newly_broken"
+    evidence |= {
+        counted: count,
+        "examined": examined,
+        "share": weight * count / max(examined, 1),
+        "interval": [weight * low, weight * high],
+        "tolerance": tolerance,
+    }
+    return _check(name, weight * low <= tolerance, evidence)
 
 
 class _ZeroGradient(nn.Module):
@@ -288,21 +260,16 @@ class _ZeroGradient(nn.Module):
         self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
-        return checked_logits(self.model, x).detach() + 0 * x.flatten(1).sum(1, keepdim=True)
+        return checks.checked_logits(self.model, x).detach() + 0 * x.flatten(1).sum(1, keepdim=True)
 
 
-def _has_gradient(model: nn.Module, x: Tensor) -> bool:
-    """True if the logits are connected to the input at all."""
-    point = x.clone().requires_grad_()
-    logits = checked_logits(model, point)
-    if not logits.requires_grad:
-        return False
-    return torch.autograd.grad(logits.sum(), point, allow_unused=True)[0] is not None
+class _Rescaled(_ZeroGradient):
+    """The model with each image's logits divided by their spread, so that no loss saturates."""
 
-
-def _logits_of(model: nn.Module, x: Tensor, batch_size: int) -> Tensor:
-    with torch.no_grad():
-        return torch.cat([checked_logits(model, part) for part in x.split(batch_size)])
+    def forward(self, x: Tensor) -> Tensor:
+        logits = checks.checked_logits(self.model, x)
+        spread = (logits.amax(1, keepdim=True) - logits.mean(1, keepdim=True)).detach()
+        return logits / spread.clamp_min(torch.finfo(logits.dtype).tiny)
 
 
 def _share(outcomes: Tensor) -> float:
@@ -313,117 +280,69 @@ def _budget(lab: _Lab) -> Check:
     """Double the budget until half the range of pixel values is allowed."""
     # An l2 budget is compared by the change per pixel value that it would allow if spread evenly.
     spread = 1.0 if lab.threat.norm == "linf" else math.sqrt(lab.x[0].numel())
-    budgets, eps = [], lab.threat.eps
-    while eps < 0.5 * spread:
-        eps = min(2 * eps, spread)
-        budgets.append(eps)
-    accuracy = [_share(lab.robust)]
-    for eps in budgets:
-        accuracy.append(_share(lab.correct & ~lab.pgd(eps)[1]))
-    budgets = [lab.threat.eps, *budgets]
+    budgets, accuracy = [lab.threat.eps], [_share(lab.robust)]
+    while budgets[-1] < 0.5 * spread:
+        budgets.append(min(2 * budgets[-1], spread))
+        accuracy.append(_share(lab.correct & ~lab.pgd(budgets[-1])[1]))
     rise = max((b - a for a, b in zip(accuracy, accuracy[1:], strict=False)), default=0.0)
     vanishes = accuracy[-1] <= _LEFT
     # Random starts decide single images either way.
     monotone = rise <= max(_WEAKER, 1.5 / len(lab.x))
-    if vanishes and monotone:
-        meaning = "Accuracy falls to about zero as the budget grows: the attack can reach its aim."
-    elif not vanishes:
-        meaning = (
-            "Even a budget that allows any image leaves accuracy: the attack fails, not the "
-            "perturbation."
-        )
-    else:
-        meaning = "A larger budget leaves more accuracy: the attack gets stuck."
-    evidence = {
-        "eps": budgets,
-        "accuracy": accuracy,
-        "largest_rise": rise,
-        "allowed_at_the_end": _LEFT,
-    }
-    return Check("budget", vanishes and monotone, evidence, meaning)
+    evidence = {"eps": budgets, "accuracy": accuracy, "largest_rise": rise}
+    evidence["allowed_at_the_end"] = _LEFT
+    if vanishes:
+        return _check("budget", monotone, evidence)
+    meaning = "Even a budget that allows any image leaves accuracy: the attack fails, not the "
+    return Check("budget", False, evidence, meaning + "perturbation.")
 
 
 def _effort(lab: _Lab, steps: int) -> Check:
-    eps = lab.threat.eps
-    # Steps longer than those of PGD-20 divided by the same factor let it leave a local maximum.
-    _, fooled = lab.pgd(eps, steps=steps, step_size=eps / 10, start=1, images=lab.survivors)
-    passed, evidence = lab.few("newly_broken", fooled, lab.robust, _MORE)
-    meaning = (
-        "More steps find little that 20 steps missed: the attack has converged."
-        if passed
-        else "More steps break many more images: the reported accuracy is too high."
-    )
-    return Check("effort", passed, {"steps": steps, **evidence}, meaning)
+    # Steps as long as those of PGD-20 let it leave a local maximum.
+    _, fooled = lab.pgd(lab.threat.eps, lab.survivors, start=1, num_steps=steps)
+    return _few("effort", fooled, lab.robust, _MORE, steps=steps)
 
 
 def _logit_scale(lab: _Lab) -> Check:
-    _, fooled = lab.pgd(lab.threat.eps, model=_Rescaled(lab.model), images=lab.survivors)
-    passed, evidence = lab.few("newly_broken", fooled, lab.robust, _MORE)
+    _, fooled = lab.pgd(lab.threat.eps, lab.survivors, model=_Rescaled(lab.model))
     largest = lab.logits.abs().amax(1).median().item()
-    meaning = (
-        "The scale of the logits does not shield the model from the attack."
-        if passed
-        else "On rescaled logits the same attack breaks many more images: the loss is saturated, "
-        "and the reported accuracy too high."
-    )
-    return Check("logit_scale", passed, {"median_largest_logit": largest, **evidence}, meaning)
+    return _few("logit_scale", fooled, lab.robust, _MORE, median_largest_logit=largest)
 
 
 def _black_box(lab: _Lab, queries: int) -> Check:
     fooled = torch.zeros(0, dtype=torch.bool)
     if len(lab.survivors):
         x, y = lab.x[lab.survivors], lab.y[lab.survivors]
-        x_adv = square(
-            lab.judged,
-            x,
-            y,
-            eps=lab.threat.eps,
-            norm=lab.threat.norm,
-            queries=queries,
-            batch_size=lab.batch_size,
-            seed=lab.seed,
-        )
-        fooled = _logits_of(lab.judged, x_adv, lab.batch_size).argmax(1) != y
-    passed, evidence = lab.few("newly_broken", fooled, lab.robust, _WEAKER)
-    meaning = (
-        "A search without gradients finds next to nothing that the gradient attack missed."
-        if passed
-        else "A search without gradients breaks images that the gradient attack could not: the "
-        "gradients mislead."
-    )
-    return Check("black_box", passed, {"queries": queries, **evidence}, meaning)
+        options = {"eps": lab.threat.eps, "norm": lab.threat.norm, "queries": queries}
+        options |= {"batch_size": lab.batch_size, "seed": lab.seed}
+        fooled = lab.logits_of(square(lab.judged, x, y, **options)).argmax(1) != y
+    return _few("black_box", fooled, lab.robust, _WEAKER, queries=queries)
 
 
 def _one_step(lab: _Lab) -> Check:
     # FGSM; in l2 the same step along the normalized gradient.
-    _, wrong = lab.pgd(lab.threat.eps, steps=1, step_size=lab.threat.eps, random_start=False)
-    passed, evidence = lab.few("newly_broken", wrong[lab.robust], lab.robust, _WEAKER)
-    evidence["one_step_accuracy"] = _share(lab.correct & ~wrong)
-    meaning = (
-        "One long step finds next to nothing that many small ones missed."
-        if passed
-        else "One long step breaks images that many small ones could not: the gradients nearby "
-        "mislead."
-    )
-    return Check("one_step", passed, evidence, meaning)
+    eps = lab.threat.eps
+    _, wrong = lab.pgd(eps, num_steps=1, step_size=eps, random_start=False)
+    check = _few("one_step", wrong[lab.robust], lab.robust, _WEAKER)
+    check.evidence["one_step_accuracy"] = _share(lab.correct & ~wrong)
+    return check
 
 
 def _gradients(lab: _Lab) -> Check:
-    zero: dict[str, list[Tensor]] = {"cross_entropy": [], "margin": []}
+    zero: dict[str, list[Tensor]] = {"zero_cross_entropy": [], "zero_margin": []}
     sizes = []
-    for x, y in lab.batches(lab.x[lab.correct], lab.y[lab.correct]):
+    parts = (tensor[lab.correct].split(lab.batch_size) for tensor in (lab.x, lab.y))
+    for x, y in zip(*parts, strict=True):
         point = x.clone().requires_grad_()
-        logits = checked_logits(lab.model, point)
+        logits = checks.checked_logits(lab.model, point)
         others = logits.scatter(1, y.unsqueeze(1), -torch.inf).amax(1)
         margin = (others - logits.gather(1, y.unsqueeze(1)).squeeze(1)).sum()
-        loss = cross_entropy(logits, y, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, point, retain_graph=True)
-        zero["cross_entropy"].append(gradient.flatten(1).abs().amax(1) == 0)
-        sizes.append(gradient.flatten(1).double().norm(dim=1))
-        (gradient,) = torch.autograd.grad(margin, point)
-        zero["margin"].append(gradient.flatten(1).abs().amax(1) == 0)
-    shares = {f"zero_{name}": _share(torch.cat(parts)) for name, parts in zero.items()}
-    passed = lab.has_gradient and max(shares.values()) <= _ZERO_GRADIENTS
+        losses = cross_entropy(logits, y, reduction="sum"), margin
+        for name, loss in zip(zero, losses, strict=True):
+            (gradient,) = torch.autograd.grad(loss, point, retain_graph=True)
+            zero[name].append(gradient.flatten(1).abs().amax(1) == 0)
+            if name == "zero_cross_entropy":
+                sizes.append(gradient.flatten(1).double().norm(dim=1))
+    shares = {name: _share(torch.cat(parts)) for name, parts in zero.items()}
     evidence = {
         "reaches_input": lab.has_gradient,
         **shares,
@@ -431,79 +350,52 @@ def _gradients(lab: _Lab) -> Check:
         "median_norm_cross_entropy": torch.cat(sizes).median().item(),
         "tolerance": _ZERO_GRADIENTS,
     }
-    if passed:
-        meaning = "Nearly every image has a gradient for the attack to follow."
-    elif not lab.has_gradient:
+    meaning = ""
+    if not lab.has_gradient:
         meaning = "No gradient reaches the input: gradient attacks say nothing about this model."
-    elif shares["zero_margin"] > _ZERO_GRADIENTS:
-        meaning = "Gradients are exactly zero: gradient attacks say nothing about those images."
-    else:
+    elif shares["zero_margin"] <= _ZERO_GRADIENTS < shares["zero_cross_entropy"]:
         meaning = (
             "The cross-entropy gradient underflows to zero, that of the margin does not: the loss "
             "is saturated, and attacks on it are blind."
         )
-    return Check("gradients", passed, evidence, meaning)
+    passed = lab.has_gradient and max(shares.values()) <= _ZERO_GRADIENTS
+    return _check("gradients", passed, evidence, meaning)
 
 
 def _recheck(lab: _Lab) -> Check:
     distance = lab.threat.distance(lab.x_adv, lab.x).max().item()
     # Rounding of float32 differences.
     inside = distance <= lab.threat.eps + 1e-5 and 0 <= lab.x_adv.min() and lab.x_adv.max() <= 1
-    still_right = _logits_of(lab.judged, lab.x_adv, lab.batch_size).argmax(1) == lab.y
+    still_right = lab.logits_of(lab.x_adv).argmax(1) == lab.y
     mismatches = int((still_right != lab.robust).sum())
-    few = mismatches <= max(1, _RECHECK * len(lab.x))
-    evidence = {
-        "largest_distance": distance,
-        "mismatches": mismatches,
-        "share": mismatches / len(lab.x),
-        "tolerance": _RECHECK,
-    }
-    if inside and few:
-        meaning = "Shown again, the adversarial images give the outcome that the attack reported."
-    elif not inside:
+    evidence = {"largest_distance": distance, "mismatches": mismatches}
+    evidence |= {"share": mismatches / len(lab.x), "tolerance": _RECHECK}
+    if not inside:
         meaning = "The attack left its threat model: its result does not count."
-    else:
-        meaning = "Shown again, the same images give another outcome: the model is not a function."
-    return Check("recheck", bool(inside and few), evidence, meaning)
+        return Check("recheck", False, evidence, meaning)
+    return _check("recheck", mismatches <= max(1, _RECHECK * len(lab.x)), evidence)
 
 
 def _batch(lab: _Lab) -> Check:
     x = lab.x[:48]
-    difference, changed = _compare(
-        _logits_of(lab.judged, x, len(x)), _logits_of(lab.judged, x, max(1, len(x) // 7))
-    )
-    passed = difference <= _SAME_LOGITS
-    meaning = (
-        "An image's logits do not depend on its batch."
-        if passed
-        else "An image's logits depend on the images beside it: results change with the batch."
-    )
-    evidence = {
-        "largest_relative_difference": difference,
-        "predictions_changed": changed,
-        "tolerance": _SAME_LOGITS,
-    }
-    return Check("batch", passed, evidence, meaning)
+    logits = [logits_of(lab.judged, x, size) for size in (len(x), max(1, len(x) // 7))]
+    return _same("batch", logits)
 
 
 def _repeat(lab: _Lab) -> Check:
     # Three passes: a model that switches between two answers may repeat one by luck.
-    passes = [_logits_of(lab.judged, lab.x, lab.batch_size) for _ in range(3)]
-    pairs = [_compare(passes[0], other) for other in passes[1:]]
-    difference, changed = max(pair[0] for pair in pairs), max(pair[1] for pair in pairs)
-    passed = difference <= _SAME_LOGITS
-    meaning = (
-        "Computed again, the logits are the same."
-        if passed
-        else "Computed again, the logits differ: the model is randomized, and an attack needs to "
-        "average over its draws."
-    )
-    evidence = {
-        "largest_relative_difference": difference,
-        "predictions_changed": changed,
-        "tolerance": _SAME_LOGITS,
-    }
-    return Check("repeat", passed, evidence, meaning)
+    return _same("repeat", [lab.logits_of(lab.x) for _ in range(3)])
+
+
+def _same(name: str, logits: Sequence[Tensor]) -> Check:
+    """A check that logits do not differ from the first ones, relative to the largest of them."""
+    first, *others = logits
+    scale = max(first.abs().max().item(), torch.finfo(first.dtype).tiny)
+    difference = max((first - other).abs().max().item() / scale for other in others)
+    changed = max(int((first.argmax(1) != other.argmax(1)).sum()) for other in others)
+    evidence = {"largest_relative_difference": difference, "predictions_changed": changed}
+    evidence["tolerance"] = _SAME_LOGITS
+    return _check(name, difference <= _SAME_LOGITS, evidence)
 
 
 def _eight_bit(lab: _Lab) -> Check:
@@ -511,20 +403,11 @@ def _eight_bit(lab: _Lab) -> Check:
     # question is whether a finished attack survives it.
     broken = lab.correct & ~lab.robust
     some = lab.some(broken)
-    x_adv, fooled = lab.pgd(lab.threat.eps, to_the_end=True, images=some)
-    recovered = fooled
+    x_adv, fooled = lab.pgd(lab.threat.eps, some, early_stop=False)
     if len(some):
         rounded = lab.threat.project((x_adv * 255).round() / 255, lab.x[some])
-        right = _logits_of(lab.judged, rounded, lab.batch_size).argmax(1) == lab.y[some]
-        recovered = right & fooled
-    passed, evidence = lab.few("recovered", recovered, broken, _ROUNDING)
-    meaning = (
-        "Saved as 8-bit files, the adversarial images still work."
-        if passed
-        else "Rounding to 8 bits undoes the attack: it lives between the levels of a pixel, and "
-        "the reported accuracy is lower than for real files."
-    )
-    return Check("eight_bit", passed, evidence, meaning)
+        fooled = fooled & (lab.logits_of(rounded).argmax(1) == lab.y[some])
+    return _few("eight_bit", fooled, broken, _ROUNDING)
 
 
 def _autoattack(lab: _Lab, correct: Tensor) -> Check:
@@ -538,37 +421,34 @@ def _autoattack(lab: _Lab, correct: Tensor) -> Check:
         "interval": [gap.low / 100, gap.high / 100],
         "tolerance": _MORE,
     }
+    meanings = {
+        "within": f"AutoAttack ends at most {points} under PGD-20, with its whole interval.",
+        "unclear": f"Too few images to tell whether AutoAttack ends more than {points} under "
+        "PGD-20.",
+        "beyond": f"AutoAttack clearly ends more than {points} under PGD-20: PGD-20 overstates "
+        "this model's robustness.",
+    }
     found = beside_autoattack(evidence)
-    if found == "within":
-        meaning = f"AutoAttack ends at most {points} under PGD-20, with its whole interval."
-    elif found == "unclear":
-        meaning = f"Too few images to tell whether AutoAttack ends more than {points} under PGD-20."
-    else:
-        meaning = (
-            f"AutoAttack clearly ends more than {points} under PGD-20: PGD-20 overstates this "
-            "model's robustness."
-        )
-    return Check("autoattack", found != "beyond", evidence, meaning)
+    return Check("autoattack", found != "beyond", evidence, meanings[found])
 
 
-class _Rescaled(nn.Module):
-    """The model with each image's logits divided by their own spread, as a constant.
+class RoundedInput(nn.Module):
+    """A model meant to fail the checks: its input is rounded to a few levels, at least 2.
 
-    Predictions stay the same. The loss is then never saturated: the largest logit is about 1 above
-    the average of the others (Croce and Hein's DLR loss rests on the same idea).
+    Rounding has a zero derivative almost everywhere, so gradient attacks find nothing to follow,
+    while other attacks fool the model as easily as before (Athalye et al., 2018, section 4).
+
+    Raises:
+        ValueError: fewer than 2 levels.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, levels: int) -> None:
         super().__init__()
+        if levels < 2:
+            raise ValueError(f"levels={levels!r} must be at least 2")
         self.model = model
+        self.steps = levels - 1
 
     def forward(self, x: Tensor) -> Tensor:
-        logits = checked_logits(self.model, x)
-        spread = (logits.amax(1, keepdim=True) - logits.mean(1, keepdim=True)).detach()
-        return logits / spread.clamp_min(torch.finfo(logits.dtype).tiny)
-
-
-def _compare(a: Tensor, b: Tensor) -> tuple[float, int]:
-    """Largest difference relative to the largest logit, and how many predictions differ."""
-    scale = max(a.abs().max().item(), torch.finfo(a.dtype).tiny)
-    return (a - b).abs().max().item() / scale, int((a.argmax(1) != b.argmax(1)).sum())
+        """Logits of images (B, 3, H, W) in [0, 1], rounded."""
+        return self.model((x * self.steps).round() / self.steps)

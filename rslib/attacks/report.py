@@ -1,4 +1,4 @@
-"""The verdict on a robustness number as data: checks, each with evidence and meaning."""
+"""The report of :func:`rslib.attacks.reliability`: its checks as data, as text and as a table."""
 
 import html
 import json
@@ -9,13 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Check:
-    """One check and its outcome.
+    """One check: passed if nothing suspicious was seen, the numbers behind that, its meaning.
 
-    Attributes:
-        name: Short name.
-        passed: Whether nothing suspicious was seen.
-        evidence: The numbers behind it; shares are of all images unless their name says otherwise.
-        meaning: What the outcome says, in a sentence.
+    Shares in the evidence are of all images unless their name says otherwise.
     """
 
     name: str
@@ -26,15 +22,9 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """The verdict on one model's robustness number.
+    """All checks made, in order, on one model's accuracy under PGD-20, at every iterate.
 
-    Attributes:
-        checks: All checks made, in order.
-        eps: Budget, in [0, 1] units.
-        norm: Its norm.
-        images: Number of images.
-        clean_accuracy: Share that is right without an attack.
-        pgd_accuracy: Share that is right under PGD-20, at every iterate.
+    ``eps`` is in [0, 1] units, ``images`` their number, accuracies are shares of them.
     """
 
     checks: tuple[Check, ...]
@@ -47,7 +37,7 @@ class Report:
     @property
     def passed(self) -> bool:
         """True if every check passed."""
-        return all(check.passed for check in self.checks)
+        return not self.failed
 
     @property
     def failed(self) -> tuple[str, ...]:
@@ -65,20 +55,14 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON-compatible values."""
-        return {
-            "passed": self.passed,
-            "failed": list(self.failed),
-            "eps": self.eps,
-            "norm": self.norm,
-            "images": self.images,
-            "clean_accuracy": self.clean_accuracy,
-            "pgd_accuracy": self.pgd_accuracy,
-            "checks": [asdict(check) for check in self.checks],
-        }
+        values = {"passed": self.passed, "failed": list(self.failed)} | asdict(self)
+        del values["checks"]
+        return values | {"checks": [asdict(check) for check in self.checks]}
 
     def summary(self) -> str:
         """The report as lines of text."""
-        lines = [f"{self._verdict()}  ({self._setting()})"]
+        verdict, setting = self._heading()
+        lines = [f"{verdict}  ({setting})"]
         for check in self.checks:
             mark = "ok  " if check.passed else "FAIL"
             lines.append(f"{mark}  {check.name:<13} {check.meaning}")
@@ -96,17 +80,16 @@ class Report:
             for check in self.checks
         )
         heading = "<tr><th></th><th>check</th><th>meaning</th><th>evidence</th></tr>"
-        caption = html.escape(f"{self._verdict()} ({self._setting()})")
+        verdict, setting = self._heading()
+        caption = html.escape(f"{verdict} ({setting})")
         return f"<table><caption>{caption}</caption>{heading}{rows}</table>"
 
-    def _verdict(self) -> str:
-        if self.passed:
-            return f"Nothing suspicious in {len(self.checks)} checks"
-        return f"Not to be trusted as it stands: {', '.join(self.failed)}"
-
-    def _setting(self) -> str:
+    def _heading(self) -> tuple[str, str]:
+        verdict = f"Nothing suspicious in {len(self.checks)} checks"
+        if not self.passed:
+            verdict = f"Not to be trusted as it stands: {', '.join(self.failed)}"
         budget = f"{self.eps * 255:.3g}/255" if self.norm == "linf" else f"{self.eps:.3g}"
-        return (
+        return verdict, (
             f"{self.norm}, eps {budget}, {self.images} images, clean {self.clean_accuracy:.1%}, "
             f"PGD-20 {self.pgd_accuracy:.1%}"
         )

@@ -1,8 +1,4 @@
-"""The threat model: which images an attacker may show instead of x.
-
-Geometry only. A threat model knows its norm and its budget; it knows nothing of models, losses or
-loops, so that every attack shares one definition of what is allowed.
-"""
+"""The threat model: which images an attacker may show instead of x, of any model."""
 
 import math
 from dataclasses import dataclass
@@ -19,27 +15,25 @@ NORMS = ("linf", "l2")
 class Threat:
     """The images within ``eps`` of x that are still images: a norm ball cut with the box [0, 1].
 
-    This is the set S of paper 3.2.1 (eq. 2), where the norm is l_inf; the l_2 ball is its usual
-    companion.
+    This is the set S of paper 3.2.1 (eq. 2), where the norm is l_inf. Images x and x_adv have shape
+    (B, C, H, W); x lies in [0, 1].
 
     Attributes:
         norm: ``"linf"`` (largest change of any pixel value) or ``"l2"`` (Euclidean length of the
             change).
         eps: Radius of the ball, in [0, 1] units of pixel value: 8/255 for the paper's l_inf threat.
             An l_2 radius may exceed 1, because it adds up over all pixels.
+
+    Raises:
+        ValueError: If the norm is unknown, if eps is not a positive finite number, or if an l_inf
+            eps exceeds 1.
+        TypeError: If eps is not a number.
     """
 
     norm: str = "linf"
     eps: float = 8 / 255
 
     def __post_init__(self) -> None:
-        """Refuse an unknown norm or a meaningless budget.
-
-        Raises:
-            ValueError: If the norm is unknown, if eps is not a positive finite number, or if an
-                l_inf eps exceeds 1.
-            TypeError: If eps is not a number.
-        """
         if self.norm not in NORMS:
             raise ValueError(
                 f"norm={self.norm!r} is unknown{nearest(self.norm, NORMS)} Use 'linf' or 'l2'"
@@ -52,15 +46,7 @@ class Threat:
         """Move each image to an allowed one: into the ball around x and into [0, 1].
 
         For l_inf this is the exact nearest point. For l_2 the image is first pulled along the
-        straight line to x onto the sphere, then clipped; clipping only moves it closer to x, so the
-        result is in both sets.
-
-        Args:
-            x_adv: Images (B, C, H, W).
-            x: Their originals (B, C, H, W), in [0, 1].
-
-        Returns:
-            Images (B, C, H, W) in [0, 1], each within eps of its original.
+        straight line to x onto the sphere, then clipped; clipping only moves it closer to x.
         """
         change = x_adv - x
         if self.norm == "linf":
@@ -74,15 +60,9 @@ class Threat:
     def random_start(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw one point of the ball around each image, uniformly, then clip it to [0, 1].
 
-        Args:
-            x: Images (B, C, H, W) in [0, 1].
-            generator: Source of the draws, which are made on its device: a CPU generator gives the
-                same start whatever device the images are on, one on the images' device spares the
-                copy, and a GPU's gives another start than a CPU's from the same seed. None uses
-                torch's default CPU generator.
-
-        Returns:
-            Images (B, C, H, W) in [0, 1], each within eps of its original.
+        The draws are made on the generator's device: a CPU generator (None: torch's default one)
+        gives the same start whatever device the images are on, one on the images' device spares the
+        copy, and a GPU's gives another start than a CPU's from the same seed.
         """
         source = generator.device if generator is not None else torch.device("cpu")
         options = {"generator": generator, "device": source, "dtype": x.dtype}
@@ -98,61 +78,35 @@ class Threat:
         return self.project(x + change.to(x.device), x)
 
     def step(self, x: Tensor, gradient: Tensor, size: float) -> Tensor:
-        """Move along the direction of this norm that raises the loss fastest; no projection.
+        """Move by ``size`` ([0, 1] units) where the loss rises fastest in this norm; no projection.
 
-        Args:
-            x: Images (B, C, H, W).
-            gradient: Gradient of the loss with respect to x (B, C, H, W).
-            size: Length of the step, measured in this norm, in [0, 1] units.
-
-        Returns:
-            x + size * sign(gradient) for l_inf, x + size * gradient / ||gradient|| for l_2 (an
-            image whose gradient is exactly zero stays where it is).
+        That is along sign(gradient) for l_inf and gradient / ||gradient|| for l_2, or nowhere.
         """
         direction = gradient.sign() if self.norm == "linf" else _unit(gradient)
         return x + size * direction
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """Measure how far each image is from its original, in this norm.
-
-        Args:
-            x_adv: Images (B, C, H, W).
-            x: Their originals (B, C, H, W).
-
-        Returns:
-            Distances (B,), in [0, 1] units.
-        """
+        """Distances (B,) of images from their originals in this norm, in [0, 1] units."""
         change = x_adv - x
         return change.abs().flatten(1).amax(1) if self.norm == "linf" else _length(change)
 
 
 def in_pixel_units(name: str, value: float, *, norm: str) -> float:
-    """Check a budget or step size that is given in [0, 1] units.
-
-    Args:
-        name: What the value is called, for the message.
-        value: The value.
-        norm: The norm it is measured in; only an l_2 length may exceed 1.
-
-    Returns:
-        The value as a float.
+    """A budget or step size in [0, 1] units, checked; only an l_2 length may exceed 1.
 
     Raises:
         TypeError: If it is not a number.
         ValueError: If it is not finite and positive, or exceeds 1 in l_inf.
     """
+    units = "in [0, 1] units, e.g. 8/255"
     try:
         # A string such as "0.03" would convert, but comes from a setting that was meant otherwise.
         number = float(None if isinstance(value, str | bool) else value)
     except (TypeError, ValueError):
-        raise TypeError(
-            f"{name}={value!r} is not a number: budgets are in [0, 1] units, e.g. 8/255"
-        ) from None
+        raise TypeError(f"{name}={value!r} is not a number: budgets are {units}") from None
     if not math.isfinite(number) or number <= 0:
         hint = "; without any perturbation, measure clean accuracy" if number == 0 else ""
-        raise ValueError(
-            f"{name}={value!r} must be positive and finite, in [0, 1] units, e.g. 8/255{hint}"
-        )
+        raise ValueError(f"{name}={value!r} must be positive and finite, {units}{hint}")
     if norm == "linf" and number > 1:
         raise ValueError(
             f"{name}={value!r} is more than the whole range of pixel values: budgets are in "

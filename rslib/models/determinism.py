@@ -1,8 +1,7 @@
 """Reproducibility bit for bit: torch's setting, and the operations that it reported.
 
-Torch runs some operations, mostly on GPUs, in an order of its own, so that sums differ in their
-last bits from one time to the next. It says so only where it was asked, by
-``torch.use_deterministic_algorithms(True, warn_only=True)``.
+Torch runs some operations, mostly on GPUs, in an order of its own, so that the last bits of sums
+vary. It reports them only after ``torch.use_deterministic_algorithms(True, warn_only=True)``.
 """
 
 from __future__ import annotations
@@ -23,9 +22,7 @@ _REPORT = re.compile(
 def stated() -> str:
     """Torch's setting for operations that are not deterministic.
 
-    Returns:
-        ``"off"`` (it runs them and says nothing), ``"warn only"`` (it runs and reports them) or
-        ``"on"`` (it refuses them).
+    ``"off"`` runs them and says nothing, ``"warn only"`` reports them, ``"on"`` refuses them.
     """
     if not torch.are_deterministic_algorithms_enabled():
         return "off"

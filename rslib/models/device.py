@@ -14,31 +14,22 @@ class DeviceError(ValueError):
 
 
 def pick(wanted: str = "auto") -> torch.device:
-    """Choose the device once per run, and have it compute in full precision.
+    """Choose ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"auto"`` (CUDA, else MPS, else CPU).
 
-    Torch lets convolutions on GPUs use TF32 unless it is told not to; from here on only what asks
-    for it does (:func:`tf32`).
-
-    Args:
-        wanted: ``"auto"`` (CUDA, else MPS, else CPU), ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    It then computes in full precision: torch lets convolutions on GPUs use TF32 unless it is told
+    not to; from here on only :func:`tf32` does.
 
     Raises:
         DeviceError: the device asked for is not there.
     """
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    there = [name for name, is_there in (("cuda", cuda), ("mps", mps), ("cpu", True)) if is_there]
     torch.backends.cudnn.allow_tf32 = False
     if wanted == "auto":
-        return torch.device(next(name for name, there in available.items() if there))
-    if not available.get(wanted, False):
-        there = [name for name, present in available.items() if present]
-        raise DeviceError(
-            f"device {wanted!r} is not available here; set device to auto, or to one of "
-            f"{', '.join(there)}"
-        )
+        return torch.device(there[0])
+    if wanted not in there:
+        way = f"set device to auto, or to one of {', '.join(there)}"
+        raise DeviceError(f"device {wanted!r} is not available here; {way}")
     return torch.device(wanted)
 
 
@@ -65,11 +56,9 @@ def place(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
 
 @contextlib.contextmanager
 def tf32(enabled: bool, *, products: bool | None = None) -> Iterator[None]:
-    """Allow or forbid TF32, which has 10 bits for a fraction, then restore what was set.
+    """Allow or forbid TF32 (10 bits for a fraction) in convolutions, then restore what was set.
 
-    Args:
-        enabled: for convolutions.
-        products: for matrix products; None means as for convolutions.
+    Matrix products follow unless ``products`` says otherwise.
     """
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32

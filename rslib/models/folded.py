@@ -1,9 +1,6 @@
 """A faster twin of a model to search with: the same logits up to rounding, in less time.
 
-What a search finds is judged by the model itself; a twin only says where to look. Two means, both
-of which leave the function as it is: batch norm folded into the convolutions before it, and, on
-request, compiled code, for which batches are padded to a few sizes so that it is compiled a few
-times and not once for every size that an attack's shrinking batch goes through.
+What a search finds is judged by the model itself; a twin only says where to look.
 """
 
 from __future__ import annotations
@@ -29,9 +26,8 @@ _SMALLEST = 16
 class Twins:
     """The twins of the models that one evaluation attacks, each made once.
 
-    Args:
-        compiled_for: compile them, for attacks that start from this many images; it takes a minute
-            or so for each model. None leaves them uncompiled.
+    With ``compiled_for`` they are compiled, a minute or so each, for attacks that start from so
+    many images.
     """
 
     def __init__(self, compiled_for: int | None = None) -> None:
@@ -39,12 +35,7 @@ class Twins:
         self._made: dict[nn.Module, nn.Module] = {}
 
     def of(self, model: nn.Module, x: Tensor) -> nn.Module:
-        """The twin of a model.
-
-        Args:
-            model: maps images in [0, 1] to logits; it stays as it is.
-            x: images (B, C, H, W) in [0, 1] on the model's device, on which the two are compared.
-        """
+        """The twin of a model: :func:`folded`, and :class:`Bucketed` where twins are compiled."""
         if isinstance(model, Pieces):
             return Pieces(self.of(model.model, x[: model.size]), model.size)
         if model not in self._made:
@@ -61,13 +52,10 @@ def folded(model: nn.Module, x: Tensor) -> nn.Module:
     In eval mode batch norm is an affine map of each channel, and so is the weight of a convolution
     that absorbs it (Jacob et al., arXiv:1712.05877, section 3.2).
 
-    Args:
-        model: maps images in [0, 1] to logits; it stays as it is.
-        x: a few images (B, C, H, W) in [0, 1] on which the copy has to agree.
-
     Returns:
         The copy; the model itself where there is nothing to fold, where its code cannot be traced,
-        or where the copy's logits differ by more than ``LARGEST_DIFFERENCE``.
+        or where the copy's logits of x, a few images (B, C, H, W), differ by more than
+        ``LARGEST_DIFFERENCE``.
     """
     from torch.fx.experimental.optimization import fuse
 
@@ -91,15 +79,10 @@ def sizes(largest: int) -> tuple[int, ...]:
 
 
 class Bucketed(nn.Module):
-    """A compiled model that only ever sees batches of a few sizes.
+    """A compiled model that only ever sees batches of a few sizes, in rising order.
 
-    Batches are padded with black images, whose logits are dropped; in eval mode an image's logits
-    depend on no other image.
-
-    Args:
-        model: maps images to logits.
-        sizes: batch sizes, in rising order; larger batches are cut.
-        backend: of ``torch.compile``.
+    It is compiled for them alone, not for every size of an attack's shrinking batch: batches are
+    padded with black images, whose logits are dropped, and larger batches are cut.
     """
 
     def __init__(

@@ -1,10 +1,7 @@
 """Work goes on with fewer images at a time when a GPU's memory runs out, and rows stay the same.
 
-A shard is seeded as a whole: half of it would meet other random draws, and some evaluations set its
-images against each other. So the shard is made again as it was, and only the passes through the
-model are cut, first into halves. In eval mode an image's logits depend on no other image, so what
-comes out is the same, up to how sums are rounded. Where that does not hold, or where a batch size
-is part of the result, the work is refused with the setting to lower.
+A shard is seeded as a whole, so it is made again as it was, and only passes through the model are
+cut, first into halves. In eval mode an image's logits depend on no other, up to rounding.
 """
 
 from __future__ import annotations
@@ -30,14 +27,10 @@ class PiecesWarning(UserWarning):
 
 
 class Pieces(nn.Module):
-    """A model that sees at most so many images at a time; its gradients are still the whole's.
+    """A model in eval mode that sees at most ``size`` images at a time; gradients are the whole's.
 
-    Where a gradient is wanted, a piece's activations are not kept but made again in the backward
-    pass, so that memory holds those of one piece.
-
-    Args:
-        model: images to logits, in eval mode, without hooks that look at its layers.
-        size: images a piece, from 1.
+    Where one is wanted, a piece's activations are not kept but made again in the backward pass, so
+    that memory holds those of one piece. No hook may look at the model's layers.
     """
 
     def __init__(self, model: nn.Module, size: int) -> None:
@@ -47,21 +40,16 @@ class Pieces(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) to logits (B, classes)."""
-        return torch.cat([self._piece(part) for part in x.split(self.size)])
-
-    def _piece(self, x: Tensor) -> Tensor:
+        parts = x.split(self.size)
         if torch.is_grad_enabled():
-            return checkpoint(self.model, x, use_reentrant=False)
-        return self.model(x)
+            return torch.cat([checkpoint(self.model, p, use_reentrant=False) for p in parts])
+        return torch.cat([self.model(part) for part in parts])
 
 
 class Halving:
     """Tries work with a model as it is, then with ever smaller pieces of its batches.
 
-    What fits is kept, so that the next work on the model starts there.
-
-    Args:
-        setting: names how many images a batch has, for the error where not even one fits.
+    The next work on the model starts with what fits. Errors name the setting of the batch size.
     """
 
     def __init__(self, setting: str) -> None:
@@ -69,16 +57,10 @@ class Halving:
         self._sizes: dict[nn.Module, int] = {}
 
     def __call__(self, work: Callable[[nn.Module], T], model: nn.Module, images: int) -> T:
-        """Do work, again from its start after each failure.
+        """Do work on a batch of so many images, again from its start after each failure.
 
-        Args:
-            work: called with the model or :class:`Pieces` of it; must draw the same random numbers
-                each time it is called.
-            model: in eval mode.
-            images: in the batch.
-
-        Returns:
-            What the work returns.
+        The work is called with the model, in eval mode, or :class:`Pieces` of it; it must draw the
+        same random numbers each time.
 
         Raises:
             OutOfMemory: not even a single image fits.
@@ -88,9 +70,10 @@ class Halving:
         """
         size = min(images, self._sizes.get(model, images))
         while True:
-            done = _tried(work, model if size == images else Pieces(model, size))
-            if done:
-                return done[0]
+            try:
+                return work(model if size == images else Pieces(model, size))
+            except torch.OutOfMemoryError:
+                pass
             # What the failed try held is free only here, after its error is gone.
             torch.cuda.empty_cache()
             if size == 1:
@@ -112,14 +95,10 @@ class Halving:
 
 @contextmanager
 def refusing(setting: str, value: int) -> Iterator[None]:
-    """Turn running out of memory into an error that names the setting to lower.
+    """Turn running out of memory into an error that names the setting to lower; also a decorator.
 
     For work whose batches cannot be cut: their size is part of the result, or layers are looked at.
-    It also serves as a decorator.
-
-    Args:
-        setting: the dotted name of the setting, such as ``"autoattack.batch_size"``.
-        value: what it is now.
+    The setting has a dotted name, such as ``"autoattack.batch_size"``, and a value now.
 
     Raises:
         OutOfMemory: memory ran out.
@@ -132,10 +111,3 @@ def refusing(setting: str, value: int) -> Iterator[None]:
             f"not cut by themselves, since their size is part of the result: set {setting} to "
             f"{max(1, value // 2)} or less (what is made with another value is kept beside it)"
         ) from error
-
-
-def _tried(work: Callable[[nn.Module], T], model: nn.Module) -> tuple[T] | None:
-    try:
-        return (work(model),)
-    except torch.OutOfMemoryError:
-        return None

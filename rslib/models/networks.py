@@ -1,11 +1,11 @@
 """The paper's two architectures (3.1.2) and the reference model of its corruption error (3.5).
 
-Every model takes images in [0, 1] and returns logits: normalization is its first layer, so attacks
-and saliency work in pixel space.
+Normalization is their first layer, so attacks and saliency work in pixel space.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -32,8 +32,8 @@ def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
 class Normalize(nn.Module):
     """Subtract a per-channel mean and divide by a per-channel standard deviation.
 
-    The values are buffers, so they travel with the weights. The defaults are CIFAR-10's statistics
-    over all training pixels (some code bases use 0.20, the mean of per-image deviations, instead).
+    They are buffers, so they travel with the weights; by default CIFAR-10's over all training
+    pixels (some code bases use 0.20, the mean of per-image deviations).
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Normalize(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Normalization followed by a network: images (B, 3, 32, 32) in [0, 1] to logits (B, C)."""
+    """Normalization followed by a network."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -61,50 +61,15 @@ class Classifier(nn.Module):
         return self.network(self.normalize(x))
 
 
-class AlexNet(nn.Module):
-    """AlexNet for 32 x 32 images: five convolutions, three 2 x 2 pools, two hidden layers.
-
-    torchvision's version shrinks 32 x 32 inputs to nothing; this one keeps its channel counts and
-    dropout and replaces the large strides by pooling (Krizhevsky et al., 2012).
-
-    Args:
-        num_classes: number of logits.
-        width: multiplier on all channel counts.
-    """
-
-    def __init__(self, num_classes: int, width: float = 1.0) -> None:
-        super().__init__()
-        c1, c2, c3, c4, c5 = (max(1, round(width * c)) for c in (64, 192, 384, 256, 256))
-        hidden = max(1, round(width * 1024))
-        self.features = nn.Sequential(
-            nn.Conv2d(3, c1, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2),
-            nn.Conv2d(c1, c2, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2),
-            nn.Conv2d(c2, c3, 3, padding=1), nn.ReLU(inplace=True),
-            nn.Conv2d(c3, c4, 3, padding=1), nn.ReLU(inplace=True),
-            nn.Conv2d(c4, c5, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2),
-        )  # fmt: skip
-        self.classifier = nn.Sequential(
-            nn.Flatten(), nn.Dropout(0.5), nn.Linear(c5 * 4 * 4, hidden), nn.ReLU(inplace=True),
-            nn.Dropout(0.5), nn.Linear(hidden, hidden), nn.ReLU(inplace=True),
-            nn.Linear(hidden, num_classes),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalized images (B, 3, 32, 32) to logits (B, C)."""
-        return self.classifier(self.features(x))
-
-
 def resnet18(num_classes: int = 10, *, width: int = 64, initialization: str = "timm") -> Classifier:
     """ResNet-18 with the CIFAR stem: 3 x 3 stride 1, no max-pooling (paper 3.1.2; He et al., 2016).
 
     Args:
         num_classes: number of logits.
         width: channels of the first stage, doubled at each of the next three; 64 in the paper.
-        initialization: of the weights; ``"timm"`` (convolutions normal by fan-out, the last batch
-            norm of each block at zero) or ``"pytorch"`` (the layers' own defaults). Convolutions of
-            the latter have about a sixth of the variance. Batch norm hides the scale of the weights
-            before it, and a gradient step turns smaller weights further, so that a net trained for
-            few epochs gets further from there.
+        initialization: ``"timm"`` (convolutions normal by fan-out, the last batch norm of each
+            block at zero) or ``"pytorch"`` (the layers' own defaults: about a sixth of the
+            variance, with which a net trained for few epochs gets further).
 
     Raises:
         ValueError: another initialization.
@@ -114,14 +79,9 @@ def resnet18(num_classes: int = 10, *, width: int = 64, initialization: str = "t
     from timm.models.resnet import BasicBlock, ResNet
 
     # timm's plain stem always has 64 channels; its "deep" stem follows stem_width, and is replaced.
-    network = ResNet(
-        BasicBlock,
-        layers=(2, 2, 2, 2),
-        channels=tuple(width * 2**stage for stage in range(4)),
-        num_classes=num_classes,
-        stem_type="deep",
-        stem_width=width // 2,
-    )
+    channels = tuple(width * 2**stage for stage in range(4))
+    options = {"num_classes": num_classes, "stem_type": "deep", "stem_width": width // 2}
+    network = ResNet(BasicBlock, layers=(2, 2, 2, 2), channels=channels, **options)
     network.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
     network.maxpool = nn.Identity()
@@ -138,55 +98,56 @@ def vit_small(
     """ViT-Small for 32 x 32 images (paper 3.1.2; Dosovitskiy et al., 2020).
 
     The paper's "16 non-overlapping 2 x 2 patches" is read as 16 a side, 256 tokens and a CLS token.
-
-    Args:
-        num_classes: number of logits.
-        dim: width of the token embedding.
-        depth: number of transformer layers.
-        heads: attention heads per layer.
-        patch: side of a patch in pixels.
+    ``dim`` is the width of a token, ``heads`` are those of each of ``depth`` layers, and ``patch``
+    is the side of a patch in pixels.
     """
     from timm.models.vision_transformer import VisionTransformer
 
-    return Classifier(
-        VisionTransformer(
-            img_size=32,
-            patch_size=patch,
-            embed_dim=dim,
-            depth=depth,
-            num_heads=heads,
-            num_classes=num_classes,
-        )
-    )
+    size = {"embed_dim": dim, "depth": depth, "num_heads": heads, "patch_size": patch}
+    return Classifier(VisionTransformer(img_size=32, num_classes=num_classes, **size))
 
 
 def alexnet(num_classes: int = 10, *, width: float = 1.0) -> Classifier:
-    """AlexNet for 32 x 32 images, the reference model of the mean corruption error (paper 3.5)."""
-    return Classifier(AlexNet(num_classes, width))
+    """AlexNet for 32 x 32 images, the reference model of the mean corruption error (paper 3.5).
+
+    torchvision's version shrinks 32 x 32 inputs to nothing; this one keeps its five convolutions,
+    two hidden layers, channel counts (times ``width``) and dropout, and replaces the large strides
+    by pooling (Krizhevsky et al., 2012).
+    """
+    c1, c2, c3, c4, c5 = (max(1, round(width * c)) for c in (64, 192, 384, 256, 256))
+    hidden = max(1, round(width * 1024))
+    features = nn.Sequential(
+        nn.Conv2d(3, c1, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+        nn.Conv2d(c1, c2, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+        nn.Conv2d(c2, c3, 3, padding=1), nn.ReLU(inplace=True),
+        nn.Conv2d(c3, c4, 3, padding=1), nn.ReLU(inplace=True),
+        nn.Conv2d(c4, c5, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+    )  # fmt: skip
+    classifier = nn.Sequential(
+        nn.Flatten(), nn.Dropout(0.5), nn.Linear(c5 * 4 * 4, hidden), nn.ReLU(inplace=True),
+        nn.Dropout(0.5), nn.Linear(hidden, hidden), nn.ReLU(inplace=True),
+        nn.Linear(hidden, num_classes),
+    )  # fmt: skip
+    return Classifier(nn.Sequential(OrderedDict(features=features, classifier=classifier)))
 
 
 BUILDERS: dict[str, Callable[..., Classifier]] = {
-    "resnet18": resnet18,
-    "vit_small": vit_small,
-    "alexnet": alexnet,
+    each.__name__: each for each in (resnet18, vit_small, alexnet)
 }
 
 
 def build(name: str, *, num_classes: int = 10, **size: float | str) -> Classifier:
-    """Build an untrained model by name.
+    """Build an untrained model: images (B, 3, 32, 32) in [0, 1] to logits (B, num_classes).
 
-    Args:
-        name: ``"resnet18"``, ``"vit_small"`` or ``"alexnet"``.
-        num_classes: number of logits.
-        **size: that builder's own size arguments, such as ``width=16``.
+    The name is ``"resnet18"``, ``"vit_small"`` or ``"alexnet"``, the size arguments those of that
+    builder, such as ``width=16``.
 
     Raises:
         ValueError: unknown name, or a size argument the architecture does not have.
     """
     if name not in BUILDERS:
-        raise ValueError(
-            f"no architecture {name!r}{nearest(name, BUILDERS)} There are: {', '.join(BUILDERS)}"
-        )
+        there = f"{nearest(name, BUILDERS)} There are: {', '.join(BUILDERS)}"
+        raise ValueError(f"no architecture {name!r}{there}")
     try:
         return BUILDERS[name](num_classes, **size)
     except TypeError as error:
@@ -196,19 +157,14 @@ def build(name: str, *, num_classes: int = 10, **size: float | str) -> Classifie
 def set_drop_path(model: nn.Module, probability: float) -> None:
     """Let a vision transformer skip its blocks at random while it trains (Huang et al., 2016).
 
-    Neither its weights nor what it does in eval mode change.
-
-    Args:
-        model: from :func:`vit_small`.
-        probability: of skipping the last block for an image; it grows linearly from 0 at the first.
+    The probability, for an image, grows linearly from 0 at the first block to this at the last.
     """
     from timm.layers import DropPath, calculate_drop_path_rates
 
     blocks = model.network.blocks
     rates = calculate_drop_path_rates(probability, len(blocks))
     for block, rate in zip(blocks, rates, strict=True):
-        block.drop_path1 = DropPath(rate)
-        block.drop_path2 = DropPath(rate)
+        block.drop_path1, block.drop_path2 = DropPath(rate), DropPath(rate)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -1,8 +1,6 @@
 """Weights of a vision transformer for patches of another size.
 
-With 4 x 4 patches an image has 64 of them, with 2 x 2 it has 256 and costs four times as much. What
-depends on the patch is the embedding's kernel (Beyer et al., 2022, arXiv:2212.08013) and the
-vectors of the places; timm resamples both.
+With 4 x 4 patches an image has 64 of them, with 2 x 2 it has 256 and costs four times as much.
 """
 
 from __future__ import annotations
@@ -14,34 +12,23 @@ _PLACES = "pos_embed"
 
 
 def resampled(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Fit weights to a model of the same architecture whose patches may have another size.
+    """Fit weights, by name, to a model of their architecture whose patches may have another size.
 
-    Args:
-        weights: by name, of the model that they come from.
-        model: that will be filled with them; its own weights give the shapes.
-
-    Returns:
-        The same weights, those that depend on the patch resampled where their shapes differ.
+    The embedding's kernel (Beyer et al., 2022, arXiv:2212.08013) and the vectors of the places are
+    resampled where their shapes differ from the model's; all other weights stay as they are.
     """
     from timm.layers import resample_abs_pos_embed, resample_patch_embed
 
-    wanted = model.state_dict()
-    found = {}
+    wanted, found = model.state_dict(), dict(weights)
     for name, value in weights.items():
         if name not in wanted or value.shape == wanted[name].shape:
-            found[name] = value
-        elif name.endswith(_KERNEL):
+            continue
+        if name.endswith(_KERNEL):
             # At half or twice the side, this filter embeds a patch of one color as it was before.
-            size = list(wanted[name].shape[2:])
-            found[name] = resample_patch_embed(
-                value, size, interpolation="bilinear", antialias=False
-            )
+            options = {"interpolation": "bilinear", "antialias": False}
+            found[name] = resample_patch_embed(value, list(wanted[name].shape[2:]), **options)
         elif name.endswith(_PLACES):
             transformer = model.get_submodule(name.removesuffix(_PLACES).rstrip("."))
-            grid = list(transformer.patch_embed.grid_size)
-            found[name] = resample_abs_pos_embed(
-                value, grid, num_prefix_tokens=transformer.num_prefix_tokens
-            )
-        else:
-            found[name] = value
+            grid, tokens = list(transformer.patch_embed.grid_size), transformer.num_prefix_tokens
+            found[name] = resample_abs_pos_embed(value, grid, num_prefix_tokens=tokens)
     return found

@@ -6,9 +6,7 @@ convolutional network and attention rollout for a transformer.
 Read as written, the sigmoid of a map that a ReLU has passed lies in [1/2, 1], so that the
 background's error cannot fall under 1/4; and a rollout's values, near 2^L, saturate it. The other
 reading takes the signed map, standardized image by image, whose sigmoid can reach both ends.
-
-Section 3.4.2 speaks of another map: that of a saliency head of its own, which the classifier does
-not use. Both are here; whether the model's explanation follows such a head is the question.
+Section 3.4.2 aligns the map of a saliency head, which the classifier does not use.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from rslib.data import Batch, Batches
@@ -63,19 +61,16 @@ class Aligned:
         """Give the model its saliency head, where one is trained: a linear map to one value."""
         if not self.head:
             return
+        device = next(model.parameters()).device
         if self.layer is None:
-            model.saliency_head = nn.Linear(find_transformer(model).embed_dim, 1)
+            head = nn.Linear(find_transformer(model).embed_dim, 1)
         else:
-            layer = named_layer(model, self.layer)
-            example = torch.zeros(1, 3, 32, 32, device=next(model.parameters()).device)
-            with captured(layer) as outputs, eval_mode(model), torch.no_grad():
-                model(example)
-            model.saliency_head = nn.Conv2d(outputs[0].shape[1], 1, 1)
-        model.saliency_head.to(next(model.parameters()).device)
+            with eval_mode(model), torch.no_grad():
+                _, features = self._features(model, torch.zeros(1, 3, 32, 32, device=device))
+            head = nn.Conv2d(features.shape[1], 1, 1)
+        model.saliency_head = head.to(device)
 
-    def __call__(
-        self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
-    ) -> Step:
+    def __call__(self, model: nn.Module, batch: Batch, generator: Generator, epoch: float) -> Step:
         """Both terms on the batch; arguments as in :class:`rslib.training.Objective`.
 
         Images whose mask is empty have none: they enter the classification loss only.
@@ -85,8 +80,8 @@ class Aligned:
         """
         logits, maps = self.aligned(model, batch.x, batch.y)
         loss = functional.cross_entropy(logits, batch.y, label_smoothing=self.clean.label_smoothing)
-        distance = self.distance(maps, masks_of(batch))
-        return Step(self.alpha * loss + self.beta * distance, logits)
+        alignment_loss = self.alignment_loss(maps, _masks_of(batch))
+        return Step(self.alpha * loss + self.beta * alignment_loss, logits)
 
     def aligned(self, model: nn.Module, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, classes) and the map that is aligned (B, h, w), from one pass."""
@@ -94,64 +89,55 @@ class Aligned:
 
     def headed(self, model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, classes) and the map of the saliency head (B, h, w), with their graph."""
-        if self.layer is None:
-            transformer = find_transformer(model)
-            with captured(transformer.patch_embed) as outputs:
-                logits = model(x)
-            (patches,) = outputs
-            height, width = transformer.patch_embed.grid_size
-            return logits, model.saliency_head(patches).squeeze(2).unflatten(1, (height, width))
-        with captured(named_layer(model, self.layer)) as outputs:
-            logits = model(x)
-        (features,) = outputs
-        return logits, model.saliency_head(features).squeeze(1)
+        logits, features = self._features(model, x)
+        if self.layer is not None:
+            return logits, model.saliency_head(features).squeeze(1)
+        height, width = find_transformer(model).patch_embed.grid_size
+        return logits, model.saliency_head(features).squeeze(2).unflatten(1, (height, width))
 
     def explained(self, model: nn.Module, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, classes) and the explanation (B, h, w), signed, from one pass with its graph.
+        """Logits (B, classes) and Grad-CAM of a target or rollout (B, h, w), signed, with graph."""
+        if self.layer is not None:
+            logits, features = self._features(model, x)
+            return logits, activation_map(model, features, logits, target, create_graph=True)
+        transformer = find_transformer(model)
+        with attention_matrices(transformer) as attentions:
+            logits = model(x)
+        return logits, patch_map(transformer, class_token_rollout(attentions))
 
-        The model stays in the mode it is in; Grad-CAM explains ``target``.
-        """
+    def _features(self, model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and the output of the layer, or of a transformer's embedding of patches."""
         if self.layer is None:
-            transformer = find_transformer(model)
-            with attention_matrices(transformer) as attentions:
-                logits = model(x)
-            return logits, patch_map(transformer, class_token_rollout(attentions))
-        with captured(named_layer(model, self.layer)) as outputs:
+            layer = find_transformer(model).patch_embed
+        else:
+            layer = named_layer(model, self.layer)
+        with captured(layer) as outputs:
             logits = model(x)
         (features,) = outputs
-        return logits, activation_map(model, features, logits, target, create_graph=True)
+        return logits, features
 
-    def distance(self, maps: Tensor, masks: Tensor) -> Tensor:
+    def alignment_loss(self, maps: Tensor, masks: Tensor) -> Tensor:
         """Equations 12 and 13: mean squared error between squashed maps and masks.
 
-        Args:
-            maps: signed saliency (B, h, w).
-            masks: bool (B, H, W); an empty one stands for "not known" and is left out.
-
-        Returns:
-            Scalar, with its graph: the mean over the masks that are known, 0 where none is.
+        Maps are signed saliency (B, h, w), masks bool (B, H, W). The result is a scalar with its
+        graph: the mean over the masks that are not empty, 0 where all are.
         """
         known = masks.flatten(1).any(1)
         maps = resize(maps, masks.shape[1:])
-        if self.head:
-            squashed = maps.sigmoid()
-        elif self.reading == "as_written":
-            squashed = maps.relu().sigmoid()
-        else:
-            squashed = standardize(maps).sigmoid()
-        errors = (squashed - masks.to(maps.dtype)).square().mean((1, 2))
+        if not self.head and self.reading == "as_written":
+            maps = maps.relu()
+        elif not self.head:
+            maps = standardize(maps)
+        errors = (maps.sigmoid() - masks.to(maps.dtype)).square().mean((1, 2))
         return torch.where(known, errors, 0).sum() / known.sum().clamp(min=1)
 
     def validate(self, model: nn.Module, batches: Batches) -> dict[str, float]:
-        """IoU and alignment loss on validation images; Grad-CAM explains the predicted class.
+        """Measure IoU and alignment loss on validation images that have a mask, in eval mode.
 
-        Args:
-            model: in eval mode.
-            batches: validation images with masks; those without one are left out.
+        Grad-CAM explains the predicted class.
 
-        Returns:
-            ``validation_iou`` of the explanation (mean over images), ``validation_alignment_loss``
-            of the map that is aligned and, where that is a head's, ``validation_head_iou``.
+        Returns ``validation_iou`` of the explanation (mean over images), of the map that is aligned
+        ``validation_alignment_loss`` and, where that is a head's, ``validation_head_iou``.
 
         Raises:
             NoMasks: the images have no masks.
@@ -159,7 +145,7 @@ class Aligned:
         totals: dict[str, float] = {}
         seen = 0
         for batch in batches:
-            masks = masks_of(batch)
+            masks = _masks_of(batch)
             known = masks.flatten(1).any(1)
             if not known.any():
                 continue
@@ -172,7 +158,7 @@ class Aligned:
                     maps["head_iou"] = self.headed(model, x)[1]
             scores = {n: iou(resize(m, masks.shape[1:]), masks).sum() for n, m in maps.items()}
             signed = self.aligned(model, x, target)[1].detach()
-            scores["alignment_loss"] = self.distance(signed, masks) * len(masks)
+            scores["alignment_loss"] = self.alignment_loss(signed, masks) * len(masks)
             for name, value in scores.items():
                 totals[f"validation_{name}"] = totals.get(f"validation_{name}", 0.0) + value.item()
             seen += len(masks)
@@ -181,12 +167,7 @@ class Aligned:
         return {name: total / seen for name, total in totals.items()}
 
 
-def masks_of(batch: Batch) -> Tensor:
-    """The object masks of a batch.
-
-    Raises:
-        NoMasks: it has none.
-    """
+def _masks_of(batch: Batch) -> Tensor:
     if batch.masks is None:
         raise NoMasks(
             "aligned training needs object masks, and these images have none: Shapes has exact "

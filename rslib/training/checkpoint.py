@@ -1,14 +1,16 @@
 """A training run's state in one safetensors file: weights, best weights, optimizer, history.
 
-One file, because one rename is atomic and two are not. A readable copy of its header lies beside it
-as JSON. Random numbers need no state here: each epoch's are drawn from (seed, epoch).
+One file, because one rename is atomic and two are not; a readable copy of its header lies beside it
+as JSON. Random numbers need no state: each epoch's are drawn from (seed, epoch).
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,16 +24,14 @@ from rslib.store.records import RecordError, atomic, write_json
 
 Weights = dict[str, Tensor]
 
+_START_AGAIN = "delete it to start that training again"
+
 
 @dataclass
 class State:
-    """Where a training run stands.
+    """Where a training run stands: epochs finished, with a row for each, and the best of them.
 
-    Attributes:
-        epoch: epochs finished.
-        history: one row a finished epoch.
-        best: weights of the epoch with the highest selecting score so far.
-        best_epoch: which epoch that was.
+    The best epoch is the one with the highest selecting score so far; ``best`` holds its weights.
     """
 
     epoch: int = 0
@@ -42,10 +42,11 @@ class State:
 
 def weights_of(model: nn.Module) -> Weights:
     """A detached CPU copy of a model's parameters and buffers."""
-    return {
-        name: value.detach().to("cpu", copy=True).contiguous()
-        for name, value in model.state_dict().items()
-    }
+    return {name: _on_cpu(value) for name, value in model.state_dict().items()}
+
+
+def _on_cpu(value: Tensor) -> Tensor:
+    return value.detach().to("cpu", copy=True).contiguous()
 
 
 def halved(weights: Weights) -> Weights:
@@ -54,37 +55,36 @@ def halved(weights: Weights) -> Weights:
     Raises:
         RecordError: a value is too large for half precision (65,504).
     """
-    halves = {
-        name: value.half() if value.is_floating_point() else value
-        for name, value in weights.items()
-    }
+    halves = {n: v.half() if v.is_floating_point() else v for n, v in weights.items()}
     for name, value in halves.items():
         if not torch.isfinite(value).all():
-            raise RecordError(
-                f"{name} does not fit half precision, whose largest number is 65,504: set weights "
-                "to fp32"
-            )
+            largest = "whose largest number is 65,504: set weights to fp32"
+            raise RecordError(f"{name} does not fit half precision, {largest}")
     return halves
 
 
 def save_weights(path: Path, weights: Weights, metadata: Mapping[str, Any]) -> None:
     """Write weights and JSON-compatible metadata as safetensors, atomically."""
     with atomic(path) as temporary:
-        _save(weights, temporary, metadata)
+        try:
+            save_file(weights, temporary, {"rslib": json.dumps(dict(metadata), allow_nan=False)})
+        except SafetensorError as error:
+            # It wraps the system's error, which the handling of full disks needs back.
+            found = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(found[1]) if found else errno.EIO, str(error)) from error
 
 
-def load_weights(path: Path, model: nn.Module) -> dict[str, Any]:
-    """Fill a model from a safetensors file and return the file's metadata.
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Fill a model from a safetensors file.
 
     Raises:
         RecordError: missing or damaged file, or weights of another architecture.
     """
-    weights, metadata = _load(path)
+    weights, _ = _load(path)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise RecordError(f"{path} does not fit this architecture: {error}") from None
-    return metadata
 
 
 def save(
@@ -98,32 +98,23 @@ def save(
 ) -> None:
     """Write everything a run needs to go on after this epoch, atomically.
 
-    Args:
-        path: safetensors file, replaced.
-        model: as trained so far.
-        optimizers: their slots are stored; their settings come from the recipe.
-        state: epoch, history, best weights.
-        key: of the result.
-        average: the moving average of the model, where the recipe keeps one.
+    Of the optimizers the slots are stored; their settings come from the recipe. The key is that of
+    the result, the average that of the model where the recipe keeps one.
     """
-    tensors = {f"model.{name}": value for name, value in weights_of(model).items()}
+    parts = {"model": weights_of(model), "best": state.best}
     if average is not None:
-        tensors |= {f"average.{name}": value for name, value in weights_of(average).items()}
-    tensors |= {f"best.{name}": value for name, value in state.best.items()}
-    for optimizer, first in _numbered(optimizers):
+        parts["average"] = weights_of(average)
+    tensors = {f"{part}.{n}": value for part, named in parts.items() for n, value in named.items()}
+    first = 0
+    for optimizer in optimizers:
         for number, slots in optimizer.state_dict()["state"].items():
             for name, value in slots.items():
-                stored = torch.as_tensor(value).detach().to("cpu", copy=True).contiguous()
-                tensors[f"optimizer.{first + number}.{name}"] = stored
-    header = {
-        "key": key,
-        "epoch": state.epoch,
-        "best_epoch": state.best_epoch,
-        "history": state.history,
-    }
+                tensors[f"optimizer.{first + number}.{name}"] = _on_cpu(torch.as_tensor(value))
+        first += len(_parameters(optimizer))
+    header = {"key": key, "epoch": state.epoch, "best_epoch": state.best_epoch}
+    header["history"] = state.history
     header["seal"] = _seal(header, tensors)
-    with atomic(path) as temporary:
-        _save(tensors, temporary, header)
+    save_weights(path, tensors, header)
     write_json(path.with_suffix(".json"), header)
 
 
@@ -142,32 +133,32 @@ def load(
     """
     tensors, header = _load(path)
     if header.get("key") != key:
-        raise RecordError(
-            f"{path} belongs to another run (key {header.get('key')}, wanted {key}); {_START_AGAIN}"
-        )
+        found = f"key {header.get('key')}, wanted {key}"
+        raise RecordError(f"{path} belongs to another run ({found}); {_START_AGAIN}")
     if header.pop("seal", None) != _seal(header, tensors):
         raise RecordError(f"{path} is damaged (it was altered); {_START_AGAIN}")
+    parts: dict[str, Weights] = {"model": {}, "average": {}, "best": {}, "optimizer": {}}
     try:
-        return _restored(tensors, header, model, optimizers, average)
+        for name, value in tensors.items():
+            part, _, within = name.partition(".")
+            parts[part][within] = value
+        model.load_state_dict(parts["model"])
+        if average is not None:
+            average.load_state_dict(parts["average"])
+        _fill(optimizers, parts["optimizer"])
+        return State(header["epoch"], header["history"], parts["best"], header["best_epoch"])
     except (RuntimeError, LookupError, ValueError) as error:
         raise RecordError(f"{path} does not fit this training ({error}); {_START_AGAIN}") from None
 
 
-def _restored(
-    tensors: Weights,
-    header: Mapping[str, Any],
-    model: nn.Module,
-    optimizers: Sequence[optim.Optimizer],
-    average: nn.Module | None,
-) -> State:
-    model.load_state_dict(_under("model.", tensors))
-    if average is not None:
-        average.load_state_dict(_under("average.", tensors))
-    slots: dict[int, dict[str, Tensor]] = {}
-    for name, value in _under("optimizer.", tensors).items():
+def _fill(optimizers: Sequence[optim.Optimizer], tensors: Weights) -> None:
+    """Fill optimizers with the slots of their parameters, which are numbered through."""
+    slots: dict[int, Weights] = {}
+    for name, value in tensors.items():
         number, slot = name.split(".", 1)
         slots.setdefault(int(number), {})[slot] = value
-    for optimizer, first in _numbered(optimizers):
+    first = 0
+    for optimizer in optimizers:
         theirs = {}
         for number, like in enumerate(_parameters(optimizer)):
             # A buffer laid out like its parameter is updated by the same instructions as before
@@ -176,28 +167,14 @@ def _restored(
                 slot: torch.empty_like(like).copy_(value) if value.shape == like.shape else value
                 for slot, value in slots.pop(first + number, {}).items()
             }
-        optimizer.load_state_dict(
-            {"state": theirs, "param_groups": optimizer.state_dict()["param_groups"]}
-        )
+        first += len(theirs)
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": theirs})
     if slots:
         raise ValueError(f"it has slots of {len(slots)} parameters that the optimizer has not")
-    best = _under("best.", tensors)
-    return State(header["epoch"], header["history"], best, header["best_epoch"])
-
-
-def _numbered(optimizers: Sequence[optim.Optimizer]) -> Iterator[tuple[optim.Optimizer, int]]:
-    """Each optimizer, with the number of its first parameter among those of all."""
-    first = 0
-    for optimizer in optimizers:
-        yield optimizer, first
-        first += len(_parameters(optimizer))
 
 
 def _parameters(optimizer: optim.Optimizer) -> list[Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"]]
-
-
-_START_AGAIN = "delete it to start that training again"
 
 
 def _seal(header: Mapping[str, Any], tensors: Weights) -> str:
@@ -207,31 +184,6 @@ def _seal(header: Mapping[str, Any], tensors: Weights) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _under(prefix: str, tensors: Weights) -> Weights:
-    return {
-        name.removeprefix(prefix): value
-        for name, value in tensors.items()
-        if name.startswith(prefix)
-    }
-
-
-def _save(tensors: Weights, path: Path, metadata: Mapping[str, Any]) -> None:
-    try:
-        save_file(tensors, path, {"rslib": json.dumps(dict(metadata), allow_nan=False)})
-    except SafetensorError as error:
-        # safetensors wraps the system's error; the caller's handling of full disks needs it back.
-        raise _as_os_error(error) from error
-
-
-def _as_os_error(error: SafetensorError) -> OSError:
-    import errno
-    import re
-
-    found = re.search(r"os error (\d+)", str(error))
-    number = int(found[1]) if found else errno.EIO
-    return OSError(number, str(error))
 
 
 def _load(path: Path) -> tuple[Weights, dict[str, Any]]:
@@ -244,7 +196,6 @@ def _load(path: Path) -> tuple[Weights, dict[str, Any]]:
     except FileNotFoundError:
         raise RecordError(f"{path} is missing") from None
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise RecordError(
-            f"{path} is damaged or not a checkpoint of this project ({error}); {_START_AGAIN}"
-        ) from None
+        found = f"is damaged or not a checkpoint of this project ({error})"
+        raise RecordError(f"{path} {found}; {_START_AGAIN}") from None
     return tensors, header

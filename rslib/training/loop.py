@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -30,11 +30,9 @@ STEPS_BETWEEN_READINGS = 50
 SECONDS_BETWEEN_CHECKPOINTS = 15.0
 
 BF16 = "this processor has instructions for bf16"
-NO_BF16 = (
-    "this processor has no instructions for bf16, which makes training several times slower than "
-    "in fp32; set precision to fp32"
-)
-
+NO_BF16 = "this processor has no instructions for bf16: far slower than fp32, set precision to fp32"
+# A forecast is made from so many steps, after a first one, which prepares kernels.
+STEPS_MEASURED = 5
 
 Validate = Callable[[nn.Module], dict[str, float]]
 
@@ -63,53 +61,60 @@ def fit(
     """Train a model, or go on with a training that was interrupted.
 
     A run killed at any moment and started again ends with the weights of an uninterrupted one: bit
-    for bit on a CPU with the same number of threads. There it loses an epoch at most; on an
-    accelerator, whose epochs are short, it may lose :data:`SECONDS_BETWEEN_CHECKPOINTS` more.
+    for bit on a CPU with the same number of threads. The state that is returned has the history and
+    the best epoch's weights.
 
     Args:
         model: on its device; left in eval mode with the last epoch's weights (their average, where
             the recipe keeps one).
         objective: what to minimize.
         train: shuffled, augmented batches.
-        validate: called with the model (its average, where the recipe keeps one) in eval mode after
-            each epoch; its scores, of validation images, go into the history.
+        validate: called with the model (or average) in eval mode after each epoch; its scores, of
+            validation images, go into the history.
         recipe: optimizer, schedule, averaging and precision.
-        validate_raw: called with the model itself where the recipe keeps an average; its scores go
-            into the history as ``raw_...`` beside the average's.
+        validate_raw: called with the model itself where there is an average; its scores go into the
+            history as ``raw_...``.
         select: the score whose highest value marks the best epoch.
         seed: of everything random in this training.
-        checkpoint_path: safetensors file written after each epoch (on an accelerator after those
-            that end some seconds after the last one written, and after the last epoch).
+        checkpoint_path: safetensors file written after each epoch (on an accelerator some seconds
+            apart, and after the last one).
         key: of the result; a checkpoint with another key is refused.
         name: shown by the progress bar.
-        progress: whether to show one.
-        tell: given a line after each epoch, and before the first in bf16 on a CPU; None for no
-            lines.
+        progress: show one.
+        tell: given a line after each epoch, and before the first in bf16 on a CPU.
         after_epoch: called with the state after each checkpoint.
 
-    Returns:
-        The final state, with the history and the best epoch's weights.
-
     Raises:
-        TrainingError: the average's window is longer than a fifth of all steps; the loss or a
-            validation score became NaN or infinite; or a batch does not fit into the device's
-            memory.
+        TrainingError: the average's window is longer than a fifth of all steps, the loss or a
+            validation score became NaN or infinite, or the device's memory ran out.
         rslib.store.records.RecordError: a damaged or foreign checkpoint, a full disk.
     """
     _refuse_long_average(name, recipe, recipe.epochs * len(train))
-    forecast = _Forecast(name, recipe, train, tell) if tell else None
     trainer = _Trainer(
-        model, objective, train, recipe, seed, checkpoint_path, key, name, progress, forecast
+        model, objective, train, recipe, seed, checkpoint_path, key, name, progress, tell
     )
-    while trainer.state.epoch < recipe.epochs:
+    state = trainer.state
+    while state.epoch < recipe.epochs:
         started = time.perf_counter()
-        row = trainer.epoch() | trainer.judge(validate, validate_raw)
+        try:
+            row = trainer.epoch()
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"{name}: the device's memory ran out with batches of {train.batch_size}. "
+                f"{trainer.so_far()}. Lower batch_size in this training's recipe (it is part of "
+                "the result, so training starts anew), or free the device of other programs and "
+                "run again"
+            ) from error
+        row |= trainer.judge(validate, validate_raw)
         row["seconds"] = time.perf_counter() - started
         if trainer.keep(row, select) and after_epoch:
-            after_epoch(trainer.state)
+            after_epoch(state)
         if tell:
-            tell(_line(name, recipe, trainer.state))
-    return trainer.finished()
+            tell(_line(name, recipe, state))
+    if trainer.average is not None:
+        model.load_state_dict(trainer.average.module.state_dict())
+    model.eval()
+    return state
 
 
 @dataclass
@@ -125,46 +130,44 @@ class _Trainer:
     key: str
     name: str
     progress: bool
-    forecast: _Forecast | None
+    tell: Callable[[str], None] | None
 
     def __post_init__(self) -> None:
-        self.optimizers = optimizer.build(self.model, self.recipe)
-        self.average = average_of(self.model, self.recipe)
+        model, recipe = self.model, self.recipe
+        on_cpu = self.train.dataset.device.type == "cpu"
+        slow = recipe.precision == "bf16" and on_cpu and len(self.train) > STEPS_MEASURED
+        self.foretells = slow and self.tell is not None
+        if self.foretells:
+            self.tell(f"{self.name}: {BF16 if cpu_has_bf16() else NO_BF16}")
+        self.optimizers = optimizer.build(model, recipe)
+        self.average = average_of(model, recipe)
         self.state = State()
         if self.path.exists():
             self.state = checkpoint.load(
-                self.path, self.model, self.optimizers, self.key, average=self.average
+                self.path, model, self.optimizers, self.key, average=self.average
             )
-        self.forward = self.model
-        if self.recipe.compile:
-            self.forward = torch.compile(self.model, dynamic=False)
+        # What is validated, and what is trained.
+        self.judged = model if self.average is None else self.average.module
+        self.forward = torch.compile(model, dynamic=False) if recipe.compile else model
         self.reading, self.pause = pace(self.train.dataset.device)
         self.kept, self.written = self.state.epoch, time.monotonic()
-
-    @property
-    def judged(self) -> nn.Module:
-        """What is validated: the average, where the recipe keeps one, or the model."""
-        return self.model if self.average is None else self.average.module
+        self.taken = 0
 
     def epoch(self) -> dict[str, float]:
         """Train for an epoch; the start of its row in the history."""
         epoch, steps, recipe = self.state.epoch, len(self.train), self.recipe
         tally = Tally()
-        bar = tqdm(
-            self.train.epoch(epoch),
-            total=steps,
-            desc=f"{self.name} epoch {epoch + 1}/{recipe.epochs}",
-            disable=not self.progress,
-            mininterval=1.0,
-            leave=epoch + 1 == recipe.epochs,
-        )
+        title = f"{self.name} epoch {epoch + 1}/{recipe.epochs}"
+        options = {"mininterval": 1.0, "leave": epoch + 1 == recipe.epochs}
+        options["disable"] = not self.progress
+        bar = tqdm(self.train.epoch(epoch), desc=title, total=steps, **options)
         self.model.train()
-        with (
-            _randomness(self.seed, epoch) as generator,
-            self._roomy(),
-            # Products stay as they are: whether Grad-CAM has a closed form is seen by one of them.
-            tf32(recipe.precision == "tf32", products=False),
-        ):
+        # Matrix products stay as they are: one of them shows if Grad-CAM has a closed form.
+        with torch.random.fork_rng(), tf32(recipe.precision == "tf32", products=False):
+            # Of dropout and of the objective's draws.
+            number = int(hash_inputs(seed=self.seed, epoch=epoch), 16)
+            torch.manual_seed(number)
+            generator = torch.Generator().manual_seed(number)
             for step, batch in enumerate(bar, start=1):
                 for group in optimizer.groups(self.optimizers):
                     reached = epoch + step / steps
@@ -173,25 +176,19 @@ class _Trainer:
                 whole = len(batch.y) == self.train.batch_size
                 forward = self.forward if whole else self.model
                 with _autocast(recipe, batch.x.device):
-                    done = epoch + (step - 1) / steps
-                    result = self.objective(forward, batch, generator, done)
+                    result = self.objective(forward, batch, generator, epoch + (step - 1) / steps)
                 tally.add(result, batch.y)
                 # All are read before the epoch is judged, so none that went wrong is kept.
                 if len(tally.waiting) >= self.reading or step == steps:
                     tally.read()
                     if not math.isfinite(tally.last):
-                        self._refuse("the loss", tally.last, f"at epoch {epoch + 1}, step "
-                                     f"{tally.steps} of {steps}")  # fmt: skip
-                    bar.set_postfix(
-                        loss=f"{tally.loss:.3f}", accuracy=f"{tally.accuracy:.3f}", refresh=False
-                    )
+                        when = f"at epoch {epoch + 1}, step {tally.steps} of {steps}"
+                        self._refuse("the loss", tally.last, when)
+                    shown = {"accuracy": f"{tally.accuracy:.3f}", "loss": f"{tally.loss:.3f}"}
+                    bar.set_postfix(shown, refresh=False)
                 self._step(result.loss)
-        return {
-            "epoch": epoch + 1,
-            "learning_rate": optimizer.learning_rate(recipe, epoch + 1),
-            "train_loss": tally.loss,
-            "train_accuracy": tally.accuracy,
-        }
+        row = {"epoch": epoch + 1, "learning_rate": optimizer.learning_rate(recipe, epoch + 1)}
+        return row | {"train_loss": tally.loss, "train_accuracy": tally.accuracy}
 
     def _step(self, loss: Tensor) -> None:
         self.model.zero_grad(set_to_none=True)
@@ -202,8 +199,17 @@ class _Trainer:
             each.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
-        if self.forecast:
-            self.forecast.step(self.recipe.epochs - self.state.epoch)
+        self.taken += 1
+        if self.taken == 1:
+            self.started = time.perf_counter()
+        if self.foretells and self.taken == 1 + STEPS_MEASURED:
+            each = (time.perf_counter() - self.started) / STEPS_MEASURED
+            epoch = each * len(self.train)
+            left = (self.recipe.epochs - self.state.epoch) * epoch
+            self.tell(
+                f"{self.name}: {1000 * each / self.train.batch_size:.1f} ms an image, "
+                f"{duration(epoch)} an epoch and {duration(left)} in all, validation left out"
+            )
 
     def judge(self, validate: Validate, validate_raw: Validate | None) -> dict[str, float]:
         """The scores of validation images after an epoch."""
@@ -217,7 +223,7 @@ class _Trainer:
         return scores
 
     def keep(self, row: dict[str, float], select: str) -> bool:
-        """Add an epoch to the state; whether that was written."""
+        """Add an epoch to the state; True if that was written."""
         state = self.state
         better = row[select] > max((each[select] for each in state.history), default=-math.inf)
         state.history.append(row)
@@ -232,48 +238,24 @@ class _Trainer:
         self.kept, self.written = state.epoch, time.monotonic()
         return True
 
-    def finished(self) -> State:
-        """The state, once the model has its last weights and is in eval mode."""
-        if self.average is not None:
-            self.model.load_state_dict(self.average.module.state_dict())
-        self.model.eval()
-        return self.state
-
-    def _so_far(self) -> str:
-        return (
-            f"Epoch {self.kept} is kept in {self.path}" if self.kept else "So far no epoch is kept"
-        )
+    def so_far(self) -> str:
+        if not self.kept:
+            return "So far no epoch is kept"
+        return f"Epoch {self.kept} is kept in {self.path}"
 
     def _refuse(self, what: str, value: float, when: str) -> NoReturn:
         raise TrainingError(
-            f"{self.name}: {what} is {value} {when}. {self._so_far()}. Lower the learning rate "
+            f"{self.name}: {what} is {value} {when}. {self.so_far()}. Lower the learning rate "
             f"({self.recipe.learning_rate}) or clip the gradient (clip_norm), and run again"
         )
-
-    @contextlib.contextmanager
-    def _roomy(self) -> Iterator[None]:
-        """Turn running out of memory into an error that names the setting."""
-        try:
-            yield
-        except torch.OutOfMemoryError as error:
-            raise TrainingError(
-                f"{self.name}: the device's memory ran out with batches of "
-                f"{self.train.batch_size}. {self._so_far()}. Lower batch_size in this training's "
-                "recipe (it is part of the result, so training starts anew), or free the device "
-                "of other programs and run again"
-            ) from error
 
 
 @torch.inference_mode()
 def score(model: nn.Module, batches: Batches, recipe: Recipe | None = None) -> dict[str, float]:
-    """Accuracy and mean cross-entropy of a model over validation batches.
+    """Accuracy and mean cross-entropy of a model, in eval mode, over validation batches.
 
-    Args:
-        model: in eval mode.
-        batches: validation images.
-        recipe: how the model is trained. On a CPU its precision is that of the scores, too, since
-            full precision costs twice the time of bf16; elsewhere, and by default, scores are in
-            full precision.
+    On a CPU the precision of the recipe is that of the scores, too, since full precision costs
+    twice the time of bf16; elsewhere, and without a recipe, scores are in full precision.
     """
     correct = loss = seen = 0.0
     for batch in batches:
@@ -288,18 +270,17 @@ def score(model: nn.Module, batches: Batches, recipe: Recipe | None = None) -> d
 def _line(name: str, recipe: Recipe, state: State) -> str:
     """Where a training stands after an epoch, in a line."""
     row = state.history[-1]
-    shares = {
-        score_name.replace("_", " "): value
+    shares = [
+        f"{score_name.replace('_', ' ')} {100 * value:.1f} %"
         for score_name, value in row.items()
         if score_name.endswith("accuracy") and score_name != "train_accuracy"
-    }
+    ]
     seconds = [each["seconds"] for each in state.history]
     left = (recipe.epochs - state.epoch) * sum(seconds) / len(seconds)
     return (
         f"{name}: epoch {state.epoch}/{recipe.epochs}, loss {row['train_loss']:.3f}, accuracy "
-        f"{100 * row['train_accuracy']:.1f} %, "
-        + ", ".join(f"{told} {100 * value:.1f} %" for told, value in shares.items())
-        + f", {row['seconds']:.0f} s, {duration(left)} left"
+        f"{100 * row['train_accuracy']:.1f} %, {', '.join(shares)}, {row['seconds']:.0f} s, "
+        f"{duration(left)} left"
     )
 
 
@@ -308,36 +289,6 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-class _Forecast:
-    """Says what a training in bf16 on a CPU will take, from its own first steps."""
-
-    STEPS = 5
-
-    def __init__(
-        self, name: str, recipe: Recipe, train: Batches, tell: Callable[[str], None]
-    ) -> None:
-        self.name, self.train, self.tell = name, train, tell
-        on_cpu = train.dataset.device.type == "cpu"
-        self.wanted = recipe.precision == "bf16" and on_cpu and len(train) > self.STEPS
-        self.seen, self.started = 0, 0.0
-        if self.wanted:
-            tell(f"{name}: {BF16 if cpu_has_bf16() else NO_BF16}")
-
-    def step(self, epochs: int) -> None:
-        """Note a step; the first one, which prepares kernels, is not measured."""
-        self.seen += 1
-        if self.seen == 1:
-            self.started = time.perf_counter()
-        if self.wanted and self.seen == self.STEPS + 1:
-            each = (time.perf_counter() - self.started) / self.STEPS
-            epoch = each * len(self.train)
-            self.tell(
-                f"{self.name}: {1000 * each / self.train.batch_size:.1f} ms an image, "
-                f"{duration(epoch)} an epoch and {duration(epochs * epoch)} in all, validation "
-                "left out"
-            )
 
 
 def _refuse_long_average(name: str, recipe: Recipe, steps: int) -> None:
@@ -362,16 +313,10 @@ def pace(device: torch.device) -> tuple[int, float]:
 
 
 class Tally:
-    """Mean loss and accuracy of an epoch so far, kept on the device until they are read.
+    """Mean loss and accuracy of the steps of an epoch, on the device (``waiting``) until read.
 
-    Of mixed images, the label with the largest share counts.
-
-    Attributes:
-        waiting: what was noted and not read: loss, hits and images of each step.
-        steps: steps read.
-        last: the loss of the last step read; reading ends at the first that is not finite.
-        loss: the mean of what was read.
-        accuracy: likewise.
+    Of mixed images, the label with the largest share counts. ``last`` is the loss of the last of
+    ``steps`` read: reading ends at the first that is not finite.
     """
 
     def __init__(self) -> None:
@@ -401,14 +346,11 @@ class Tally:
 
 
 def average_of(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
-    """An exponential moving average of the weights, started at the weights as they are.
+    """An exponential moving average of weights and buffers, started at what they are.
 
     With a warm-up the decay after t steps is min(decay, (1 + t) / (10 + t)), as in TensorFlow's
     ExponentialMovingAverage and timm's ModelEmaV3: otherwise the weights of the first steps keep a
     share of decay^t.
-
-    Batch norm's running statistics are averaged like the weights. To take them anew would take them
-    from other images than the objective's, which may be attacked or noisy.
     """
     if recipe.ema_decay is None:
         return None
@@ -420,15 +362,6 @@ def average_of(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
 
     ema = warmed_up if recipe.ema_warmup else get_ema_multi_avg_fn(decay)
     return AveragedModel(model, multi_avg_fn=ema, use_buffers=True)
-
-
-@contextlib.contextmanager
-def _randomness(seed: int, epoch: int) -> Iterator[torch.Generator]:
-    """Seed dropout and the objective's draws from (seed, epoch) alone, leaving the caller's be."""
-    number = int(hash_inputs(seed=seed, epoch=epoch), 16)
-    with torch.random.fork_rng():
-        torch.manual_seed(number)
-        yield torch.Generator().manual_seed(number)
 
 
 def validating(recipe: Recipe | None, device: torch.device) -> contextlib.AbstractContextManager:

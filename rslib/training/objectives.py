@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from rslib.attacks import Threat
@@ -16,15 +15,12 @@ from rslib.data import Batch
 from rslib.settings import extensions
 from rslib.settings.schema import Training
 
+Loss = Callable[[Tensor], Tensor]
+
 
 @dataclass(frozen=True)
 class Step:
-    """What one step computed.
-
-    Attributes:
-        loss: scalar to minimize, with its graph.
-        logits: (B, C), of the images the loss was taken on.
-    """
+    """A step's loss, a scalar with its graph, and the logits (B, C) of its images."""
 
     loss: Tensor
     logits: Tensor
@@ -33,9 +29,7 @@ class Step:
 class Objective(Protocol):
     """A training objective: called once per batch, in train mode."""
 
-    def __call__(
-        self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
-    ) -> Step:
+    def __call__(self, model: nn.Module, batch: Batch, generator: Generator, epoch: float) -> Step:
         """Compute the loss of one batch.
 
         Args:
@@ -46,11 +40,10 @@ class Objective(Protocol):
                 large as the images comes from the one :func:`beside` them.
             epoch: epochs done so far, fractional; for what changes along the training.
         """
-        ...
 
 
 ADDED: dict[str, Objective] = extensions.ADDED["objective"]
-"""The user's own, name to function (:func:`objective`)."""
+"""Your own, name to function (:func:`objective`)."""
 
 
 def objective(name: str) -> Callable[[Objective], Objective]:
@@ -67,28 +60,19 @@ def objective(name: str) -> Callable[[Objective], Objective]:
     recipes of ``training.added``. Named in the setting ``extra_models``, it stands in the tables of
     notebooks 07 and 10.
 
-    Args:
-        name: of the objective, the second part of a model's name.
-
     Raises:
-        rslib.settings.extensions.ExtensionError: the name cannot be used.
+        rslib.settings.extensions.ExtensionError: the name, the second part of a model's, cannot be
+            used.
     """
     return extensions.adding("objective", name, Training.model_fields)
 
 
-def beside(images: Tensor, generator: torch.Generator) -> torch.Generator:
+def beside(images: Tensor, generator: Generator) -> Generator:
     """The generator on the images' device that a CPU generator stands for at this step.
 
-    Large draws are made where the images are, so that nothing is copied; the seed comes from the
-    CPU, so that nothing waits for a GPU. The draws are the same for each seed, epoch and step on
-    one kind of device, but others on a GPU (Philox) than on a CPU (Mersenne Twister).
-
-    Args:
-        images: on any device.
-        generator: on the CPU; where the images are elsewhere, one number is drawn from it.
-
-    Returns:
-        The generator itself where it is on the images' device, else a new one there.
+    It is the generator itself where that is on the images' device, else a new one there, seeded by
+    one number drawn from it: large draws need no copy, and the seed does not wait for a GPU. Draws
+    differ between a GPU (Philox) and a CPU (Mersenne Twister).
     """
     if images.device.type == generator.device.type:
         return generator
@@ -98,18 +82,12 @@ def beside(images: Tensor, generator: torch.Generator) -> torch.Generator:
 
 @dataclass(frozen=True)
 class Standard:
-    """Cross-entropy on clean images (paper 3.1.3).
-
-    Attributes:
-        label_smoothing: share of the target spread evenly over the classes.
-    """
+    """Mean cross-entropy on clean images (3.1.3); smoothing spreads a share over the classes."""
 
     label_smoothing: float = 0.0
 
-    def __call__(
-        self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
-    ) -> Step:
-        """Mean cross-entropy of the batch; arguments as in :class:`Objective`."""
+    def __call__(self, model: nn.Module, batch: Batch, generator: Generator, epoch: float) -> Step:
+        """Loss of a batch; arguments as in :class:`Objective`."""
         return self.on(model, batch.x, batch.y)
 
     def on(self, model: nn.Module, x: Tensor, y: Tensor) -> Step:
@@ -123,16 +101,11 @@ class Standard:
 class Attacker:
     """The inner maximization of adversarial training (paper 3.2.2, equation 3).
 
-    Unlike an evaluation, every image is followed to the last step, fooled or not: training wants
-    the highest loss, not the first mistake.
+    Every image is followed to the last step, fooled or not, for the highest loss.
 
-    Attributes:
-        threat: the set of allowed images.
-        step_size: length of a step, in [0, 1] units.
-        num_steps: steps from a random start in the set.
-        eval_mode: craft with batch norm's running statistics, as at test time; otherwise with the
-            batch's, which crafting then also updates.
-        warmup_epochs: the budget grows linearly to its full size over these epochs.
+    Steps have a length in [0, 1] units and go from a random start. In ``eval_mode`` images are
+    crafted with batch norm's running statistics, as at test time; otherwise with the batch's, which
+    crafting then also updates. The budget grows linearly over ``warmup_epochs``.
     """
 
     threat: Threat
@@ -142,56 +115,35 @@ class Attacker:
     warmup_epochs: float = 0.0
 
     def __call__(
-        self,
-        model: nn.Module,
-        x: Tensor,
-        loss: Callable[[Tensor], Tensor],
-        generator: torch.Generator,
-        epoch: float,
+        self, model: nn.Module, x: Tensor, loss: Loss, generator: Generator, epoch: float
     ) -> Tensor:
-        """Climb a loss of the logits within the budget.
+        """Images that climb a loss of logits (B, C), summed over images, within the budget.
 
-        Args:
-            model: in train mode, and left in it.
-            x: images (B, 3, H, W) in [0, 1].
-            loss: logits (B, C) to a scalar, summed over images.
-            generator: CPU generator; the random start comes from the one :func:`beside` `x`.
-            epoch: epochs done so far.
-
-        Returns:
-            Images of the same shape, without a graph.
+        The model is in train mode, and left in it; the start comes from the generator
+        :func:`beside` x, and epoch is as in :class:`Objective`.
         """
         share = min(1.0, epoch / self.warmup_epochs) if self.warmup_epochs else 1.0
         if share == 0:
             return x
         threat = replace(self.threat, eps=share * self.threat.eps)
         point = threat.random_start(x, beside(x, generator))
-        with _crafting(model, eval_mode=self.eval_mode):
+        # A compiled model would compute the gradients of its parameters as well.
+        wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        try:
+            model.train(not self.eval_mode)
+            for parameter in wanted:
+                parameter.requires_grad_(False)
             for _ in range(self.num_steps):
                 point = point.detach().requires_grad_()
                 # Whether it is finite shows in the loss: to ask here would stall a GPU each step.
                 (gradient,) = torch.autograd.grad(loss(model(point)), point)
                 point = threat.step(point.detach(), gradient, share * self.step_size)
                 point = threat.project(point, x)
+        finally:
+            for parameter in wanted:
+                parameter.requires_grad_(True)
+            model.train()
         return point.detach()
-
-
-@contextmanager
-def _crafting(model: nn.Module, *, eval_mode: bool) -> Iterator[None]:
-    """Hold a model as the inner attack wants it, then back in train mode, errors included.
-
-    Its parameters ask for no gradient meanwhile: a compiled model would compute theirs as well.
-    """
-    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    try:
-        model.train(not eval_mode)
-        for parameter in wanted:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for parameter in wanted:
-            parameter.requires_grad_(True)
-        model.train()
 
 
 @dataclass(frozen=True)
@@ -199,21 +151,15 @@ class Adversarial:
     """Cross-entropy on attacked images (paper 3.2.2, equation 3; Madry et al., 2017).
 
     "Alternates between clean and adversarial examples with equal probability" is read as a coin
-    per batch.
-
-    Attributes:
-        attacker: the inner maximization.
-        probability: that a batch is attacked; 1 is Madry et al.'s training.
-        outer: what is minimized on the batch, attacked or not.
+    per batch; probability 1 is Madry et al.'s training. The outer objective is minimized on the
+    batch, attacked or not.
     """
 
     attacker: Attacker
     probability: float = 0.5
     outer: Objective = Standard()
 
-    def __call__(
-        self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
-    ) -> Step:
+    def __call__(self, model: nn.Module, batch: Batch, generator: Generator, epoch: float) -> Step:
         """Loss of the batch, attacked or clean; arguments as in :class:`Objective`."""
         x = batch.x
         # The coin is thrown on the CPU: to read it from a GPU would wait for it at each step.
@@ -231,21 +177,14 @@ class Trades:
     """Cross-entropy on clean images plus a pull of attacked predictions towards clean ones.
 
     TRADES (Zhang et al., 2019, equation 5): CE(f(x), y) + beta KL(f(x) || f(x')), where x' is found
-    by climbing the same divergence.
-
-    Attributes:
-        attacker: the inner maximization.
-        beta: weight of the pull (1/lambda in the source).
-        clean: the clean loss.
+    by climbing the same divergence; beta is 1/lambda in the source.
     """
 
     attacker: Attacker
     beta: float = 6.0
     clean: Standard = Standard()
 
-    def __call__(
-        self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
-    ) -> Step:
+    def __call__(self, model: nn.Module, batch: Batch, generator: Generator, epoch: float) -> Step:
         """Both terms on the batch; arguments as in :class:`Objective`."""
         model.train(not self.attacker.eval_mode)
         with torch.no_grad():
@@ -257,9 +196,8 @@ class Trades:
 
         x_adv = self.attacker(model, batch.x, divergence, generator, epoch)
         step = self.clean.on(model, batch.x, batch.y)
-        pull = functional.kl_div(
-            model(x_adv).log_softmax(1), step.logits.softmax(1), reduction="batchmean"
-        )
+        shifted, target = model(x_adv).log_softmax(1), step.logits.softmax(1)
+        pull = functional.kl_div(shifted, target, reduction="batchmean")
         return Step(step.loss + self.beta * pull, step.logits)
 
 
@@ -267,17 +205,13 @@ class Trades:
 class Noise:
     """Cross-entropy on images with Gaussian noise, for smoothing (Cohen et al., 2019, section 3.3).
 
-    Attributes:
-        sigma: standard deviation of the noise in [0, 1] units; noisy images are not clipped.
-        clean: the loss.
+    Sigma is the noise's standard deviation in [0, 1] units; noisy images are not clipped.
     """
 
     sigma: float = 0.25
     clean: Standard = Standard()
 
-    def __call__(
-        self, model: nn.Module, batch: Batch, generator: torch.Generator, epoch: float
-    ) -> Step:
+    def __call__(self, model: nn.Module, batch: Batch, generator: Generator, epoch: float) -> Step:
         """Loss of the noisy batch; arguments as in :class:`Objective`."""
         source = beside(batch.x, generator)
         noise = torch.randn(batch.x.shape, generator=source, device=source.device).to(batch.x)

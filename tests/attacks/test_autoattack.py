@@ -163,7 +163,8 @@ def test_provenance(linear):
 
 
 def test_the_unreduced_version_is_called_standard(monkeypatch):
-    monkeypatch.setattr(module.Runner, "run", lambda self, attack, x, y: x.clone())
+    package = pyautoattack.AutoAttack
+    monkeypatch.setattr(package, "run_standard_evaluation", lambda self, x, y, **_: (x.clone(), y))
     model = Linear()
     x, y = labelled(model, 3)
     assert run_autoattack(model, x, y, eps=EPS).label == "AutoAttack (standard)"

@@ -17,7 +17,7 @@ from rslib.run.provenance import provenance
 from rslib.run.shards import EvaluationError
 from rslib.settings.schema import PGD, AutoAttack, Recipe, Smoothing
 from rslib.training import TrainingError, checkpoint, optimizer
-from tests.training.test_loop import fit, net
+from tests.helpers.small_training import fit, net
 
 RECIPE = Recipe(epochs=3, batch_size=32)
 

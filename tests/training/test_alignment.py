@@ -85,8 +85,8 @@ def test_as_written_the_background_cannot_fall_under_a_quarter():
     masks[0, 0, 0] = True
     best = torch.full((1, 4, 4), -50.0)
     best[0, 0, 0] = 50.0
-    assert Aligned().distance(best, masks).item() == pytest.approx(15 * 0.25 / 16)
-    assert Aligned(reading="standardized").distance(best, masks).item() < 0.2
+    assert Aligned().alignment_loss(best, masks).item() == pytest.approx(15 * 0.25 / 16)
+    assert Aligned(reading="standardized").alignment_loss(best, masks).item() < 0.2
 
 
 def test_at_beta_0_nothing_is_aligned():
