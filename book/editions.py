@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any
 from book import BookError, errata
 from book.errata import Erratum
 from book.execute import FAILED, RUNNING
-from rslib.notebook import MARK
 from rslib.report import glued, labels
 from rslib.report.table import identity, settings_key
-from rslib.run import Run
+from rslib.run import Results
 from rslib.run.published import model_folder, settings_of
 from rslib.run.results import shortcut_runs
 from rslib.settings import SettingsError, load
@@ -93,7 +92,7 @@ def account(path: Path) -> Account:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         stored = dict(glued.read(document))
-        known = json.loads(stored[MARK]) if MARK in stored else _papermill(document)
+        known = json.loads(stored[glued.MARK]) if glued.MARK in stored else _papermill(document)
         return _account(path.stem, known, stored)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(
@@ -260,7 +259,7 @@ class Edition:
     def _limits_of_profile(self) -> list[str] | None:
         """The limits by the settings, if the stored verdicts say which these were."""
         known = self.settings if "settings" in self._verdicts else None
-        return None if known is None else limits(Run(known))
+        return None if known is None else limits(Results(known))
 
     @functools.cached_property
     def settings(self) -> Settings | None:
@@ -273,7 +272,7 @@ class Edition:
         for read in (lambda: settings_of(self.folder.parent), lambda: load(self.name)):
             with contextlib.suppress(SettingsError):
                 found = read()
-                if key is None or settings_key(Run(found)) == key:
+                if key is None or settings_key(Results(found)) == key:
                     return found
         return None
 
@@ -382,7 +381,7 @@ class Edition:
         for path, about in self.made.items():
             if path.name == "model.json":
                 seed = int(path.parents[2].name.removeprefix("seed"))
-                run = Run(self.settings, seed, root=self.folder.parents[1])
+                run = Results(self.settings, seed, root=self.folder.parents[1])
                 if path.parent not in _folders(run, about["name"]):
                     found.add(path.parent)
                     digests.add(about["weights"]["best"])

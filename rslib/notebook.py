@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 PARAMETERS = ("profile", "settings", "seed", "seeds")
 
-MARK = "rslib_run"
-"""The name that a notebook's own account of its run is glued under."""
-
 
 def start(
     profile: str,
@@ -59,7 +56,7 @@ def start(
         f"{made['device']}\n"
         f"revision {made['revision']}, torch {made['torch']}, {made['date'][:10]}"
     )
-    glued.put(MARK, json.dumps(made))
+    glued.put(glued.MARK, json.dumps(made))
     return run
 
 

@@ -18,18 +18,19 @@ Source: Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Com
 Perturbations", ICLR 2019, arXiv:1903.12261.
 """
 
+from __future__ import annotations
+
 import operator
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from rslib.corruptions import blur, digital, noise, weather
-from rslib.corruptions._random import Draws, image_keys
 from rslib.settings import extensions
 from rslib.settings.nearest import nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rslib.corruptions._random import Draws
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -45,16 +46,7 @@ TEST15 = tuple(name for names in CATEGORIES.values() for name in names if name n
 ALL19 = TEST15 + EXTRA
 NAMES = ALL19  # in the order of the published generator; each is also the name of its file
 
-_FUNCTIONS = {
-    name: getattr(module, name)
-    for module, names in zip((noise, blur, weather, digital), CATEGORIES.values(), strict=True)
-    for name in names
-}
-# On the CPU a chunk's tensors stay in the cache, and each thread takes a chunk of its own.
-_CPU_CHUNK = 125
-_CHUNK = 10_000
-
-Corruption = Callable[[Tensor, int, Draws], Tensor]
+Corruption = Callable[["Tensor", int, "Draws"], "Tensor"]
 
 ADDED: dict[str, Corruption] = extensions.ADDED["corruption"]
 """The user's own, name to function (:func:`corruption`), in the order of the tables."""
@@ -80,66 +72,6 @@ def corruption(name: str) -> Callable[[Corruption], Corruption]:
     return extensions.adding("corruption", name, NAMES)
 
 
-def corrupt(
-    images: Tensor, name: str, severity: int, *, seed: int, photographs: str | Path | None = None
-) -> Tensor:
-    """Corrupt images as CIFAR-10-C does.
-
-    Args:
-        images: uint8 (B, 3, 32, 32), RGB.
-        name: one of :data:`NAMES` or of :data:`ADDED`.
-        severity: 1 to 5.
-        seed: any integer; another seed draws other noise. Two equal images get equal noise.
-        photographs: the folder of frost's, full size; by default those of the published generator.
-
-    Returns:
-        uint8 (B, 3, 32, 32) on the same device.
-
-    Raises:
-        ValueError: if name or severity is unknown, or images or seed are not of the form above.
-        DataError: if the photographs of frost are missing or damaged.
-        TypeError: if an added corruption does not return images of the form above.
-    """
-    check_name(name)
-    severity = check_severity(severity)
-    _check_images(images)
-    if isinstance(seed, bool) or not hasattr(seed, "__index__"):
-        raise ValueError(f"seed={seed!r} must be a whole number.")
-    more = {"photographs": photographs} if name == "frost" else {}
-    function = _FUNCTIONS.get(name) or ADDED[name]
-    result = torch.empty_like(images, memory_format=torch.contiguous_format)
-
-    def make(chunk: slice) -> None:
-        part = images[chunk]
-        draws = Draws(image_keys(part, name, severity, operator.index(seed)))
-        made = function(part, severity, draws, **more)
-        form = type(made).__name__
-        if isinstance(made, Tensor):
-            form = f"{made.dtype} {tuple(made.shape)}"
-        if form != f"{torch.uint8} {tuple(part.shape)}":
-            raise TypeError(
-                f"the corruption {name!r} returned {form}; it must return uint8 "
-                f"{tuple(part.shape)}, as it was given: end it with .round().to(torch.uint8)"
-            )
-        result[chunk] = made
-
-    on_cpu, threads = images.device.type == "cpu", torch.get_num_threads()
-    size = _CPU_CHUNK if on_cpu else _CHUNK
-    chunks = [slice(start, start + size) for start in range(0, len(images), size)]
-    if not on_cpu or threads == 1 or not chunks:
-        for chunk in chunks:
-            make(chunk)
-        return result
-    # Each chunk in one thread: torch would divide each small operation over all of them.
-    options = {"initializer": torch.set_num_threads, "initargs": (1,)}
-    try:
-        with ThreadPoolExecutor(min(threads, len(chunks)), **options) as pool:
-            list(pool.map(make, chunks))
-    finally:
-        torch.set_num_threads(threads)  # the workers also set what later threads begin with
-    return result
-
-
 def check_name(name: str) -> None:
     """Raise ValueError, naming the nearest corruption, unless this is one."""
     known = (*NAMES, *ADDED)
@@ -157,18 +89,10 @@ def check_severity(severity: int) -> int:
     return operator.index(severity)
 
 
-def _check_images(images: Tensor) -> None:
-    if not isinstance(images, Tensor):
-        raise ValueError(
-            f"images must be a uint8 tensor (B, 3, 32, 32), not {type(images).__name__}."
-        )
-    if images.dtype != torch.uint8:
-        hint = ""
-        if images.is_floating_point():
-            hint = ": turn [0,1] floats into levels with (images * 255).round().to(torch.uint8)"
-        raise ValueError(f"images must be uint8, 0 to 255, not {images.dtype}{hint}.")
-    if images.ndim != 4 or images.shape[1:] != (3, 32, 32):
-        raise ValueError(
-            f"images must be (B, 3, 32, 32), not {tuple(images.shape)}: the constants are made for "
-            "32x32 pixels."
-        )
+def __getattr__(name: str) -> Any:
+    # Whoever only asks what the corruptions are called must not load PyTorch.
+    if name == "corrupt":
+        from rslib.corruptions.generate import corrupt
+
+        return corrupt
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _PREFIX = "application/papermill.record/"  # keeps what is stored from being shown
+MARK = "rslib_run"
+"""The name that a notebook's own account of its run is glued under."""
 _TEXT = f"{_PREFIX}text/plain"
 
 

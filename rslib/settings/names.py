@@ -25,6 +25,8 @@ ROBUSTNESS = (
     "vit_small-standard",
     "vit_small-adversarial",
 )
+#: The model that is attacked in every batch (paper 3.2.2: the claim about alternation).
+PURELY_ADVERSARIAL = "resnet18-purely_adversarial"
 #: The models of 4.4, in the paper's order.
 ALIGNED = ("resnet18-aligned", "vit_small-aligned")
 #: The models of 4.3, in the paper's order.

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rslib import corruptions
-from rslib.corruptions import ALL19, CATEGORIES, NAMES, TEST15, corrupt, weather
+from rslib.corruptions import ALL19, CATEGORIES, NAMES, TEST15, corrupt, generate, weather
 from rslib.corruptions._random import LEVELS, Draws, image_keys
 from rslib.data import DataError
 from tests.helpers.corruption_samples import photographs, pictures
@@ -79,7 +79,7 @@ class TestEach:
     def test_chunks_and_memory_layout_change_nothing(self, apply, name, monkeypatch):
         images = pictures(7)
         together = apply(images, name, 3)
-        monkeypatch.setattr(corruptions, "_CPU_CHUNK", 3)
+        monkeypatch.setattr(generate, "_CPU_CHUNK", 3)
         last = images.contiguous(memory_format=torch.channels_last)
         assert torch.equal(apply(last, name, 3), together)
 
@@ -91,7 +91,7 @@ class TestEach:
             alone = apply(images, name, 4)
             torch.set_num_threads(3)
             assert torch.equal(apply(images, name, 4), alone)  # inside one chunk
-            monkeypatch.setattr(corruptions, "_CPU_CHUNK", 9)
+            monkeypatch.setattr(generate, "_CPU_CHUNK", 9)
             assert torch.equal(apply(images, name, 4), alone)  # chunks side by side
             assert torch.get_num_threads() == 3
         finally:
@@ -334,7 +334,7 @@ class TestFrostPhotographs:
             corrupt(pictures(1), "frost", 1, seed=0, photographs=tmp_path)
 
     def test_an_error_in_a_thread_arrives(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(corruptions, "_CPU_CHUNK", 1)
+        monkeypatch.setattr(generate, "_CPU_CHUNK", 1)
         with pytest.raises(DataError, match=r"frost1\.png is missing"):
             corrupt(pictures(3), "frost", 1, seed=0, photographs=tmp_path)
 
