@@ -11,8 +11,9 @@ from nbformat.v4 import new_output
 from book import BookError, build, comparison, editions, execute, publish, relabel
 from book.editions import Edition
 from rslib import paper, settings, verdicts
-from rslib.notebook import MARK, mark
+from rslib.notebook import mark
 from rslib.report import table, tables
+from rslib.report.glued import MARK
 from rslib.run import Run
 from rslib.run.published import PARAMS, PUBLISHED, run_of, settings_of
 from rslib.settings import PROJECT
