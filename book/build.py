@@ -13,6 +13,7 @@ import sys
 import tempfile
 from base64 import b64decode
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -24,6 +25,8 @@ from book.execute import FAILED, code_cells, problems
 from rslib.run.published import PUBLISHED
 
 PAGES = Path("book/pages")
+# The API page is made from the package itself, which needs what the package needs.
+NO_API = "# API\n\nThis copy was built without PyTorch. `make site` builds it with this page.\n"
 GENERATED = "generated"  # folder of the pages' parts that are made when the book is staged
 
 
@@ -72,7 +75,9 @@ def stage(
     staged, refused = [], []
     for page in pages(root / "_toc.yml"):
         text = _text(page, root)
-        if text.exists():
+        if page == "api" and find_spec("torch") is None:
+            (destination / "api.md").write_text(NO_API)
+        elif text.exists():
             staged.append(_put(text, destination / f"{page}.md", shown))
         else:
             staged += _stage_notebook(page, shown, destination, refused)

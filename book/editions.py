@@ -501,7 +501,7 @@ def _rank(profile: str) -> tuple[int, str]:
     return (ORDER.index(profile) if profile in ORDER else len(ORDER), profile)
 
 
-def _folders(run: Run, name: str) -> set[Path | None]:
+def _folders(run: Results, name: str) -> set[Path | None]:
     """Where a model of a run may lie: on its own images, or those of the shortcut experiment."""
     return {model_folder(each, name) for each in (run, shortcut_runs(run)[0])}
 
