@@ -246,7 +246,7 @@ def measure(variant: Variant) -> dict[str, Any]:
         "steps": planned.recipe.epochs * len(train),
         "processor_seconds": seconds,
         "train_loss": [row["train_loss"] for row in state.history],
-        "right": _packed(_right(objective.finished() if average else model, withheld)),
+        "right": packed(_right(objective.finished() if average else model, withheld)),
     }
 
 
@@ -255,7 +255,8 @@ def _right(model: nn.Module, batches: data.Batches) -> np.ndarray:
     return torch.cat([model(batch.x).argmax(1) == batch.y for batch in batches]).numpy()
 
 
-def _packed(correct: np.ndarray) -> dict[str, Any]:
+def packed(correct: np.ndarray) -> dict[str, Any]:
+    """Which images are right, bool (N,), as JSON-compatible values."""
     return {"n": len(correct), "bits": np.packbits(correct).tobytes().hex()}
 
 

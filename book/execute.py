@@ -83,7 +83,7 @@ def run(source: Path, output: Path, *, profile: str, seed: int, seeds: Sequence[
             raise BookError("\n\n".join(detail) or f"{source}: {error}") from error
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = _slimmer(_without_progress(cell.outputs))
+            cell.outputs = _slimmer(without_progress(cell.outputs))
     notebook.metadata.papermill.output_path = output.name  # not where on this machine
     try:
         nbformat.write(notebook, running)
@@ -121,7 +121,7 @@ def _refuse(source: Path, output: Path, profile: str, seed: int) -> None:
     code_cells(source)
 
 
-def _without_progress(outputs: list[dict]) -> list[dict]:
+def without_progress(outputs: list[dict]) -> list[dict]:
     """Drop what a terminal would have overwritten: a progress bar is kept as its last state.
 
     Args:

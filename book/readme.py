@@ -54,7 +54,7 @@ def block(run: Run) -> str:
             "",
             *_lines(found),
             "",
-            f"{found.attrs['stamp']}. Square brackets: 95 % intervals.{_seeds(run)} IoU and mCE "
+            f"{found.attrs['stamp']}. Square brackets: 95 % intervals.{seeds(run)} IoU and mCE "
             "do not compare with the paper's, whose masks and reference are unpublished."
             f"{_same_images(tables.load(run, 'autoattack'), found)}",
             "",
@@ -70,20 +70,20 @@ def _lines(frame: pd.DataFrame) -> Iterator[str]:
     for model, rows in frame.groupby("model", sort=False):
         cells = rows.set_index("quantity").loc[list(COLUMNS)]
         label, training = cells.label.iloc[0], tables.training_label(str(model)).lower()
-        ours = [_ours(cell, COLUMNS[quantity][2]) for quantity, cell in cells.iterrows()]
-        yield f"| {label}, {training} | " + " | ".join(ours) + " |"
+        found = [ours(cell, COLUMNS[quantity][2]) for quantity, cell in cells.iterrows()]
+        yield f"| {label}, {training} | " + " | ".join(found) + " |"
         reported = [_reported(str(model), quantity) for quantity in COLUMNS]
         shown = " | ".join(f"*{value}*" if value else "" for value in reported)
         yield f"| *the paper's {label.partition(' (')[0]}, {training}* | {shown} |"
 
 
-def _seeds(run: Run) -> str:
+def seeds(run: Run) -> str:
+    """The sentence that tells values of one seed from means over several; empty with one seed."""
     if not run.siblings:
         return ""
-    where = " where there is more" * bool(run.followers)
     return (
-        f" Those and the numbers before them are of seed {run.seed}; below{where}: mean ± standard "
-        f"deviation over {labels.seeds_phrase(run.seeds)}."
+        f" Values and intervals are for seed {run.seed}. A second line, where there is one, is the "
+        f"mean ± standard deviation over {labels.seeds_phrase(run.seeds)}."
     )
 
 
@@ -122,7 +122,8 @@ def _errata(run: Run) -> list[str]:
     ]
 
 
-def _ours(cell: pd.Series, form: str) -> str:
+def ours(cell: pd.Series, form: str) -> str:
+    """A number as the README shows it, with its interval and its mean over seeds; else empty."""
     if pd.isna(cell.ours):
         return ""
     text = f"{cell.ours:{form}} [{cell.low:{form}}, {cell.high:{form}}]"

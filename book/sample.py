@@ -23,7 +23,7 @@ import numpy as np
 from book import BookError
 from rslib.data import DataError
 from rslib.run import Run, evaluations, shards, trainer
-from rslib.run.provenance import provenance
+from rslib.run.provenance import PACKAGES, provenance
 from rslib.run.published import model_folder
 from rslib.saliency import MaskError
 from rslib.store import records
@@ -245,7 +245,8 @@ def _evaluated(run: Run, evaluated: str, names: Sequence[str]) -> Agreement:
         )
     frame, _ = made[name]
     then, now = stored.attrs["provenance"], provenance(run.device)
-    same = run.device.type == "cpu" and all(then.get(key) == now[key] for key in _VERSIONS)
+    versions = (*_VERSIONS, *(package for package in PACKAGES if package in then))
+    same = run.device.type == "cpu" and all(then.get(key) == now[key] for key in versions)
     agreeing, differing = compare(stored, frame)
     allowed = 0 if same else max(1, int(SHARE * len(frame)))
     return Agreement(evaluated, name, len(frame), agreeing, allowed, differing, then["device"])

@@ -1,5 +1,6 @@
 """The floors of the house: imports only go down, in no circle (contracts in pyproject.toml)."""
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -71,3 +72,36 @@ def test_every_room_is_reached_by_its_name():
         assert getattr(rslib, room).__name__.startswith("rslib.")
     with pytest.raises(AttributeError, match="no attribute 'attaks'"):
         _ = rslib.attaks
+
+
+@pytest.mark.parametrize(
+    "path", sorted((PROJECT / "tests").rglob("test_*.py")), ids=lambda path: path.stem
+)
+def test_tests_use_what_other_rooms_and_files_offer(path):
+    """No test imports another, and none uses a private name of a room that is not its own."""
+    own = path.relative_to(PROJECT / "tests").parts[0].removeprefix("test_").removesuffix(".py")
+    origin, wrong = {}, []
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            if node.module.startswith("tests.") and ".test_" in node.module:
+                wrong.append(f"imports {node.module}")
+            for name in node.names:
+                origin[name.asname or name.name] = f"{node.module}.{name.name}"
+                if _private(name.name) and node.module.startswith(("rslib.", "book.")):
+                    wrong += [] if f".{own}" in f".{node.module}" else [f"imports {name.name}"]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            home = origin.get(node.value.id, "")
+            ours = home.startswith(("rslib.", "book.", "benchmarks."))
+            if (
+                ours
+                and _private(node.attr)
+                and not {own, own.removesuffix("s")} & {*home.split(".")}
+            ):
+                wrong.append(f"uses {home}.{node.attr}")
+    assert not wrong
+
+
+def _private(name):
+    return name.startswith("_") and not name.startswith("__")

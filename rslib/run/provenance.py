@@ -24,6 +24,12 @@ MAKERS = (
 )
 """The rooms of rslib whose code decides models and records."""
 
+PACKAGES = (
+    *("torchvision", "timm", "numpy", "scipy", "pandas", "pillow", "scikit-image", "captum"),
+    *("pyautoattack", "statsmodels", "safetensors"),
+)
+"""The packages, beside PyTorch, whose versions can decide a result."""
+
 
 def provenance(device: torch.device, reported: Sequence[str] = ()) -> dict[str, Any]:
     """Who made a result: device, code revision, versions, date. Not part of any key.
@@ -38,8 +44,7 @@ def provenance(device: torch.device, reported: Sequence[str] = ()) -> dict[str, 
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "timm": version("timm"),
-    }
+    } | {package: version(package) for package in PACKAGES}
 
 
 @functools.cache

@@ -321,7 +321,7 @@ def test_progress_bars_are_kept_as_their_last_state():
 
     out = nbformat.v4.new_output("stream", name="stdout", text="a\rb\n")
     outputs = [err("\r 0%"), err("\r50%"), err("\r100%\n"), out, err("\r   \r")]
-    kept = execute._without_progress(outputs)
+    kept = execute.without_progress(outputs)
     assert [(o["name"], o["text"]) for o in kept] == [("stderr", "100%\n"), ("stdout", "a\rb\n")]
 
 

@@ -62,9 +62,9 @@ def test_who_waits_says_for_whom_and_leaves_no_trace(tmp_path):
     holder.kill()
     second.finish()
     # In a notebook the line is overwritten, and goes.
-    from book.execute import _without_progress
+    from book.execute import without_progress
 
-    (kept,) = _without_progress([{"name": "stderr", "text": second.told()}])
+    (kept,) = without_progress([{"name": "stderr", "text": second.told()}])
     assert kept["text"] == "mine\n"
 
 

@@ -475,7 +475,7 @@ def test_the_readme_has_means_where_several_seeds_are_published(tmp_path, run):
     assert (published.seed, published.seeds) == (0, SEEDS)
     cell = tables.table2(run, MODELS).iloc[0]
     low, high = wilson(16, 20)
-    assert readme._ours(cell, ".1f") == f"80.0 [{low:.1f}, {high:.1f}]<br>75.0 ± 5.0"
-    assert readme._ours(tables.table2(run.alone, MODELS).iloc[0], ".1f").endswith("]")
-    assert readme._seeds(run).endswith("mean ± standard deviation over seeds 0, 1, 2.")
-    assert readme._seeds(run.alone) == ""
+    assert readme.ours(cell, ".1f") == f"80.0 [{low:.1f}, {high:.1f}]<br>75.0 ± 5.0"
+    assert readme.ours(tables.table2(run.alone, MODELS).iloc[0], ".1f").endswith("]")
+    assert readme.seeds(run).endswith("mean ± standard deviation over seeds 0, 1, 2.")
+    assert readme.seeds(run.alone) == ""

@@ -1,12 +1,16 @@
 """Who made a result: versions, and the revision of the code that decides it."""
 
+import ast
 import json
 import subprocess
+import sys
+from importlib import metadata
 
 import torch
 
 from rslib.run import provenance as provenances
 from rslib.run.provenance import provenance
+from rslib.settings import PROJECT
 
 
 def test_provenance_is_json_and_names_device_and_versions():
@@ -14,6 +18,26 @@ def test_provenance_is_json_and_names_device_and_versions():
     assert json.loads(json.dumps(made)) == made
     assert made["device"].startswith("CPU")
     assert made["torch"] == torch.__version__
+    assert all(made[package] == metadata.version(package) for package in provenances.PACKAGES)
+
+
+# These read, write, lock and show; no number depends on them.
+HARMLESS = {"filelock", "tqdm", "pyarrow", "pydantic", "pydantic-core", "pyyaml", "ipython"}
+
+
+def test_every_package_that_makes_results_has_its_version_kept():
+    distributions, used = metadata.packages_distributions(), set()
+    for room in provenances.MAKERS:
+        place = PROJECT / "rslib" / room
+        for path in [place] if place.is_file() else place.rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Import):
+                    used |= {name.name.partition(".")[0] for name in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module:
+                    used.add(node.module.partition(".")[0])
+    used -= {*sys.stdlib_module_names, "rslib"}
+    owners = {distributions[each][0].lower().replace("_", "-") for each in used}
+    assert owners - HARMLESS <= {"torch", *provenances.PACKAGES}
 
 
 def test_the_revision_is_the_last_that_changed_the_code(tmp_path, monkeypatch):

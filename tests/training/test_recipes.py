@@ -615,7 +615,7 @@ def document(variant, right):
         "steps": 40,
         "processor_seconds": 3.0 + variant.seed,
         "train_loss": [1.0],
-        "right": recipes._packed(np.array(right, bool)),
+        "right": recipes.packed(np.array(right, bool)),
     }
 
 
