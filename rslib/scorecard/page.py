@@ -77,11 +77,8 @@ def _template() -> Template:
     loader = FileSystemLoader(Path(__file__).parent)
     made = Environment(loader=loader, autoescape=True, **options)
     made.filters |= {"quantity": numbers.quantity, "written": numbers.written}
-    made.filters |= {
-        "interval": _interval,
-        "gap": _gap,
-        "evidence": lambda e: json.dumps(_short(e)),
-    }
+    made.filters |= {"interval": _interval, "gap": _gap}
+    made.filters["evidence"] = lambda evidence: json.dumps(_short(evidence))
     return made.get_template("page.html")
 
 
