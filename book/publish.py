@@ -175,12 +175,12 @@ def _sampled(edition: Edition, training: bool) -> sample.Sample:
 
 
 def _published_copy(source: str, target: str, *, bar: tqdm) -> None:
-    """Copy a file of a run that is published; records as small as they get."""
+    """Copy a file of a run that is published; a damaged record is refused."""
     try:
         if source.endswith(".parquet"):
-            records.pack(Path(source), Path(target))
-        else:
-            shutil.copy2(source, target)
+            records.read_record(Path(source))
+        with records.atomic(Path(target)) as temporary:
+            shutil.copyfile(source, temporary)
     except records.RecordError as error:
         raise BookError(f"the run is not published:\n  {error}") from None
     bar.update()

@@ -3,10 +3,9 @@
 A defense that hides its gradients makes attacks fail without being robust. Each check looks for one
 sign of it. Passing all does not prove robustness; failing one needs an explanation.
 
-Sources: Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of security", ICML
-2018, arXiv:1802.00420; Carlini et al., "On evaluating adversarial robustness", 2019,
-arXiv:1902.06705; Croce and Hein, ICML 2020, arXiv:2003.01690 (section 5 and the flags of their
-code).
+Sources: Athalye et al., "Obfuscated gradients give a false sense of security", arXiv:1802.00420;
+Carlini et al., "On evaluating adversarial robustness", arXiv:1902.06705; Croce and Hein,
+arXiv:2003.01690 (section 5 and the flags of their code).
 """
 
 import math
@@ -108,18 +107,15 @@ def reliability(
     The number in question is accuracy under PGD with 20 steps of 2 eps / 20 from a random start
     (paper 3.2.1). The checks, by name:
 
-    - ``budget``: accuracy falls to about 0, and never rises, as the budget is doubled up to half
-      the range of pixel values.
+    - ``budget``: accuracy falls to about 0, and never rises, as the budget doubles up to half the
+      range of pixel values.
     - ``effort``: PGD with ``strong_steps`` steps and a new start breaks little of what PGD-20 left.
-    - ``logit_scale``: so does PGD on logits brought to a common scale. The loss of a model with
-      huge logits is flat, although nothing about its decisions is.
-    - ``black_box``: Square attack, which sees no gradients, breaks next to nothing of it with
-      ``queries`` an image.
+    - ``logit_scale``: so does PGD on logits of a common scale; of huge logits the loss is flat.
+    - ``black_box``: Square attack, without gradients, breaks next to nothing in ``queries`` each.
     - ``one_step``: so does one step of full length from the image itself (FGSM in l_inf).
     - ``gradients``: few images have an input gradient that is exactly 0, of cross-entropy or of the
       margin between the true and the nearest other class.
-    - ``recheck``: the adversarial images stay in the threat model and still fool the model when
-      they are shown to it again.
+    - ``recheck``: adversarial images stay in the threat model and fool the model when shown again.
     - ``batch``: logits do not depend on the other images of a batch.
     - ``repeat``: logits are the same when computed twice.
     - ``eight_bit``: adversarial images still fool the model after rounding to 256 levels.
@@ -127,13 +123,13 @@ def reliability(
       AutoAttack) is given: it does not clearly end more than 6 points lower.
 
     Checks that attack again do so on at most ``examined`` of the images concerned, evenly spaced.
-    They fail when even the lower end of the 95 % interval of the share exceeds the tolerance, so
-    that a few unlucky images among few do not fail a model. The check of AutoAttack takes the
-    interval of the difference on the same images, and its meaning says if they are too few to tell.
+    They fail when even the lower end of the 95 % interval of the share exceeds the tolerance. The
+    check of AutoAttack takes the interval of the difference on the same images, and its meaning
+    says if they are too few to tell.
 
     The other arguments and errors are those of :func:`rslib.attacks.pgd`; one or two hundred images
-    are enough, of which ``batch_size`` are attacked at a time. ``seed`` is that of all draws, a
-    randomized model's own included; torch's generators are left as they were.
+    are enough. ``seed`` is that of all draws, a randomized model's own included; torch's generators
+    are left as they were.
 
     Raises:
         ValueError: Also if a gradient is not finite, or if the model is right on no image.
@@ -156,7 +152,11 @@ def reliability(
             raise ValueError(f"the model is right on none of the {len(x)} images to attack")
         made = [_budget(lab), _effort(lab, strong_steps), _logit_scale(lab)]
         made += [_black_box(lab, queries), _one_step(lab), _gradients(lab), _recheck(lab)]
-        made += [_batch(lab), _repeat(lab), _eight_bit(lab)]
+        few = x[:48]
+        alone = [logits_of(model, few, size) for size in (len(few), max(1, len(few) // 7))]
+        # Three passes: a model that switches between two answers may repeat one by luck.
+        again = [lab.logits_of(x) for _ in range(3)]
+        made += [_same("batch", alone), _same("repeat", again), _eight_bit(lab)]
         if autoattack_correct is not None:
             made.append(_autoattack(lab, autoattack_correct.to(x.device)))
     accuracy = {"clean_accuracy": _share(lab.correct), "pgd_accuracy": _share(lab.robust)}
@@ -242,13 +242,9 @@ def _few(name: str, found: Tensor, of: Tensor, tolerance: float, **evidence: Any
     weight = _share(of)
     low, high = accuracy_interval(count, examined) if examined else (0.0, 0.0)
     counted = "recovered" if name == "eight_bit" else "newly_broken"
-    evidence |= {
-        counted: count,
-        "examined": examined,
-        "share": weight * count / max(examined, 1),
-        "interval": [weight * low, weight * high],
-        "tolerance": tolerance,
-    }
+    share = weight * count / max(examined, 1)
+    evidence |= {counted: count, "examined": examined, "share": share}
+    evidence |= {"interval": [weight * low, weight * high], "tolerance": tolerance}
     return _check(name, weight * low <= tolerance, evidence)
 
 
@@ -328,8 +324,7 @@ def _one_step(lab: _Lab) -> Check:
 
 
 def _gradients(lab: _Lab) -> Check:
-    zero: dict[str, list[Tensor]] = {"zero_cross_entropy": [], "zero_margin": []}
-    sizes = []
+    zero, sizes = {"zero_cross_entropy": [], "zero_margin": []}, []
     parts = (tensor[lab.correct].split(lab.batch_size) for tensor in (lab.x, lab.y))
     for x, y in zip(*parts, strict=True):
         point = x.clone().requires_grad_()
@@ -343,13 +338,9 @@ def _gradients(lab: _Lab) -> Check:
             if name == "zero_cross_entropy":
                 sizes.append(gradient.flatten(1).double().norm(dim=1))
     shares = {name: _share(torch.cat(parts)) for name, parts in zero.items()}
-    evidence = {
-        "reaches_input": lab.has_gradient,
-        **shares,
-        "of": "clean-correct images",
-        "median_norm_cross_entropy": torch.cat(sizes).median().item(),
-        "tolerance": _ZERO_GRADIENTS,
-    }
+    evidence = {"reaches_input": lab.has_gradient, **shares, "of": "clean-correct images"}
+    evidence["median_norm_cross_entropy"] = torch.cat(sizes).median().item()
+    evidence["tolerance"] = _ZERO_GRADIENTS
     meaning = ""
     if not lab.has_gradient:
         meaning = "No gradient reaches the input: gradient attacks say nothing about this model."
@@ -374,17 +365,6 @@ def _recheck(lab: _Lab) -> Check:
         meaning = "The attack left its threat model: its result does not count."
         return Check("recheck", False, evidence, meaning)
     return _check("recheck", mismatches <= max(1, _RECHECK * len(lab.x)), evidence)
-
-
-def _batch(lab: _Lab) -> Check:
-    x = lab.x[:48]
-    logits = [logits_of(lab.judged, x, size) for size in (len(x), max(1, len(x) // 7))]
-    return _same("batch", logits)
-
-
-def _repeat(lab: _Lab) -> Check:
-    # Three passes: a model that switches between two answers may repeat one by luck.
-    return _same("repeat", [lab.logits_of(lab.x) for _ in range(3)])
 
 
 def _same(name: str, logits: Sequence[Tensor]) -> Check:
@@ -413,14 +393,9 @@ def _eight_bit(lab: _Lab) -> Check:
 def _autoattack(lab: _Lab, correct: Tensor) -> Check:
     # Images are the same, so what counts is on how many the two attacks disagree.
     gap = paired_difference(lab.robust.cpu().numpy(), correct.cpu().numpy())
-    points = f"{100 * _MORE:g} points"
-    evidence = {
-        "pgd_accuracy": _share(lab.robust),
-        "autoattack_accuracy": _share(correct),
-        "difference": _share(lab.robust) - _share(correct),
-        "interval": [gap.low / 100, gap.high / 100],
-        "tolerance": _MORE,
-    }
+    points, pgd, auto = f"{100 * _MORE:g} points", _share(lab.robust), _share(correct)
+    evidence = {"pgd_accuracy": pgd, "autoattack_accuracy": auto, "difference": pgd - auto}
+    evidence |= {"interval": [gap.low / 100, gap.high / 100], "tolerance": _MORE}
     meanings = {
         "within": f"AutoAttack ends at most {points} under PGD-20, with its whole interval.",
         "unclear": f"Too few images to tell whether AutoAttack ends more than {points} under "

@@ -45,10 +45,10 @@ class Report:
         return tuple(check.name for check in self.checks if not check.passed)
 
     def __getitem__(self, name: str) -> Check:
-        for check in self.checks:
-            if check.name == name:
-                return check
-        raise KeyError(f"{name}: the checks made are {', '.join(c.name for c in self.checks)}")
+        made = {check.name: check for check in self.checks}
+        if name not in made:
+            raise KeyError(f"{name}: the checks made are {', '.join(made)}")
+        return made[name]
 
     def __iter__(self) -> Iterator[Check]:
         return iter(self.checks)

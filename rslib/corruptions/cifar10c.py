@@ -52,10 +52,8 @@ class Archive:
         path = folder / "labels.npy"
         labels = _open(path)
         if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) % len(SEVERITIES):
-            raise DataError(
-                f"{path}: expected whole numbers, as many for each of 5 severities, got "
-                f"{labels.dtype} {labels.shape}. {_MEND}"
-            )
+            told = f"{path}: expected whole numbers, as many for each of 5 severities, got "
+            raise DataError(f"{told}{labels.dtype} {labels.shape}. {_MEND}")
         rows = np.asarray(labels).reshape(len(SEVERITIES), -1)
         if (rows != rows[0]).any():
             raise DataError(f"{path}: the labels differ between severities. {_MEND}")
@@ -64,10 +62,8 @@ class Archive:
         for name in NAMES:
             images = _open(folder / f"{name}.npy")
             if images.dtype != np.uint8 or images.shape != expected:
-                raise DataError(
-                    f"{folder / name}.npy: expected uint8 {expected}, got {images.dtype} "
-                    f"{images.shape}. {_MEND}"
-                )
+                got = f"got {images.dtype} {images.shape}"
+                raise DataError(f"{folder / name}.npy: expected uint8 {expected}, {got}. {_MEND}")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -101,13 +97,9 @@ class Corrupted:
     @property
     def identity(self) -> dict[str, Any]:
         """All that decides the pixels, as JSON: results of different identities do not compare."""
-        found = {
-            "origin": self.origin,
-            "dataset": self.clean.name,
-            "split": self.clean.split,
-            "images": len(self.clean),
-            "fingerprint": self.clean.fingerprint,
-        }
+        clean = self.clean
+        found = {"origin": self.origin, "dataset": clean.name, "split": clean.split}
+        found |= {"images": len(clean), "fingerprint": clean.fingerprint}
         if self.archive is None:
             found |= {"seed": self.seed, "generator": GENERATOR_VERSION}
             if self.photographs is not None:
@@ -158,10 +150,8 @@ def load(
     if clean.name != "cifar10" or clean.split != "test":
         lacking = f"there is none for {clean.name} {clean.split}, only for cifar10 test"
     elif not folder.is_dir():
-        lacking = (
-            f"{folder} does not exist: get CIFAR-10-C.tar from "
-            "https://zenodo.org/records/2535967 and unpack it there"
-        )
+        lacking = f"{folder} does not exist: get CIFAR-10-C.tar from "
+        lacking += "https://zenodo.org/records/2535967 and unpack it there"
     elif (folder / MARKER).is_file():
         lacking = f"{folder} holds generated images ({MARKER})"
     if official and lacking:
@@ -170,17 +160,15 @@ def load(
         return Corrupted(clean, None, seed, photographs)
     archive = Archive(folder)
     if len(archive) != OFFICIAL_IMAGES:
-        raise DataError(
-            f"{folder}: the official files hold {OFFICIAL_IMAGES:,} images a severity, these "
-            f"{len(archive):,}. {_MEND}"
-        )
+        told = f"{folder}: the official files hold {OFFICIAL_IMAGES:,} images a severity, these "
+        raise DataError(f"{told}{len(archive):,}. {_MEND}")
     wrong = archive.labels[clean.ids.cpu()] != clean.labels.cpu()
     if wrong.any():
-        raise DataError(
+        told = (
             f"{folder / 'labels.npy'}: {int(wrong.sum()):,} of {len(clean):,} labels differ from "
-            "those of the CIFAR-10 test images, so these are other images or in another order. "
-            f"{_MEND}"
         )
+        told += "those of the CIFAR-10 test images, so these are other images or in another order."
+        raise DataError(f"{told} {_MEND}")
     return Corrupted(clean, archive, seed, photographs)
 
 
@@ -195,9 +183,8 @@ def export(
     """Write generated images in the official layout, for use with other tools.
 
     The images keep their order. The folder is made, and may hold nothing but an unfinished export
-    of the same. Each file is whole or absent. Files that an interrupted export left are kept, so
-    the same call again finishes it. The full test set takes 2.9 GB. Seed and photographs are as in
-    :class:`Corrupted`.
+    of the same, which is finished: each file is whole or absent. The full test set takes 2.9 GB.
+    Seed and photographs are as in :class:`Corrupted`.
 
     Raises:
         DataError: if the folder holds other arrays, or frost lacks its photographs.
@@ -218,10 +205,8 @@ def export(
         if found != identity:
             raise DataError(f"{folder} holds another export ({MARKER}); choose another folder.")
     elif any(folder.glob("*.npy")):
-        raise DataError(
-            f"{folder} holds arrays that no export made, perhaps the official archive; choose "
-            "another folder."
-        )
+        told = f"{folder} holds arrays that no export made, perhaps the official archive"
+        raise DataError(f"{told}; choose another folder.")
     else:
         write_json(marker, identity)
     with atomic(folder / "labels.npy") as path, open(path, "wb") as file:

@@ -32,7 +32,7 @@ from rslib.run import Run
 from rslib.run.provenance import provenance
 from rslib.scorecard import budget, compare, folders, sources
 from rslib.scorecard.axes import Reading
-from rslib.scorecard.card import Images, Model, Plan, Scorecard, ScorecardError, fields, schema
+from rslib.scorecard.card import Images, Model, Scorecard, ScorecardError, fields, schema
 from rslib.scorecard.folders import read
 from rslib.scorecard.guest import Attempt, Guest, measure, with_masks
 from rslib.scorecard.sources import Source, load
@@ -80,9 +80,9 @@ def scorecard(
     Args:
         model: a module that takes images (B, 3, H, W) in [0, 1] and returns logits, one a class; or
             what :func:`rslib.scorecard.sources.load` takes or returns. It is moved to the device of
-            the settings, runs in eval mode, and is given back in its own mode.
-        data: the images; None takes the test images of the settings. Others have no records of the
-            book's models to be compared with.
+            the settings, and given back in its own mode.
+        data: the images; None takes the test images of the settings, of which alone there are
+            records of the book's models to compare with.
         settings: from :func:`rslib.settings.load`; or a run, whose settings and seed are used.
         n: images on every axis but the clean one, instead of the profile's numbers.
         minutes: how long measuring may take; axes are shrunk or left out to fit.
@@ -143,7 +143,14 @@ def scorecard(
             sep="\n",
             flush=True,
         )
-        attempts = _measure(guest, plan, progress)
+        attempts = {each.name: Attempt(reason=each.note) for each in plan.axes}
+        form = "{desc}{percentage:3.0f}%|{bar}| {elapsed}"  # of expected seconds
+        with tqdm(total=plan.seconds, bar_format=form, disable=not progress) as bar:
+            for each in plan.axes:
+                bar.set_description(each.name)
+                if each.n:
+                    attempts[each.name] = measure(guest, each.name, each.n)
+                bar.update(each.seconds)
     peers = compare.find(run, images, without=source.known)
     reading = Reading(guest, attempts, peers)
     axes = reading.axes()
@@ -171,16 +178,3 @@ def scorecard(
         made = {axis: each.record for axis, each in attempts.items() if each.record is not None}
         folders.write(Path(folder), card, made)
     return card
-
-
-def _measure(guest: Guest, plan: Plan, progress: bool) -> dict[str, Attempt]:
-    """All axes, in the order of the plan; the bar counts expected seconds."""
-    attempts = {each.name: Attempt(reason=each.note) for each in plan.axes}
-    form = "{desc}{percentage:3.0f}%|{bar}| {elapsed}"
-    with tqdm(total=plan.seconds, bar_format=form, disable=not progress) as bar:
-        for each in plan.axes:
-            bar.set_description(each.name)
-            if each.n:
-                attempts[each.name] = measure(guest, each.name, each.n)
-            bar.update(each.seconds)
-    return attempts

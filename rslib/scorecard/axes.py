@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rslib import saliency
-from rslib.corruptions import ALL19, CATEGORIES, SEVERITIES, TEST15, mce
+from rslib.corruptions import ALL19, CATEGORIES, SEVERITIES, TEST15
 from rslib.metrics import estimates
-from rslib.metrics.estimates import UNDEFINED, Estimate
-from rslib.report import labels
+from rslib.metrics.estimates import Estimate
+from rslib.report import labels, tradeoffs
 from rslib.run.outcomes import Outcomes
 from rslib.scorecard.card import AXES, Axis, Check, Detail, Measure, Verdict
 from rslib.scorecard.compare import Peers, on_common
@@ -183,23 +183,17 @@ class Reading:
             frame.attrs = {"model": name, "corrupted": record.attrs["corrupted"]}
         found = Outcomes.from_records(ours, clean)
         base = Outcomes.from_records(theirs, theirs_clean)
-        n, reference, details = len(ours), base.errors(), []
-        for name, title, names in (
-            ("mce", f"mCE (reference {reference.digest[:10]})", ALL19),
-            ("mce_test15", "mCE, 15 corruptions", TEST15),
-        ):
-            score = mce.score(found.errors(), reference, names=names)
-            clean_wrong = {
-                "clean_wrong": found.clean_wrong,
-                "reference_clean_wrong": base.clean_wrong,
-            }
-            ends = mce.interval(found.wrong, base.wrong, names=names, **clean_wrong, **self._at)
-            details.append((name, title, "ratio", _ratio(score.mce, ends.mce, n)))
-            if name == "mce":
-                for kind, value in score.categories.items():
-                    ratio = _ratio(value, ends.categories[kind], n)
-                    details.append((f"ce_{kind}", f"CE, {kind}", "ratio", ratio))
-        return details
+        title = f"mCE (reference {base.errors().digest[:10]})"
+        score, ends = tradeoffs.relative(found, base, ALL19, **self._at)
+        values = [("mce", title, score.mce, ends.mce)]
+        for kind, value in score.categories.items():
+            values.append((f"ce_{kind}", f"CE, {kind}", value, ends.categories[kind]))
+        score, ends = tradeoffs.relative(found, base, TEST15, **self._at)
+        values.append(("mce_test15", "mCE, 15 corruptions", score.mce, ends.mce))
+        return [
+            (name, title, "ratio", tradeoffs.ratio(value, interval, len(ours)))
+            for name, title, value, interval in values
+        ]
 
     def _saliency(self, name: str, record: pd.DataFrame) -> dict[str, Any]:
         images, (source, identity) = self.guest.images, self.guest.masks
@@ -261,9 +255,3 @@ def _same_corruptions(one: pd.DataFrame, other: pd.DataFrame) -> bool:
     first, second = one.attrs["corrupted"], other.attrs["corrupted"]
     keys = {*first, *second} - {"images", "fingerprint"}
     return all(first.get(key) == second.get(key) for key in keys)
-
-
-def _ratio(value: float | None, ends: tuple[float, float] | None, n: int) -> Estimate:
-    if value is None:
-        return UNDEFINED
-    return Estimate(value, *ends, n, "bootstrap") if ends else Estimate(value, n=n)

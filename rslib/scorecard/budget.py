@@ -45,12 +45,11 @@ _CHECK_STEPS, _EXAMINED = 20, 64
 
 @dataclass(frozen=True)
 class Speed:
-    """What a few images tell of a model.
+    """What a few ``images`` tell of a model, in so many ``seconds``.
 
-    ``forward``, ``gradient`` (forward and backward), ``corrupting`` (all 95 versions) and
-    ``explaining`` (a saliency map and its overlap with a mask; 0 where there are none) are seconds
-    of one image. ``right`` and ``robust`` are the shares of images that are right, and still right
-    after a short attack. Measuring that on ``images`` took ``seconds``.
+    Seconds of one image are those ``forward``, ``gradient`` (forward and backward), ``corrupting``
+    (all 95 versions) and ``explaining`` (a map and its overlap; 0 where there are no masks).
+    ``right`` and ``robust`` are shares of images: right, and still right after a short attack.
     """
 
     forward: float
@@ -64,10 +63,7 @@ class Speed:
 
 
 def measure_speed(guest: Guest, *, explain: bool) -> Speed:
-    """Time a model on a few of its images, attacked with the budget of its settings' PGD.
-
-    The saliency axis is timed, too, if ``explain``.
-    """
+    """Time a model on a few images, attacked with its PGD's budget, and ``explain`` them, too."""
     started = time.perf_counter()
     model, pgd, device = guest.model, guest.settings.pgd, guest.device
     few = balanced_subset(guest.images, min(_PILOT, len(guest.images)))
@@ -168,11 +164,7 @@ def make(
             for more than these.
         minutes: how long measuring may take, the timing included.
         absent: axes that cannot be measured, with the reason.
-
-    Raises:
-        ScorecardError: n or minutes is out of range, or both are given.
     """
-    check(n, minutes)
     notes, wanted = dict(absent or {}), {}
     for axis in PLANNED:
         profiles = getattr(getattr(settings, axis, None), "n", None) or len(dataset)
@@ -244,14 +236,13 @@ def check(n: int | None, minutes: float | None, without: Collection[str] = ()) -
 
 def settings_for(settings: Settings, plan: Plan) -> Settings:
     """The settings with the plan's numbers of images in them."""
-    changes = {each.name: {"n": each.n} for each in plan.axes if each.n}
-    if "autoattack" in changes:
-        changes["autoattack"]["individual"] = False  # which attack breaks what is not on the card
-    sections = {
-        name: getattr(settings, name).model_copy(update=change)
-        for name, change in changes.items()
-        if name in type(settings).model_fields
-    }
+    sections = {}
+    for axis in plan.axes:
+        if axis.n and axis.name in type(settings).model_fields:
+            changes = {"n": axis.n}
+            if axis.name == "autoattack":
+                changes["individual"] = False  # which attack breaks what is not on the card
+            sections[axis.name] = getattr(settings, axis.name).model_copy(update=changes)
     return settings.model_copy(update=sections)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -54,12 +55,8 @@ class Peers:
     ) -> list[Compared]:
         """The models on one axis, on the images that they share with the scored one.
 
-        Args:
-            evaluated: the kind of record.
-            record: the scored model's.
-            value: a record to the axis's number.
-            difference: two records of the same images to their paired difference.
-            fits: tells records made by the same protocol; others are passed over.
+        ``value`` makes a record the axis's number, ``difference`` two of the same images their
+        paired difference. Records that ``fits`` refuses, of another protocol, are passed over.
         """
         found = []
         same: dict[int, Measure | None] = {}  # subsets are nested: as many images are the same ones
@@ -83,13 +80,11 @@ class Peers:
         """The recorded reliability verdicts."""
         found = []
         for name in self.names:
-            try:
+            with contextlib.suppress(RecordError, DataError):
                 inputs = self.run.reliability_inputs(name)
                 report = records.read_json(self.run.document(name, inputs))
-            except (RecordError, DataError):
-                continue
-            verdict = {"passed": report["passed"], "failed": report["failed"]}
-            found.append(PeerVerdict(model=name, label=labels.short_label(name), **verdict))
+                told = {key: report[key] for key in ("passed", "failed")}
+                found.append(PeerVerdict(model=name, label=labels.short_label(name), **told))
         return found
 
     def phrase(self) -> str:
@@ -138,9 +133,9 @@ def find(run: Run, images: Dataset, *, without: str | None = None) -> Peers:
 
 def on_common(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Two records cut to the images that both are about, in one order."""
-    shared = first["image"][first["image"].isin(second["image"])]
-    one, other = (
-        each[each["image"].isin(shared)].sort_values("image", ignore_index=True)
-        for each in (first, second)
-    )
-    return one, other
+
+    def cut(frame: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+        shared = frame[frame["image"].isin(other["image"])]
+        return shared.sort_values("image", ignore_index=True)
+
+    return cut(first, second), cut(second, first)

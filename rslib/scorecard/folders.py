@@ -51,7 +51,7 @@ def write(folder: Path, card: Scorecard, frames: Mapping[str, pd.DataFrame]) -> 
     """Write everything, each file whole or not at all, and the document last.
 
     An older document and its page go first, so that no scorecard ever stands over another's
-    records. The folder is made where it is not there; ``frames`` are per-image records by axis.
+    records. ``frames`` are these records by axis.
 
     Raises:
         rslib.store.records.RecordError: the disk is full or the folder cannot be written.

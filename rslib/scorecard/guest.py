@@ -47,10 +47,9 @@ class Attempt:
 class Guest(Run):
     """A run in a temporary folder whose one model, :data:`NAME`, was trained elsewhere.
 
-    The model maps images to logits, on the device of the settings, in eval mode. The images are
-    the run's test images, with their masks: ``masks`` is their source, one of
-    :data:`rslib.settings.names.MASK_SOURCES`, and what decides them as records of the book's models
-    keep it; or why there are none.
+    The model is on the device of the settings, in eval mode; the images are the run's test images.
+    ``masks`` is the source of theirs, one of :data:`rslib.settings.names.MASK_SOURCES`, and what
+    decides them, as records of the book's models keep it; or why there are none.
     """
 
     def __init__(
@@ -95,8 +94,7 @@ class Guest(Run):
 def with_masks(run: Run, images: Dataset) -> tuple[Dataset, tuple[str, dict[str, Any]] | str]:
     """Images with their masks, and what :class:`Guest` is to know of these.
 
-    Exact ones come with the data; a user's own and a teacher's are the run's, for its test images.
-    A teacher's are read where the run has made them; none is trained for them.
+    Exact ones come with the data; others are the run's, for its test images. No teacher is trained.
     """
     if images.masks is not None:
         return images, ("exact", {"source": "exact"})
@@ -122,8 +120,7 @@ def with_masks(run: Run, images: Dataset) -> tuple[Dataset, tuple[str, dict[str,
 def measure(guest: Guest, axis: str, n: int) -> Attempt:
     """Try one axis of :data:`rslib.scorecard.budget.PLANNED` on n images.
 
-    Evaluations with a section in the settings take n from there. The verdict looks at AutoAttack's
-    record where it is there.
+    Evaluations with a section in the settings take n from there.
 
     Raises:
         RecordError: the record cannot be written, which is no property of the model.

@@ -47,7 +47,7 @@ def body(card: BaseModel, picture: bytes | None = None, *, whole: bool = False) 
         spoken=f"Scorecard of {card.name} beside the book's own models: {'; '.join(values)}",
         model=", ".join(dict.fromkeys([model.reference, model.architecture])),
         dataset=_dataset(card),
-        verdict=_judged(verdict),
+        verdict=f"Verdict: {judged(verdict)}",
         interval_head=f"{card.confidence:.0%} interval",
         peers={each.model: each.label for axis in card.axes for each in axis.compared},
         took={axis.name: axis.seconds for axis in card.axes} | {"reliability": verdict.seconds},
@@ -66,7 +66,7 @@ def text(card: BaseModel) -> str:
             value = numbers.quantity(axis.result.value, axis.unit)
             told = f"{value:>7} {_interval(axis.result, axis.unit):<16} n = {axis.result.n:,}"
         lines.append(f"{axis.title:<{width}}  {told}")
-    return "\n".join([*lines, f"{'Reliability':<{width}}  {_judged(card.reliability)}"])
+    return "\n".join([*lines, f"{'Reliability':<{width}}  {judged(card.reliability)}"])
 
 
 @functools.cache
@@ -76,25 +76,20 @@ def _template() -> Template:
     options = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
     loader = FileSystemLoader(Path(__file__).parent)
     made = Environment(loader=loader, autoescape=True, **options)
-    made.filters |= {
-        "quantity": numbers.quantity,
-        "interval": _interval,
-        "written": numbers.written,
-    }
-    made.filters |= {"gap": _gap, "evidence": lambda evidence: json.dumps(_short(evidence))}
+    made.filters |= {"quantity": numbers.quantity, "written": numbers.written}
+    made.filters |= {"interval": _interval, "gap": _gap}
+    made.filters["evidence"] = lambda evidence: json.dumps(_short(evidence))
     return made.get_template("page.html")
 
 
-def _judged(verdict: BaseModel) -> str:
+def judged(verdict: BaseModel) -> str:
     """The verdict in a sentence."""
     if verdict.passed is None:
-        return f"No verdict on the numbers under attack: {verdict.reason}"
+        return f"not available: {verdict.reason}"
     if verdict.passed:
-        return f"Verdict: nothing suspicious in {len(verdict.checks)} checks on {verdict.n} images."
-    return (
-        f"Verdict: FLAGGED. The numbers under attack are not to be trusted as they stand; failed: "
-        f"{', '.join(verdict.failed)}."
-    )
+        return f"nothing suspicious in {len(verdict.checks)} checks on {verdict.n} images."
+    failed = ", ".join(verdict.failed)
+    return f"FLAGGED: {failed}. The numbers under attack are not to be trusted as they stand."
 
 
 def _dataset(card: BaseModel) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rslib.metrics.estimates import Estimate
 from rslib.report import labels, marks, style
 from rslib.report.style import GREY
+from rslib.scorecard import page
 from rslib.scorecard.card import Axis, Scorecard
 
 if TYPE_CHECKING:
@@ -78,16 +79,9 @@ def _panel(place: Axes, axis: Axis, rows: list[str | None]) -> None:
 def _verdict(place: Axes, card: Scorecard) -> None:
     verdict = card.reliability
     place.axis("off")
-    if verdict.passed is None:
-        said = f"not available: {verdict.reason}"
-    elif verdict.passed:
-        said = f"Nothing suspicious in {len(verdict.checks)} checks on {verdict.n} images."
-    else:
-        said = f"FLAGGED: {', '.join(verdict.failed)}. The numbers under attack are not to be "
-        said += "trusted."
     look = {"ha": "left", "va": "top", "fontsize": 8}
     look["fontweight"] = "bold" if verdict.passed is False else "normal"
-    place.text(0, 0.95, _wrapped(said), transform=place.transAxes, **look)
+    place.text(0, 0.95, _wrapped(page.judged(verdict)), transform=place.transAxes, **look)
 
 
 def _footer(card: Scorecard) -> str:

@@ -50,16 +50,10 @@ _SAME_LOGITS = 1e-3
 
 @dataclass(frozen=True)
 class Source:
-    """A model ready to be scored, and where it came from.
+    """A model, of images (B, 3, H, W) in [0, 1] to logits, ready to be scored.
 
-    Attributes:
-        model: images (B, 3, H, W) in [0, 1] to logits.
-        kind: ``"module"``, ``"timm"``, ``"import"``, ``"weights"`` or ``"book"``.
-        reference: what was asked for.
-        architecture: its class, or what the weights were put into.
-        random_weights: whether it is known that nothing was trained.
-        known: its name in the run, if it is one of the book's.
-        notes: what a reader must know of how it was loaded.
+    ``known`` is its name in the run, if it is one of the book's; the other fields are those of
+    :class:`rslib.scorecard.card.Model`.
     """
 
     model: nn.Module

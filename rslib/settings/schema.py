@@ -190,16 +190,16 @@ class _Recipes(_Section):
     @pydantic.model_validator(mode="after")
     def _only_transformers_have_blocks(self) -> Self:
         for architecture, recipe in self.recipes.items():
-            if recipe.drop_path and architecture != "vit_small":
-                raise ValueError(
-                    f"{architecture}: drop_path {recipe.drop_path} is for vit_small, whose blocks "
-                    "can be skipped; leave it at 0 here"
+            if architecture == "vit_small":
+                continue
+            if recipe.drop_path:
+                told = f"drop_path {recipe.drop_path} is for vit_small, whose blocks can be skipped"
+                raise ValueError(f"{architecture}: {told}; leave it at 0 here")
+            if recipe.optimizer == "muon":
+                told = (
+                    "muon steps the matrices of a transformer's blocks, and this network has none"
                 )
-            if recipe.optimizer == "muon" and architecture != "vit_small":
-                raise ValueError(
-                    f"{architecture}: muon steps the matrices of a transformer's blocks, and this "
-                    "network has none; set optimizer to sgd or adamw here"
-                )
+                raise ValueError(f"{architecture}: {told}; set optimizer to sgd or adamw here")
         return self
 
     @pydantic.model_serializer(mode="wrap")
@@ -306,10 +306,8 @@ class AlignedTraining(FineTuning):
                     "to align such an image to; set both to null"
                 )
             if recipe.compile:
-                raise ValueError(
-                    f"{architecture}: compile leaves out the hooks through which alignment reads "
-                    "a model's maps; set it to false"
-                )
+                told = "compile leaves out the hooks through which alignment reads a model's maps"
+                raise ValueError(f"{architecture}: {told}; set it to false")
         return self
 
 

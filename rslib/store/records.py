@@ -25,8 +25,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
@@ -152,39 +150,25 @@ def write_record(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -
     byte by byte, without statistics or what only pandas would want.
     """
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     table = pa.Table.from_pandas(frame, preserve_index=False)
     table = _cast(table, pa.large_string(), pa.string())  # the kind of text that is read back
     described = {_METADATA: json.dumps(dict(metadata), allow_nan=False).encode()}
     described[_NAME] = _written_as(path).encode()
-    _store(path, table.replace_schema_metadata(described), compression="zstd", compression_level=9)
-
-
-def pack(path: Path, target: Path) -> None:
-    """Copy a record, as small as it gets, to a file and folder of the same names; takes a while.
-
-    Rows and metadata stay as they are. Numbers of single precision are stored in half precision
-    where that changes none of a column; :func:`read_record` gives them back as they were.
-
-    Raises:
-        RecordError: the file is missing, damaged, or not one of ours.
-    """
-    import pyarrow as pa
-
-    table = _load(path)
-    for place, column in enumerate(table.schema):
-        if column.type != pa.float32():
-            continue
-        # NumPy's casts, which round and overflow; Arrow's refuse some values.
-        values = table.column(place).to_numpy()
-        with np.errstate(over="ignore"):
-            halves = values.astype(np.float16)
-        if np.array_equal(halves.astype(np.float32), values, equal_nan=True):
-            stored = pa.array(halves, from_pandas=True)  # NaN is what gaps are stored as
-            table = table.set_column(place, column.with_type(stored.type), stored)
-    described = {key: value for key, value in table.schema.metadata.items() if key != _SEAL}
     table = table.replace_schema_metadata(described)
-    _store(target, table, compression="brotli", compression_level=11)
+    encodings = dict.fromkeys(table.schema.names, "PLAIN")
+    for column in table.schema:
+        if pa.types.is_integer(column.type):
+            encodings[column.name] = "DELTA_BINARY_PACKED"
+        elif pa.types.is_floating(column.type):
+            encodings[column.name] = "BYTE_STREAM_SPLIT"
+    how = dict.fromkeys(("use_dictionary", "store_schema", "write_statistics"), False)
+    how |= {"compression": "zstd", "compression_level": 9}
+    how |= {"column_encoding": encodings, "write_page_checksum": True}
+    with atomic(path) as temporary, pq.ParquetWriter(temporary, table.schema, **how) as file:
+        file.write_table(table)
+        file.add_key_value_metadata({**described, _SEAL: _seal(table.schema)})
 
 
 def _cast(table: pa.Table, old: pa.DataType, new: pa.DataType) -> pa.Table:
@@ -195,61 +179,35 @@ def _cast(table: pa.Table, old: pa.DataType, new: pa.DataType) -> pa.Table:
     return table.cast(pa.schema(columns, table.schema.metadata))
 
 
-def _store(path: Path, table: pa.Table, **compression: Any) -> None:
-    """Write a table whose metadata are complete but for the seal, atomically."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    encodings = dict.fromkeys(table.schema.names, "PLAIN")
-    for column in table.schema:
-        if pa.types.is_integer(column.type):
-            encodings[column.name] = "DELTA_BINARY_PACKED"
-        elif pa.types.is_floating(column.type):
-            encodings[column.name] = "BYTE_STREAM_SPLIT"
-    off = dict.fromkeys(("use_dictionary", "store_schema", "write_statistics"), False)
-    how = {**off, **compression, "column_encoding": encodings, "write_page_checksum": True}
-    sealed = {**table.schema.metadata, _SEAL: _seal(table.schema)}
-    with atomic(path) as temporary, pq.ParquetWriter(temporary, table.schema, **how) as file:
-        file.write_table(table)
-        file.add_key_value_metadata(sealed)
-
-
 def read_record(path: Path) -> pd.DataFrame:
     """Read a per-image record; its metadata is in ``frame.attrs``.
 
     Raises:
-        RecordError: the file is missing, damaged, or not one of ours.
+        RecordError: the file is missing, damaged, altered, not one of ours, or under another name
+            than it was written under.
     """
     import pyarrow as pa
-
-    table = _load(path)
-    held = table.schema.metadata
-    name = held.get(_NAME, b"").decode()
-    if name and name != _written_as(path):
-        raise RecordError(
-            f"{path} was written as {name}, so it holds another result than its name says: give it "
-            "that name back, or delete it to have this one made"
-        )
-    frame = _cast(table, pa.float16(), pa.float32()).to_pandas()
-    frame.attrs = _document(held[_METADATA])
-    return frame
-
-
-def _load(path: Path) -> pa.Table:
-    """A record as it is stored, if nothing of it was altered."""
     import pyarrow.parquet as pq
 
     with _reading(path):
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
         held = table.schema.metadata
-        _document(held[_METADATA])
+        metadata, sealed = _document(held[_METADATA]), _seal(table.schema)
         # Editions published before there were seals have none.
-        sealed = _seal(table.schema)
         if held.get(_SEAL, sealed) != sealed:
             raise ValueError("its columns or metadata were altered")
         table.validate(full=True)
-        return table
+    name = held.get(_NAME, b"").decode()
+    if name and name != _written_as(path):
+        raise RecordError(
+            f"{path} was written as {name}, so it holds another result than its name says: give it "
+            "that name back, or delete it to have this one made"
+        )
+    # Published editions hold numbers that half precision has room for in half precision.
+    frame = _cast(table, pa.float16(), pa.float32()).to_pandas()
+    frame.attrs = metadata
+    return frame
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
