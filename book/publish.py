@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,9 @@ from rslib.store import records
 
 if TYPE_CHECKING:
     from book.editions import Edition
+
+FREEZE = "freeze.txt"
+"""In an edition: the packages of the environment that published it and made its sample again."""
 
 MAX_WEIGHTS = 25_000_000  # bytes of a weights file that may go into the repository
 MAX_ALL_WEIGHTS = 100_000_000  # of all those of an edition together
@@ -51,8 +55,8 @@ def finished(profile: str, *, root: Path = Path()) -> Edition:
 def publish(profile: str, *, training: bool = True, root: Path = Path()) -> Path:
     """Copy a finished run into the book, once a sample of it that is made again agrees.
 
-    The profile as the run had it goes along (:data:`rslib.run.published.PARAMS`), and so does what
-    the sample gave (:mod:`book.sample`).
+    The profile as the run had it goes along (:data:`rslib.run.published.PARAMS`), and so do the
+    packages installed (:data:`FREEZE`) and what the sample gave (:mod:`book.sample`).
 
     Args:
         profile: the run's profile. The first seed under `runs/<profile>` (or `RSLIB_RUNS`) is
@@ -112,12 +116,20 @@ def publish(profile: str, *, training: bool = True, root: Path = Path()) -> Path
                             copy_function=functools.partial(_published_copy, bar=bar),
                         )
         Path(new, profile, PARAMS).write_text(settings.dump(edition.settings))
+        Path(new, profile, FREEZE).write_text(_freeze())
         _refuse_size(Path(new, profile))
         again = _sampled(edition, training)
         records.write_json(Path(new, profile, editions.SAMPLE), again.document())
         shutil.rmtree(target, ignore_errors=True)
         Path(new, profile).replace(target)
     return target
+
+
+def _freeze() -> str:
+    """All packages that are installed but our own, as pip takes them for constraints."""
+    there = (each for each in metadata.distributions() if each.name not in (None, "robustsight"))
+    found = {f"{each.name}=={each.version}" for each in there}
+    return "".join(f"{line}\n" for line in sorted(found, key=str.lower))
 
 
 def keep(profile: str, *, root: Path = Path()) -> Path:

@@ -7,6 +7,7 @@ import nbformat
 import pandas as pd
 import pytest
 from nbformat.v4 import new_output
+from packaging.requirements import Requirement
 
 from book import BookError, build, editions, execute, publish
 from book.__main__ import main
@@ -195,6 +196,7 @@ def test_publish_copies_records_notebooks_and_small_weights(tmp_path, monkeypatc
     stale.mkdir(parents=True)
     target = publish.publish("cpu", root=tmp_path)
     assert files(target) == [
+        "freeze.txt",
         "params.yaml",
         "sample.json",
         "seed0/executed/01_one.ipynb",
@@ -203,6 +205,8 @@ def test_publish_copies_records_notebooks_and_small_weights(tmp_path, monkeypatc
         f"seed0/{RECORD}",
     ]
     assert settings.load(str(target / "params.yaml")) == settings.load("cpu")
+    frozen = [Requirement(line) for line in (target / "freeze.txt").read_text().splitlines()]
+    assert {"torch", "numpy"} <= {need.name for need in frozen}
     assert not stale.exists()
     assert (f"Not published: the weights in {seed}/{model}" in capsys.readouterr().out) is not small
 
