@@ -236,7 +236,7 @@ def save(run: Run, name: str, frame: pd.DataFrame) -> Path:
     facts) and ``rows``, a list of objects with these keys; null stands for "none": table, model,
     label, training, quantity, header, unit, paper, ours, low, high, n, method (of the interval),
     difference (ours - paper, where the two compare) and incomparable (why they do not), and over
-    several seeds those of :func:`rslib.report.seeds.over_seeds`. Returns the file's path.
+    several seeds those of :func:`rslib.report.seeds.fills`. Returns the file's path.
     """
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     path = run.directory / "tables" / f"{name}.json"
