@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rslib.report import marks, style
-from rslib.report.marks import plain
+from rslib.report import style
+from rslib.report.style import plain
 
 if TYPE_CHECKING:
     import torch
@@ -137,7 +137,7 @@ def loss_trace(
         axis.plot(range(len(trace)), _array(trace), **look)
     axis.set(title=title, xlabel="Step", ylabel="Mean cross-entropy", ylim=(0, None))
     axis.legend()
-    marks.whole_numbers(axis)
+    style.whole_numbers(axis)
     return figure
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from rslib import paper
 from rslib.metrics.estimates import accuracy, mean
-from rslib.report import labels, marks, numbers, seeds, style
+from rslib.report import labels, numbers, seeds, style
 from rslib.report.style import GREY
 from rslib.report.tables.alignment import shares_table
 from rslib.saliency.methods import LABELS
@@ -146,13 +146,13 @@ def overlap_bars(
         shade = style.color(name)
         found = mean(record[f"iou_{source}"], confidence=confidence)
         axis.barh(place, found.value, 0.6, color=style.tint(shade), edgecolor=shade)
-        marks.point(axis, found, place, fmt="none", ecolor="black", elinewidth=1.1, capsize=2)
+        style.point(axis, found, place, fmt="none", ecolor="black", elinewidth=1.1, capsize=2)
         mixed = record[f"shuffled_{source}"].mean()
         axis.plot(mixed, place, "|", color="black", markersize=11, markeredgewidth=1.6)
         rest = [each[f"iou_{source}"].mean() for each in seeds.records(run, name, "saliency")]
-        marks.dots(axis, rest, place + 0.17, shade)
+        style.dots(axis, rest, place + 0.17, shade)
         text, end = numbers.written(found.value, ""), found.high or found.value
-        marks.note(axis, text, (end, place), (4, 0), va="center", fontsize=8)
+        style.note(axis, text, (end, place), (4, 0), va="center", fontsize=8)
         reported = style.paper_value(run, "table3", name, "iou_mean")
         if reported is not None:
             axis.plot(reported, place, **style.PAPER)
@@ -201,7 +201,7 @@ def overlap_curve(
         label = labels.training_phrase(name)
         axis.plot(percents, record[columns].mean(), marker=".", label=label, **look)
         for rest in seeds.records(run, name, "saliency"):
-            axis.plot(percents, rest[columns].mean(), **look | marks.THIN)
+            axis.plot(percents, rest[columns].mean(), **look | style.THIN)
     for axis in axes.values():
         axis.axvline(30, color="#BBBBBB", linewidth=0.8)
         axis.set_ylim(bottom=0)
@@ -230,7 +230,7 @@ def faithfulness_curves(run: Run, names: Sequence[str], kind: str = "deletion") 
                 label = LABELS.get(method, "Random map")
                 axis.plot(share, record[columns].mean(), label=label, **look)
                 for each in rest:
-                    axis.plot(share, each[columns].mean(), **look | marks.THIN)
+                    axis.plot(share, each[columns].mean(), **look | style.THIN)
         axis.set(ylim=(0, 1), xlim=(0, 100))
     return style.legend(figure)
 
@@ -270,12 +270,12 @@ def alignment_dynamics(run: Run, names: Sequence[str]) -> Figure:
         look = style.numbered_look(number) | {"color": style.color(name)}
         rest, label = seeds.summaries(run, name), labels.short_label(name)
         for key, axis in axes.items():
-            marks.history(axis, summary, key, marker=".", label=label, **look)
+            style.history(axis, summary, key, marker=".", label=label, **look)
             for each in rest:
-                marks.history(axis, each, key, **look | marks.THIN)
+                style.history(axis, each, key, **look | style.THIN)
     for key, axis in axes.items():
         axis.set_title(_DYNAMICS[key])
-        marks.whole_numbers(axis)
+        style.whole_numbers(axis)
     for key in keys[2:]:
         axes[key].set_xlabel("Epoch of alignment")
     return style.legend(figure)
@@ -299,9 +299,9 @@ def alignment_plane(run: Run, names: Sequence[str]) -> Figure:
             y = accuracy(records[name]["correct"], confidence=confidence)
             label = labels.training_label(name).removeprefix("Aligned ").strip("()")
             look = {"color": shade, "label": label, "fmt": "o" if name == family else "^"}
-            marks.point(axis, x, y, elinewidth=1, capsize=0, **look)
+            style.point(axis, x, y, elinewidth=1, capsize=0, **look)
             overlaps = [rest[overlap].mean() for rest in seeds.records(run, name, "saliency")]
-            marks.dots(axis, overlaps, marks.accuracies(run, name, "saliency"), shade)
+            style.dots(axis, overlaps, style.accuracies(run, name, "saliency"), shade)
         axis.set(title=labels.architecture_label(family), xlabel="Mean IoU")
         axis.set_ylabel("Clean accuracy (%)")
         axis.legend(fontsize=7, loc="best")
@@ -318,14 +318,14 @@ def masks_needed(run: Run, names: Sequence[str]) -> Figure:
     start = run.record(baseline(names[0]), "saliency")
     footer = style.footer(run, names, frame, others="thin lines")
     figure, axes = style.canvas([["iou", "accuracy"]], height=2.4, footer=footer, grid="both")
-    known = marks.cells(frame, names, "masked_images")["ours"].to_numpy(float)
+    known = style.cells(frame, names, "masked_images")["ours"].to_numpy(float)
     for axis, quantity, title, level in (
         (axes["iou"], overlap, "Mean IoU", start[overlap].mean()),
         (axes["accuracy"], "clean_accuracy", "Clean accuracy (%)", 100 * start["correct"].mean()),
     ):
-        found = marks.cells(frame, names, quantity)
-        axis.errorbar(known, *marks.intervals(found), marker="o", color=style.PURPLE)
-        axis.plot(known, marks.other_seeds(run, found), color=style.PURPLE, **marks.THIN)
+        found = style.cells(frame, names, quantity)
+        axis.errorbar(known, *style.intervals(found), marker="o", color=style.PURPLE)
+        axis.plot(known, style.other_seeds(run, found), color=style.PURPLE, **style.THIN)
         axis.axhline(level, color=GREY, ls=":", label="baseline, no masks")
         axis.set(xscale="log", xlabel="Training images with a mask", title=title)
         axis.legend()
@@ -365,5 +365,5 @@ def _sheet(
     for title, row in places.items():
         for place, image in zip(row, images, strict=True):
             head = title if place == row[0] else ""
-            marks.picture(axes[place], image.permute(1, 2, 0).numpy(), head, size)
+            style.picture(axes[place], image.permute(1, 2, 0).numpy(), head, size)
     return figure, {title: [axes[place] for place in row] for title, row in places.items()}

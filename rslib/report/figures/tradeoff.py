@@ -10,7 +10,7 @@ import numpy as np
 
 from rslib.corruptions import CATEGORIES
 from rslib.metrics import pareto
-from rslib.report import labels, marks, seeds, style, tradeoffs
+from rslib.report import labels, seeds, style, tradeoffs
 from rslib.report.style import GREY
 from rslib.report.tables import tradeoff
 from rslib.run import joined
@@ -71,10 +71,10 @@ def objectives(run: Run, names: Sequence[str]) -> Figure:
         panel = axes[axis.name]
         for line, (name, share) in enumerate(zip(names, shares, strict=True)):
             color, mark = looks[name]
-            marks.dots(panel, rest[name][:, column], line + 0.25, color)
+            style.dots(panel, rest[name][:, column], line + 0.25, color)
             fill = color if share > 0.5 else "white"
             look = {"color": color, "marker": mark, "ms": 6, "ls": "", "markerfacecolor": fill}
-            marks.point(panel, tradeoffs.measured(run, name, axis.name), line, **look)
+            style.point(panel, tradeoffs.measured(run, name, axis.name), line, **look)
         _model_rows(panel, names, labeled=column == 0)
         panel.margins(x=0.12)
         panel.set_title(_TITLES[axis.name], fontsize=8.5)
@@ -102,14 +102,14 @@ def correlations(run: Run, names: Sequence[str]) -> Figure:
     ):
         axis = axes[panel]
         for kind, shift in zip(kinds, (-0.17, 0.17), strict=True):
-            shade, plain = _SHADES[kind], marks.cells(frame, names, kind)
-            partial = marks.cells(frame, names, f"{kind}_partial")
+            shade, plain = _SHADES[kind], style.cells(frame, names, kind)
+            partial = style.cells(frame, names, f"{kind}_partial")
             look = {"color": shade, "fmt": "o", "ms": 4.5, "capsize": 0, "elinewidth": 0.9}
             for cells, fill, alpha in ((plain, "white", 0.7), (partial, shade, 1)):
-                (value, reach), face = marks.intervals(cells), {"mfc": fill, "alpha": alpha}
+                (value, reach), face = style.intervals(cells), {"mfc": fill, "alpha": alpha}
                 axis.errorbar(value, np.arange(len(names)) + shift, xerr=reach, **look, **face)
-            for line, rest in enumerate(marks.other_seeds(run, partial)):
-                marks.dots(axis, rest, line + shift + 0.09, shade)
+            for line, rest in enumerate(style.other_seeds(run, partial)):
+                style.dots(axis, rest, line + shift + 0.09, shade)
         axis.axvline(0, color=GREY, linewidth=1)
         axis.set(title=title, xlabel="Rank correlation")
         _model_rows(axis, names, labeled=panel == "breakage")
@@ -138,7 +138,7 @@ def confident_errors(run: Run, names: Sequence[str]) -> Figure:
     for name, values in shares.items():
         panel = axes[name]
         shown = panel.imshow(values, aspect="auto", cmap="Purples", vmin=0, vmax=top)
-        marks.written_map(panel, values, "%", values > 0.6 * top, size=7.5)
+        style.written_map(panel, values, "%", values > 0.6 * top, size=7.5)
         panel.set_yticks(range(len(run.classes)), run.classes if name == names[0] else [])
         panel.set_xticks(range(1 + len(CATEGORIES)), ["clean", *CATEGORIES], rotation=30)
         panel.set_title(labels.short_label(name))
@@ -158,9 +158,9 @@ def _plane(
     areas = 25 + 165 * (spent - spent.min()) / max(float(np.ptp(spent)), 1e-9)
     for name, area in zip(names, areas, strict=True):
         color, mark = looks[name]
-        marks.dots(axis, *rest[name].T, color)
+        style.dots(axis, *rest[name].T, color)
         x, y = (tradeoffs.measured(run, name, each) for each in chosen)
-        marks.point(axis, x, y, color=color, linewidth=0.8, capsize=0, linestyle="", zorder=2)
+        style.point(axis, x, y, color=color, linewidth=0.8, capsize=0, linestyle="", zorder=2)
         look = {"color": color, "edgecolors": "white", "linewidths": 0.7, "zorder": 3}
         axis.scatter(x.value, y.value, s=area, marker=mark, label=name, **look)
         where = "table4" if name.endswith("-aligned") else "table2"
@@ -178,7 +178,7 @@ def _plane(
 
 def _model_rows(axis: Axes, names: Sequence[str], *, labeled: bool) -> None:
     """A row a model; only the first of several panels tells their names."""
-    marks.rows(axis, [labels.short_label(name) for name in names], fontsize=8)
+    style.rows(axis, [labels.short_label(name) for name in names], fontsize=8)
     axis.tick_params(labelleft=labeled)
 
 
