@@ -32,13 +32,8 @@ if TYPE_CHECKING:
 class Table:
     """A table in the making; all of it can also be set while it is filled.
 
-    The functions of :mod:`rslib.metrics.estimates` are here with the run's confidence::
-
-        @fills("table2", "Accuracy under attack")
-        def table2(table, names):
-            for name, clean, pgd in table.each(names, "clean", "pgd"):
-                table.add(name, "clean_accuracy", table.accuracy(clean["correct"]))
-                table.add(name, "pgd_accuracy", table.accuracy(pgd["correct"]))
+    The functions of :mod:`rslib.metrics.estimates` are here with the run's confidence, such as
+    ``table.accuracy(record["correct"])``.
 
     Attributes:
         run: whose records are read; nothing is computed.

@@ -126,10 +126,8 @@ def severity_table(table: Table, names: Sequence[str] = ROBUSTNESS) -> None:
         for severity in SEVERITIES:
             error = table.confidence_error(*found.at_severity(severity), bins=bins)
             table.add(name, f"ece_{severity}", error, f"ECE, Severity {severity}")
-        origin = corrupted_phrase(found.data)
-    table.title = (
-        f"Accuracy and expected calibration error by severity, over all corruptions: {origin}"
-    )
+    over = f"over all corruptions: {corrupted_phrase(found.data)}"
+    table.title = f"Accuracy and expected calibration error by severity, {over}"
 
 
 @fills(
