@@ -9,7 +9,6 @@ import numpy as np
 
 from rslib.corruptions import CATEGORIES, SEVERITIES
 from rslib.report import labels, numbers, style
-from rslib.report.style import GREY
 from rslib.report.tables import corruption
 from rslib.settings.names import REFERENCE, ROBUSTNESS
 
@@ -129,9 +128,9 @@ def corruption_differences(run: Run, pairs: Sequence[tuple[str, str]]) -> Figure
         axis.errorbar(values, range(len(order)), xerr=reach, **look)
         for line, rest in enumerate(style.other_seeds(run, cells)):
             style.dots(axis, rest, line + 0.25, style.color(a))
-        axis.axvline(0, color=GREY, linewidth=1)
+        axis.axvline(0, color=style.GREY, linewidth=1)
         for edge in {len(IN_ORDER), len(order) - 1}:
-            axis.axhline(edge - 0.5, color=GREY, linewidth=0.6)
+            axis.axhline(edge - 0.5, color=style.GREY, linewidth=0.6)
         axis.set_yticks(range(len(order)), heads)
         axis.tick_params(labelleft=(a, b) == pairs[0])
         axis.set(xlabel="Difference in error (points)", ylim=(len(order) - 0.4, -0.6))

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rslib.report import style
-from rslib.report.style import plain
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +48,7 @@ def image_grid(
         if outlines is not None:
             _outline(axis, outlines[number])
         if titles is not None:
-            axis.set_title(plain(titles[number]), fontsize=8, loc="center", pad=2)
+            axis.set_title(style.plain(titles[number]), fontsize=8, loc="center", pad=2)
     return figure
 
 
@@ -86,7 +85,7 @@ def attack_anatomy(
             f"shapes disagree: x {clean.shape}, x_adv {attacked.shape}, before {beliefs[0].shape}, "
             f"after {beliefs[1].shape}, {len(classes)} classes"
         )
-    classes, change = [plain(each) for each in classes], attacked - clean
+    classes, change = [style.plain(each) for each in classes], attacked - clean
     largest = float(np.abs(change).max()) if eps is None else eps
     magnified = np.clip(0.5 + 0.5 * change / (largest or 1.0), 0, 1)
     magnification = f"change, ×{0.5 / (largest or 0.5):.0f}\n≤ {255 * largest:.3g}/255"

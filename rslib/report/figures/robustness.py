@@ -232,8 +232,8 @@ def accuracy_against_budget(
         if not ((shares >= 0) & (shares <= 1)).all():
             span = f"{shares.min()} to {shares.max()}"
             raise ValueError(f"{label}: accuracies span {span}: give fractions between 0 and 1")
-        right = [np.arange(n) < round(share * n) for share in shares]
-        value, low, high = _ends([estimates.accuracy(r, confidence=confidence) for r in right])
+        found = [estimates.proportion(round(share * n), n, confidence) for share in shares]
+        value, low, high = _ends(found)
         look = style.numbered_look(number) | {"marker": "osv^DP"[number % 6], "label": label}
         axis.errorbar(budgets, value, np.maximum(0, [value - low, high - value]), **look)
     if log:

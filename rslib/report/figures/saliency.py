@@ -13,7 +13,6 @@ import numpy as np
 from rslib import paper
 from rslib.metrics.estimates import accuracy, mean
 from rslib.report import labels, numbers, seeds, style
-from rslib.report.style import GREY
 from rslib.report.tables.alignment import shares_table
 from rslib.saliency.methods import LABELS
 from rslib.settings.names import INTERPRETABILITY, TOPS, baseline
@@ -112,7 +111,7 @@ def chance_curve(run: Run, *, top: float = 0.30) -> Figure:
     share = np.linspace(0.001, 1, 400)
     best = np.minimum(share, top) / np.maximum(share, top)
     axis.plot(share, top * share / (top + share * (1 - top)), color="black", label="random map")
-    axis.plot(share, best, color=GREY, ls="--", label="best possible")
+    axis.plot(share, best, color=style.GREY, ls="--", label="best possible")
     for number, source in enumerate(priors.attrs["sources"]):
         at = (np.nanmean(priors[of]) for of in (f"coverage_{source}", f"chance_{source}_30"))
         look = {"color": style.numbered_look(number)["color"], "zorder": 3}
@@ -132,10 +131,7 @@ def chance_curve(run: Run, *, top: float = 0.30) -> Figure:
 def overlap_bars(
     run: Run, names: Sequence[str] = INTERPRETABILITY, *, source: str | None = None
 ) -> Figure:
-    """Mean IoU by model, beside trivial baselines and the best possible (paper 4.3).
-
-    The masks are of the source; None takes those that models are aligned to.
-    """
+    """Mean IoU by model, beside trivial baselines and the best possible (paper 4.3)."""
     source = source or run.mask_source
     confidence, priors = run.settings.evaluation.confidence, run.priors()
     records = {name: run.record(name, "saliency") for name in names}
@@ -164,9 +160,9 @@ def overlap_bars(
         ("best possible", f"ceiling_{source}", "-"),
     ):
         value = float(np.nanmean(priors[column]))
-        axis.axvline(value, color=GREY, ls=dashes, linewidth=1)
+        axis.axvline(value, color=style.GREY, ls=dashes, linewidth=1)
         label = f"{label} {numbers.written(value, 'ratio')}"
-        lines.append(style.line(label, color=GREY, ls=dashes))
+        lines.append(style.line(label, color=style.GREY, ls=dashes))
     axis.set_yticks(range(len(names)), [labels.short_label(name) for name in names])
     axis.invert_yaxis()
     axis.set_xlabel(f"Mean IoU with {labels.mask_label(source)} masks")
@@ -179,22 +175,18 @@ def overlap_bars(
 def overlap_curve(
     run: Run, names: Sequence[str] = INTERPRETABILITY, *, source: str | None = None
 ) -> Figure:
-    """IoU against the share of pixels kept (paper 3.3.3 keeps 30 %), one panel an architecture.
-
-    The masks are of the source; None takes those that models are aligned to.
-    """
+    """IoU against the share of pixels kept (paper 3.3.3 keeps 30 %), one panel an architecture."""
     source = source or run.mask_source
     percents = [100 * top for top in TOPS]
-    columns, chances = (
-        [f"{kind}_{source}_{percent:02.0f}" for percent in percents] for kind in ("iou", "chance")
-    )
-    chance = run.priors()[chances].mean()
+    kept = [f"{source}_{percent:02.0f}" for percent in percents]
+    columns = [f"iou_{each}" for each in kept]
+    chance = run.priors()[[f"chance_{each}" for each in kept]].mean()
     records = {name: run.record(name, "saliency") for name in names}
     families = list(dict.fromkeys(map(labels.architecture_label, names)))
     footer = style.footer(run, names, records.values(), others="thin lines")
     figure, axes = style.canvas([families], height=2.5, footer=footer, grid="both")
     for family, axis in axes.items():
-        axis.plot(percents, chance, color=GREY, ls=":", marker="", label="random map")
+        axis.plot(percents, chance, color=style.GREY, ls=":", marker="", label="random map")
         axis.set(title=family, xlabel="Pixels kept (%)", ylabel="Mean IoU")
     for name, record in records.items():
         axis, look = axes[labels.architecture_label(name)], style.training_look(name)
@@ -221,7 +213,7 @@ def faithfulness_curves(run: Run, names: Sequence[str], kind: str = "deletion") 
     steps = run.settings.faithfulness.steps
     share = 100 * np.arange(steps + 1) / steps
     looks = {method: style.numbered_look(number) for number, method in enumerate(LABELS)}
-    looks["random"] = {"color": GREY, "linestyle": ":"}
+    looks["random"] = {"color": style.GREY, "linestyle": ":"}
     for name, record in records.items():
         axis, rest = axes[name], seeds.records(run, name, "faithfulness")
         for method, look in looks.items():
@@ -326,7 +318,7 @@ def masks_needed(run: Run, names: Sequence[str]) -> Figure:
         found = style.cells(frame, names, quantity)
         axis.errorbar(known, *style.intervals(found), marker="o", color=style.PURPLE)
         axis.plot(known, style.other_seeds(run, found), color=style.PURPLE, **style.THIN)
-        axis.axhline(level, color=GREY, ls=":", label="baseline, no masks")
+        axis.axhline(level, color=style.GREY, ls=":", label="baseline, no masks")
         axis.set(xscale="log", xlabel="Training images with a mask", title=title)
         axis.legend()
     return figure

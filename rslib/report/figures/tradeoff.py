@@ -11,7 +11,6 @@ import numpy as np
 from rslib.corruptions import CATEGORIES
 from rslib.metrics import pareto
 from rslib.report import labels, seeds, style, tradeoffs
-from rslib.report.style import GREY
 from rslib.report.tables import tradeoff
 from rslib.run import joined
 
@@ -49,7 +48,7 @@ def figure4(run: Run, names: Sequence[str]) -> Figure:
     _plane(overlap, run, names, "iou_mean", "table3", bottom=0)
     plane.set(title="Accuracy and robustness", ylabel="Accuracy under PGD (%)")
     overlap.set(title="Accuracy and interpretability", ylabel="IoU of saliency and object")
-    front = style.line("Pareto front", color=GREY)
+    front = style.line("Pareto front", color=style.GREY)
     return style.legend(figure, [*style.models(names), front, *style.paper_handle(run)])
 
 
@@ -79,7 +78,7 @@ def objectives(run: Run, names: Sequence[str]) -> Figure:
         panel.margins(x=0.12)
         panel.set_title(_TITLES[axis.name], fontsize=8.5)
         way = "right" if axis.higher else "left"
-        panel.set_xlabel(f"{way} is better", fontsize=8, color=GREY)
+        panel.set_xlabel(f"{way} is better", fontsize=8, color=style.GREY)
     return figure
 
 
@@ -110,7 +109,7 @@ def correlations(run: Run, names: Sequence[str]) -> Figure:
                 axis.errorbar(value, np.arange(len(names)) + shift, xerr=reach, **look, **face)
             for line, rest in enumerate(style.other_seeds(run, partial)):
                 style.dots(axis, rest, line + shift + 0.09, shade)
-        axis.axvline(0, color=GREY, linewidth=1)
+        axis.axvline(0, color=style.GREY, linewidth=1)
         axis.set(title=title, xlabel="Rank correlation")
         _model_rows(axis, names, labeled=panel == "breakage")
     look = {"marker": "o", "ls": ""}
@@ -118,8 +117,8 @@ def correlations(run: Run, names: Sequence[str]) -> Figure:
         style.line(labels.evaluation_label(kind), color=shade, **look)
         for kind, shade in _SHADES.items()
     ]
-    handles.append(style.line("plain", color=GREY, markerfacecolor="white", **look))
-    handles.append(style.line("at equal confidence", color=GREY, **look))
+    handles.append(style.line("plain", color=style.GREY, markerfacecolor="white", **look))
+    handles.append(style.line("at equal confidence", color=style.GREY, **look))
     return style.legend(figure, handles)
 
 
@@ -171,8 +170,8 @@ def _plane(
     axis.set(xlabel="Accuracy (%)", ylim=(bottom, None))
     limits = axis.get_xlim(), axis.get_ylim()
     for values in tradeoffs.resampled(run, names, chosen, resamples=60):
-        _front(axis, values, limits, color=GREY, linewidth=0.6, alpha=0.12)
-    _front(axis, tradeoffs.place(run, names, chosen), limits, color=GREY, linewidth=1.2)
+        _front(axis, values, limits, color=style.GREY, linewidth=0.6, alpha=0.12)
+    _front(axis, tradeoffs.place(run, names, chosen), limits, color=style.GREY, linewidth=1.2)
     axis.set(xlim=limits[0], ylim=limits[1])
 
 

@@ -81,7 +81,7 @@ def pareto_table(table: Table, names: Sequence[str]) -> None:
     axes = [axis.name for axis in tradeoffs.AXES]
     values, drawn = tradeoffs.place(run, names, axes), tradeoffs.resampled(run, names, axes)
     shares = {}
-    for kind, chosen in (("plane", tradeoffs.PLANE), ("all", axes)):
+    for kind, chosen in (("plane", ("clean_accuracy", "pgd_accuracy")), ("all", axes)):
         columns = [axes.index(axis) for axis in chosen]
         higher = [tradeoffs.AXES[column].higher for column in columns]
         shares[kind] = 100 * pareto.membership(drawn[:, :, columns], higher)
