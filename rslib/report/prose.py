@@ -49,8 +49,7 @@ def loss_traces(
 ) -> str:
     """Tell of PGD's loss along the steps, and of the precision of its gradients (notebook 02).
 
-    The traces are the loss at each step, by curve, each a mean of so many images. The step size is
-    in [0, 1] units; ``tf32`` allows gradients in TF32.
+    The traces are mean losses at each step, by curve; the step size is in [0, 1] units.
     """
     flat = [label for label, trace in traces.items() if trace[-1] <= trace[0]]
     climbs = "The loss of every curve above climbs from the start to the last step"

@@ -31,10 +31,7 @@ _KEYS = ["model", "quantity"]
 
 
 def others(run: Run, read: Callable[[Run], T]) -> list[T]:
-    """Read something from each of a run's siblings, in the order of their seeds.
-
-    A sibling that is not to have a model that ``read`` asks it for
-    (:meth:`rslib.run.results.Results.has`) is left out.
+    """Read something from each sibling of a run that is to have it, in the order of their seeds.
 
     Raises:
         RecordError: a sibling lacks something; says what, and which seed to run.

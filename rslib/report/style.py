@@ -295,10 +295,7 @@ def accuracies(run: Run, name: str, kind: str) -> list[float]:
 
 
 def other_seeds(run: Run, cells: pd.DataFrame) -> np.ndarray:
-    """The numbers of a table's rows under the other seeds that it knows, (rows, seeds).
-
-    NaN where a seed lacks one; see :mod:`rslib.report.seeds`.
-    """
+    """The numbers of a table's rows under the other seeds that it knows, (rows, seeds), or NaN."""
     keys = [f"seed_{sibling.seed}" for sibling in run.siblings]
     return cells[[key for key in keys if key in cells]].to_numpy(float)
 
@@ -340,10 +337,7 @@ def picture(axis: Axes, image: np.ndarray, title: str = "", size: float = 8.5) -
 def written_map(
     axis: Axes, values: np.ndarray, unit: str, strong: np.ndarray, *, size: float = 8
 ) -> None:
-    """Write each value of a heat map, (rows, columns), in its cell; NaN is a dash.
-
-    ``strong`` is where a dark color asks for white letters.
-    """
+    """Write a heat map's values, (rows, columns), white where it is ``strong``; NaN is a dash."""
     for (row, column), value in np.ndenumerate(values):
         text = numbers.NONE if np.isnan(value) else numbers.written(value, unit)
         shade = "white" if strong[row, column] else "black"

@@ -36,16 +36,12 @@ class Table:
     ``table.accuracy(record["correct"])``.
 
     Attributes:
-        run: whose records are read; nothing is computed.
-        name: such as ``"table2"``.
         title: first sentence of the caption, without its period; ``notes`` are the others.
         facts: what is told beside the numbers, by name.
         sizes: models whose sizes are told in the notes where they are not the paper's.
-        same_images: whether all numbers are about the images of the first, rather than about all
-            that the sources hold.
+        same_images: whether n of the first number holds for all, not that of the sources.
         intervals: how the intervals were made; empty where there are none.
-        unreported: stands for the paper's values where it has none for a model; empty leaves out
-            the line.
+        unreported: stands for the paper's values where it has none; empty leaves out the line.
         pairs: heads the first column where rows are not about single models.
         sources: metadata of the records and models that were read.
         cells: the numbers, as rows of the frame.

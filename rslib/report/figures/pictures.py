@@ -67,13 +67,12 @@ def attack_anatomy(
 ) -> Figure:
     """An attack's effect on images and on the model's belief (paper 3.2.1).
 
-    One row an image: the image, the perturbation magnified about mid-grey, the perturbed image, and
-    the classes most probable before or after. All images share one magnification.
+    One row an image: the image, the perturbation magnified about mid-grey, in all rows alike, the
+    perturbed image, and the ``top`` classes most probable before and after.
 
     ``x``, clean, and ``x_adv``, attacked, are (B, 3, H, W) or (3, H, W) in [0, 1]; ``before`` and
     ``after`` the probabilities of the C classes for them, (B, C) or (C,); ``labels`` (B,) the true
-    ones, named in the titles. The budget ``eps`` in [0, 1], by default the largest change, fills
-    the magnified range. ``top`` classes are taken from each of the two beliefs.
+    ones. The budget ``eps`` in [0, 1], by default the largest change, fills the magnified range.
 
     Raises:
         ValueError: shapes disagree.
@@ -125,10 +124,7 @@ def attack_anatomy(
 def loss_trace(
     traces: Mapping[str, Sequence[float]], *, title: str = "Loss along the attack", footer: str = ""
 ) -> Figure:
-    """Mean loss at each step of an iterated attack (paper 3.2.1, equation 2).
-
-    The traces are (steps + 1,) mean losses by label; step 0 is the starting point.
-    """
+    """Mean losses, (steps + 1,) by label, from an attack's start on (paper 3.2.1, equation 2)."""
     figure, axes = style.canvas([["loss"]], height=2.8, footer=footer, grid="both")
     axis = axes["loss"]
     for number, (label, trace) in enumerate(traces.items()):

@@ -134,11 +134,10 @@ def certified_curves(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
 def robust_overfitting(run: Run, names: Sequence[str]) -> Figure:
     """Robustness gained and lost over the epochs of adversarial training (paper 3.2.2).
 
-    One column a model. Above: accuracy on the training images as the objective shows them (attacked
-    or clean), on clean validation images, and on attacked ones. Below: mean loss of the objective,
-    and cross-entropy on clean validation images. The dots mark the epoch whose weights are kept,
-    the one of the best accuracy under attack; the heading compares it with the last. Source of the
-    effect: Rice, Wong and Kolter, ICML 2020, arXiv:2002.11569.
+    One column a model. Above: accuracy on training images as the objective shows them, and on clean
+    and attacked validation images. Below: mean loss of the objective, and cross-entropy on clean
+    validation images. Dots mark the epoch kept, the best under attack; the heading compares it with
+    the last. Source of the effect: Rice, Wong and Kolter, ICML 2020, arXiv:2002.11569.
 
     Raises:
         ValueError: a model was not validated under attack.
@@ -256,10 +255,9 @@ def accuracy_against_budget(
 def autoattack_stages(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
     """The images that each stage of AutoAttack broke, and that PGD left (paper 3.2.1).
 
-    One bar a model, over all images that AutoAttack was run on: those that no stage broke, then
-    those that each stage broke, the last stage first, then those that are wrong when clean. So the
-    right end of each color is the accuracy that was left before that stage. The black tick is
-    accuracy under PGD on the same images.
+    One bar a model, over all images that AutoAttack was run on: those that no stage broke, those
+    that each broke, the last stage first, and those that are wrong when clean. So each color ends
+    at the accuracy left before that stage. The tick is accuracy under PGD on the same images.
 
     Raises:
         ValueError: PGD was run on fewer images.

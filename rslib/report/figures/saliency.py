@@ -39,8 +39,7 @@ def mask_sheet(
 ) -> Figure:
     """A contact sheet of images with the outlines of their masks, one row a source (paper 3.4.1).
 
-    Images are uint8 (N, 3, H, W), masks bool (N, H, W) by the title of their row; an empty mask was
-    refused.
+    Images are uint8 (N, 3, H, W), masks bool (N, H, W) by title; an empty mask was refused.
 
     Raises:
         ValueError: a source has another number of masks.
@@ -275,10 +274,7 @@ def alignment_dynamics(run: Run, names: Sequence[str]) -> Figure:
 
 @style.styled
 def alignment_plane(run: Run, names: Sequence[str]) -> Figure:
-    """Accuracy against IoU for the variants of alignment, and what they start from (paper 4.4).
-
-    Each architecture's baseline is added to the models.
-    """
+    """Accuracy against IoU for variants of alignment, and the baselines of each (paper 4.4)."""
     families = list(dict.fromkeys(map(baseline, names)))
     confidence, overlap = run.settings.evaluation.confidence, f"iou_{run.mask_source}"
     records = {name: run.record(name, "saliency") for name in (*families, *names)}
@@ -302,10 +298,7 @@ def alignment_plane(run: Run, names: Sequence[str]) -> Figure:
 
 @style.styled
 def masks_needed(run: Run, names: Sequence[str]) -> Figure:
-    """IoU and accuracy against the number of training images that have a mask (paper 5.5).
-
-    The models are one, trained with masks for growing shares.
-    """
+    """IoU and accuracy of a model against its number of training images with a mask (paper 5.5)."""
     frame, overlap = shares_table(run, names), f"iou_{run.mask_source}"
     start = run.record(baseline(names[0]), "saliency")
     footer = style.footer(run, names, frame, others="thin lines")

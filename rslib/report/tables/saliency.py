@@ -75,10 +75,10 @@ def table3(
 ) -> None:
     """Table 3: overlap of saliency with object masks, beside what means nothing (paper 4.3).
 
-    The paper gives mean and standard deviation alone. Ours are the IoU of a random map on the same
-    masks, of the same maps with other images' masks, of the image's center and of the mean mask,
-    the best that any map can reach, the share of the saliency inside the mask (as which 4.3 reads
-    the IoU), how often the most salient pixel lies on the object, and constant maps.
+    The paper gives mean and standard deviation alone. Ours are the IoU of a random map, of other
+    images' masks, of the image's center and of the mean mask, the best that any map can reach, the
+    share of the saliency inside the mask (as which 4.3 reads the IoU), how often the most salient
+    pixel lies on the object, and constant maps.
 
     The masks are of ``source`` (:data:`rslib.settings.names.MASK_SOURCES`), by default those that
     models are aligned to; with others the table is called ``overlap_<source>``.
