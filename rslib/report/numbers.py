@@ -63,12 +63,10 @@ def quantity(value: float, unit: str) -> str:
 
 
 def written(value: float, unit: str) -> str:
-    """A value as a cell writes it.
+    """A value in its unit as a cell writes it.
 
-    Args:
-        value: in its unit.
-        unit: ``"%"``, ``"points"`` (signed), ``"h"``, ``"count"`` (rounded), ``"images"`` (exact),
-            ``"p"`` (a p-value), ``"ratio"`` (of errors) or ``""`` (another plain number).
+    Units are ``"%"``, ``"points"`` (signed), ``"h"``, ``"count"`` (rounded), ``"images"`` (exact),
+    ``"p"`` (a p-value), ``"ratio"`` (of errors) and ``""`` (another plain number).
     """
     match unit:
         case "points":

@@ -2,7 +2,9 @@
 
 A notebook hands its tables and numbers to a function here and shows what it returns
 (:func:`rslib.notebook.say`), so that JupyterLab, Colab, GitHub and the book show the same words.
-Tables are those of :mod:`rslib.report.tables`. A number that was not measured is called so.
+Tables are those of :mod:`rslib.report.tables` that have the parameter's name, such as ``table1`` or
+``masks``, for ``masks_table``; ``source`` is that of the masks, ``eps`` the budget in 255ths. A
+number that was not measured is called so.
 """
 
 from __future__ import annotations
@@ -47,8 +49,7 @@ def loss_traces(
 ) -> str:
     """Tell of PGD's loss along the steps, and of the precision of its gradients (notebook 02).
 
-    The traces are the loss at each step, by curve, each a mean of so many images. The step size is
-    in [0, 1] units; ``tf32`` allows gradients in TF32.
+    The traces are mean losses at each step, by curve; the step size is in [0, 1] units.
     """
     flat = [label for label, trace in traces.items() if trace[-1] <= trace[0]]
     climbs = "The loss of every curve above climbs from the start to the last step"
@@ -85,10 +86,7 @@ def overfitting(selection: pd.DataFrame) -> str:
 
 
 def mask_agreement(masks: pd.DataFrame, agreement: Mapping[tuple[str, str], float]) -> str:
-    """Tell how far the sources of masks agree, and what calibration changes (notebook 03).
-
-    Takes ``tables.masks_table`` and, by two sources, the mean IoU of their masks of one image.
-    """
+    """Tell how far masks agree, by the mean IoU of two sources', and of calibration (03)."""
     told, against = [], []
     for (one, other), iou in agreement.items():
         reached = f"a mean IoU of {_number(iou, 2)}"
@@ -101,11 +99,9 @@ def mask_agreement(masks: pd.DataFrame, agreement: Mapping[tuple[str, str], floa
     else:
         none = "The data set has no exact masks"
         told.append(f"{none}, so the proxies cannot be scored against the truth here.")
-    temperatures, here = [], ""
-    for key, name in (("cnn_temperature", "CNN"), ("vit_temperature", "ViT")):
-        if key in masks.attrs["facts"]:
-            temperatures.append(f"{_number(masks.attrs['facts'][key], 2)} for the {name}")
-            here = f" (here {' and '.join(temperatures)})"
+    facts, kinds = masks.attrs["facts"], {"cnn_temperature": "CNN", "vit_temperature": "ViT"}
+    known = [f"{_number(facts[key], 2)} for the {kinds[key]}" for key in kinds if key in facts]
+    here = f" (here {' and '.join(known)})" if known else ""
     return (
         f"**How good are proxies?** {' '.join(told)}\n\n"
         "**Does calibration matter?** The paper asks for a well-calibrated model. Temperature "
@@ -130,10 +126,7 @@ def overlap_floor(masks: pd.DataFrame, source: str) -> str:
 
 
 def alignment_variants(variants: pd.DataFrame, source: str) -> str:
-    """Count the ways of alignment that reach a higher IoU than their control (notebook 04).
-
-    Takes ``tables.variants_table`` and the source of the masks that IoU is measured with.
-    """
+    """Count the ways of alignment that reach a higher IoU than their control (notebook 04)."""
     iou = variants[variants.quantity == f"iou_{source}"].set_index("model")
     reached, ahead = [], []
     for name in names.ALIGNED:
@@ -152,10 +145,7 @@ def alignment_variants(variants: pd.DataFrame, source: str) -> str:
 
 
 def corruption_error(ours: ErrorTable, reference: ErrorTable, corrupted: Corrupted) -> str:
-    """Work through equations 14 and 15 for fog and for all 19 corruptions (notebook 05).
-
-    Takes a model's errors, those that they are divided by, and the images of both.
-    """
+    """Work through equations 14 and 15 for fog and for all 19 corruptions (notebook 05)."""
     from rslib.corruptions import ALL19, mce
 
     score = mce.score(ours, reference, names=ALL19)
@@ -174,7 +164,7 @@ def baselines(
 ) -> str:
     """Compare accuracy, calibration and cost of the two baselines (notebook 06).
 
-    Takes ``tables.table1``, McNemar's test, ResNet-18 first, and both trainings' ``run.summary``.
+    Takes McNemar's test, ResNet-18 first, and both trainings' ``run.summary``, too.
     """
     cells = _cells(table1)
     right = [cells[name, "clean_accuracy"] for name in names.BASELINES]
@@ -200,13 +190,10 @@ def baselines(
 
 
 def robustness(table2: pd.DataFrame, pgd: Iterable[pd.DataFrame], eps: float) -> str:
-    """Compare standard and adversarial training under attack (notebook 07).
-
-    Takes ``tables.table2``, the PGD record of each model in it and the budget in 255ths.
-    """
+    """Compare standard and adversarial training under attack, by PGD's records, too (07)."""
     cells = _cells(table2)
     resnet, robust_resnet, vit, robust_vit, pure = (
-        cells[name, "pgd_accuracy"] for name in (*names.ROBUSTNESS, names.PURELY_ADVERSARIAL)
+        cells[name, "pgd_accuracy"] for name in (*names.ROBUSTNESS, "resnet18-purely_adversarial")
     )
     gain, loss, _ = _price(cells, "resnet18")
     mixing = "as robust as the other"
@@ -301,23 +288,22 @@ def overlap(table3: pd.DataFrame) -> str:
 
 
 def faithfulness(
-    deletion: pd.DataFrame,
-    attacked: pd.DataFrame,
+    faithfulness: pd.DataFrame,
+    attacked_saliency: pd.DataFrame,
     randomized: Mapping[str, float | None],
     eps: float,
 ) -> str:
     """Tell whether explanations are true to their model and survive an attack (notebook 08).
 
-    Takes ``tables.faithfulness_table``, ``tables.attacked_saliency_table``, for each standard model
-    the rank correlation of its maps with those of the model with all layers random (None where it
-    is undefined), and the budget of the attack in 255ths.
+    ``randomized`` is, for each standard model, the rank correlation of its maps with those of the
+    model with all layers random; None where it is undefined.
     """
-    wide, beaten = deletion.pivot(index="model", columns="quantity", values="ours"), []
+    wide, beaten = faithfulness.pivot(index="model", columns="quantity", values="ours"), []
     for name in names.INTERPRETABILITY:
         own = "gradcam" if name.startswith("resnet18") else "rollout"
         if wide.loc[name, own] >= wide.loc[name, "random"]:
             beaten.append(short_label(name))
-    stays = _column(attacked, "rank_correlation")
+    stays = _column(attacked_saliency, "rank_correlation")
     most, least = stays.idxmax(), stays.idxmin()
     resnet, vit = (_number(randomized[name] or 0.0, 2) for name in names.BASELINES)
     return (
@@ -345,10 +331,7 @@ def alignment(table4: pd.DataFrame) -> str:
 
 
 def people(human: pd.DataFrame | None) -> str:
-    """Name the model whose probabilities are closest to people's choices (notebook 09).
-
-    Takes ``tables.human_table``; None where people cannot be asked.
-    """
+    """Name the model that is closest to people's choices, where they can be asked (09)."""
     if human is None:
         missing = "CIFAR-10H is not there or these are not its images"
         return f"{missing}: people are not asked in this run."
@@ -356,14 +339,10 @@ def people(human: pd.DataFrame | None) -> str:
 
 
 def alignment_tests(
-    shortcut: pd.DataFrame, swapped: pd.DataFrame, attack: pd.DataFrame, *, aligned: str
+    shortcut: pd.DataFrame, swapped: pd.DataFrame, aligned_attack: pd.DataFrame, *, aligned: str
 ) -> str:
-    """Tell of three tests of alignment by other metrics than the one trained for (notebook 09).
-
-    Takes ``tables.shortcut_table``, ``swapped_table`` and ``aligned_attack_table``, and the aligned
-    model of the shortcut experiment.
-    """
-    cells, gap, robust = _cells(shortcut), _cells(swapped), _cells(attack)
+    """Test alignment, ``aligned`` that of the shortcut, by metrics not trained for (09)."""
+    cells, gap, robust = _cells(shortcut), _cells(swapped), _cells(aligned_attack)
     first = names.ALIGNED[0]
     standard, unaligned, ours = (
         _said(cells[name, "broken"])
@@ -434,14 +413,13 @@ def _mce_ratio(cells: Cells, architecture: str, training: str = "adversarial") -
 
 
 def shift_changes(
-    difference: pd.DataFrame, changed: Mapping[tuple[str, str], tuple[int, int]]
+    corruption_difference: pd.DataFrame, changed: Mapping[tuple[str, str], tuple[int, int]]
 ) -> str:
     """Count the corruptions whose error adversarial training clearly changes (notebook 10).
 
-    Takes ``tables.corruption_difference_table`` and, by (robust model, standard model), the numbers
-    of corruptions whose error is clearly lower and clearly higher.
+    They are (lower, higher) by (robust model, standard model).
     """
-    cells, counts, overall = _cells(difference), [], []
+    cells, counts, overall = _cells(corruption_difference), [], []
     for (robust, standard), (lower, higher) in changed.items():
         label, change = architecture_label(robust), cells.get((f"{robust}_vs_{standard}", "all"))
         counts.append(f"lowers the error of {label} under {lower} and raises it under {higher}")
@@ -474,12 +452,9 @@ def breaking_alike(
     )
 
 
-def tradeoffs(table: pd.DataFrame, pareto: pd.DataFrame) -> str:
-    """Tell the price of robustness and the models on the Pareto fronts (notebook 11).
-
-    Takes ``tables.tradeoff_table`` and ``tables.pareto_table``.
-    """
-    cells, prices = _cells(table), []
+def tradeoffs(tradeoff: pd.DataFrame, pareto: pd.DataFrame) -> str:
+    """Tell the price of robustness and the models on the Pareto fronts (notebook 11)."""
+    cells, prices = _cells(tradeoff), []
     for architecture in ("resnet18", "vit_small"):
         gain, loss, ratio = _price(cells, architecture)
         prices.append(f"{gain} points under PGD for {loss} points of accuracy, {ratio}")
@@ -496,13 +471,10 @@ def tradeoffs(table: pd.DataFrame, pareto: pd.DataFrame) -> str:
     )
 
 
-def breakage(broken: pd.DataFrame, overlapping: pd.DataFrame) -> str:
-    """Tell whether attacks and corruptions break the same images, and of overlap (notebook 11).
-
-    Takes ``tables.breakage_table`` and ``tables.overlap_robustness_table``.
-    """
-    images, equal, agree = _correlated(broken, "fgsm", "pgd")
-    seen, alone, related = _correlated(overlapping, "pgd", "corruptions")
+def breakage(breakage: pd.DataFrame, overlap_robustness: pd.DataFrame) -> str:
+    """Tell whether attacks and corruptions break the same images, and of overlap (notebook 11)."""
+    images, equal, agree = _correlated(breakage, "fgsm", "pgd")
+    seen, alone, related = _correlated(overlap_robustness, "pgd", "corruptions")
     return (
         f"**Corruptions and attacks.** Of {count(images[0], 'comparison')} that can be made, "
         f"{images[1]} {_word(images[1], 'lies', 'lie')} clearly above zero and {images[2]} below; "
@@ -555,10 +527,10 @@ def confident_errors(table: pd.DataFrame) -> str:
     )
 
 
-def tradeoff_summary(table: pd.DataFrame, broken: pd.DataFrame) -> str:
+def tradeoff_summary(tradeoff: pd.DataFrame, breakage: pd.DataFrame) -> str:
     """Tell the price of robustness, and how often attacks and corruptions agree (notebook 11)."""
-    (*_, price), stamp = _price(_cells(table), "resnet18"), table.attrs["stamp"]
-    made, above, _ = _sides(broken, "fgsm_partial", "pgd_partial")
+    (*_, price), stamp = _price(_cells(tradeoff), "resnet18"), tradeoff.attrs["stamp"]
+    made, above, _ = _sides(breakage, "fgsm_partial", "pgd_partial")
     return (
         f"{stamp[:1].upper()}{stamp[1:]}. Robustness costs accuracy at {price} for ResNet-18. On "
         f"the images, attacks and corruptions agree in {above} of {count(made, 'comparison')} at "
@@ -575,12 +547,9 @@ def _price(cells: Cells, architecture: str) -> tuple[str, str, str]:
     return _number(gain, 1), _number(loss, 1), ratio
 
 
-def combination(square: pd.DataFrame, source: str) -> str:
-    """Tell whether alignment and adversarial training interfere (notebook 12).
-
-    Takes ``tables.orthogonality_table`` and the source of the masks that IoU is measured with.
-    """
-    cells, iou, robust = _cells(square), f"iou_{source}", "alignment_robust"
+def combination(orthogonality: pd.DataFrame, source: str) -> str:
+    """Tell whether alignment and adversarial training interfere (notebook 12)."""
+    cells, iou, robust = _cells(orthogonality), f"iou_{source}", "alignment_robust"
     unclear = "changes robustness by less than these images can tell"
     cost = _clearly(cells["pgd", robust], "gains robustness", "costs robustness", unclear)
     gain = _clearly(cells[iou, robust], "raises", "lowers", "does not clearly change")
@@ -606,9 +575,9 @@ def combination(square: pd.DataFrame, source: str) -> str:
     )
 
 
-def combination_summary(square: pd.DataFrame, source: str, *, both: str, robust: str) -> str:
+def combination_summary(orthogonality: pd.DataFrame, source: str, *, both: str, robust: str) -> str:
     """Compare a model that is robust and aligned with one that is robust alone (notebook 12)."""
-    cells = _cells(square)
+    cells = _cells(orthogonality)
     return (
         f"{short_label(both)} against {short_label(robust)}: "
         f"{_said(cells['pgd', 'alignment_robust'])} of accuracy under PGD and "
@@ -620,8 +589,8 @@ def combination_summary(square: pd.DataFrame, source: str, *, both: str, robust:
 def rule(share: float, tolerances: Mapping[str, float], relative: float) -> str:
     """Tell the numbers of the rule of verdicts (notebook 13).
 
-    Takes the share of a claimed difference that must be found, the tolerances by unit (``"points"``
-    and ``""``), and that of a quotient, as a share.
+    The share is that of a claimed difference that must be found, tolerances are by unit
+    (``"points"`` and ``""``), and ``relative`` is that of a quotient, as a share.
     """
     return (
         f"A difference must be at least {share:.2f} times the one claimed, so that a significant "

@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
 
 def render(name: str, **values: Any) -> str:
-    """HTML from a template in ``rslib/report/templates``, with all text escaped.
-
-    ``values`` are the template's variables; one that is missing is an error.
-    """
+    """HTML from a template of ``rslib/report/templates``, all text escaped, no value missing."""
     return _environment().get_template(name).render(values)
 
 

@@ -31,10 +31,7 @@ _KEYS = ["model", "quantity"]
 
 
 def others(run: Run, read: Callable[[Run], T]) -> list[T]:
-    """Read something from each of a run's siblings, in the order of their seeds.
-
-    A sibling that is not to have a model that ``read`` asks it for
-    (:meth:`rslib.run.results.Results.has`) is left out.
+    """Read something from each sibling of a run that is to have it, in the order of their seeds.
 
     Raises:
         RecordError: a sibling lacks something; says what, and which seed to run.
@@ -73,30 +70,11 @@ def fills(
 ) -> Callable[[Callable[Concatenate[Table, P], None]], Make[P]]:
     """Make of a function that fills a table one that makes it, given a run, over the run's seeds.
 
-    All but ``note``, the first of the notes, and ``compared``, which :func:`over_seeds` takes, are
-    what :class:`rslib.report.table.Table` takes; the function can also set it.
-    """
+    All but ``note``, the first of the notes, and ``compared`` are what
+    :class:`rslib.report.table.Table` takes; the function can also set it.
 
-    def decorate(fill: Callable[Concatenate[Table, P], None]) -> Make[P]:
-        @functools.wraps(fill)
-        def make(run: Run, *args: P.args, **kwargs: P.kwargs) -> pd.DataFrame:
-            table = Table(run, name, title=title, notes=[note] if note else [], **about)
-            fill(table, *args, **kwargs)
-            return table.done()
-
-        taken = [*inspect.signature(fill).parameters.values()]
-        taken[0] = taken[0].replace(name="run", annotation="Run")
-        make.__signature__ = inspect.Signature(taken, return_annotation="pd.DataFrame")
-        return over_seeds(compared)(make)
-
-    return decorate
-
-
-def over_seeds(compared: str = "") -> Callable[[Make[P]], Make[P]]:
-    """Make a function's table for every seed of its run, and add what they say together.
-
-    Numbers and intervals stay this run's own. Where a sibling has rows of the table, there are
-    these columns more: ``seeds`` (how many know the number), ``seed_mean`` and ``seed_std`` (of the
+    Numbers and intervals are this run's own. Where a sibling has rows of the table, there are these
+    columns more: ``seeds`` (how many know the number), ``seed_mean`` and ``seed_std`` (of the
     sample, over all of them, this one included), ``seed_<k>`` (the number under seed k) and, from
     three seeds on, ``seed_p`` for the quantities that match ``compared``, such as ``"*_over_*"``,
     which are differences between models: a paired t-test that it is 0, Holm-corrected over the
@@ -104,16 +82,22 @@ def over_seeds(compared: str = "") -> Callable[[Make[P]], Make[P]]:
     parameters: those that rest on no images and are the same under every seed.
     """
 
-    def decorate(make: Make[P]) -> Make[P]:
-        @functools.wraps(make)
-        def made(run: Run, *args: P.args, **kwargs: P.kwargs) -> pd.DataFrame:
-            frame = make(run, *args, **kwargs)
-            rest = others(run, lambda sibling: make(sibling, *args, **kwargs))
-            if not rest:
-                return frame
-            return _together(frame, {each.attrs["seed"]: each for each in [frame, *rest]}, compared)
+    def decorate(fill: Callable[Concatenate[Table, P], None]) -> Make[P]:
+        @functools.wraps(fill)
+        def make(run: Run, *args: P.args, **kwargs: P.kwargs) -> pd.DataFrame:
+            def of(run: Run) -> pd.DataFrame:
+                table = Table(run, name, title=title, notes=[note] if note else [], **about)
+                fill(table, *args, **kwargs)
+                return table.done()
 
-        return made
+            frame = of(run)
+            by_seed = {each.attrs["seed"]: each for each in [frame, *others(run, of)]}
+            return _together(frame, by_seed, compared) if len(by_seed) > 1 else frame
+
+        taken = [*inspect.signature(fill).parameters.values()]
+        taken[0] = taken[0].replace(name="run", annotation="Run")
+        make.__signature__ = inspect.Signature(taken, return_annotation="pd.DataFrame")
+        return make
 
     return decorate
 

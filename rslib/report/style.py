@@ -1,4 +1,4 @@
-"""The parts that all figures share: canvas, last line, colors, marks, legends."""
+"""The parts that figures share: canvas, last line, colors, legends, and the marks in panels."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec
 
+import numpy as np
+
 from rslib import paper
-from rslib.report import labels, rendering
+from rslib.metrics.estimates import Estimate
+from rslib.report import labels, numbers, rendering, seeds
 from rslib.settings.names import parts
 
 if TYPE_CHECKING:
@@ -25,15 +28,11 @@ SKY, ORANGE, PURPLE, GREY = "#56B4E9", "#E69F00", "#CC79A7", "#595959"
 CYCLE = (BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE)
 DASHES = ("-", "--", "-.", ":")
 
-PAPER = {
-    "marker": "D",
-    "linestyle": "",
-    "markersize": 6.5,
-    "markerfacecolor": "white",
-    "markeredgecolor": "black",
-    "markeredgewidth": 1.3,
-}
-
+PAPER = {"marker": "D", "linestyle": "", "markersize": 6.5, "markerfacecolor": "white"}
+PAPER |= {"markeredgecolor": "black", "markeredgewidth": 1.3}
+THIN = {"linewidth": 0.7, "alpha": 0.55, "marker": "", "zorder": 1.5, "gid": "seed"}
+"""The look of another seed's curve, beside the color and dashes of its model."""
+_DOT = {"ls": "", "marker": "o", "ms": 3.4, "mec": "white", "mew": 0.5, "zorder": 2.5}
 _COLORS = {"resnet18": BLUE, "vit_small": VERMILION, "alexnet": GREEN}
 # A training's mark and, where one panel is one architecture, the color and dashes of its curve:
 # neither blue nor vermilion, which tell architectures apart.
@@ -130,18 +129,18 @@ def footer(
     ``others`` is what is drawn for the run's siblings, such as "small dots"; empty for nothing.
     """
     if hasattr(sources, "attrs"):
-        stamp, seeds = sources.attrs["stamp"], sources.attrs.get("seeds", [])
+        stamp, told = sources.attrs["stamp"], sources.attrs.get("seeds", [])
     else:
         known = [getattr(source, "attrs", source) for source in sources]
         beside = [each.seed for each in run.siblings if others and any(map(each.has, names))]
-        seeds = sorted([run.seed, *beside])
-        stamp = labels.stamp(run, labels.images(known) or None, sources=known, seeds=seeds)
-    lines, beside = [stamp], [seed for seed in seeds if seed != run.seed]
+        told = sorted([run.seed, *beside])
+        stamp = labels.stamp(run, labels.images(known) or None, sources=known, seeds=told)
+    lines, beside = [stamp], [seed for seed in told if seed != run.seed]
     if others and beside:
         # Where further seeds have some of the models only, the others are without these marks.
         where = "" if run.settings.seeded is None else ", where drawn"
-        told = f"{rendering.sentence(others)}{where}: {labels.seeds_phrase(beside)}"
-        lines.append(f"{told}; all else is of seed {run.seed}.")
+        drawn = f"{rendering.sentence(others)}{where}: {labels.seeds_phrase(beside)}"
+        lines.append(f"{drawn}; all else is of seed {run.seed}.")
     return "\n".join(filter(None, [*lines, labels.sizes(run, names)]))
 
 
@@ -248,3 +247,104 @@ def tint(shade: str) -> tuple[float, ...]:
     from matplotlib.colors import to_rgb
 
     return tuple(0.35 * channel + 0.65 for channel in to_rgb(shade))
+
+
+def point(axis: Axes, x: float | Estimate, y: float | Estimate, **look: Any) -> None:
+    """A point, with the intervals of those of its coordinates that are estimates."""
+    at = {"x": x, "y": y}
+    for key, each in at.items():
+        if isinstance(each, Estimate):
+            at[key] = each.value
+            if each.low is not None:
+                reach = [[each.value - each.low], [each.high - each.value]]
+                look[f"{key}err"] = np.maximum(0.0, reach)
+    axis.errorbar(**at, **look)
+
+
+def cells(frame: pd.DataFrame, names: Sequence[str], quantity: str) -> pd.DataFrame:
+    """The rows of a table about one quantity, a row for each model in this order."""
+    return frame[frame["quantity"] == quantity].set_index("model").loc[list(names)]
+
+
+def intervals(cells: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of a table's rows, (n,), and how far their intervals, if any, reach, (2, n)."""
+    middle, low, high = cells[["ours", "low", "high"]].to_numpy(float).T
+    return middle, np.nan_to_num([middle - low, high - middle])
+
+
+def history(
+    axis: Axes, summary: Mapping[str, Any], quantity: str, *, kept: bool = False, **look: Any
+) -> None:
+    """A quantity of a training by epoch, or a dot at the epoch kept; accuracies in percent."""
+    epochs, scale = summary["history"], 100 if "accuracy" in quantity else 1
+    if kept:
+        epochs, look["marker"] = [epochs[summary["best_epoch"] - 1]], "o"
+    axis.plot([e["epoch"] for e in epochs], [scale * e[quantity] for e in epochs], **look)
+
+
+def dots(axis: Axes, x: float | Sequence[float], y: float | Sequence[float], shade: str) -> None:
+    """A point under the other seeds, if there are any; a single number holds for all of them."""
+    across, up = np.broadcast_arrays(x, y)
+    if across.size:
+        axis.plot(across, up, color=shade, gid="seed", **_DOT)
+
+
+def accuracies(run: Run, name: str, kind: str) -> list[float]:
+    """A model's accuracy in an evaluation under each of the other seeds, in percent."""
+    return [100 * record["correct"].mean() for record in seeds.records(run, name, kind)]
+
+
+def other_seeds(run: Run, cells: pd.DataFrame) -> np.ndarray:
+    """The numbers of a table's rows under the other seeds that it knows, (rows, seeds), or NaN."""
+    keys = [f"seed_{sibling.seed}" for sibling in run.siblings]
+    return cells[[key for key in keys if key in cells]].to_numpy(float)
+
+
+def note(
+    axis: Axes, text: str, at: tuple[float, float], shift: tuple[float, float], **look: Any
+) -> None:
+    """A text beside a point, shifted to the right and up by so many typographic points."""
+    axis.annotate(text, at, shift, textcoords="offset points", **{"fontsize": 8.5} | look)
+
+
+def clear_of(reported: float, end: float, room: float) -> float:
+    """Where a bar's number, ``room`` percent long, begins: at the bar's end or past the paper's."""
+    return reported + 2 if -3 < reported - end < room else end
+
+
+def rows(axis: Axes, names: Sequence[str], *, margin: float = 0.5, **look: Any) -> None:
+    """A row for each name, the first on top; ``margin`` is the room above it and below the last."""
+    axis.set_yticks(range(len(names)), names, **look)
+    axis.tick_params(axis="y", length=0)
+    axis.set_ylim(len(names) - 1 + margin, -margin)
+
+
+def whole_numbers(axis: Axes) -> None:
+    """Ticks at whole numbers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def picture(axis: Axes, image: np.ndarray, title: str = "", size: float = 8.5) -> None:
+    """An image, (H, W, 3), without ticks and frame; the title stands at its left."""
+    axis.imshow(image)
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+    axis.set_ylabel(title, rotation=0, ha="right", va="center", fontsize=size)
+
+
+def written_map(
+    axis: Axes, values: np.ndarray, unit: str, strong: np.ndarray, *, size: float = 8
+) -> None:
+    """Write a heat map's values, (rows, columns), white where it is ``strong``; NaN is a dash."""
+    for (row, column), value in np.ndenumerate(values):
+        text = numbers.NONE if np.isnan(value) else numbers.written(value, unit)
+        shade = "white" if strong[row, column] else "black"
+        axis.text(column, row, text, ha="center", va="center", fontsize=size, color=shade)
+    axis.tick_params(length=0)
+
+
+def plain(text: str) -> str:
+    """A user's text, in which nothing is read as a formula."""
+    return text.replace("$", r"\$")

@@ -32,25 +32,16 @@ if TYPE_CHECKING:
 class Table:
     """A table in the making; all of it can also be set while it is filled.
 
-    The functions of :mod:`rslib.metrics.estimates` are here with the run's confidence::
-
-        @fills("table2", "Accuracy under attack")
-        def table2(table, names):
-            for name, clean, pgd in table.each(names, "clean", "pgd"):
-                table.add(name, "clean_accuracy", table.accuracy(clean["correct"]))
-                table.add(name, "pgd_accuracy", table.accuracy(pgd["correct"]))
+    The functions of :mod:`rslib.metrics.estimates` are here with the run's confidence, such as
+    ``table.accuracy(record["correct"])``.
 
     Attributes:
-        run: whose records are read; nothing is computed.
-        name: such as ``"table2"``.
         title: first sentence of the caption, without its period; ``notes`` are the others.
         facts: what is told beside the numbers, by name.
         sizes: models whose sizes are told in the notes where they are not the paper's.
-        same_images: whether all numbers are about the images of the first, rather than about all
-            that the sources hold.
+        same_images: whether n of the first number holds for all, not that of the sources.
         intervals: how the intervals were made; empty where there are none.
-        unreported: stands for the paper's values where it has none for a model; empty leaves out
-            the line.
+        unreported: stands for the paper's values where it has none; empty leaves out the line.
         pairs: heads the first column where rows are not about single models.
         sources: metadata of the records and models that were read.
         cells: the numbers, as rows of the frame.
@@ -236,7 +227,7 @@ def save(run: Run, name: str, frame: pd.DataFrame) -> Path:
     facts) and ``rows``, a list of objects with these keys; null stands for "none": table, model,
     label, training, quantity, header, unit, paper, ours, low, high, n, method (of the interval),
     difference (ours - paper, where the two compare) and incomparable (why they do not), and over
-    several seeds those of :func:`rslib.report.seeds.over_seeds`. Returns the file's path.
+    several seeds those of :func:`rslib.report.seeds.fills`. Returns the file's path.
     """
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     path = run.directory / "tables" / f"{name}.json"

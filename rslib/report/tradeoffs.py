@@ -42,9 +42,6 @@ AXES = (
 )
 """The five objectives, in the order of the paper's tables."""
 
-PLANE = ("clean_accuracy", "pgd_accuracy")
-"""The two of Figure 4's left panel."""
-
 
 class _Terms(NamedTuple):
     """An axis as a function of means over images: their values (n, k), and the function of (k,)."""

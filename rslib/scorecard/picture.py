@@ -6,7 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from rslib.metrics.estimates import Estimate
-from rslib.report import labels, marks, style
+from rslib.report import labels, style
 from rslib.report.style import GREY
 from rslib.scorecard import page
 from rslib.scorecard.card import Axis, Scorecard
@@ -68,7 +68,7 @@ def _panel(place: Axes, axis: Axis, rows: list[str | None]) -> None:
             measure, look = found[name], {"color": "black", "marker": "D", "markersize": 6}
             if name is not None:
                 look = {"color": style.color(name), "marker": style.marker(name)}
-            marks.point(place, Estimate(**measure.model_dump()), row, linestyle="", **look)
+            style.point(place, Estimate(**measure.model_dump()), row, linestyle="", **look)
     if axis.chance is not None:
         place.axvline(axis.chance, color=GREY, linestyle=":", linewidth=1.2)
     ends = [each.high or each.value for each in found.values()]
@@ -92,13 +92,13 @@ def _footer(card: Scorecard) -> str:
         f"{card.provenance['device']}; n = {images} test images; seed {card.seed}"
     )
     told = f"{stamp}\nBars: {card.confidence:.0%} intervals over images. Dotted: chance."
-    return marks.plain(told)
+    return style.plain(told)
 
 
 def _short(name: str) -> str:
     """A name that fits."""
-    return marks.plain(name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…")
+    return style.plain(name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…")
 
 
 def _wrapped(text: str) -> str:
-    return marks.plain("\n".join(textwrap.wrap(text, 26, max_lines=9, placeholder=" …")))
+    return style.plain("\n".join(textwrap.wrap(text, 26, max_lines=9, placeholder=" …")))

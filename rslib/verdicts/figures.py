@@ -9,7 +9,7 @@ import numpy as np
 
 from rslib import paper
 from rslib.metrics.estimates import Estimate
-from rslib.report import marks, numbers, style
+from rslib.report import numbers, style
 from rslib.report.labels import training_phrase
 from rslib.verdicts.frame import counts_by_group
 from rslib.verdicts.listing import COLORS, group_label
@@ -59,9 +59,9 @@ def counts(frame: pd.DataFrame) -> Figure:
         letters = "white" if verdict in _DARK else "black"
         axis.bar_label(bars, texts, label_type="center", fontsize=8, color=letters)
         start += widths
-    marks.rows(axis, [group_label(group) for group in found.index], margin=0.6)
+    style.rows(axis, [group_label(group) for group in found.index], margin=0.6)
     axis.set_xlabel("Numbers and claims")
-    marks.whole_numbers(axis)
+    style.whole_numbers(axis)
     style.legend(figure, [style.patch(each.value, facecolor=COLORS[each]) for each in Verdict])
     return figure
 
@@ -99,14 +99,14 @@ def beside(run: Run, frame: pd.DataFrame) -> Figure:
             if not numbers.missing(value):
                 ends = (cell["low"], cell["high"])
                 low, high = (value if numbers.missing(end) else end for end in ends)
-                marks.point(axis, Estimate(value, low, high), place, **dot, **look)
+                style.point(axis, Estimate(value, low, high), place, **dot, **look)
                 if reported is not None:
                     axis.plot([value, reported], [place] * 2, linewidth=0.6, alpha=0.5, **look)
             if reported is not None:
                 hollow = style.PAPER | {"markersize": 4.5, "markeredgewidth": 1.0}
                 axis.plot(reported, place, **hollow)
         names = [f"{training_phrase(model)}, {said}" for model, said, _, _ in rows[panel]]
-        marks.rows(axis, names, margin=0.6, fontsize=7.5)
+        style.rows(axis, names, margin=0.6, fontsize=7.5)
         axis.grid(True, axis="x")
         axis.set(title=title, xlabel=label)
     handles = [

@@ -8,7 +8,7 @@ import pytest
 from rslib.corruptions import CATEGORIES
 from rslib.metrics.bootstrap import sign_flips
 from rslib.report import tables
-from rslib.report.tables.corruption_changes import clearly_changed
+from rslib.report.tables.corruption import clearly_changed
 from tests.helpers.corruption_records import add_corruptions
 from tests.helpers.known_run import RESNET, ROBUST_RESNET, make_run
 

@@ -13,8 +13,7 @@ from rslib import notebook, settings
 from rslib.metrics import estimates
 from rslib.metrics.estimates import Estimate
 from rslib.report import figures, numbers, tables
-from rslib.report.seeds import over_seeds
-from rslib.report.table import Table
+from rslib.report.seeds import fills
 from rslib.run import Run, object_masks
 from rslib.run.published import PUBLISHED, find
 from rslib.settings import SettingsError
@@ -297,13 +296,11 @@ def test_a_table_of_which_other_seeds_know_nothing_is_that_of_one_seed(partial):
         assert ours.attrs == alone.attrs
 
 
-@over_seeds()
-def joint_table(run, names):
+@fills("joint")
+def joint_table(table, names):
     """A table each of whose numbers is about all models."""
-    table = Table(run, "joint")
     right = [table.read(name, "clean")["correct"].mean() for name in names]
     table.add(names[0], "best", Estimate(100 * max(right)), "Best (%)", "%")
-    return table.done()
 
 
 def test_numbers_about_all_models_rest_on_several_seeds_where_these_have_all(partial):
@@ -400,7 +397,7 @@ def test_every_table_is_made_over_seeds():
         if name.endswith("_table") or name.removeprefix("table").isdigit()
     ]
     assert len(made) >= 29
-    marked = over_seeds()(lambda run: None).__code__
+    marked = fills("")(lambda table: None).__code__
     assert [make.__name__ for make in made if make.__code__ is not marked] == []
 
 

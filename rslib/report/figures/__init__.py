@@ -8,8 +8,8 @@ color-blind readers can tell apart: blue for ResNet-18, vermilion for ViT-Small;
 the paper's, drawn where the data set is. Where a run has siblings, small dots or thin lines are its
 other seeds (:mod:`rslib.report.seeds`), and the line below the stamp says so.
 
-A ``footer`` that is passed is the last lines, such as the stamp. Notebooks call all as
-``figures.<name>``, whichever module they are written in.
+A ``footer`` that is passed is the last lines, such as the stamp; a ``source`` is that of the masks,
+by default those that models are aligned to. Notebooks call all as ``figures.<name>``.
 """
 
 from rslib.report.figures.baselines import figure1 as figure1

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rslib.metrics import estimates
-from rslib.report import labels, marks, numbers, seeds, style
+from rslib.report import labels, numbers, seeds, style
 from rslib.report.style import GREY
 from rslib.settings.names import BASELINES
 
@@ -40,19 +40,19 @@ def figure1(run: Run, names: Sequence[str] = BASELINES) -> Figure:
         shade, confidence = style.color(name), run.settings.evaluation.confidence
         found = estimates.accuracy(record["correct"], confidence=confidence)
         test.bar(place, found.value, 0.6, color=shade, edgecolor=shade, linewidth=1)
-        marks.point(test, place, found, fmt="none", ecolor="black", elinewidth=1.1)
+        style.point(test, place, found, fmt="none", ecolor="black", elinewidth=1.1)
         reported, end = style.paper_value(run, "table1", name, "clean_accuracy"), found.high
         if reported is not None:
             test.plot(place, reported, label="paper", **style.PAPER)
-            end = marks.clear_of(reported, end, 8)
+            end = style.clear_of(reported, end, 8)
         text = numbers.written(found.value, "%")
-        marks.note(test, text, (place, end), (0, 3), ha="center", va="bottom")
-        marks.dots(test, place + 0.2, marks.accuracies(run, name, "clean"), shade)
+        style.note(test, text, (place, end), (0, 3), ha="center", va="bottom")
+        style.dots(test, place + 0.2, style.accuracies(run, name, "clean"), shade)
     above.set(title="Training dynamics", ylabel="Accuracy (%)")
     above.tick_params(labelbottom=False)
     above.sharex(below)
     below.set(xlabel="Epoch", ylabel="Cross-entropy", ylim=(0, None))
-    marks.whole_numbers(below)
+    style.whole_numbers(below)
     test.set(title="Test accuracy", ylabel="Accuracy (%)", ylim=(0, 112), yticks=range(0, 101, 20))
     test.set_xlim(-0.6, len(names) - 0.4)
     test.set_xticks(range(len(names)), [labels.architecture_label(name) for name in names])
@@ -94,7 +94,7 @@ def reliability_diagram(
         above.errorbar(found["confidence"], found["accuracy"], gaps, **look)
         for other in seeds.records(run, name, "clean"):
             rest = estimates.reliability(other, **options)
-            above.plot(rest["confidence"], rest["accuracy"], color=shade, **marks.THIN)
+            above.plot(rest["confidence"], rest["accuracy"], color=shade, **style.THIN)
         error = estimates.calibration_error(record, **options)
         value, *ends = (numbers.written(e, "") for e in (error.value, error.low, error.high))
         told = f"ECE {value} [{', '.join(ends)}]"
@@ -127,7 +127,7 @@ def learning_rates(run: Run, names: Sequence[str] = BASELINES) -> Figure:
         axis.plot([each["epoch"] for each in epochs], rates, marker=".", **look)
     axis.set(xlabel="Epoch", ylabel="Learning rate / peak", ylim=(0, 1.05))
     axis.legend()
-    marks.whole_numbers(axis)
+    style.whole_numbers(axis)
     return figure
 
 
@@ -135,7 +135,7 @@ def _dynamics(axis: Axes, run: Run, name: str, summary: Mapping[str, Any], quant
     """Accuracy or loss over the epochs of a training."""
     shade, label = style.color(name), labels.architecture_label(name)
     for rest in seeds.summaries(run, name):
-        marks.history(axis, rest, f"validation_{quantity}", color=shade, **marks.THIN)
+        style.history(axis, rest, f"validation_{quantity}", color=shade, **style.THIN)
     for split, dashes, width in (
         ("validation", "-", 1.8),
         ("raw_validation", ":", 1.1),  # missing where no average is kept
@@ -144,6 +144,6 @@ def _dynamics(axis: Axes, run: Run, name: str, summary: Mapping[str, Any], quant
         if f"{split}_{quantity}" in summary["history"][0]:
             look = {"linestyle": dashes, "linewidth": width, "color": shade}
             look["label"] = f"{label}, {split.replace('_', ' ')}"
-            marks.history(axis, summary, f"{split}_{quantity}", **look)
-    marks.kept(axis, summary, f"validation_{quantity}", color=shade)
+            style.history(axis, summary, f"{split}_{quantity}", **look)
+    style.history(axis, summary, f"validation_{quantity}", kept=True, color=shade)
     axis.grid(True)

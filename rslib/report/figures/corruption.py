@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rslib.corruptions import CATEGORIES, SEVERITIES
-from rslib.report import labels, marks, numbers, style
-from rslib.report.style import GREY
+from rslib.report import labels, numbers, style
 from rslib.report.tables import corruption
 from rslib.settings.names import REFERENCE, ROBUSTNESS
 
@@ -45,7 +44,7 @@ def corruption_sheet(versions: torch.Tensor, names: Sequence[str], *, footer: st
     wide = np.pad(versions.numpy(), [*[(0, 0)] * 4, (0, 2)], constant_values=255)
     for number, name in enumerate(names):
         strip = np.concatenate(wide[number].transpose(0, 2, 3, 1), axis=1)
-        marks.picture(axes[f"{number}"], strip, labels.corruption_label(name))
+        style.picture(axes[f"{number}"], strip, labels.corruption_label(name))
     for number in range(len(names), 2 * rows):
         axes[f"{number}"].set_axis_off()
     return figure
@@ -61,14 +60,14 @@ def corruption_heat_map(
     frame = corruption.corruption_table(run.alone, names, reference=reference)
     extra = corruption.added(run, [*names, reference])
     order = [*IN_ORDER, *extra]
-    values = np.array([marks.cells(frame, names, each)["ours"] for each in order], float)
+    values = np.array([style.cells(frame, names, each)["ours"] for each in order], float)
     # Half the reference's error is as far from it as twice; beyond a factor of 4 colors end.
     far = min(4.0, max(1.1, np.nanmax(values), 1 / max(np.nanmin(values), 1e-9)))
     drawn = np.clip(values, 1 / far, far)
     footer, strong = style.footer(run, names, frame), abs(np.log(drawn)) > 0.6 * np.log(far)
     figure, axis = _map(order, 5.2, footer)
     shown = axis.imshow(drawn, aspect="auto", cmap="PuOr_r", norm=LogNorm(1 / far, far))
-    marks.written_map(axis, values, "ratio", strong)
+    style.written_map(axis, values, "ratio", strong)
     heads = [f"{labels.architecture_label(m)}\n{labels.training_phrase(m)}" for m in names]
     axis.set_xticks(range(len(names)), heads)
     axis.tick_params(top=True, bottom=False, labeltop=True, labelbottom=False)
@@ -97,8 +96,8 @@ def by_severity(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
             cells = cells.loc[[f"{panel}_{severity}" for severity in severities]]
             look = {"color": style.color(name), "marker": style.marker(name)}
             look["ls"] = "-" if name.endswith("-standard") else "--"
-            axis.errorbar(severities, *marks.intervals(cells), **look)
-            axis.plot(severities, marks.other_seeds(run, cells), **look | marks.THIN)
+            axis.errorbar(severities, *style.intervals(cells), **look)
+            axis.plot(severities, style.other_seeds(run, cells), **look | style.THIN)
         axis.set_xticks(range(6), ["clean", *map(str, SEVERITIES)])
         axis.set(xlim=(-0.2, 5.2), ylim=(0, None), xlabel="Severity")
     axes["accuracy"].set(title="Accuracy", ylabel="Accuracy (%)")
@@ -124,14 +123,14 @@ def corruption_differences(run: Run, pairs: Sequence[tuple[str, str]]) -> Figure
     figure, axes = style.canvas(places, height=height, footer=footer, grid="x")
     for (a, b), (pair, axis) in zip(pairs, axes.items(), strict=True):
         cells = frame[frame["model"] == pair].set_index("quantity").loc[order]
-        values, reach = marks.intervals(cells)
+        values, reach = style.intervals(cells)
         look = {"color": style.color(a), "ls": "", "marker": "o", "ms": 4}
         axis.errorbar(values, range(len(order)), xerr=reach, **look)
-        for line, rest in enumerate(marks.other_seeds(run, cells)):
-            marks.dots(axis, rest, line + 0.25, style.color(a))
-        axis.axvline(0, color=GREY, linewidth=1)
+        for line, rest in enumerate(style.other_seeds(run, cells)):
+            style.dots(axis, rest, line + 0.25, style.color(a))
+        axis.axvline(0, color=style.GREY, linewidth=1)
         for edge in {len(IN_ORDER), len(order) - 1}:
-            axis.axhline(edge - 0.5, color=GREY, linewidth=0.6)
+            axis.axhline(edge - 0.5, color=style.GREY, linewidth=0.6)
         axis.set_yticks(range(len(order)), heads)
         axis.tick_params(labelleft=(a, b) == pairs[0])
         axis.set(xlabel="Difference in error (points)", ylim=(len(order) - 0.4, -0.6))
@@ -152,7 +151,7 @@ def corruption_errors(run: Run, name: str) -> Figure:
     footer = style.footer(run, [name], [run.record(name, "corruptions")])
     figure, axis = _map(order, 4.6, footer)
     shown = axis.imshow(values, aspect="auto", cmap="Purples", vmin=0, vmax=100)
-    marks.written_map(axis, values, "images", values > 60)
+    style.written_map(axis, values, "images", values > 60)
     axis.set_xticks(range(len(SEVERITIES)), SEVERITIES)
     axis.set(xlabel="Severity", title=labels.short_label(name))
     figure.colorbar(shown, ax=axis, shrink=0.6, pad=0.02).set_label("Error (%)")

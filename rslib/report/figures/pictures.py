@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rslib.report import marks, style
-from rslib.report.marks import plain
+from rslib.report import style
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +48,7 @@ def image_grid(
         if outlines is not None:
             _outline(axis, outlines[number])
         if titles is not None:
-            axis.set_title(plain(titles[number]), fontsize=8, loc="center", pad=2)
+            axis.set_title(style.plain(titles[number]), fontsize=8, loc="center", pad=2)
     return figure
 
 
@@ -68,13 +67,12 @@ def attack_anatomy(
 ) -> Figure:
     """An attack's effect on images and on the model's belief (paper 3.2.1).
 
-    One row an image: the image, the perturbation magnified about mid-grey, the perturbed image, and
-    the classes most probable before or after. All images share one magnification.
+    One row an image: the image, the perturbation magnified about mid-grey, in all rows alike, the
+    perturbed image, and the ``top`` classes most probable before and after.
 
     ``x``, clean, and ``x_adv``, attacked, are (B, 3, H, W) or (3, H, W) in [0, 1]; ``before`` and
     ``after`` the probabilities of the C classes for them, (B, C) or (C,); ``labels`` (B,) the true
-    ones, named in the titles. The budget ``eps`` in [0, 1], by default the largest change, fills
-    the magnified range. ``top`` classes are taken from each of the two beliefs.
+    ones. The budget ``eps`` in [0, 1], by default the largest change, fills the magnified range.
 
     Raises:
         ValueError: shapes disagree.
@@ -86,7 +84,7 @@ def attack_anatomy(
             f"shapes disagree: x {clean.shape}, x_adv {attacked.shape}, before {beliefs[0].shape}, "
             f"after {beliefs[1].shape}, {len(classes)} classes"
         )
-    classes, change = [plain(each) for each in classes], attacked - clean
+    classes, change = [style.plain(each) for each in classes], attacked - clean
     largest = float(np.abs(change).max()) if eps is None else eps
     magnified = np.clip(0.5 + 0.5 * change / (largest or 1.0), 0, 1)
     magnification = f"change, ×{0.5 / (largest or 0.5):.0f}\n≤ {255 * largest:.3g}/255"
@@ -126,10 +124,7 @@ def attack_anatomy(
 def loss_trace(
     traces: Mapping[str, Sequence[float]], *, title: str = "Loss along the attack", footer: str = ""
 ) -> Figure:
-    """Mean loss at each step of an iterated attack (paper 3.2.1, equation 2).
-
-    The traces are (steps + 1,) mean losses by label; step 0 is the starting point.
-    """
+    """Mean losses, (steps + 1,) by label, from an attack's start on (paper 3.2.1, equation 2)."""
     figure, axes = style.canvas([["loss"]], height=2.8, footer=footer, grid="both")
     axis = axes["loss"]
     for number, (label, trace) in enumerate(traces.items()):
@@ -137,7 +132,7 @@ def loss_trace(
         axis.plot(range(len(trace)), _array(trace), **look)
     axis.set(title=title, xlabel="Step", ylabel="Mean cross-entropy", ylim=(0, None))
     axis.legend()
-    marks.whole_numbers(axis)
+    style.whole_numbers(axis)
     return figure
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from rslib import paper
 from rslib.metrics import estimates
 from rslib.metrics.estimates import ROBUST_ACCURACY
-from rslib.report import labels, marks, numbers, seeds, style
+from rslib.report import labels, numbers, seeds, style
 from rslib.report.style import GREEN, GREY
 from rslib.report.tables.robustness import PIXEL_VALUES, STAGES
 from rslib.settings.names import ROBUSTNESS
@@ -59,22 +59,22 @@ def figure2(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
             end, fill = found.high, style.tint(shade) if kind == "fgsm" else shade
             success.barh(place, found.value, 0.36, color=fill, edgecolor=shade, linewidth=1)
             look = {"fmt": "none", "ecolor": "black", "elinewidth": 1.1, "capsize": 2}
-            marks.point(success, found, place, **look)
+            style.point(success, found, place, **look)
             there = _reported(run, name, kind)
             if None not in there:
                 reported = paper.attack_success(*there)
                 success.plot(reported, place, label="paper", **style.PAPER)
-                end = marks.clear_of(reported, end, 16)
+                end = style.clear_of(reported, end, 16)
             text = numbers.written(found.value, "%")
-            marks.note(success, text, (end, place), (3, 0), va="center")
+            style.note(success, text, (end, place), (3, 0), va="center")
             rest = seeds.records(run, name, kind)
             turned = [estimates.attack_success(each).value for each in rest]
-            marks.dots(success, turned, place + 0.1, shade)
+            style.dots(success, turned, place + 0.1, shade)
     success.set(title="Attack success", xlabel="Correct images turned (%)")
     success.set(xlim=(0, 121), xticks=range(0, 101, 20))
     success.grid(True, axis="x")
     heads = [f"{labels.architecture_label(n)}\n{labels.training_phrase(n)}" for n in names]
-    marks.rows(success, heads, margin=0.55)
+    style.rows(success, heads, margin=0.55)
     _plane(axes["plane"], run, held)
     handles, trainings = style.architectures(names), style.trainings(names)
     handles.append(style.patch("FGSM", facecolor=style.tint(GREY), edgecolor=GREY))
@@ -110,7 +110,7 @@ def certified_curves(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
         for rest in seeds.records(run, name, "smoothing"):
             # The curve holds a value up to and including the radius where images drop out.
             radii, (value, *_) = _certified(rest, ceiling, confidence)
-            axis.step(radii, value, where="pre", **look | marks.THIN)
+            axis.step(radii, value, where="pre", **look | style.THIN)
         radii, (value, low, high) = _certified(record, ceiling, confidence)
         axis.step(radii, value, where="pre", label=name, **look)
         band = {"color": look["color"], "alpha": 0.15, "linewidth": 0}
@@ -119,7 +119,7 @@ def certified_curves(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
         axis.axvline(ceiling, color=GREY, linewidth=1)
         axis.axvspan(ceiling, 2 * ceiling, color="#EEEEEE", linewidth=0)
         look = {"va": "top", "rotation": 90, "xycoords": axis.get_xaxis_transform(), "color": GREY}
-        marks.note(axis, f"ceiling {ceiling:.3f}", (ceiling, 0.97), (3, 0), **look)
+        style.note(axis, f"ceiling {ceiling:.3f}", (ceiling, 0.97), (3, 0), **look)
         axis.set(title=title, xlabel="l2 radius (image range = 1)")
         axis.set(xlim=(0, 1.12 * ceiling), ylim=(0, 100))
         axis.tick_params(labelleft=title == panels[0])
@@ -134,11 +134,10 @@ def certified_curves(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
 def robust_overfitting(run: Run, names: Sequence[str]) -> Figure:
     """Robustness gained and lost over the epochs of adversarial training (paper 3.2.2).
 
-    One column a model. Above: accuracy on the training images as the objective shows them (attacked
-    or clean), on clean validation images, and on attacked ones. Below: mean loss of the objective,
-    and cross-entropy on clean validation images. The dots mark the epoch whose weights are kept,
-    the one of the best accuracy under attack; the heading compares it with the last. Source of the
-    effect: Rice, Wong and Kolter, ICML 2020, arXiv:2002.11569.
+    One column a model. Above: accuracy on training images as the objective shows them, and on clean
+    and attacked validation images. Below: mean loss of the objective, and cross-entropy on clean
+    validation images. Dots mark the epoch kept, the best under attack; the heading compares it with
+    the last. Source of the effect: Rice, Wong and Kolter, ICML 2020, arXiv:2002.11569.
 
     Raises:
         ValueError: a model was not validated under attack.
@@ -161,7 +160,7 @@ def robust_overfitting(run: Run, names: Sequence[str]) -> Figure:
     for place, (name, summary) in enumerate(summaries.items()):
         above, below, shade = axes[f"{name} accuracy"], axes[f"{name} loss"], style.color(name)
         for rest in seeds.summaries(run, name):
-            marks.history(above, rest, ROBUST_ACCURACY, color=shade, **marks.THIN)
+            style.history(above, rest, ROBUST_ACCURACY, color=shade, **style.THIN)
         for axis, quantity, dashes, width in (
             (above, "train_accuracy", "--", 1.1),
             (above, "validation_accuracy", "-", 1.2),
@@ -170,13 +169,13 @@ def robust_overfitting(run: Run, names: Sequence[str]) -> Figure:
             (below, "validation_loss", "-", 1.2),
         ):
             look = {"color": shade, "linestyle": dashes, "linewidth": width, "label": quantity}
-            marks.history(axis, summary, quantity, **look)
+            style.history(axis, summary, quantity, **look)
             if not quantity.startswith("train"):
-                marks.kept(axis, summary, quantity, color=shade, label="kept")
+                style.history(axis, summary, quantity, kept=True, color=shade, label="kept")
         best, history = summary["best_epoch"], summary["history"]
         for axis in (above, below):
             axis.axvline(best, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
-            marks.whole_numbers(axis)
+            style.whole_numbers(axis)
         accuracies = (100 * history[at][ROBUST_ACCURACY] for at in (best - 1, -1))
         kept, last = (numbers.quantity(accuracy, "%") for accuracy in accuracies)
         told = f"{labels.short_label(name)}\nunder attack: {kept} kept, {last} last"
@@ -232,8 +231,8 @@ def accuracy_against_budget(
         if not ((shares >= 0) & (shares <= 1)).all():
             span = f"{shares.min()} to {shares.max()}"
             raise ValueError(f"{label}: accuracies span {span}: give fractions between 0 and 1")
-        right = [np.arange(n) < round(share * n) for share in shares]
-        value, low, high = _ends([estimates.accuracy(r, confidence=confidence) for r in right])
+        found = [estimates.proportion(round(share * n), n, confidence) for share in shares]
+        value, low, high = _ends(found)
         look = style.numbered_look(number) | {"marker": "osv^DP"[number % 6], "label": label}
         axis.errorbar(budgets, value, np.maximum(0, [value - low, high - value]), **look)
     if log:
@@ -245,7 +244,7 @@ def accuracy_against_budget(
     if budget is not None:
         axis.axvline(budget, color=GREY, linewidth=1, linestyle=":")
         place = {"xycoords": axis.get_xaxis_transform(), "va": "top"}
-        marks.note(axis, f"{budget:g}/255", (budget, 0.99), (3, 0), color=GREY, **place)
+        style.note(axis, f"{budget:g}/255", (budget, 0.99), (3, 0), color=GREY, **place)
     axis.set(title=title, xlabel=f"Budget in {norm} (255ths)", ylabel="Accuracy under attack (%)")
     axis.set_ylim(-2, 102)
     axis.legend()
@@ -256,10 +255,9 @@ def accuracy_against_budget(
 def autoattack_stages(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
     """The images that each stage of AutoAttack broke, and that PGD left (paper 3.2.1).
 
-    One bar a model, over all images that AutoAttack was run on: those that no stage broke, then
-    those that each stage broke, the last stage first, then those that are wrong when clean. So the
-    right end of each color is the accuracy that was left before that stage. The black tick is
-    accuracy under PGD on the same images.
+    One bar a model, over all images that AutoAttack was run on: those that no stage broke, those
+    that each broke, the last stage first, and those that are wrong when clean. So each color ends
+    at the accuracy left before that stage. The tick is accuracy under PGD on the same images.
 
     Raises:
         ValueError: PGD was run on fewer images.
@@ -274,17 +272,17 @@ def autoattack_stages(run: Run, names: Sequence[str] = ROBUSTNESS) -> Figure:
         axis.barh(place, left, 0.62, color=GREEN)
         look = {"color": GREEN, "fontweight": "bold", "va": "center"}
         at = axis.get_yaxis_transform()
-        marks.note(axis, numbers.quantity(left, "%"), (1, place), (5, 0), xycoords=at, **look)
+        style.note(axis, numbers.quantity(left, "%"), (1, place), (5, 0), xycoords=at, **look)
         for position, stage in reversed(list(enumerate(record.attrs["notes"]["stages"]))):
             share = 100 * float((record["broken_by"] == position).mean())
             axis.barh(place, share, 0.62, left=left, color=_STAGE_COLORS.get(stage, GREY))
             left += share
             seen[stage] = seen.get(stage, 0) + share
-        marks.dots(axis, marks.accuracies(run, name, "autoattack"), place + 0.15, GREEN)
+        style.dots(axis, style.accuracies(run, name, "autoattack"), place + 0.15, GREEN)
         right = 100 * float(pgd.mean())
         axis.plot([right] * 2, [place - 0.4, place + 0.4], color="black", lw=2, label="PGD")
     axis.set(xlabel="Test images (%)", xlim=(0, 100))
-    marks.rows(axis, [labels.short_label(name) for name in names], margin=0.6)
+    style.rows(axis, [labels.short_label(name) for name in names], margin=0.6)
     handles = [style.patch("still right", facecolor=GREEN)]
     for stage in (stage for stage, share in seen.items() if share):
         label = "wrong when clean" if stage == "clean" else f"broken by {STAGES[stage]}"
@@ -303,9 +301,9 @@ def _plane(axis: Axes, run: Run, held: Mapping[str, Mapping[str, pd.DataFrame]])
         y = estimates.accuracy(records["pgd"]["correct"], confidence=confidence)
         look = {"color": shade, "fmt": marker, "markersize": 8, "zorder": 3, "label": name}
         look |= {"markeredgecolor": "white", "markeredgewidth": 0.7, "elinewidth": 1, "capsize": 0}
-        marks.point(axis, x, y, **look)
-        rest = [marks.accuracies(run, name, kind) for kind in ("clean", "pgd")]
-        marks.dots(axis, *rest, shade)
+        style.point(axis, x, y, **look)
+        rest = [style.accuracies(run, name, kind) for kind in ("clean", "pgd")]
+        style.dots(axis, *rest, shade)
         across += [x.low, x.high, *rest[0]]
         up += [y.high, *rest[1]]
         there = _reported(run, name, "pgd")

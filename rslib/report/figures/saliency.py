@@ -12,8 +12,7 @@ import numpy as np
 
 from rslib import paper
 from rslib.metrics.estimates import accuracy, mean
-from rslib.report import labels, marks, numbers, seeds, style
-from rslib.report.style import GREY
+from rslib.report import labels, numbers, seeds, style
 from rslib.report.tables.alignment import shares_table
 from rslib.saliency.methods import LABELS
 from rslib.settings.names import INTERPRETABILITY, TOPS, baseline
@@ -40,8 +39,7 @@ def mask_sheet(
 ) -> Figure:
     """A contact sheet of images with the outlines of their masks, one row a source (paper 3.4.1).
 
-    Images are uint8 (N, 3, H, W), masks bool (N, H, W) by the title of their row; an empty mask was
-    refused.
+    Images are uint8 (N, 3, H, W), masks bool (N, H, W) by title; an empty mask was refused.
 
     Raises:
         ValueError: a source has another number of masks.
@@ -112,7 +110,7 @@ def chance_curve(run: Run, *, top: float = 0.30) -> Figure:
     share = np.linspace(0.001, 1, 400)
     best = np.minimum(share, top) / np.maximum(share, top)
     axis.plot(share, top * share / (top + share * (1 - top)), color="black", label="random map")
-    axis.plot(share, best, color=GREY, ls="--", label="best possible")
+    axis.plot(share, best, color=style.GREY, ls="--", label="best possible")
     for number, source in enumerate(priors.attrs["sources"]):
         at = (np.nanmean(priors[of]) for of in (f"coverage_{source}", f"chance_{source}_30"))
         look = {"color": style.numbered_look(number)["color"], "zorder": 3}
@@ -132,10 +130,7 @@ def chance_curve(run: Run, *, top: float = 0.30) -> Figure:
 def overlap_bars(
     run: Run, names: Sequence[str] = INTERPRETABILITY, *, source: str | None = None
 ) -> Figure:
-    """Mean IoU by model, beside trivial baselines and the best possible (paper 4.3).
-
-    The masks are of the source; None takes those that models are aligned to.
-    """
+    """Mean IoU by model, beside trivial baselines and the best possible (paper 4.3)."""
     source = source or run.mask_source
     confidence, priors = run.settings.evaluation.confidence, run.priors()
     records = {name: run.record(name, "saliency") for name in names}
@@ -146,13 +141,13 @@ def overlap_bars(
         shade = style.color(name)
         found = mean(record[f"iou_{source}"], confidence=confidence)
         axis.barh(place, found.value, 0.6, color=style.tint(shade), edgecolor=shade)
-        marks.point(axis, found, place, fmt="none", ecolor="black", elinewidth=1.1, capsize=2)
+        style.point(axis, found, place, fmt="none", ecolor="black", elinewidth=1.1, capsize=2)
         mixed = record[f"shuffled_{source}"].mean()
         axis.plot(mixed, place, "|", color="black", markersize=11, markeredgewidth=1.6)
         rest = [each[f"iou_{source}"].mean() for each in seeds.records(run, name, "saliency")]
-        marks.dots(axis, rest, place + 0.17, shade)
+        style.dots(axis, rest, place + 0.17, shade)
         text, end = numbers.written(found.value, ""), found.high or found.value
-        marks.note(axis, text, (end, place), (4, 0), va="center", fontsize=8)
+        style.note(axis, text, (end, place), (4, 0), va="center", fontsize=8)
         reported = style.paper_value(run, "table3", name, "iou_mean")
         if reported is not None:
             axis.plot(reported, place, **style.PAPER)
@@ -164,9 +159,9 @@ def overlap_bars(
         ("best possible", f"ceiling_{source}", "-"),
     ):
         value = float(np.nanmean(priors[column]))
-        axis.axvline(value, color=GREY, ls=dashes, linewidth=1)
+        axis.axvline(value, color=style.GREY, ls=dashes, linewidth=1)
         label = f"{label} {numbers.written(value, 'ratio')}"
-        lines.append(style.line(label, color=GREY, ls=dashes))
+        lines.append(style.line(label, color=style.GREY, ls=dashes))
     axis.set_yticks(range(len(names)), [labels.short_label(name) for name in names])
     axis.invert_yaxis()
     axis.set_xlabel(f"Mean IoU with {labels.mask_label(source)} masks")
@@ -179,29 +174,25 @@ def overlap_bars(
 def overlap_curve(
     run: Run, names: Sequence[str] = INTERPRETABILITY, *, source: str | None = None
 ) -> Figure:
-    """IoU against the share of pixels kept (paper 3.3.3 keeps 30 %), one panel an architecture.
-
-    The masks are of the source; None takes those that models are aligned to.
-    """
+    """IoU against the share of pixels kept (paper 3.3.3 keeps 30 %), one panel an architecture."""
     source = source or run.mask_source
     percents = [100 * top for top in TOPS]
-    columns, chances = (
-        [f"{kind}_{source}_{percent:02.0f}" for percent in percents] for kind in ("iou", "chance")
-    )
-    chance = run.priors()[chances].mean()
+    kept = [f"{source}_{percent:02.0f}" for percent in percents]
+    columns = [f"iou_{each}" for each in kept]
+    chance = run.priors()[[f"chance_{each}" for each in kept]].mean()
     records = {name: run.record(name, "saliency") for name in names}
     families = list(dict.fromkeys(map(labels.architecture_label, names)))
     footer = style.footer(run, names, records.values(), others="thin lines")
     figure, axes = style.canvas([families], height=2.5, footer=footer, grid="both")
     for family, axis in axes.items():
-        axis.plot(percents, chance, color=GREY, ls=":", marker="", label="random map")
+        axis.plot(percents, chance, color=style.GREY, ls=":", marker="", label="random map")
         axis.set(title=family, xlabel="Pixels kept (%)", ylabel="Mean IoU")
     for name, record in records.items():
         axis, look = axes[labels.architecture_label(name)], style.training_look(name)
         label = labels.training_phrase(name)
         axis.plot(percents, record[columns].mean(), marker=".", label=label, **look)
         for rest in seeds.records(run, name, "saliency"):
-            axis.plot(percents, rest[columns].mean(), **look | marks.THIN)
+            axis.plot(percents, rest[columns].mean(), **look | style.THIN)
     for axis in axes.values():
         axis.axvline(30, color="#BBBBBB", linewidth=0.8)
         axis.set_ylim(bottom=0)
@@ -221,7 +212,7 @@ def faithfulness_curves(run: Run, names: Sequence[str], kind: str = "deletion") 
     steps = run.settings.faithfulness.steps
     share = 100 * np.arange(steps + 1) / steps
     looks = {method: style.numbered_look(number) for number, method in enumerate(LABELS)}
-    looks["random"] = {"color": GREY, "linestyle": ":"}
+    looks["random"] = {"color": style.GREY, "linestyle": ":"}
     for name, record in records.items():
         axis, rest = axes[name], seeds.records(run, name, "faithfulness")
         for method, look in looks.items():
@@ -230,7 +221,7 @@ def faithfulness_curves(run: Run, names: Sequence[str], kind: str = "deletion") 
                 label = LABELS.get(method, "Random map")
                 axis.plot(share, record[columns].mean(), label=label, **look)
                 for each in rest:
-                    axis.plot(share, each[columns].mean(), **look | marks.THIN)
+                    axis.plot(share, each[columns].mean(), **look | style.THIN)
         axis.set(ylim=(0, 1), xlim=(0, 100))
     return style.legend(figure)
 
@@ -270,12 +261,12 @@ def alignment_dynamics(run: Run, names: Sequence[str]) -> Figure:
         look = style.numbered_look(number) | {"color": style.color(name)}
         rest, label = seeds.summaries(run, name), labels.short_label(name)
         for key, axis in axes.items():
-            marks.history(axis, summary, key, marker=".", label=label, **look)
+            style.history(axis, summary, key, marker=".", label=label, **look)
             for each in rest:
-                marks.history(axis, each, key, **look | marks.THIN)
+                style.history(axis, each, key, **look | style.THIN)
     for key, axis in axes.items():
         axis.set_title(_DYNAMICS[key])
-        marks.whole_numbers(axis)
+        style.whole_numbers(axis)
     for key in keys[2:]:
         axes[key].set_xlabel("Epoch of alignment")
     return style.legend(figure)
@@ -283,10 +274,7 @@ def alignment_dynamics(run: Run, names: Sequence[str]) -> Figure:
 
 @style.styled
 def alignment_plane(run: Run, names: Sequence[str]) -> Figure:
-    """Accuracy against IoU for the variants of alignment, and what they start from (paper 4.4).
-
-    Each architecture's baseline is added to the models.
-    """
+    """Accuracy against IoU for variants of alignment, and the baselines of each (paper 4.4)."""
     families = list(dict.fromkeys(map(baseline, names)))
     confidence, overlap = run.settings.evaluation.confidence, f"iou_{run.mask_source}"
     records = {name: run.record(name, "saliency") for name in (*families, *names)}
@@ -299,9 +287,9 @@ def alignment_plane(run: Run, names: Sequence[str]) -> Figure:
             y = accuracy(records[name]["correct"], confidence=confidence)
             label = labels.training_label(name).removeprefix("Aligned ").strip("()")
             look = {"color": shade, "label": label, "fmt": "o" if name == family else "^"}
-            marks.point(axis, x, y, elinewidth=1, capsize=0, **look)
+            style.point(axis, x, y, elinewidth=1, capsize=0, **look)
             overlaps = [rest[overlap].mean() for rest in seeds.records(run, name, "saliency")]
-            marks.dots(axis, overlaps, marks.accuracies(run, name, "saliency"), shade)
+            style.dots(axis, overlaps, style.accuracies(run, name, "saliency"), shade)
         axis.set(title=labels.architecture_label(family), xlabel="Mean IoU")
         axis.set_ylabel("Clean accuracy (%)")
         axis.legend(fontsize=7, loc="best")
@@ -310,23 +298,20 @@ def alignment_plane(run: Run, names: Sequence[str]) -> Figure:
 
 @style.styled
 def masks_needed(run: Run, names: Sequence[str]) -> Figure:
-    """IoU and accuracy against the number of training images that have a mask (paper 5.5).
-
-    The models are one, trained with masks for growing shares.
-    """
+    """IoU and accuracy of a model against its number of training images with a mask (paper 5.5)."""
     frame, overlap = shares_table(run, names), f"iou_{run.mask_source}"
     start = run.record(baseline(names[0]), "saliency")
     footer = style.footer(run, names, frame, others="thin lines")
     figure, axes = style.canvas([["iou", "accuracy"]], height=2.4, footer=footer, grid="both")
-    known = marks.cells(frame, names, "masked_images")["ours"].to_numpy(float)
+    known = style.cells(frame, names, "masked_images")["ours"].to_numpy(float)
     for axis, quantity, title, level in (
         (axes["iou"], overlap, "Mean IoU", start[overlap].mean()),
         (axes["accuracy"], "clean_accuracy", "Clean accuracy (%)", 100 * start["correct"].mean()),
     ):
-        found = marks.cells(frame, names, quantity)
-        axis.errorbar(known, *marks.intervals(found), marker="o", color=style.PURPLE)
-        axis.plot(known, marks.other_seeds(run, found), color=style.PURPLE, **marks.THIN)
-        axis.axhline(level, color=GREY, ls=":", label="baseline, no masks")
+        found = style.cells(frame, names, quantity)
+        axis.errorbar(known, *style.intervals(found), marker="o", color=style.PURPLE)
+        axis.plot(known, style.other_seeds(run, found), color=style.PURPLE, **style.THIN)
+        axis.axhline(level, color=style.GREY, ls=":", label="baseline, no masks")
         axis.set(xscale="log", xlabel="Training images with a mask", title=title)
         axis.legend()
     return figure
@@ -365,5 +350,5 @@ def _sheet(
     for title, row in places.items():
         for place, image in zip(row, images, strict=True):
             head = title if place == row[0] else ""
-            marks.picture(axes[place], image.permute(1, 2, 0).numpy(), head, size)
+            style.picture(axes[place], image.permute(1, 2, 0).numpy(), head, size)
     return figure, {title: [axes[place] for place in row] for title, row in places.items()}

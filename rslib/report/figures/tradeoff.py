@@ -10,8 +10,7 @@ import numpy as np
 
 from rslib.corruptions import CATEGORIES
 from rslib.metrics import pareto
-from rslib.report import labels, marks, seeds, style, tradeoffs
-from rslib.report.style import GREY
+from rslib.report import labels, seeds, style, tradeoffs
 from rslib.report.tables import tradeoff
 from rslib.run import joined
 
@@ -49,7 +48,7 @@ def figure4(run: Run, names: Sequence[str]) -> Figure:
     _plane(overlap, run, names, "iou_mean", "table3", bottom=0)
     plane.set(title="Accuracy and robustness", ylabel="Accuracy under PGD (%)")
     overlap.set(title="Accuracy and interpretability", ylabel="IoU of saliency and object")
-    front = style.line("Pareto front", color=GREY)
+    front = style.line("Pareto front", color=style.GREY)
     return style.legend(figure, [*style.models(names), front, *style.paper_handle(run)])
 
 
@@ -71,15 +70,15 @@ def objectives(run: Run, names: Sequence[str]) -> Figure:
         panel = axes[axis.name]
         for line, (name, share) in enumerate(zip(names, shares, strict=True)):
             color, mark = looks[name]
-            marks.dots(panel, rest[name][:, column], line + 0.25, color)
+            style.dots(panel, rest[name][:, column], line + 0.25, color)
             fill = color if share > 0.5 else "white"
             look = {"color": color, "marker": mark, "ms": 6, "ls": "", "markerfacecolor": fill}
-            marks.point(panel, tradeoffs.measured(run, name, axis.name), line, **look)
+            style.point(panel, tradeoffs.measured(run, name, axis.name), line, **look)
         _model_rows(panel, names, labeled=column == 0)
         panel.margins(x=0.12)
         panel.set_title(_TITLES[axis.name], fontsize=8.5)
         way = "right" if axis.higher else "left"
-        panel.set_xlabel(f"{way} is better", fontsize=8, color=GREY)
+        panel.set_xlabel(f"{way} is better", fontsize=8, color=style.GREY)
     return figure
 
 
@@ -102,15 +101,15 @@ def correlations(run: Run, names: Sequence[str]) -> Figure:
     ):
         axis = axes[panel]
         for kind, shift in zip(kinds, (-0.17, 0.17), strict=True):
-            shade, plain = _SHADES[kind], marks.cells(frame, names, kind)
-            partial = marks.cells(frame, names, f"{kind}_partial")
+            shade, plain = _SHADES[kind], style.cells(frame, names, kind)
+            partial = style.cells(frame, names, f"{kind}_partial")
             look = {"color": shade, "fmt": "o", "ms": 4.5, "capsize": 0, "elinewidth": 0.9}
             for cells, fill, alpha in ((plain, "white", 0.7), (partial, shade, 1)):
-                (value, reach), face = marks.intervals(cells), {"mfc": fill, "alpha": alpha}
+                (value, reach), face = style.intervals(cells), {"mfc": fill, "alpha": alpha}
                 axis.errorbar(value, np.arange(len(names)) + shift, xerr=reach, **look, **face)
-            for line, rest in enumerate(marks.other_seeds(run, partial)):
-                marks.dots(axis, rest, line + shift + 0.09, shade)
-        axis.axvline(0, color=GREY, linewidth=1)
+            for line, rest in enumerate(style.other_seeds(run, partial)):
+                style.dots(axis, rest, line + shift + 0.09, shade)
+        axis.axvline(0, color=style.GREY, linewidth=1)
         axis.set(title=title, xlabel="Rank correlation")
         _model_rows(axis, names, labeled=panel == "breakage")
     look = {"marker": "o", "ls": ""}
@@ -118,8 +117,8 @@ def correlations(run: Run, names: Sequence[str]) -> Figure:
         style.line(labels.evaluation_label(kind), color=shade, **look)
         for kind, shade in _SHADES.items()
     ]
-    handles.append(style.line("plain", color=GREY, markerfacecolor="white", **look))
-    handles.append(style.line("at equal confidence", color=GREY, **look))
+    handles.append(style.line("plain", color=style.GREY, markerfacecolor="white", **look))
+    handles.append(style.line("at equal confidence", color=style.GREY, **look))
     return style.legend(figure, handles)
 
 
@@ -138,7 +137,7 @@ def confident_errors(run: Run, names: Sequence[str]) -> Figure:
     for name, values in shares.items():
         panel = axes[name]
         shown = panel.imshow(values, aspect="auto", cmap="Purples", vmin=0, vmax=top)
-        marks.written_map(panel, values, "%", values > 0.6 * top, size=7.5)
+        style.written_map(panel, values, "%", values > 0.6 * top, size=7.5)
         panel.set_yticks(range(len(run.classes)), run.classes if name == names[0] else [])
         panel.set_xticks(range(1 + len(CATEGORIES)), ["clean", *CATEGORIES], rotation=30)
         panel.set_title(labels.short_label(name))
@@ -158,9 +157,9 @@ def _plane(
     areas = 25 + 165 * (spent - spent.min()) / max(float(np.ptp(spent)), 1e-9)
     for name, area in zip(names, areas, strict=True):
         color, mark = looks[name]
-        marks.dots(axis, *rest[name].T, color)
+        style.dots(axis, *rest[name].T, color)
         x, y = (tradeoffs.measured(run, name, each) for each in chosen)
-        marks.point(axis, x, y, color=color, linewidth=0.8, capsize=0, linestyle="", zorder=2)
+        style.point(axis, x, y, color=color, linewidth=0.8, capsize=0, linestyle="", zorder=2)
         look = {"color": color, "edgecolors": "white", "linewidths": 0.7, "zorder": 3}
         axis.scatter(x.value, y.value, s=area, marker=mark, label=name, **look)
         where = "table4" if name.endswith("-aligned") else "table2"
@@ -171,14 +170,14 @@ def _plane(
     axis.set(xlabel="Accuracy (%)", ylim=(bottom, None))
     limits = axis.get_xlim(), axis.get_ylim()
     for values in tradeoffs.resampled(run, names, chosen, resamples=60):
-        _front(axis, values, limits, color=GREY, linewidth=0.6, alpha=0.12)
-    _front(axis, tradeoffs.place(run, names, chosen), limits, color=GREY, linewidth=1.2)
+        _front(axis, values, limits, color=style.GREY, linewidth=0.6, alpha=0.12)
+    _front(axis, tradeoffs.place(run, names, chosen), limits, color=style.GREY, linewidth=1.2)
     axis.set(xlim=limits[0], ylim=limits[1])
 
 
 def _model_rows(axis: Axes, names: Sequence[str], *, labeled: bool) -> None:
     """A row a model; only the first of several panels tells their names."""
-    marks.rows(axis, [labels.short_label(name) for name in names], fontsize=8)
+    style.rows(axis, [labels.short_label(name) for name in names], fontsize=8)
     axis.tick_params(labelleft=labeled)
 
 

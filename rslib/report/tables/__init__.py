@@ -3,7 +3,7 @@
 Each function takes the run first, whose records are read (nothing is computed), and then names of
 models, its rows in that order, or pairs of them. It returns a long DataFrame, one row per model and
 quantity in the paper's units, with the columns of :func:`rslib.report.table.save` and, where the
-run has several seeds, those of :func:`rslib.report.seeds.over_seeds`. It raises a ``RecordError``
+run has several seeds, those of :func:`rslib.report.seeds.fills`. It raises a ``RecordError``
 where a model or a record has not been made, which says how to make it. :func:`show` prints a table.
 """
 

@@ -18,7 +18,6 @@ from rslib.settings.names import ALIGNED, TEACHERS, baseline, control
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
 
     from rslib.run import Run
 
@@ -264,23 +263,20 @@ def _outcomes(run: Run) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _values(run: Run, name: str, outcome: str) -> pd.Series:
-    """A model's outcome by image, shares in percent."""
-    import pandas as pd
-
-    if outcome == "corruptions":
-        found = outcomes(run, name)
-        return pd.Series(100 * (1 - found.share_wrong()), index=found.images)
-    if outcome.startswith("iou_"):
-        return run.record(name, "saliency").set_index("image")[outcome].astype(float)
-    return 100 * run.record(name, outcome).set_index("image")["correct"].astype(float)
-
-
 def _together(run: Run, names: Sequence[str], outcome: str) -> np.ndarray:
-    """One outcome of several models (models, images), on the images of the first that all know."""
+    """One outcome, shares in percent, of several models (models, images) on the images all know."""
     import pandas as pd
 
-    columns = [_values(run, name, outcome) for name in names]
+    columns = []
+    for name in names:
+        if outcome == "corruptions":
+            found = outcomes(run, name)
+            column = pd.Series(100 * (1 - found.share_wrong()), index=found.images)
+        elif outcome.startswith("iou_"):
+            column = run.record(name, "saliency").set_index("image")[outcome].astype(float)
+        else:
+            column = 100 * run.record(name, outcome).set_index("image")["correct"].astype(float)
+        columns.append(column)
     return pd.concat(columns, axis=1, join="inner").dropna().to_numpy(float).T
 
 

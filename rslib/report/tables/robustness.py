@@ -44,10 +44,8 @@ def table2(table: Table, names: Sequence[str] = ROBUSTNESS) -> None:
     models were evaluated under it.
     """
     run, chosen = table.run, table.run.settings
-    table.title = (
-        f"Table 2. Accuracy under attack (paper 4.2): FGSM with budget {budget(chosen.fgsm)}"
-    )
-    table.title += f", {pgd_phrase(chosen.pgd)}"
+    attacks = f"FGSM with budget {budget(chosen.fgsm)}, {pgd_phrase(chosen.pgd)}"
+    table.title = f"Table 2. Accuracy under attack (paper 4.2): {attacks}"
     names = table.rows(names)
     added = [each for each in ADDED if all(run.has_record(name, each) for name in names)]
     for name, clean, fgsm, pgd in table.each(names, "clean", "fgsm", "pgd"):
@@ -209,8 +207,8 @@ def mcnemar_table(table: Table, pairs: Sequence[tuple[str, str]], evaluated: str
     if not pairs:
         raise ValueError("pairs is empty: a comparison needs at least one pair of models")
     table.name = f"mcnemar_{evaluated}"
-    said = _compared(table.run.settings, evaluated)
-    table.title = f"McNemar's exact test on the same images ({said})"
+    when = _compared(table.run.settings, evaluated)
+    table.title = f"McNemar's exact test on the same images (right {when})"
     table.notes = [
         "The paper compares models without a test. Holm's correction is over the "
         f"{count(len(pairs), 'comparison')} of this table. The test speaks of these weights, not "
@@ -235,15 +233,15 @@ def mcnemar_table(table: Table, pairs: Sequence[tuple[str, str]], evaluated: str
 
 
 def _compared(chosen: Settings, evaluated: str) -> str:
+    under = f"under {evaluation_label(evaluated)}"
     match evaluated:
         case "clean":
-            return "right when clean"
+            return "when clean"
         case "smoothing":
             noise = f"noise of standard deviation {chosen.smoothing.sigma:g}"
-            return f"right after randomized smoothing with {noise}"
+            return f"after randomized smoothing with {noise}"
         case "pgd":
-            return f"right under {pgd_phrase(chosen.pgd)}"
+            return f"under {pgd_phrase(chosen.pgd)}"
         case "fgsm" | "autoattack":
-            label = evaluation_label(evaluated)
-            return f"right under {label} with budget {budget(getattr(chosen, evaluated))}"
-    return f"right under {evaluation_label(evaluated)}"
+            return f"{under} with budget {budget(getattr(chosen, evaluated))}"
+    return under

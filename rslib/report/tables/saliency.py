@@ -7,7 +7,6 @@ speak of objects.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rslib import paper
 from rslib.metrics.estimates import UNDEFINED, Estimate
@@ -17,10 +16,6 @@ from rslib.report.seeds import fills
 from rslib.report.table import Table
 from rslib.saliency.methods import LABELS
 from rslib.settings.names import INTERPRETABILITY, TEACHERS
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
 
 
 @fills(
@@ -80,10 +75,10 @@ def table3(
 ) -> None:
     """Table 3: overlap of saliency with object masks, beside what means nothing (paper 4.3).
 
-    The paper gives mean and standard deviation alone. Ours are the IoU of a random map on the same
-    masks, of the same maps with other images' masks, of the image's center and of the mean mask,
-    the best that any map can reach, the share of the saliency inside the mask (as which 4.3 reads
-    the IoU), how often the most salient pixel lies on the object, and constant maps.
+    The paper gives mean and standard deviation alone. Ours are the IoU of a random map, of other
+    images' masks, of the image's center and of the mean mask, the best that any map can reach, the
+    share of the saliency inside the mask (as which 4.3 reads the IoU), how often the most salient
+    pixel lies on the object, and constant maps.
 
     The masks are of ``source`` (:data:`rslib.settings.names.MASK_SOURCES`), by default those that
     models are aligned to; with others the table is called ``overlap_<source>``.
@@ -157,14 +152,10 @@ def faithfulness_table(table: Table, names: Sequence[str], measure: str) -> None
         methods["random"] = "Random Map"
     for name, record in table.each(names, "faithfulness"):
         for method, header in methods.items():
-            values = curve_mean(record, method, measure)
-            table.add(name, method, UNDEFINED if values is None else table.mean(values), header)
-
-
-def curve_mean(record: pd.DataFrame, method: str, measure: str) -> np.ndarray | None:
-    """Per image: the mean over a curve, or the measure itself; None where there is none."""
-    columns = [c for c in record if c.startswith(f"{method}_{measure}")]
-    return record[columns].to_numpy(float).mean(1) if columns else None
+            # The points of a curve, or the measure itself.
+            columns = [each for each in record if each.startswith(f"{method}_{measure}")]
+            values = record[columns].to_numpy(float)
+            table.add(name, method, table.mean(values.mean(1)) if columns else UNDEFINED, header)
 
 
 @fills(

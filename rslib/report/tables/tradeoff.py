@@ -81,7 +81,7 @@ def pareto_table(table: Table, names: Sequence[str]) -> None:
     axes = [axis.name for axis in tradeoffs.AXES]
     values, drawn = tradeoffs.place(run, names, axes), tradeoffs.resampled(run, names, axes)
     shares = {}
-    for kind, chosen in (("plane", tradeoffs.PLANE), ("all", axes)):
+    for kind, chosen in (("plane", ("clean_accuracy", "pgd_accuracy")), ("all", axes)):
         columns = [axes.index(axis) for axis in chosen]
         higher = [tradeoffs.AXES[column].higher for column in columns]
         shares[kind] = 100 * pareto.membership(drawn[:, :, columns], higher)
@@ -182,6 +182,8 @@ def confident_errors_table(table: Table, names: Sequence[str]) -> None:
     versions at the highest severity; and how much lower its IoU is there. Facts ``worst_<model>``
     name the classes.
     """
+    from scipy.stats import chi2_contingency
+
     run, table.sizes = table.run, names
     table.notes = [
         "Corrupted: over all corruptions at severity 5; no interval, for versions of an image are "
@@ -200,10 +202,11 @@ def confident_errors_table(table: Table, names: Sequence[str]) -> None:
             at = (by_class["sum"] / by_class["size"]).idxmax()
             worst = _share(table, *by_class.loc[at])
             table.facts[f"worst_{name.replace('-', '_')}"] = run.classes[int(at)]
-            p_value, expected = _alike(by_class)
-            alike = Estimate(p_value)
+            counts = [by_class["sum"], by_class["size"] - by_class["sum"]]
+            test = chi2_contingency(np.stack(counts))
+            alike = Estimate(float(test.pvalue))
             classes.append(len(by_class))
-            if expected < _FEWEST_EXPECTED:
+            if test.expected_freq.min() < _FEWEST_EXPECTED:
                 rough.append(short_label(name))
         mistaken, justified = (sure[iou][side].dropna().to_numpy(float) for side in (wrong, ~wrong))
         if min(len(mistaken), len(justified)) >= _FEWEST:
@@ -212,12 +215,9 @@ def confident_errors_table(table: Table, names: Sequence[str]) -> None:
         missed = ~right[certainty >= CONFIDENT]
         if len(missed):
             corrupted = Estimate(100 * missed.mean())
-        confident, share = (
-            _share(table, len(sure), len(frame)),
-            _share(table, wrong.sum(), len(wrong)),
-        )
-        table.add(name, "confident", confident, "Confident (%)")
-        table.add(name, "wrong", share, "Of These Wrong (%)")
+        mistakes = _share(table, wrong.sum(), len(wrong))
+        table.add(name, "confident", _share(table, len(sure), len(frame)), "Confident (%)")
+        table.add(name, "wrong", mistakes, "Of These Wrong (%)")
         table.add(name, "worst_class", worst, "In the Worst Class (%)")
         table.add(name, "classes_p", alike, "Classes Alike, Holm's p", "p")
         table.add(name, "corrupted", corrupted, "Corrupted, Wrong (%)")
@@ -253,11 +253,3 @@ def _joined(table: Table, name: str, needs: Sequence[str]) -> pd.DataFrame:
 
 def _share(table: Table, count: float, n: float) -> Estimate:
     return table.proportion(int(count), int(n)) if n else UNDEFINED
-
-
-def _alike(by_class: pd.DataFrame) -> tuple[float, float]:
-    """The p-value of the chi-squared test that shares are alike, and the least count it expects."""
-    from scipy.stats import chi2_contingency
-
-    found = chi2_contingency(np.stack([by_class["sum"], by_class["size"] - by_class["sum"]]))
-    return float(found.pvalue), float(found.expected_freq.min())
