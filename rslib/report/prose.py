@@ -193,7 +193,7 @@ def robustness(table2: pd.DataFrame, pgd: Iterable[pd.DataFrame], eps: float) ->
     """Compare standard and adversarial training under attack, by PGD's records, too (07)."""
     cells = _cells(table2)
     resnet, robust_resnet, vit, robust_vit, pure = (
-        cells[name, "pgd_accuracy"] for name in (*names.ROBUSTNESS, "resnet18-purely_adversarial")
+        cells[name, "pgd_accuracy"] for name in (*names.ROBUSTNESS, names.PURELY_ADVERSARIAL)
     )
     gain, loss, _ = _price(cells, "resnet18")
     mixing = "as robust as the other"
