@@ -133,6 +133,8 @@ def _put(source: Path, target: Path, edition: Edition) -> Path:
     if texts:
         told = edition.line(source.stem), edition.warning(source.stem)
         texts[0].source = _stamped(texts[0].source, *told)
+        cite = f":::{{dropdown}} Cite this page\n```bibtex\n{edition.citation()}\n```\n:::"
+        notebook.cells.append(nbformat.v4.new_markdown_cell(cite))
     nbformat.write(notebook, target)
     return target
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from book import BookError, errata
 from book.errata import Erratum
 from book.execute import FAILED, RUNNING
@@ -25,7 +27,7 @@ from rslib.report.table import identity, settings_key
 from rslib.run import Results
 from rslib.run.published import model_folder, settings_of
 from rslib.run.results import shortcut_runs
-from rslib.settings import SettingsError, load
+from rslib.settings import PROJECT, SettingsError, load
 from rslib.store import records
 from rslib.store.records import RecordError
 from rslib.verdicts import limits
@@ -326,6 +328,33 @@ class Edition:
             return ""
         listed = "\n".join("- " + " ".join(text.split()) for text in texts)
         return f":::{{warning}}\n{FOUND_SINCE}\n\n{listed}\n:::"
+
+    def citation(self) -> str:
+        """How to cite the paper and this edition, in BibTeX."""
+        about = yaml.safe_load((PROJECT / "CITATION.cff").read_text())
+        (paper,) = about["references"]
+        (author,) = paper["authors"]
+        seeds = labels.seeds_phrase(self.seeds) if self.seeds else f"seeds {NOT_RECORDED}"
+        code = ", ".join(self.revisions) or NOT_RECORDED
+        note = f"Edition {self.name}; {seeds}; code {code}; {self.dates}"
+        entries = {
+            f"article{{{author['family-names'].lower()}{paper['year']}": {
+                "author": f"{author['given-names']} {author['family-names']}",
+                "title": f"{{{paper['title']}}}",
+                "year": paper["year"],
+            },
+            f"software{{robustsight_{self.name}": {
+                "author": f"{{{about['authors'][0]['name']}}}",
+                "title": f"{{{about['title']}}}",
+                "version": about["version"],
+                "year": about["date-released"].year,
+                "note": note,
+            },
+        }
+        return "\n".join(
+            f"@{head},\n" + "".join(f"  {k} = {{{v}}},\n" for k, v in fields.items()) + "}"
+            for head, fields in entries.items()
+        )
 
     # Whether its parts fit
 

@@ -10,6 +10,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+import rslib
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINS = [
@@ -62,3 +64,9 @@ def test_the_commit_hook_runs_the_ruff_that_the_tests_run():
         assert hooks[name]["entry"].startswith(f".venv/bin/{command}")
     pin = next(pin for pin in PINS if pin.name == "ruff")
     assert Version(metadata.version("ruff")) >= Version(next(iter(pin.specifier)).version)
+
+
+def test_what_is_cited_is_this_version():
+    about = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert about["version"] == about["preferred-citation"]["version"] == rslib.__version__
+    assert about["date-released"].year == about["preferred-citation"]["year"]

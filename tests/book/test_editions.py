@@ -588,3 +588,11 @@ def test_a_notebook_that_was_run_holds_slim_pictures(tmp_path):
     (found,) = nbformat.read(output, as_version=4).cells[-1].outputs
     data = b64decode(found.data["image/png"])
     assert execute.slim(data) == data and data[25] == 3  # colors from a palette
+
+
+def test_an_edition_is_cited_beside_the_paper():
+    (edition,) = editions.published(PROJECT / PUBLISHED, ["cpu"])
+    text = edition.citation()
+    assert text.count("@") == 2 and text.count("{") == text.count("}")
+    assert "Aravind Kannappan" in text and "seeds 0, 1, 2" in text
+    assert all(revision in text for revision in edition.revisions) and edition.dates in text
