@@ -130,7 +130,7 @@ def paired_difference(
 ) -> Estimate:
     """Accuracy less accuracy on the same images, (n,) bool each, in percentage points.
 
-    The interval is Agresti and Min's (:func:`rslib.metrics.shares.paired_interval`).
+    The interval is Agresti and Min's (``shares.paired_interval``).
     """
     first, second = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
     only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())

@@ -121,7 +121,7 @@ class Table:
 
         The row of models (a, b) is called ``<a>_vs_<b>``; what is about no model has a ``label``.
         The header is by default the paper's, with its unit. Otherwise the unit, as
-        :func:`rslib.report.numbers.written` knows it, is by default what the header has in
+        ``rslib.report.numbers.written`` knows it, is by default what the header has in
         parentheses, if that is "(%)" or "(points)". ``further`` are more or other cells of the row.
         """
         training = ""
