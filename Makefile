@@ -40,6 +40,8 @@ SEED  = $(firstword $(SEEDS))
 # The profiles fast and paper ask for a GPU by themselves; GPUS, if given, says so for any.
 ASKS  = $(if $(filter file,$(origin GPUS)),,$(if $(filter-out 0,$(GPUS)),gpus=1))
 
+LINT  = $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/ty check --python $(VENV) tests/typed_calls.py
+
 .PHONY: book run check test faults bench cluster slurm-test lab site pdf archive keep publish restore lock clean help
 .DEFAULT_GOAL := help
 
@@ -52,11 +54,11 @@ run: $(DONE)
 	|| { $(BIN)/python -m book errors $(RUNS)/$(PROFILE); exit 1; }
 
 check: $(DONE)
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+	$(LINT)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow" tests
 
 test: $(DONE)
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+	$(LINT)
 	OMP_NUM_THREADS=1 $(BIN)/pytest --nbval-lax -n $(WORKERS) --dist loadfile --no-loadscope-reorder notebooks tests
 
 faults: $(DONE)

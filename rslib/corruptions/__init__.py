@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rslib.corruptions._random import Draws
+    from rslib.corruptions.generate import corrupt as corrupt
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -44,7 +45,9 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 TEST15 = tuple(name for names in CATEGORIES.values() for name in names if name not in EXTRA)
 ALL19 = TEST15 + EXTRA
-NAMES = ALL19  # in the order of the published generator; each is also the name of its file
+NAMES: tuple[str, ...] = (
+    ALL19  # in the order of the published generator; each is also the name of its file
+)
 
 Corruption = Callable[["Tensor", int, "Draws"], "Tensor"]
 
