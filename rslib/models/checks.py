@@ -126,7 +126,7 @@ def checked_logits(model: nn.Module, x: Tensor) -> Tensor:
     if logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
         found = f"shape {tuple(logits.shape)} for {len(x)} images"
         raise ValueError(
-            f"the model returned {found}; logits have one row each, at least 2 classes"
+            f"the model returned {found}; logits must have one row each, at least 2 classes"
         )
     if not logits.isfinite().all():
         bad = f"{int((~logits.isfinite()).any(1).sum())} of {len(x)} images"

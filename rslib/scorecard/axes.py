@@ -33,6 +33,7 @@ class Reading:
         self.guest, self.attempts, self.peers = guest, attempts, peers
         self._at = {"confidence": guest.settings.evaluation.confidence}
         self._mean = functools.partial(estimates.mean, **self._at)
+        self._less = functools.partial(estimates.mean_difference, **self._at)
 
     def axes(self) -> list[Axis]:
         """All axes but the verdict, in order, whether there is a result or not."""
@@ -161,7 +162,7 @@ class Reading:
             name,
             record,
             lambda frame: self._mean(_share_wrong(frame)),
-            lambda ours, theirs: self._mean(_share_wrong(ours) - _share_wrong(theirs)),
+            lambda ours, theirs: self._less(_share_wrong(ours), _share_wrong(theirs)),
             lambda theirs: _same_corruptions(theirs, record),
             details + self._relative(record),
         )
@@ -219,7 +220,7 @@ class Reading:
             name,
             record,
             lambda frame: self._mean(frame[column]),
-            lambda ours, theirs: self._mean(ours[column] - theirs[column]),
+            lambda ours, theirs: self._less(ours[column], theirs[column]),
             lambda theirs: theirs.attrs["inputs"]["masks"].get(source) == identity,
             details,
         )

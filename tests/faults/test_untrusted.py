@@ -83,6 +83,7 @@ ALLOWED = {
     ("scorecard/weights.py", "torch.load"): "only where asked for, and weights_only=True",
     ("scorecard/sources.py", "importlib.import_module"): "a user's own model, named by the user",
     ("book/build.py", "subprocess"): "jupyter-book, a list of arguments without a shell",
+    ("book/pdf.py", "subprocess"): "the browser, a list of arguments without a shell",
     ("store/locks.py", "subprocess"): "the command it is given, without a shell",
     ("run/provenance.py", "subprocess"): "git, a list of arguments without a shell",
 }

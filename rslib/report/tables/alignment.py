@@ -55,7 +55,7 @@ def table4(table: Table, names: Sequence[str] = ALIGNED) -> None:
         for kind, model in zip(("baseline", "control"), compared, strict=True):
             other, said = table.read(model, "saliency"), kind.capitalize()
             gained = table.paired_difference(own["correct"], other["correct"])
-            nearer = table.mean(own[f"iou_{source}"] - other[f"iou_{source}"])
+            nearer = table.mean_difference(own[f"iou_{source}"], other[f"iou_{source}"])
             table.add(name, f"accuracy_over_{kind}", gained, f"Acc − {said} (points)")
             table.add(name, f"iou_over_{kind}", nearer, f"IoU − {said}")
 
@@ -210,7 +210,7 @@ def combination_table(table: Table, names: Sequence[str], *, against: str) -> No
         for outcome, (header, unit) in _outcomes(run).items():
             if outcome not in ("clean", "pgd"):
                 ours, theirs = _together(run, (name, against), outcome)
-                table.add(name, outcome, table.mean(ours - theirs), header, unit)
+                table.add(name, outcome, table.mean_difference(ours, theirs), header, unit)
 
 
 @fills(

@@ -156,7 +156,7 @@ def corruption_difference_table(table: Table, pairs: Sequence[tuple[str, str]]) 
     for pair in pairs:
         first, second = (errors[name] for name in pair)
         for corruption, error in first.items():
-            gap = table.mean(error - second[corruption])
+            gap = table.mean_difference(error, second[corruption])
             table.add(pair, corruption, gap, corruption_label(corruption), "points")
 
 

@@ -171,14 +171,14 @@ def attacked_saliency_table(table: Table, names: Sequence[str]) -> None:
         fooled = table.accuracy(right["fooled"]) if len(right) else UNDEFINED
         before, after = right["iou_clean"], right["iou_attacked"]
         table.add(name, "fooled", fooled, "Fooled (%)")
-        for kind, values, header in (
-            ("iou_clean", before, "IoU, Clean"),
-            ("iou_attacked", after, "IoU, Attacked"),
-            ("iou_moved", after - before, "IoU, Change"),
-            ("rank_correlation", right["rank_correlation"], "Rank Correlation"),
-            ("same_top", right["same_top"], "IoU of the Two Maps"),
+        for kind, found, header in (
+            ("iou_clean", table.mean(before), "IoU, Clean"),
+            ("iou_attacked", table.mean(after), "IoU, Attacked"),
+            ("iou_moved", table.mean_difference(after, before), "IoU, Change"),
+            ("rank_correlation", table.mean(right["rank_correlation"]), "Rank Correlation"),
+            ("same_top", table.mean(right["same_top"]), "IoU of the Two Maps"),
         ):
-            table.add(name, kind, table.mean(values), header)
+            table.add(name, kind, found, header)
 
 
 def _masks_phrase(source: str) -> str:
