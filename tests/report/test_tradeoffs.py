@@ -118,12 +118,6 @@ def test_confident_mistakes_by_hand(run):
 
 @pytest.mark.slow
 def test_a_worst_class_and_a_rough_test_are_said_to_be_such(run, monkeypatch):
-    # Of two classes with 5 images each, 2 and none are wrong: one mistake is expected in each.
-    by_class = pd.DataFrame({"sum": [2, 0], "size": [5, 5]})
-    assert tradeoff._alike(by_class)[1] == 1
-    # Twenty and thirty of a hundred each: 25 are expected, and chi-squared with Yates is 2.16.
-    p_value, expected = tradeoff._alike(pd.DataFrame({"sum": [20, 30], "size": [100, 100]}))
-    assert (p_value, expected) == (pytest.approx(0.1416, abs=1e-4), 25)
     # Ten classes of one confident image each are compared as soon as one image is enough.
     monkeypatch.setattr(tradeoff, "_FEWEST", 1)
     notes = tables.confident_errors_table(run, [RESNET]).attrs["notes"]
