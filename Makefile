@@ -12,7 +12,7 @@
 # make pdf           print one edition from what is published, with Chromium        PROFILE=cpu
 # make archive       source, editions and weights with their checksums in one file, for Zenodo
 # make keep          copy what is finished of a run that still goes on into the book  PROFILE=wide
-# make publish       copy a run's records and notebooks into the book               PROFILE=cpu
+# make publish       put a finished run into the book, README and pages             PROFILE=cpu
 # make restore       copy a published run back into runs/, to go on from it         PROFILE=cpu
 # make lock          write constraints.txt anew: the newest versions that pyproject.toml allows
 # make clean         remove the built book and the smoke run (environment and other runs stay)
@@ -101,6 +101,10 @@ keep: $(DONE)
 
 publish: $(DONE)
 	$(BIN)/python -m book publish $(PROFILE)
+	$(BIN)/python -m book reference $(PROFILE)
+	$(BIN)/python -m book readme
+	$(BIN)/python -m benchmarks.page
+	$(BIN)/python -m book site
 
 restore: $(DONE)
 	$(BIN)/python -m book restore $(PROFILE)

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 
 import nbformat
 import pandas as pd
@@ -360,6 +361,16 @@ def test_commands_on_pages_rerun_what_the_makefile_does():
         each for text in texts for each in re.findall(r"snakemake [^`#]*--cores[^`#]*", text)
     ]
     assert len(commands) >= 2 and all(triggers in each for each in commands)
+
+
+def test_publishing_is_one_command():
+    told = subprocess.run(
+        ["make", "--dry-run", "publish", "PROFILE=cpu", "VENV=v", "--old-file=v/.installed"],
+        cwd=PROJECT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    done = [line.partition(" -m ")[2] for line in told.stdout.splitlines() if " -m b" in line]
+    first = ["book publish cpu", "book reference cpu", "book readme"]
+    assert done == [*first, "benchmarks.page", "book site"]
 
 
 def test_pages_name_the_weights_that_are_published():
