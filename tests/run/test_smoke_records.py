@@ -11,8 +11,8 @@ MODELS = ("resnet18-standard", "vit_small-standard")
 
 
 @pytest.fixture(scope="module")
-def run():
-    return Run(settings.load("smoke"), progress=False)
+def run(tmp_path_factory):
+    return Run(settings.load("smoke"), root=tmp_path_factory.mktemp("runs"), progress=False)
 
 
 def accuracy(run, name, evaluation):
