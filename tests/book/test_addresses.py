@@ -58,6 +58,8 @@ def test_with_addresses_pages_say_where_they_are(tmp_path):
     tags = dict(re.findall(r'<meta property="(og:[^"]+)" content="([^"]*)"', page))
     assert {"og:title", "og:type", "og:url", "og:image"} <= tags.keys()  # what the protocol asks
     assert tags["og:url"] == f"{BASE}01_one.html" and tags["og:site_name"] == "RobustSight"
+    assert tags["og:type"] in ("website", "article") and tags["og:title"] and tags["og:description"]
+    assert (html / tags["og:image"].removeprefix(BASE)).is_file()
     assert f'<link rel="canonical" href="{BASE}01_one.html"' in page
     assert f'href="{REPOSITORY}"' in page
     listed = set(re.findall("<loc>(.*?)</loc>", (html / "sitemap.xml").read_text()))
