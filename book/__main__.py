@@ -106,7 +106,18 @@ def _parser() -> argparse.ArgumentParser:
         help="take the checked outputs from the executed notebooks here and clear the others; "
         "default: change nothing",
     )  # fmt: skip
+
+    places = command("address", _address, "write where the book and its repository live")
+    places.add_argument("--base", default="", help="of the built book; default: none")
+    places.add_argument("--repository", default="", help="on GitHub; default: none")
     return parser
+
+
+def _address(chosen: argparse.Namespace) -> None:
+    from book import addresses
+    from rslib.settings import PROJECT
+
+    addresses.assign(PROJECT, chosen.base, chosen.repository)
 
 
 def _run(chosen: argparse.Namespace) -> None:

@@ -1,20 +1,79 @@
-"""Sphinx extension: what pages link to once `_config.yml` names the places the book lives at.
+"""The places the book lives at, which `python -m book address` sets; and what then links to them.
 
-`html.baseurl` is the address of the built book: pages then carry canonical links and OpenGraph
-tags, and there is a sitemap. `html_context.repository` is the address of the source repository on
-GitHub: pages then link to it, to their source and to a new issue, and notebooks open in Colab.
-Where a value is empty, there is no such link.
+`html.baseurl` of `_config.yml` is the address of the built book: pages then carry canonical links
+and OpenGraph tags, and there is a sitemap. `html_context.repository` is the address of the source
+repository on GitHub: pages then link to it, to their source and to a new issue, notebooks open in
+Colab and install the project there by their first cell, and CITATION.cff names it. Where a value is
+empty, there is no such link and no such cell. Pages get theirs from the Sphinx extension below.
 """
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 from xml.sax.saxutils import escape
 
+import nbformat
 from sphinx.application import Sphinx
 
+from book import BookError
+
 COLAB = "https://colab.research.google.com/github"
+TAG = "colab"
+"""Of the cell that installs the project there."""
+CELL = """\
+# On Colab alone: fetch the project and install the versions it was tested with. It takes minutes.
+import runpy
+import subprocess
+import sys
+
+if "google.colab" in sys.modules:
+    subprocess.run(
+        ["git", "clone", "--quiet", "--depth=1", "REPOSITORY", "robustsight"], check=True
+    )
+    runpy.run_path("robustsight/book/colab.py", run_name="__main__")"""
+
+
+def assign(root: Path, base: str, repository: str) -> None:
+    """Write the two addresses wherever they stand: configuration, citation, notebooks.
+
+    Args:
+        root: of the checkout.
+        base: of the built book, or empty.
+        repository: of the source repository, or empty.
+
+    Raises:
+        book.BookError: an address that is none.
+    """
+    for address in filter(None, (base, repository)):
+        if not re.fullmatch(r"https://[\w.-]+(:\d+)?(/[\w./~%-]*)?", address):
+            raise BookError(
+                f"{address!r} is no address: give one such as https://example.org/book/"
+            )
+    repository = repository.rstrip("/")
+    base = f"{base.rstrip('/')}/" if base else ""
+    config, citation = root / "_config.yml", root / "CITATION.cff"
+    text = config.read_text(encoding="utf-8")
+    for name, address in (("baseurl", base), ("repository", repository)):
+        text, found = re.subn(rf'(?m)^( +{name}: )"[^"]*"', rf'\g<1>"{address}"', text)
+        if found != 1:
+            raise BookError(f'{config}: there is not one line {name}: "…" to write to')
+    config.write_text(text, encoding="utf-8")
+    lines = citation.read_text(encoding="utf-8").splitlines()
+    lines = [line for line in lines if not line.startswith(("url:", "repository-code:"))]
+    places = (("url", base), ("repository-code", repository))
+    named = [f'{name}: "{address}"' for name, address in places if address]
+    at = lines.index("license: MIT")
+    citation.write_text("\n".join([*lines[:at], *named, *lines[at:], ""]), encoding="utf-8")
+    for path in sorted((root / "notebooks").glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells = [c for c in notebook.cells if TAG not in c.metadata.get("tags", ())]
+        if repository:
+            source, tags = CELL.replace("REPOSITORY", repository), {"tags": [TAG, "remove-cell"]}
+            cell = nbformat.v4.new_code_cell(source, id=TAG, metadata=tags)
+            notebook.cells.insert(0, cell)
+        nbformat.write(notebook, path)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
