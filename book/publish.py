@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -20,7 +19,7 @@ from book.build import published_hint
 from book.execute import FAILED, RUNNING, problems
 from rslib import settings
 from rslib.run.published import PARAMS, PUBLISHED
-from rslib.settings import SettingsError, check_name
+from rslib.settings import SettingsError, check_name, environment
 from rslib.settings.names import INTERPRETABILITY
 from rslib.store import records
 
@@ -229,7 +228,7 @@ def _named(profile: str) -> str:
 
 
 def _runs(root: Path) -> Path:
-    return root / os.environ.get("RSLIB_RUNS", "runs")
+    return environment.folder("RSLIB_RUNS") or root / "runs"
 
 
 def _side_experiment(folder: Path) -> bool:
