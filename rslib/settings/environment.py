@@ -3,7 +3,7 @@
 The Makefile runs this file by itself, before anything is installed, so it imports nothing but
 Python's own library::
 
-    python rslib/settings/environment.py PROFILE=smoke "SEEDS=0 1"     checks, prints the runs' folder
+    python rslib/settings/environment.py PROFILE=smoke "SEEDS=0 1"     checks, prints where runs lie
 """
 
 from __future__ import annotations
@@ -153,18 +153,14 @@ def _check(name: str, value: str) -> None:
     """Refuse what a variable of make's cannot be; one that is empty counts as unset."""
     if name == "PROFILE" and not re.fullmatch(NAME, value):
         told = "up to 100 letters, digits, '.', '_' or '-', a letter or digit first"
-        raise SettingsError(
-            f"PROFILE={value!r} must be a profile's name, {told}: it names a folder"
-        )
+        raise SettingsError(f"PROFILE={value!r} must be {told}: it names the run directory")
     if name == "SEEDS":
         seeds(value)
     elif name == "DEVICE" and not re.fullmatch(r"cpu|mps|cuda(:[0-9]{1,3})?", value):
-        raise SettingsError(f"DEVICE={value!r} must be cpu, cuda or mps")
+        raise SettingsError(f"DEVICE={value!r} must be cpu, cuda or mps: give one of them")
     elif name == "FAN_OUT":
         if value not in ("0", "1", "true", "false"):
-            raise SettingsError(
-                f"FAN_OUT={value!r} must be 1 or 0: give FAN_OUT=1, or leave it out"
-            )
+            raise SettingsError(f"FAN_OUT={value!r} must be 1 or 0: give one, or leave it out")
     elif name in ("CORES", "WORKERS", "GPUS") and (name, value) != ("CORES", "all"):
         whole(value, name, least=0 if name == "GPUS" else 1)
 

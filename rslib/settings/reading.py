@@ -1,4 +1,4 @@
-"""The one reader of YAML: plain data, as YAML 1.2 reads it; what versions read otherwise is refused.
+"""The one reader of YAML: plain data as YAML 1.2 has it; what versions read otherwise is refused.
 
 PyYAML reads YAML 1.1, in which ``010`` is 8, ``1:30`` is 90, ``1_000`` a number and ``no`` false,
 and of two equal keys the last wins unsaid.
