@@ -41,7 +41,7 @@ override $1 := $$(value $1)
 endif
 endef
 $(foreach each,$(GIVEN) RSLIB_RUNS RSLIB_DATA RSLIB_PARAMS RSLIB_REVISION,$(eval $(call literal,$(each))))
-q = $(if $(filter $1,0 1 2 3 4 5 6 7 8 all),$1,'$(subst ','\'',$1)')
+q = $(if $(filter $1,0 1 2 3 4 5 6 7 8 all smoke cpu fast paper wide),$1,'$(subst ','\'',$1)')
 or_default = $(call q,$(or $($1),$2))
 
 BIN  := $(VENV)/bin

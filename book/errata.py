@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from rslib.settings import SettingsError, read_yaml
 from rslib.store.records import RecordError
 
 FILE = "errata.yaml"
@@ -40,8 +40,9 @@ def read(folder: Path) -> list[Erratum]:
     if not path.exists():
         return []
     try:
-        found = TypeAdapter(list[Erratum]).validate_python(yaml.safe_load(path.read_text()))
-    except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
+        listed = read_yaml(path.read_text(encoding="utf-8"), str(path))
+        found = TypeAdapter(list[Erratum]).validate_python(listed)
+    except (SettingsError, ValidationError, UnicodeDecodeError, OSError) as error:
         raise RecordError(
             f"{path} is no list of errata, each with 'pages:' and 'text:': {error}"
         ) from None

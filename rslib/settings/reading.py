@@ -27,33 +27,47 @@ _AMBIGUOUS = re.compile(
 _MERGE, _AMBIGUOUS_TAG = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:ambiguous"
 
 
+def _refuse(why: str, node: yaml.Node) -> None:
+    raise yaml.constructor.ConstructorError(None, None, why, node.start_mark)
+
+
 class _Rules:
     """What both of PyYAML's safe loaders, the one in C and the other, get of rules of our own."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Refuse a key that stands twice; merged ones may be overridden, that is what << is for."""
-        checked = self.__dict__.setdefault("checked", set())
-        if id(node) not in checked:  # once, since merging adds to a node that others merge, too
-            checked.add(id(node))
-            seen: dict[Any, int] = {}
-            for key, _ in node.value:
-                found = "<<" if key.tag == _MERGE else self.construct_object(key, deep=True)
-                if not isinstance(found, Hashable):
-                    continue  # no key at all, which is refused as such
-                if found in seen:
-                    told = f"the key {found!r} stands twice, first in line {seen[found]}: keep one"
-                    raise yaml.constructor.ConstructorError(None, None, told, key.start_mark)
-                seen[found] = key.start_mark.line + 1
-        super().flatten_mapping(node)
+        """Merge what ``<<`` names, own keys before it; a key that stands twice is refused."""
+        done = self.__dict__.setdefault("flattened", set())
+        if id(node) in done:  # others merge it, too
+            return
+        done.add(id(node))
+        own: dict[Any, tuple[yaml.Node, yaml.Node]] = {}
+        merged: dict[Any, tuple[yaml.Node, yaml.Node]] = {}
+        for key, value in node.value:
+            found = "<<" if key.tag == _MERGE else self.construct_object(key, deep=True)
+            if not isinstance(found, Hashable):
+                _refuse("a mapping or a list is no key", key)
+            if found in own:
+                first = own[found][0].start_mark.line + 1
+                _refuse(f"the key {found!r} stands twice, first in line {first}: keep one", key)
+            own[found] = key, value
+            if key.tag == _MERGE:
+                for each in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                    if not isinstance(each, yaml.MappingNode):
+                        _refuse("<< merges a mapping or a list of mappings", each)
+                    self.flatten_mapping(each)
+                    for pair in each.value:
+                        merged.setdefault(self.construct_object(pair[0], deep=True), pair)
+        kept = {name: pair for name, pair in own.items() if pair[0].tag != _MERGE}
+        node.value = list((merged | kept).values())
 
     def _ambiguous(self, node: yaml.ScalarNode) -> None:
         told = (
             f"{node.value} is read differently by versions of YAML: write a number in plain "
             "decimal digits, true or false, or quotes around a text"
         )
-        raise yaml.constructor.ConstructorError(None, None, told, node.start_mark)
+        _refuse(told, node)
 
     def _int(self, node: yaml.ScalarNode) -> int:
         value = self.construct_scalar(node)
