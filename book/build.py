@@ -54,9 +54,7 @@ def _yaml(path: Path) -> Any:
     try:
         return read_yaml(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError, SettingsError) as error:
-        raise BookError(
-            f"{path} cannot be read: {error}: bring it back from the repository"
-        ) from None
+        raise BookError(f"{path} cannot be read: {error}: take it from the repository") from None
 
 
 def stage(
@@ -228,11 +226,12 @@ def build(executed: Path, *beside: Path, root: Path = Path(), builder: str = "ht
     """
     root = root.resolve()
     made = root / "_build" / builder
-    with swap.replacing(made) as new, tempfile.TemporaryDirectory(prefix="rslib-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="rslib-") as scratch:
         source = Path(scratch, "source")
         stage(executed, source, beside=beside, root=root)
         _render(source, Path(scratch), builder, root)
-        shutil.copytree(Path(scratch, "_build", builder), new, dirs_exist_ok=True)
+        with swap.replacing(made) as new:
+            shutil.copytree(Path(scratch, "_build", builder), new, dirs_exist_ok=True)
     return made / "index.html"
 
 

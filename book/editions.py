@@ -47,7 +47,10 @@ FOUND_SINCE = "Found wrong since this edition was made, and so until it is made 
 _SOURCE = {"model": str, "evaluation": str, "key": str, "n": (int, type(None))}
 _SOURCE |= dict.fromkeys(("device", "revision", "date"), (str, type(None)))
 TIMED = {"seconds": (int, float, type(None))}
-TABLE = {"metadata": {"table": str, "seed": int, "sources": [_SOURCE]}, "rows": [dict]}
+TABLE = {
+    "metadata": {"table": str, "settings": str, "seed": int, "sources": [_SOURCE]},
+    "rows": [dict],
+}
 MODEL = {"name": str, "inputs": dict, "weights": {"best": str}} | TIMED
 SAMPLED = {
     "evaluations": [{"told": str}],
@@ -531,14 +534,17 @@ def opened(executed: Path) -> Edition:
     found = Edition(executed)
     try:
         found.accounts, found.tables, found.errata, found.made, found.sample  # noqa: B018  (kept)
-        own = executed.parents[1] / PARAMS
-        if own.exists():
-            settings_of(own.parent)
-    except (RecordError, SettingsError) as error:
+    except RecordError as error:
         raise BookError(str(error)) from None
     except OSError as error:
-        told = f"{error.filename} cannot be read: {error.strerror}: bring it back"
-        raise BookError(f"{told} from the repository") from None
+        told = f"{error.filename} cannot be read ({error.strerror})"
+        raise BookError(f"{told}: take it from the repository") from None
+    own = executed.parents[1] / PARAMS
+    if own.exists():
+        try:
+            settings_of(own.parent)
+        except SettingsError as error:
+            raise BookError(f"{own} is no profile of this edition: {error}") from None
     return found
 
 
@@ -547,7 +553,7 @@ def _whole(path: Path, form: Mapping[str, Any]) -> dict[str, Any]:
     found = (records.read_metadata if path.suffix == ".parquet" else records.read_json)(path)
     if lacking := _lacking(found, form):
         told = f"{path} is damaged: {lacking} is missing or of another type"
-        raise RecordError(f"{told}; bring it back from the repository, or make it again")
+        raise RecordError(f"{told}; take it from the repository, or run again what makes it")
     return found
 
 

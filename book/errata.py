@@ -44,9 +44,12 @@ def read(folder: Path) -> list[Erratum]:
         found = TypeAdapter(list[Erratum]).validate_python(listed)
     except (SettingsError, ValidationError, UnicodeDecodeError, OSError) as error:
         raise RecordError(
-            f"{path} is no list of errata, each with 'pages:' and 'text:': {error}"
+            f"{path} is no list of errata, each with 'pages:' and 'text:': {error}. Write them as "
+            "in - {pages: [07_adversarial_robustness], text: …}"
         ) from None
     for page in (page for each in found for page in each.pages):
         if not (folder / "executed" / f"{page}.ipynb").exists():
-            raise RecordError(f"{path} names the page {page!r}, which is not in {folder}/executed")
+            raise RecordError(
+                f"{path} names the page {page!r}, which is not in {folder}/executed: name one of those"
+            )
     return found
