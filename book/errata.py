@@ -50,6 +50,6 @@ def read(folder: Path) -> list[Erratum]:
     for page in (page for each in found for page in each.pages):
         if not (folder / "executed" / f"{page}.ipynb").exists():
             raise RecordError(
-                f"{path} names the page {page!r}, which is not in {folder}/executed: name one of those"
+                f"{path} names the page {page!r}, which is not in {folder}/executed: name another"
             )
     return found
