@@ -32,13 +32,33 @@ LOCK    ?= constraints.txt
 # TORCH=cpu installs PyTorch without GPU libraries, from the package index that TORCH_INDEX names.
 TORCH   ?=
 TORCH_INDEX ?=
-RUNS    := $(or $(RSLIB_RUNS),runs)
+
+# What is given is text: make expands nothing in it, and q hands it to a shell as one word.
+GIVEN = PROFILE SEEDS CORES GPUS WORKERS FAN_OUT DEVICE
+define literal
+ifneq ($(filter command environment override,$(firstword $(origin $1))),)
+override $1 := $$(value $1)
+endif
+endef
+$(foreach each,$(GIVEN) RSLIB_RUNS RSLIB_DATA RSLIB_PARAMS RSLIB_REVISION,$(eval $(call literal,$(each))))
+q = $(if $(filter $1,0 1 2 3 4 5 6 7 8 all smoke cpu fast paper wide),$1,'$(subst ','\'',$1)')
+or_default = $(call q,$(or $($1),$2))
 
 BIN  := $(VENV)/bin
 DONE := $(VENV)/.installed
-SEED  = $(firstword $(SEEDS))
+# A file of ours that imports nothing but Python's own library, so that it runs without $(VENV).
+script = $(or $(wildcard $(BIN)/python),$(PYTHON)) $(if $(wildcard $1),-I $1,-W ignore -m $(subst /,.,$(1:.py=)))
+# Refuses what cannot be meant before anything is made or deleted, and says where runs lie.
+CHECK = RUNS="$$($(call script,rslib/settings/environment.py) $(foreach each,$(GIVEN),$(call q,$(each)=$($(each)))))"
+RUN   = "$$RUNS"/$(call or_default,PROFILE,smoke)
+EXECUTED = $(RUN)/seed$(call q,$(or $(firstword $(SEEDS)),0))/executed
 # The profiles fast and paper ask for a GPU by themselves; GPUS, if given, says so for any.
 ASKS  = $(if $(filter file,$(origin GPUS)),,$(if $(filter-out 0,$(GPUS)),gpus=1))
+CONFIG = --config profile=$(call or_default,PROFILE,smoke) seeds=$(call or_default,SEEDS,0)
+GUARD = $(BIN)/python -m rslib.store.locks --with-parent
+# All editions, unless PROFILE was given: what is set above does not count.
+ONE   = $(if $(filter file,$(origin PROFILE)),,$(if $(PROFILE),$(call q,$(PROFILE))))
+PARALLEL = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(call or_default,WORKERS,2) --dist loadfile --no-loadscope-reorder
 
 LINT  = $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/ty check --python $(VENV) tests/typed_calls.py
 
@@ -46,33 +66,33 @@ LINT  = $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-impor
 .DEFAULT_GOAL := help
 
 book: run
-	$(BIN)/python -m rslib.store.locks _build -- $(BIN)/python -m book build $(RUNS)/$(PROFILE)/seed$(SEED)/executed
+	@$(CHECK) && $(GUARD) _build -- $(BIN)/python -m book build $(EXECUTED)
 
 # Snakemake's own lock outlives a process that is killed, and then has to be removed by hand.
 run: $(DONE)
-	$(BIN)/python -m rslib.store.locks $(RUNS)/$(PROFILE) -- $(BIN)/snakemake --nolock --cores $(CORES) --resources gpu=$(GPUS) --rerun-incomplete --rerun-triggers mtime input --quiet rules host --config profile=$(PROFILE) seeds="$(SEEDS)" $(if $(FAN_OUT),fan_out=$(FAN_OUT)) $(ASKS) \
-	|| { $(BIN)/python -m book errors $(RUNS)/$(PROFILE); exit 1; }
+	@$(CHECK) || exit; $(GUARD) $(RUN) -- $(BIN)/snakemake --nolock --cores $(call or_default,CORES,all) --resources gpu=$(call or_default,GPUS,1) --rerun-incomplete --rerun-triggers mtime input --quiet rules host $(CONFIG) $(if $(FAN_OUT),fan_out=$(call q,$(FAN_OUT))) $(ASKS) \
+	|| { $(BIN)/python -m book errors $(RUN); exit 1; }
 
 check: $(DONE)
 	$(LINT)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow" tests
+	@$(CHECK) && $(PARALLEL) -q -m "not slow" tests
 
 test: $(DONE)
 	$(LINT)
-	OMP_NUM_THREADS=1 $(BIN)/pytest --nbval-lax -n $(WORKERS) --dist loadfile --no-loadscope-reorder notebooks tests
+	@$(CHECK) && $(PARALLEL) --nbval-lax notebooks tests
 
 faults: $(DONE)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
 bench: $(DONE)
-	$(BIN)/python -m benchmarks --device $(DEVICE)
+	@$(CHECK) && $(BIN)/python -m benchmarks --device $(call or_default,DEVICE,cpu)
 	$(BIN)/python -m benchmarks.page
 
 cluster: $(DONE)
 	$(BIN)/python -m pip install --quiet --editable '.[cluster]'
-	$(BIN)/python -m rslib.store.locks $(RUNS)/$(PROFILE) -- $(BIN)/snakemake --nolock --workflow-profile profiles/slurm --config profile=$(PROFILE) seeds="$(SEEDS)" fan_out=true $(ASKS) \
-	|| { $(BIN)/python -m book errors $(RUNS)/$(PROFILE); exit 1; }
-	$(BIN)/python -m rslib.store.locks _build -- $(BIN)/python -m book build $(RUNS)/$(PROFILE)/seed$(SEED)/executed
+	@$(CHECK) || exit; $(GUARD) $(RUN) -- $(BIN)/snakemake --nolock --workflow-profile profiles/slurm $(CONFIG) fan_out=true $(ASKS) \
+	|| { $(BIN)/python -m book errors $(RUN); exit 1; }
+	@$(CHECK) && $(GUARD) _build -- $(BIN)/python -m book build $(EXECUTED)
 
 slurm-test: $(DONE)
 	$(BIN)/python -m pip install --quiet --editable '.[cluster]'
@@ -81,12 +101,11 @@ slurm-test: $(DONE)
 lab: $(DONE)
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB) notebooks
 
-# All editions, unless PROFILE was given: what is set above does not count.
 site: $(DONE)
-	$(BIN)/python -m book site $(if $(filter file,$(origin PROFILE)),,$(PROFILE))
+	$(BIN)/python -m book site $(ONE)
 
 pdf: $(DONE)
-	$(BIN)/python -m book pdf $(if $(filter file,$(origin PROFILE)),,$(PROFILE))
+	$(BIN)/python -m book pdf $(ONE)
 
 # What is committed, in one file that `sha256sum --check SHA256SUMS` checks.
 archive:
@@ -97,20 +116,21 @@ archive:
 	@ls -l robustsight.tar.gz
 
 keep: $(DONE)
-	$(BIN)/python -m book keep $(PROFILE)
+	$(BIN)/python -m book keep $(call or_default,PROFILE,smoke)
 
 publish: $(DONE)
-	$(BIN)/python -m book publish $(PROFILE)
-	$(BIN)/python -m book reference $(PROFILE)
+	$(BIN)/python -m book publish $(call or_default,PROFILE,smoke)
+	$(BIN)/python -m book reference $(call or_default,PROFILE,smoke)
 	$(BIN)/python -m book readme
 	$(BIN)/python -m benchmarks.page
 	$(BIN)/python -m book site
 
 restore: $(DONE)
-	$(BIN)/python -m book restore $(PROFILE)
+	$(BIN)/python -m book restore $(call or_default,PROFILE,smoke)
 
+# Only what this project makes: other files in these folders stay, and are told.
 clean:
-	rm -rf _build $(RUNS)/smoke
+	@$(CHECK) && $(call script,book/clean.py) "$$RUNS"/smoke _build
 
 help:
 	@sed -n '/^#/!q; s/^# //p' $(firstword $(MAKEFILE_LIST))

@@ -18,9 +18,10 @@ import dataclasses
 import functools
 import json
 import os
-import re
 import sys
 from pathlib import Path
+
+from rslib.settings import SettingsError, check_name, environment, read_profile
 
 # notebook: the notebooks whose models and records it reads
 NEEDS = {
@@ -53,14 +54,37 @@ TRAINS = {
 # side on a core each are done sooner than one after the other on both.
 ALONE = {"01_experimental_setup"}
 
-PROFILE = str(config.get("profile", "smoke"))
-SEEDS = list(dict.fromkeys(re.findall(r"\d+", str(config.get("seeds", 0)))))
-RUNS = os.environ.get("RSLIB_RUNS", "runs")
-PARAMS = Path(os.environ.get("RSLIB_PARAMS", "params"))
+
+def near(variable, usual):
+    """A folder that a variable names, from here where it lies below; jobs are handed it whole."""
+    folder, here = environment.folder(variable), Path.cwd()
+    if folder is None:
+        return usual
+    if {"{", "}"} & {*str(folder)}:
+        told = "holds braces, which are wildcards to Snakemake: name a folder without"
+        raise SettingsError(f"{variable}={folder} {told}")
+    os.environ[variable] = str(folder)
+    return str(folder.relative_to(here) if here in folder.parents else folder)
+
+
+def flag(name):
+    """A value of --config that says yes or no."""
+    given = config.get(name, False)
+    if given not in (0, 1, "0", "1", "true", "false"):
+        raise SettingsError(f"{name} must be true or false, not {given!r}: give one of them")
+    return given in (1, "1", "true")
+
+
+try:
+    PROFILE = check_name(config.get("profile", "smoke"))
+    SEEDS = [str(seed) for seed in environment.seeds(config.get("seeds", 0), "seeds")]
+    RUNS, PARAMS = near("RSLIB_RUNS", "runs"), Path(near("RSLIB_PARAMS", "params"))
+    FAN_OUT = flag("fan_out")
+    GPUS = environment.whole(config.get("gpus", int(PROFILE in ("fast", "paper"))), "gpus")
+except SettingsError as error:
+    raise WorkflowError(str(error)) from None
 EXECUTED = f"{RUNS}/{PROFILE}/seed{{seed}}/executed"
 TRAINED = f"{RUNS}/{PROFILE}/seed{{seed}}/trained"
-FAN_OUT = bool(config.get("fan_out", False))
-GPUS = int(config.get("gpus", PROFILE in ("fast", "paper")))
 # A cluster has no number of cores, and in its jobs it would be that of the node: what wants all
 # there are asks for so many there.
 CORES = (not workflow.remote_exec and workflow.resource_settings.cores) or 8
@@ -75,8 +99,6 @@ def following():
     """The seeds without notebooks of their own: all but the first, if the profile names their models."""
     if len(SEEDS) == 1:
         return []
-    from rslib.settings import read_profile
-
     _, chosen = read_profile(str(PARAMS / f"{PROFILE}.yaml"))
     return SEEDS[1:] if chosen.get("seeded") is not None else []
 
@@ -146,7 +168,7 @@ rule train:
         runtime=24 * 60,
         gpu=GPUS,
     shell:
-        "{params.python} -m rslib train {params.name:q} --profile {params.profile}"
+        "{params.python:q} -m rslib train {params.name:q} --profile {params.profile}"
         " --seed {wildcards.seed} {params.shortcut}"
 
 
@@ -198,5 +220,5 @@ for notebook, needs in NEEDS.items():
             runtime=24 * 60 if notebook in TRAINS else 4 * 60,
             gpu=GPUS,
         shell:
-            "{params.python} -m book run {input.notebook} {output}"
+            "{params.python:q} -m book run {input.notebook} {output:q}"
             " --profile {params.profile} --seed {wildcards.seed} --seeds {params.seeds}"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from book import BookError, execute
+from rslib.settings.environment import seed
 
 # What a command needs is imported by it: a notebook is run without what compares editions.
 
@@ -18,14 +19,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     1 is a refusal, and for what compares, that something differs; 2 that nothing can be compared.
     """
     from rslib.settings import SettingsError
-    from rslib.store.records import RecordError
+    from rslib.store.records import RecordError, way_out
 
     chosen = _parser().parse_args(arguments)
     try:
         return chosen.do(chosen) or 0
     except (BookError, RecordError, SettingsError) as error:
-        print(error, file=sys.stderr)
-        return chosen.refused
+        told = error
+    except OSError as error:
+        told = f"{error.filename or 'a file'}: {error.strerror}. {way_out(error)}"
+    print(told, file=sys.stderr)
+    return chosen.refused
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,9 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("notebook", type=Path, help="the source, such as notebooks/06_….ipynb")
     one.add_argument("output", type=Path, help="where the executed notebook goes")
     one.add_argument("--profile", default="smoke", help="the settings, by name; default: smoke")
-    one.add_argument("--seed", type=int, default=0, help="of everything random; default: 0")
+    one.add_argument("--seed", type=seed, default=0, help="of everything random; default: 0")
     one.add_argument(
-        "--seeds", type=int, nargs="*", default=[],
+        "--seeds", type=seed, nargs="*", default=[],
         help="all that tables and figures speak of, this one included; default: this one alone",
     )  # fmt: skip
 

@@ -15,14 +15,16 @@ from base64 import b64decode
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import yaml
 
-from book import BookError, comparison, editions, relabel
+from book import BookError, comparison, editions, relabel, swap
 from book.editions import Edition
 from book.execute import FAILED, code_cells, problems
 from rslib.run.published import PUBLISHED
+from rslib.settings import SettingsError, read_yaml
 
 PAGES = Path("book/pages")
 # The API page is made from the package itself, which needs what the package needs.
@@ -44,7 +46,15 @@ def pages(toc: Path) -> list[str]:
             for item in node:
                 yield from walk(item)
 
-    return list(walk(yaml.safe_load(toc.read_text())))
+    return list(walk(_yaml(toc)))
+
+
+def _yaml(path: Path) -> Any:
+    """A YAML file of the book's; BookError of one that cannot be read, by its name."""
+    try:
+        return read_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError, SettingsError) as error:
+        raise BookError(f"{path} cannot be read: {error}: take it from the repository") from None
 
 
 def stage(
@@ -147,7 +157,7 @@ def _stamped(text: str, line: str, warning: str) -> str:
 
 def _contents(toc: Path, others: Sequence[Edition]) -> str:
     """The table of contents with a part for each edition that is not the one shown first."""
-    found = yaml.safe_load(toc.read_text())
+    found = _yaml(toc)
     names = [page for page in pages(toc) if not _text(page, toc.parent).exists()]
     for edition in others:
         chapters = [{"file": f"{edition.name}/{name}"} for name in names]
@@ -197,9 +207,10 @@ def published_hint(root: Path) -> str:
 
 
 def build(executed: Path, *beside: Path, root: Path = Path(), builder: str = "html") -> Path:
-    """Build the HTML book on a clean `_build`; any warning of Sphinx's is an error.
+    """Build the HTML book in a folder of its own; any warning of Sphinx's is an error.
 
-    A second build over an old one would pass in silence, hence the clean start.
+    A second build over an old one would pass in silence, hence the clean start. What `_build` holds
+    is replaced only once the new book is accepted.
 
     Args:
         executed: folder with the executed notebooks of one profile and seed.
@@ -214,29 +225,31 @@ def build(executed: Path, *beside: Path, root: Path = Path(), builder: str = "ht
         BookError: a notebook is missing or incomplete, an edition is mixed, or Sphinx complained.
     """
     root = root.resolve()
-    source = root / "_build" / "source"
-    # What is built already goes only once the new book's pages are all there.
-    with tempfile.TemporaryDirectory(dir=root, prefix=".new-") as new:
-        staged = Path(new, source.name)
-        stage(executed, staged, beside=beside, root=root)
-        shutil.rmtree(root / "_build", ignore_errors=True)
-        source.parent.mkdir()
-        staged.replace(source)
+    made = root / "_build" / builder
+    with tempfile.TemporaryDirectory(prefix="rslib-") as scratch:
+        source = Path(scratch, "source")
+        stage(executed, source, beside=beside, root=root)
+        _render(source, Path(scratch), builder, root)
+        with swap.replacing(made) as new:
+            shutil.copytree(Path(scratch, "_build", builder), new, dirs_exist_ok=True)
+    return made / "index.html"
+
+
+def _render(source: Path, place: Path, builder: str, root: Path) -> None:
+    """Have Sphinx make ``place/_build/<builder>`` of staged pages; BookError if it complains."""
     # The API page shows this package, which is not installed.
     places = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
     command = [
         *(Path(sys.executable).with_name("jupyter-book"), "build", source),
-        *("--config", root / "_config.yml", "--toc", source / "_toc.yml", "--path-output", root),
+        *("--config", root / "_config.yml", "--toc", source / "_toc.yml", "--path-output", place),
         *("--builder", builder, "-W", "--keep-going", "-n", "-q"),
     ]
     finished = subprocess.run(
         [str(part) for part in command], cwd=root, env=environment, check=False
     )
-    index = root / "_build" / builder / "index.html"
-    if finished.returncode or not index.exists():
+    if finished.returncode or not (place / "_build" / builder / "index.html").exists():
         raise BookError("Sphinx refuses the book: see its warnings above")
-    return index
 
 
 def site(profiles: Sequence[str] = (), *, root: Path = Path(), builder: str = "html") -> Path:
@@ -254,6 +267,7 @@ def site(profiles: Sequence[str] = (), *, root: Path = Path(), builder: str = "h
     Raises:
         BookError: nothing, or not all that was asked for, is published, or the book is refused.
     """
+    swap.recover_all(root / PUBLISHED)
     found = editions.published(root / PUBLISHED, profiles)
     missing = sorted({*profiles} - {each.folder.parent.name for each in found})
     if missing or not found:

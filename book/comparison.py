@@ -72,7 +72,7 @@ def _sample(edition: Edition) -> str:
     made = found["provenance"]
     lines = [f"on {made['device']}, code {made['revision']}, {made['date'][:10]}"]
     lines += [each["told"] for each in found["evaluations"]]
-    if found["training"] is not None:
+    if found.get("training") is not None:
         lines.append(found["training"]["told"])
     lines += [f"{what} was left out: {why}" for what, why in found["left_out"].items()]
     return "<br>".join(lines)

@@ -17,17 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from book import BookError, errata
 from book.errata import Erratum
 from book.execute import FAILED, RUNNING
 from rslib.report import glued, labels
 from rslib.report.table import identity, settings_key
 from rslib.run import Results
-from rslib.run.published import model_folder, settings_of
+from rslib.run.published import PARAMS, model_folder, settings_of
 from rslib.run.results import shortcut_runs
-from rslib.settings import PROJECT, SettingsError, load
+from rslib.settings import PROJECT, SettingsError, load, read_yaml
 from rslib.store import records
 from rslib.store.records import RecordError
 from rslib.verdicts import limits
@@ -44,6 +42,21 @@ SAMPLE = "sample.json"
 """The file, in an edition's folder, of what was made again before it was published."""
 
 FOUND_SINCE = "Found wrong since this edition was made, and so until it is made again:"
+
+# What is read of a document, as the types of its parts.
+_SOURCE = {"model": str, "evaluation": str, "key": str, "n": (int, type(None))}
+_SOURCE |= dict.fromkeys(("device", "revision", "date"), (str, type(None)))
+TIMED = {"seconds": (int, float, type(None))}
+TABLE = {
+    "metadata": {"table": str, "settings": str, "seed": int, "sources": [_SOURCE]},
+    "rows": [dict],
+}
+MODEL = {"name": str, "inputs": dict, "weights": {"best": str}} | TIMED
+SAMPLED = {
+    "evaluations": [{"told": str}],
+    "left_out": dict,
+    "provenance": {"device": str, "date": str},
+}
 
 _WAY_OUT = (
     "Notebooks, tables and records of an edition belong together, and its notebooks are of one "
@@ -153,7 +166,7 @@ class Edition:
     def tables(self) -> dict[str, dict[str, Any]]:
         """Its stored tables as documents, by name."""
         paths = sorted((self.folder / "tables").glob("*.json"))
-        return {path.stem: records.read_json(path) for path in paths}
+        return {path.stem: _whole(path, TABLE) for path in paths}
 
     @functools.cached_property
     def sources(self) -> list[dict[str, Any]]:
@@ -199,10 +212,10 @@ class Edition:
         """What its models and records say of themselves, those of all seeds, by file."""
         whole = self.folder.parent
         models = sorted(whole.glob("seed*/models/*/model.json"))
-        found = {path: records.read_json(path) for path in models}
+        found = {path: _whole(path, MODEL) for path in models}
         for path in sorted(whole.glob("seed*/records/*/*")):
             if path.suffix == ".parquet":
-                found[path] = records.read_metadata(path)
+                found[path] = _whole(path, TIMED)
             elif path.suffix == ".json":
                 found[path] = records.read_json(path)
         return found
@@ -216,9 +229,9 @@ class Edition:
         spent = {"trainings": 0.0, "evaluations": 0.0}
         for path, about in self.made.items():
             if path.name == "model.json":
-                spent["trainings"] += about["seconds"]
+                spent["trainings"] += about.get("seconds") or 0.0
             elif path.suffix == ".parquet":
-                spent["evaluations"] += about["seconds"]
+                spent["evaluations"] += about.get("seconds") or 0.0
         return {work: seconds / 3600 for work, seconds in spent.items()}
 
     @property
@@ -242,7 +255,7 @@ class Edition:
     def sample(self) -> dict[str, Any] | None:
         """What was made again before it was published (:mod:`book.sample`); None if unknown."""
         path = self.folder.parent / SAMPLE
-        return records.read_json(path) if path.exists() else None
+        return _whole(path, SAMPLED) if path.exists() else None
 
     @property
     def images(self) -> str:
@@ -331,7 +344,7 @@ class Edition:
 
     def citation(self) -> str:
         """How to cite the paper and this edition, in BibTeX."""
-        about = yaml.safe_load((PROJECT / "CITATION.cff").read_text())
+        about = read_yaml((PROJECT / "CITATION.cff").read_text(), "CITATION.cff")
         (paper,) = about["references"]
         (author,) = paper["authors"]
         seeds = labels.seeds_phrase(self.seeds) if self.seeds else f"seeds {NOT_RECORDED}"
@@ -520,10 +533,44 @@ def opened(executed: Path) -> Edition:
     """
     found = Edition(executed)
     try:
-        found.accounts, found.tables, found.errata  # noqa: B018  (read once, and kept)
+        found.accounts, found.tables, found.errata, found.made, found.sample  # noqa: B018  (kept)
     except RecordError as error:
         raise BookError(str(error)) from None
+    except OSError as error:
+        told = f"{error.filename} cannot be read ({error.strerror})"
+        raise BookError(f"{told}: take it from the repository") from None
+    own = executed.parents[1] / PARAMS
+    if own.exists():
+        try:
+            settings_of(own.parent)
+        except SettingsError as error:
+            raise BookError(f"{own} is no profile of this edition: {error}") from None
     return found
+
+
+def _whole(path: Path, form: Mapping[str, Any]) -> dict[str, Any]:
+    """A document, or a record's metadata, that has the parts of a form; RecordError without."""
+    found = (records.read_metadata if path.suffix == ".parquet" else records.read_json)(path)
+    if lacking := _lacking(found, form):
+        told = f"{path} is damaged: {lacking} is missing or of another type"
+        raise RecordError(f"{told}; take it from the repository, or run again what makes it")
+    return found
+
+
+def _lacking(found: Any, form: Any, where: str = "it") -> str:
+    """The first part in which a document is not of a form; empty if it is."""
+    if isinstance(form, list):
+        parts = enumerate(found) if isinstance(found, list) else None
+        within = lambda key: form[0]  # noqa: E731
+    elif isinstance(form, Mapping):
+        parts = ((key, found.get(key)) for key in form) if isinstance(found, dict) else None
+        within = form.get
+    else:
+        return "" if isinstance(found, form) else where
+    if parts is None:
+        return where
+    steps = (_lacking(each, within(key), f"{where}.{key}") for key, each in parts)
+    return next(filter(None, steps), "")
 
 
 def _rank(profile: str) -> tuple[int, str]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from rslib.settings import SettingsError, read_yaml
 from rslib.store.records import RecordError
 
 FILE = "errata.yaml"
@@ -40,12 +40,16 @@ def read(folder: Path) -> list[Erratum]:
     if not path.exists():
         return []
     try:
-        found = TypeAdapter(list[Erratum]).validate_python(yaml.safe_load(path.read_text()))
-    except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
+        listed = read_yaml(path.read_text(encoding="utf-8"), str(path))
+        found = TypeAdapter(list[Erratum]).validate_python(listed)
+    except (SettingsError, ValidationError, UnicodeDecodeError, OSError) as error:
         raise RecordError(
-            f"{path} is no list of errata, each with 'pages:' and 'text:': {error}"
+            f"{path} is no list of errata, each with 'pages:' and 'text:': {error}. Write them as "
+            "in - {pages: [07_adversarial_robustness], text: …}"
         ) from None
     for page in (page for each in found for page in each.pages):
         if not (folder / "executed" / f"{page}.ipynb").exists():
-            raise RecordError(f"{path} names the page {page!r}, which is not in {folder}/executed")
+            raise RecordError(
+                f"{path} names the page {page!r}, which is not in {folder}/executed: name another"
+            )
     return found

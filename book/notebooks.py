@@ -13,6 +13,7 @@ import nbformat
 
 from book import BookError
 from book.execute import code_cells
+from rslib.store import records
 
 CHECKED = "NBVAL_CHECK_OUTPUT"
 
@@ -48,7 +49,8 @@ def mend(source: Path, executed: Path) -> None:
             # nbval passes over cells without a count; which one does not matter.
             cell.execution_count = 1
             cell.outputs = _joined(ran[cell.source])
-    nbformat.write(notebook, source)
+    with records.atomic(source) as temporary:
+        nbformat.write(notebook, str(temporary))
 
 
 def _joined(outputs: list[Any]) -> list[Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from book import BookError, build, editions
 from rslib.run.published import PUBLISHED
+from rslib.store import records
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -18,7 +19,7 @@ def write(profile: str = "", *, root: Path = Path()) -> Path:
 
     Args:
         profile: of the edition; by default the best one.
-        root: as of :func:`book.build.build`; what is built there already goes.
+        root: as of :func:`book.build.build`; the book is built there.
 
     Returns:
         The path of the PDF, `_build/robustsight.pdf`.
@@ -39,14 +40,17 @@ def write(profile: str = "", *, root: Path = Path()) -> Path:
     page = index.with_name(f"{build.pages(root / '_toc.yml')[0]}.html")
     target = root.resolve() / "_build" / "robustsight.pdf"
     with tempfile.TemporaryDirectory() as home:
+        made = Path(home, target.name)
         command = [
             *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
             *("--disable-background-networking", f"--user-data-dir={home}"),
             # Time for the formulas, which are set by a script.
             *("--virtual-time-budget=120000", "--no-pdf-header-footer"),
-            *(f"--print-to-pdf={target}", page.as_uri()),
+            *(f"--print-to-pdf={made}", page.as_uri()),
         ]
         printed = subprocess.run(command, capture_output=True, text=True, check=False)
-    if printed.returncode or not target.exists():
-        raise BookError(f"{browser} printed no PDF:\n{printed.stderr[-2000:]}")
+        if printed.returncode or not made.exists():
+            raise BookError(f"{browser} printed no PDF:\n{printed.stderr[-2000:]}")
+        with records.atomic(target) as temporary:
+            shutil.copyfile(made, temporary)
     return target

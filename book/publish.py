@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
@@ -15,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from book import BookError, editions, errata, sample
+from book import BookError, editions, errata, sample, swap
 from book.build import published_hint
 from book.execute import FAILED, RUNNING, problems
 from rslib import settings
 from rslib.run.published import PARAMS, PUBLISHED
-from rslib.settings import SettingsError, check_name
+from rslib.settings import SettingsError, check_name, environment
 from rslib.settings.names import INTERPRETABILITY
 from rslib.store import records
 
@@ -99,14 +97,13 @@ def publish(profile: str, *, training: bool = True, root: Path = Path()) -> Path
     if outdated:
         print(f"Left behind: {len(outdated)} models and records of other settings", flush=True)
     weights = _published_weights(seeds, outdated)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as new:
+    with swap.replacing(target) as new:
         with tqdm(desc="Publishing", unit=" files") as bar:
             for seed in seeds:
                 for part in ("executed", "records", "tables", "models"):
                     shown = seed == first or part in ("records", "models")
                     if shown and (seed / part).is_dir():
-                        copy = Path(new, profile, seed.name, part)
+                        copy = new / seed.name / part
                         shutil.copytree(
                             seed / part,
                             copy,
@@ -115,13 +112,11 @@ def publish(profile: str, *, training: bool = True, root: Path = Path()) -> Path
                             ),
                             copy_function=functools.partial(_published_copy, bar=bar),
                         )
-        Path(new, profile, PARAMS).write_text(settings.dump(edition.settings))
-        Path(new, profile, FREEZE).write_text(_freeze())
-        _refuse_size(Path(new, profile))
+        (new / PARAMS).write_text(settings.dump(edition.settings))
+        (new / FREEZE).write_text(_freeze())
+        _refuse_size(new)
         again = _sampled(edition, training)
-        records.write_json(Path(new, profile, editions.SAMPLE), again.document())
-        shutil.rmtree(target, ignore_errors=True)
-        Path(new, profile).replace(target)
+        records.write_json(new / editions.SAMPLE, again.document())
     return target
 
 
@@ -167,7 +162,8 @@ def keep(profile: str, *, root: Path = Path()) -> Path:
             if not copy.exists() and not path.name.startswith("."):
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 _published_copy(str(path), str(copy), bar=bar)
-    (target / PARAMS).write_text(settings.dump(chosen))
+    with records.atomic(target / PARAMS) as temporary:
+        temporary.write_text(settings.dump(chosen))
     return target
 
 
@@ -229,7 +225,7 @@ def _named(profile: str) -> str:
 
 
 def _runs(root: Path) -> Path:
-    return root / os.environ.get("RSLIB_RUNS", "runs")
+    return environment.folder("RSLIB_RUNS") or root / "runs"
 
 
 def _side_experiment(folder: Path) -> bool:
@@ -303,6 +299,7 @@ def restore(profile: str, *, root: Path = Path()) -> Path:
         BookError: that profile has not been published, or links lead out of what is published.
     """
     source, target = root / PUBLISHED / _named(profile), _runs(root) / profile
+    swap.recover(source)
     if not source.is_dir():
         raise BookError(
             f"{source} does not exist: nothing is published for profile {profile!r}; choose a "
@@ -316,8 +313,8 @@ def restore(profile: str, *, root: Path = Path()) -> Path:
         copy = target / path.relative_to(source)
         shown = "executed" in path.parts or path.name in (errata.FILE, editions.SAMPLE)
         if path.is_file() and not shown and not copy.exists():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, copy)
+            with records.atomic(copy) as temporary:
+                shutil.copyfile(path, temporary)
     own = target / PARAMS
     if own.exists() and not _same_settings(own, profile):
         print(

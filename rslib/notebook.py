@@ -12,6 +12,7 @@ from rslib.report import glued, labels, table
 from rslib.run import Run
 from rslib.run.provenance import provenance
 from rslib.settings import SettingsError, load
+from rslib.settings.environment import seeds as whole_numbers
 from rslib.settings.nearest import nearest
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def start(
             )
     if not isinstance(seeds, list | tuple):
         raise SettingsError(f"seeds must be a list, not {seeds!r}, as in -y '{{seeds: [0, 1, 2]}}'")
+    seeds = whole_numbers(list(seeds), "seeds") if seeds else seeds
     run = Run(load(profile, settings), seed, seeds=seeds)
     made = mark(run)
     beside = f" of {labels.seeds_phrase(run.seeds)}" if run.siblings else ""

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from rslib.data.datasets import DataError, Dataset, check_split
+from rslib.settings import environment
 
 CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
 PIXELS = 3 * 32 * 32
@@ -81,8 +82,8 @@ def default_root() -> Path:
 
     An installed copy of the package has no project around it, and takes the current folder's.
     """
-    if named := os.environ.get(ENVIRONMENT):
-        return Path(named).expanduser()
+    if named := environment.folder(ENVIRONMENT):
+        return named
     project = Path(__file__).resolve().parents[2]
     return (project if (project / "pyproject.toml").is_file() else Path.cwd()) / "data"
 

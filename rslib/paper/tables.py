@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from rslib.settings.nearest import nearest
+from rslib.settings.reading import PackageLoader
 
 #: The paper's names of the architectures.
 ARCHITECTURES = MappingProxyType({"resnet18": "ResNet-18", "vit_small": "ViT-Small"})
@@ -141,8 +142,7 @@ def read(path: Path, kind: type[_T]) -> _T:
     Raises:
         pydantic.ValidationError: it holds something else.
     """
-    # libyaml's loader, where PyYAML was built with it, is seven times as fast.
-    found = yaml.load(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    found = yaml.load(path.read_text("utf-8"), PackageLoader)
     # As JSON, in which a list may become a tuple and nothing else is converted.
     return TypeAdapter(kind).validate_json(json.dumps(found))
 

@@ -9,14 +9,16 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 
+from rslib.settings import environment
+
 VARIABLE = "RSLIB_PROGRESS"
 """Names the file that lines are added to: a notebook's own output is no place for them."""
 
 
 def from_environment() -> Callable[[str], None] | None:
     """A function that adds a line to the file that :data:`VARIABLE` names; None if none is."""
-    named = os.environ.get(VARIABLE)
-    if not named:
+    named = environment.place(VARIABLE)
+    if named is None:
         return None
 
     def add(line: str) -> None:

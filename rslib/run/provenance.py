@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ import torch
 
 from rslib.models import determinism
 from rslib.models.device import describe
-from rslib.settings import PROJECT
+from rslib.settings import PROJECT, environment
 
 MAKERS = (
     *("settings", "metrics", "store", "models", "data", "attacks", "smoothing.py", "saliency"),
@@ -63,5 +62,5 @@ def revision(project: Path = PROJECT) -> str:
         last = git("log", "-1", "--format=%h", "--abbrev=10") or "unknown"
         changed = git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("RSLIB_REVISION") or "unknown"
+        return environment.text("RSLIB_REVISION") or "unknown"
     return f"{last}+changes" if changed else last

@@ -26,7 +26,7 @@ def settings_of(folder: Path) -> Settings:
         SettingsError: there is neither, it is not valid, or it names another profile.
     """
     own = folder / PARAMS
-    found = load(str(own) if own.exists() else folder.name)
+    found = load(str(own) if own.exists() else folder.name, making=False)
     if found.profile != folder.name:
         raise SettingsError(
             f"{own} is of the profile {found.profile!r}: it belongs in a folder of that name"

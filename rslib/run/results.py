@@ -7,14 +7,13 @@ They lie in ``runs/<profile>/seed<k>/``, each named by the key of what made it
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rslib.run import evaluations
-from rslib.settings import PROJECT, cast, derive, extensions
+from rslib.settings import PROJECT, cast, derive, environment, extensions
 from rslib.settings.names import MASK_SOURCES, TEACHERS
 from rslib.settings.plan import Plan, plan
 from rslib.settings.schema import Recipe, Settings
@@ -56,7 +55,7 @@ class Results:
         self.seed = seed
         self.seeds = tuple(sorted({seed, *seeds}))
         self.further = further
-        root = Path(root or os.environ.get("RSLIB_RUNS") or PROJECT / "runs")
+        root = Path(root or environment.folder("RSLIB_RUNS") or PROJECT / "runs")
         self.directory = root / settings.profile / f"seed{seed}"
         self._known: dict[Any, Any] = {}
 

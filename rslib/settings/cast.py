@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from rslib.settings import names
 from rslib.settings.names import ALIGNED, TEACHERS, baseline, control
-from rslib.settings.plan import plan
-from rslib.settings.schema import AlignedTraining, Settings
+from rslib.settings.nearest import nearest
+from rslib.settings.plan import OBJECTIVES, plan, trained
+from rslib.settings.schema import AlignedTraining, AlignmentStudy, Settings, Training
 
 
 def mask_sources(settings: Settings) -> tuple[str, ...]:
@@ -37,8 +38,6 @@ def asked(settings: Settings) -> dict[str, list[str]]:
     Notebooks that are not named train none: they read what these have made.
     """
     study, alignment = settings.combination, settings.alignment
-    joint = "," if "@" in alignment.shared else "@"
-    shares = [f"{alignment.shared}{joint}share={share}" for share in alignment.shares]
     attacked = ["resnet18-purely_adversarial", *settings.extra_models]
     noisy = ["resnet18-noise", "vit_small-noise"]
     controls = [*map(baseline, ALIGNED), *map(control, ALIGNED)]
@@ -48,9 +47,15 @@ def asked(settings: Settings) -> dict[str, list[str]]:
         "02_attacks_and_defences": [*names.ROBUSTNESS, *attacked, *noisy],
         "03_interpretability": [*TEACHERS.values()],
         "04_human_guided_alignment": [*controls, *ALIGNED, *alignment.variants],
-        "09_alignment_results": [alignment.shared, *shares],
+        "09_alignment_results": _shared(alignment),
         "12_robust_and_aligned": [*corners, *study.models],
     }
+
+
+def _shared(study: AlignmentStudy) -> list[str]:
+    """The model that is trained again with few masks, and these trainings."""
+    joint = "," if "@" in study.shared else "@"
+    return [study.shared, *(f"{study.shared}{joint}share={share}" for share in study.shares)]
 
 
 def shortcut(settings: Settings) -> list[str]:
@@ -99,7 +104,41 @@ def seeded(settings: Settings) -> dict[str, tuple[str, ...]]:
     if unknown := [name for name in chosen if name not in known]:
         raise ValueError(
             f"the setting seeded names {', '.join(unknown)}, which no notebook trains under these "
-            f"settings; they train: {', '.join(known)}"
+            f"settings{nearest(unknown[0], known)} They train: {', '.join(known)}"
         )
     teachers = [TEACHERS[source] for source in mask_sources(settings) if source in TEACHERS]
     return needed(settings, [*chosen, *teachers])
+
+
+def unplanned(settings: Settings) -> Iterator[str]:
+    """What is wrong with the names of models that settings hold, one line each, the key first.
+
+    A model that cannot be trained would otherwise be found by the notebook that asks for it, hours
+    into a run.
+    """
+    study, corners = settings.alignment, ("neither", "aligned", "robust", "both")
+    named = {
+        "extra_models": settings.extra_models,
+        "alignment.variants": study.variants,
+        "alignment.shared": _shared(study),
+        "combination.models": settings.combination.models,
+        **{f"combination.{each}": [getattr(settings.combination, each)] for each in corners},
+        "stages": settings.stages or [],
+    }
+    for objective in Training.model_fields:
+        if objective in OBJECTIVES:
+            networks = trained(getattr(settings.training, objective))
+            named[f"training.{objective}"] = [f"{each}-{objective}" for each in networks]
+    found: dict[str, str] = {}
+    for key, models in named.items():
+        for name in models:
+            try:
+                needed(settings, [name])
+            except ValueError as error:
+                found.setdefault(str(error), key)
+    yield from (f"{key}: {told}" for told, key in found.items())
+    if not found:
+        try:
+            seeded(settings)
+        except ValueError as error:
+            yield f"seeded: {error}"

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import re
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from rslib.settings import extensions
+from rslib.settings import cast, environment, extensions
+from rslib.settings.environment import NAME, SettingsError
 from rslib.settings.nearest import nearest
-from rslib.settings.schema import NAME, Settings
+from rslib.settings.reading import read_yaml
+from rslib.settings.schema import Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-class SettingsError(ValueError):
-    """A profile or an override that cannot be used; the message says which key and why."""
-
-
-def load(profile: str = "paper", overrides: Mapping[str, Any] | None = None) -> Settings:
+def load(
+    profile: str = "paper", overrides: Mapping[str, Any] | None = None, *, making: bool = True
+) -> Settings:
     """Read a profile and lay overrides over it, to validated, immutable settings.
 
     Args:
@@ -31,6 +30,8 @@ def load(profile: str = "paper", overrides: Mapping[str, Any] | None = None) -> 
             the same form (``profile:`` and ``settings:``).
         overrides: nested mapping with the layout of :class:`Settings`, such as
             ``{"pgd": {"steps": 50}}``.
+        making: whether something is to be made, for which the folder ``masks.own`` must be there;
+            what was made elsewhere is read without.
 
     Raises:
         SettingsError: unknown profile or key, wrong type, value out of range; names the key, what
@@ -38,15 +39,20 @@ def load(profile: str = "paper", overrides: Mapping[str, Any] | None = None) -> 
     """
     name, chosen = read_profile(profile)
     below = merge(Settings().model_dump(), chosen | {"profile": name})
-    return _validated(name, below, {} if overrides is None else overrides)
+    return _validated(name, below, {} if overrides is None else overrides, making)
 
 
 def derive(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
     """Settings with others laid over them, as :func:`load` does over a profile; raises the same."""
-    return _validated(settings.profile, settings.model_dump(), overrides)
+    found = _validated(settings.profile, settings.model_dump(), overrides, False)
+    if found.masks.own != settings.masks.own:
+        _refuse(found.profile, _own_masks(found))
+    return found
 
 
-def _validated(name: str, below: Mapping[str, Any], overrides: Mapping[str, Any]) -> Settings:
+def _validated(
+    name: str, below: Mapping[str, Any], overrides: Mapping[str, Any], making: bool
+) -> Settings:
     if not isinstance(overrides, Mapping):
         told = f"a mapping such as {{pgd: {{steps: 50}}}}, not {_shown(overrides)}"
         raise SettingsError(f"settings must be {told}")
@@ -62,10 +68,30 @@ def _validated(name: str, below: Mapping[str, Any], overrides: Mapping[str, Any]
         except extensions.ExtensionError as error:
             raise SettingsError(f"settings.extensions: {error}") from error
     try:
-        return Settings.model_validate(merged)
+        found = Settings.model_validate(merged)
     except ValidationError as error:
-        problems = "\n".join(f"  {line}" for line in _explain(error))
-        raise SettingsError(f"profile {name!r} with the settings given:\n{problems}") from None
+        _refuse(name, _explain(error))
+    _refuse(name, [*cast.unplanned(found), *(_own_masks(found) if making else ())])
+    return found
+
+
+def _refuse(name: str, problems: Iterable[str]) -> None:
+    """Raise SettingsError for what is wrong with settings, if anything is."""
+    if told := "\n".join(f"  {line}" for line in problems):
+        raise SettingsError(f"profile {name!r} with the settings given:\n{told}")
+
+
+def _own_masks(settings: Settings) -> Iterator[str]:
+    """What is wrong with the folder of a user's own masks."""
+    own = settings.masks.own
+    if own is not None:
+        try:
+            folder = Path(environment.expanded(own)).resolve()
+            why = "" if folder.is_dir() else f"there is no folder {folder}; give one that is there"
+        except (OSError, ValueError, RuntimeError) as error:
+            why = f"{error}: name a folder"
+        if why:
+            yield f"masks.own: {why} (given {_shown(own)})"
 
 
 def dump(settings: Settings) -> str:
@@ -81,7 +107,7 @@ def profiles() -> dict[str, Path]:
 
 
 def _params_folder() -> Path:
-    return Path(os.environ.get("RSLIB_PARAMS") or PROJECT / "params")
+    return environment.folder("RSLIB_PARAMS") or PROJECT / "params"
 
 
 def check_name(name: Any, where: str = "") -> str:
@@ -96,21 +122,6 @@ def check_name(name: Any, where: str = "") -> str:
             "letter or digit first: it names the run directory"
         )
     return name
-
-
-def read_yaml(text: str, what: str) -> Any:
-    """Plain data from YAML; nothing in it is run.
-
-    Raises:
-        SettingsError: it is not valid, or asks for more than plain data; ``what`` names it.
-    """
-    try:
-        return yaml.safe_load(text)
-    # Beside its own errors the reader passes on those of dates, numbers, tags and deep nesting.
-    except Exception as error:
-        why = str(error) or type(error).__name__
-        told = f"{what} is not valid YAML: {why}. Write it as in {{pgd: {{steps: 50}}}}"
-        raise SettingsError(told) from None
 
 
 def read_profile(profile: str) -> tuple[str, dict[str, Any]]:

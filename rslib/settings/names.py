@@ -10,9 +10,10 @@ own: ``resnet18-adversarial@start=aligned@beta=1.0`` starts from ``resnet18-alig
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any, NamedTuple
 
-import yaml
+from rslib.settings.reading import read_yaml
 
 #: The paper's two, and the reference model's (3.5).
 ARCHITECTURES = ("resnet18", "vit_small", "alexnet")
@@ -78,10 +79,11 @@ def parts(name: str) -> Parts:
         )
     changes: dict[str, Any] = {}
     for setting, _, value in pairs:
+        if setting in changes:
+            raise ValueError(f"no model {name!r}: {setting} stands twice; keep one")
         try:
-            changes[setting] = yaml.safe_load(value)
-        # Beside its own errors the reader passes on those of dates and numbers out of range.
-        except (yaml.YAMLError, ValueError, LookupError, AttributeError):
+            changes[setting] = read_yaml(value, setting)
+        except ValueError:
             told = f"{setting}={value} cannot be read; give a number or a word"
             raise ValueError(f"no model {name!r}: {told}") from None
     if start is not None:
@@ -102,3 +104,20 @@ def baseline(name: str) -> str:
 def control(name: str) -> str:
     """The model trained as an aligned one is, without the alignment term (β = 0)."""
     return f"{architecture(name)}-aligned@beta=0.0"
+
+
+@cache
+def layers(architecture: str, depth: int = 0) -> tuple[str, ...]:
+    """The layers of ``"resnet18"`` or ``"vit_small"`` that have feature maps, or tokens."""
+    if architecture == "resnet18":
+        inner = ("", ".conv1", ".bn1", ".act1", ".conv2", ".bn2", ".act2")
+        found = ["conv1", "bn1", "act1", "maxpool"]
+        for stage in range(1, 5):
+            shortcut = [f".0.downsample{part}" for part in ("", ".0", ".1")] if stage > 1 else []
+            blocks = [f".{block}{part}" for block in (0, 1) for part in inner]
+            found += [f"layer{stage}{part}" for part in ("", *blocks, *shortcut)]
+    else:
+        inner = ("", ".norm1", ".attn", ".attn.proj", ".norm2", ".mlp", ".mlp.fc1", ".mlp.fc2")
+        found = ["patch_embed", "pos_drop", "blocks", "norm"]
+        found += [f"blocks.{block}{part}" for block in range(depth) for part in inner]
+    return tuple(f"network.{name}" for name in found)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from rslib.settings import extensions, schema
 from rslib.settings.names import ARCHITECTURES, TEACHERS, architecture, parts
+from rslib.settings.nearest import nearest
 
 OBJECTIVES = tuple(name for name in schema.Training.model_fields if name != "added")
 
@@ -63,17 +64,19 @@ def plan(settings: schema.Settings, name: str) -> Plan:
     added = extensions.ADDED["objective"]
     known = (*OBJECTIVES, *added)
     if network not in ARCHITECTURES or wanted not in known:
+        whole = [f"{each}-{objective}" for each in ARCHITECTURES for objective in known]
         raise ValueError(
             f"no model {name!r}: names are <architecture>-<objective> with architectures "
             f"{', '.join(ARCHITECTURES)} and objectives {', '.join(known)}"
+            f"{nearest(f'{network}-{wanted}', whole)}"
         )
     section = getattr(settings.training, "added" if wanted in added else wanted)
     if changes:
         section = _changed(name, section, changes)
-    if network not in _trained(section):
+    if network not in trained(section):
         raise ValueError(
             f"no model {name!r}: {wanted} training has no recipe for {network}; choose among "
-            f"{', '.join(_trained(section))}"
+            f"{', '.join(trained(section))}"
         )
     size = getattr(settings, network)
     if isinstance(section, schema.Pretraining) and section.patch is not None:
@@ -83,11 +86,11 @@ def plan(settings: schema.Settings, name: str) -> Plan:
         parent = f"{network}-{start}"
         if isinstance(section, schema.StandardTraining):
             first = getattr(settings.training, parts(parent).objective)
-            parent = parent if network in _trained(first) else None
+            parent = parent if network in trained(first) else None
     return Plan(network, wanted, section, getattr(section, network), size, parent)
 
 
-def _trained(section: Any) -> list[str]:
+def trained(section: Any) -> list[str]:
     """The architectures that a training is for."""
     some = section.architectures if isinstance(section, schema.Pretraining) else ARCHITECTURES
     return [name for name in section.recipes if name in some]
@@ -98,7 +101,8 @@ def _changed(name: str, section: Any, changes: dict[str, Any]) -> Any:
     allowed = [key for key in type(section).model_fields if key not in ARCHITECTURES]
     for key in changes:
         if key not in allowed:
-            raise ValueError(f"no model {name!r}: {key} is none of {', '.join(allowed)}")
+            near = nearest(key, allowed)
+            raise ValueError(f"no model {name!r}: {key} is none of {', '.join(allowed)}{near}")
     try:
         return type(section)(**(section.model_dump() | changes))
     except ValidationError as error:

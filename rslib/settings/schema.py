@@ -6,18 +6,19 @@ whole 255ths (``eps: 8`` means 8/255), because YAML reads ``8/255`` as text.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, SerializationInfo
 
 from rslib.settings import extensions
-from rslib.settings.names import DATASETS
+from rslib.settings.environment import NAME
+from rslib.settings.names import DATASETS, layers
+from rslib.settings.nearest import nearest
 
 #: Where object masks come from: the data set, a teacher, or the user.
 MaskSource = Literal["exact", "cnn", "vit", "own"]
-#: The form of a profile's name.
-NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -28,6 +29,13 @@ Patch = Literal[1, 2, 4, 8, 16]
 
 def _field(default: Any, description: str, **limits: Any) -> Any:
     return Field(default, description=description, **limits)
+
+
+def _layer(name: str, known: Sequence[str] = layers("resnet18"), of: str = "ResNet-18") -> str:
+    """A layer's name; ValueError where the network has no such feature maps."""
+    if name not in known:
+        raise ValueError(f"no layer of {of} with feature maps{nearest(name, known)}")
+    return name
 
 
 class _Section(BaseModel):
@@ -67,7 +75,8 @@ class Data(_Section):
     def _is_there(cls, name: str) -> str:
         known = [*DATASETS, *extensions.ADDED["dataset"]]
         if name not in known:
-            raise ValueError(f"should be {' or '.join(map(repr, known))}")
+            near = nearest(name, known).removesuffix(".")
+            raise ValueError(f"should be {' or '.join(map(repr, known))}{near}")
         return name
 
     @pydantic.model_serializer(mode="wrap")
@@ -297,6 +306,8 @@ class AlignedTraining(FineTuning):
     masks: MaskSource | None = _field(None, "3.4.1: null = the first of own, exact, cnn there is")
     share: Part = _field(1.0, "5.5: share of the training images whose mask is used")
 
+    _layer_is_there = pydantic.field_validator("layer")(_layer)
+
     @pydantic.model_validator(mode="after")
     def _maps_have_one_mask_and_are_seen(self) -> Self:
         for architecture, recipe in self.recipes.items():
@@ -418,6 +429,8 @@ class Masks(_Section):
     largest: Part = _field(0.95, "ours: the largest share a mask may cover")
     sources: list[MaskSource] | None = _field(None, "ours: for overlap; null = all", min_length=1)
     own: str | None = _field(None, "3.4.1: the folder of your own masks", min_length=1)
+
+    _layer_is_there = pydantic.field_validator("cnn_layer")(_layer)
 
     @pydantic.model_validator(mode="after")
     def _some_are_kept(self) -> Self:
@@ -545,3 +558,22 @@ class Settings(_Section):
     alignment: AlignmentStudy = AlignmentStudy()  # 3.4
     combination: CombinationStudy = CombinationStudy()  # 4.6, 6
     evaluation: Evaluation = Evaluation()  # 3.3, 4.1
+
+    @pydantic.model_validator(mode="after")
+    def _masks_can_be_had(self) -> Self:
+        depth, layer = self.vit_small.depth, self.masks.vit_layer
+        if layer is not None:
+            try:
+                _layer(layer, layers("vit_small", depth), f"ViT-Small of depth {depth}")
+            except ValueError as error:
+                raise ValueError(f"masks.vit_layer {layer!r}: {error}") from None
+        asked = {"masks.sources": self.masks.sources or ()}
+        for name in ("aligned", "robust_aligned"):
+            asked[f"training.{name}.masks"] = (getattr(self.training, name).masks,)
+        for key, sources in asked.items():
+            if "own" in sources and self.masks.own is None:
+                raise ValueError(f"{key} asks for 'own', and masks.own names no folder: give one")
+            if "exact" in sources and self.data.name == "cifar10":
+                told = f"{key} asks for 'exact', and cifar10 has no exact masks"
+                raise ValueError(f"{told}: choose among cnn, vit and own")
+        return self

@@ -128,16 +128,24 @@ def test_notebooks_were_all_run_to_the_end(edition):
 
 
 def test_nothing_published_names_the_machine_it_was_made_on(edition):
-    for path in edition.directory.rglob("*.ipynb"):
+    paths = [*edition.directory.parent.rglob("*.ipynb"), *edition.directory.parent.rglob("*.json")]
+    assert {path.suffix for path in paths} == {".ipynb", ".json"}
+    for path in paths:
         text = path.read_text()
         for word in (str(PROJECT), "/root/", "/home/", "/tmp/"):
             assert word not in text, f"{path} holds {word}"
 
 
 def test_published_weights_are_those_that_were_evaluated(edition):
-    for path in edition.directory.glob("models/*/best.safetensors"):
-        summary = json.loads(path.with_name("model.json").read_text())
-        assert records.file_digest(path) == summary["weights"]["best"]
+    summaries = sorted(edition.directory.parent.glob("seed*/models/*/model.json"))
+    assert summaries
+    found = {path: path.with_name("best.safetensors") for path in summaries}
+    for path, weights in found.items():
+        digest = json.loads(path.read_text())["weights"]["best"]
+        assert len(digest) >= 10  # also where the weights had no room in the edition
+        assert not weights.exists() or records.file_digest(weights) == digest
+    told = [path for path in edition.directory.parent.rglob("*.safetensors")]
+    assert sorted(told) == sorted(each for each in found.values() if each.exists())
 
 
 def test_the_readme_says_what_the_published_records_say():

@@ -312,3 +312,73 @@ def test_the_slurm_profile_submits_what_the_rules_ask_for(project, tmp_path):
     asked = ("--comment rule_01_experimental_setup", "--mem 8000", "-t 1440", "--gpus=1")
     for each in (*asked, "--cpus-per-task=8", "--job-name robustsight"):
         assert each in call
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ("seeds=-1", "whole number"), ("seeds=1.5", "1.5"), ("seeds=a", "'a'"), ("seeds=1-2", "1-"),
+        ("gpus=x", "gpus"), ("fan_out=2", "fan_out"), ("profile=../cpu", "names the run directory"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_stops_snakemake_before_anything_runs(project, config, told):
+    done = snakemake(project, "-n", "--config", config)
+    assert done.returncode != 0
+    assert told in done.stdout + done.stderr and "Traceback" not in done.stdout + done.stderr
+    assert not (project / "runs").exists()
+
+
+def test_seeds_that_repeat_are_told(project):
+    done = snakemake(project, "-n", "--config", "seeds=1 1", RSLIB_RUNS="")
+    assert "seeds repeats 1" in done.stderr
+    assert {path.split("/")[2] for path in planned(done)} == {"seed1"}
+
+
+MADE = ("seed0/executed/01.ipynb", "seed0/models/resnet18-standard-0123456789/model.json")
+BAIT = ["$(shell touch bait)", "$(touch bait)", "`touch bait`", "';touch bait;'", '";touch bait;"']
+
+
+def make(project, *arguments, **variables):
+    """Make with the project's Makefile and without an environment to install."""
+    settled = ["-o", "installed", "DONE=installed", f"BIN={Path(sys.executable).parent}"]
+    return subprocess.run(
+        ["make", *settled, *arguments],
+        cwd=project, env=environment(project) | variables, text=True, capture_output=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "runs", ["my runs", "my runs/", "it's $HOME", 'a "b" *?[c]', "`touch bait`", "link", "", "~/x"]
+)
+def test_make_clean_removes_what_is_ours_and_nothing_else(project, runs):
+    shutil.copy(PROJECT / "Makefile", project)
+    (project / "home").mkdir()
+    (project / "there").mkdir()
+    (project / "link").symlink_to("there")
+    folder = project / (runs.replace("~", "home") or "runs")
+    for name in (*MADE, "seed0/photo.jpg", "mine.txt"):
+        (folder / "smoke" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "smoke" / name).touch()
+    strangers = [project / name for name in ("my/a", "smoke/a", "runs/a", "it/a", "_build/mine")]
+    for path in (*strangers, project / "_build" / "html" / "index.html"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    done = make(project, "clean", RSLIB_RUNS=runs, HOME=str(project / "home"))
+    assert done.returncode == 0, done.stderr
+    assert "mine.txt" in done.stdout and "photo.jpg" in done.stdout
+    left = {str(p.relative_to(folder / "smoke")) for p in (folder / "smoke").rglob("*")}
+    assert left == {"seed0", "seed0/photo.jpg", "mine.txt"}
+    assert all(path.exists() for path in strangers) and not (project / "_build" / "html").exists()
+    assert not list(project.rglob("bait"))
+
+
+@pytest.mark.parametrize("target", ["run", "book", "keep", "restore"])
+def test_make_runs_nothing_of_what_it_is_given(project, target):
+    shutil.copy(PROJECT / "Makefile", project)
+    for bait in BAIT[:: 1 if target == "run" else 3]:
+        for given in ([f"PROFILE={bait}"], ["PROFILE=cpu", f"SEEDS={bait}", f"CORES={bait}"]):
+            if target in ("keep", "restore") and len(given) > 1:
+                continue
+            done = make(project, "-i", target, *given)
+            assert "must be" in done.stderr, done.stderr
+    assert not list(project.rglob("bait")) and not (project / "runs").exists()

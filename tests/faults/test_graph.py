@@ -48,7 +48,7 @@ class Graph:
     def start(self):
         """Start what ``make run`` starts, for some of the notebooks."""
         run = (PROJECT / "Makefile").read_text().partition("\nrun: ")[2].partition("\n\n")[0]
-        guard, nolock = "-m rslib.store.locks $(RUNS)/$(PROFILE) -- $(BIN)/snakemake", "--nolock"
+        guard, nolock = "$(GUARD) $(RUN) -- $(BIN)/snakemake", "--nolock"
         triggers = "--rerun-incomplete --rerun-triggers mtime input"
         assert all(part in run for part in (guard, nolock, triggers)), run
         programs = os.path.dirname(sys.executable)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -166,3 +167,100 @@ def test_commands_of_a_kind_run_one_after_the_other(tmp_path):
 def test_a_command_keeps_its_exit_status(tmp_path):
     command = [sys.executable, "-c", "raise SystemExit(3)"]
     assert locks.main([str(tmp_path / "book"), "--", *command]) == 3
+
+
+TREE = """
+import os, signal, subprocess, sys, time
+code = "import os, signal, time\\nfor each in (1, 2, 15): signal.signal(each, signal.SIG_IGN)\\n"
+code += "open('kernel', 'w').write(str(os.getpid()))\\ntime.sleep(60)"
+kernel = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+while not os.path.exists("kernel") or not open("kernel").read():
+    time.sleep(0.01)
+open("job", "w").write(str(os.getpid()))
+{rest}
+"""
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Start a guard whose job has a child as notebook kernels are: in a session of its own."""
+    started = []
+
+    def start(rest="time.sleep(60)", *options):
+        command = [sys.executable, "-c", TREE.replace("{rest}", rest)]
+        guard = [sys.executable, "-m", "rslib.store.locks", *options, "my runs", "--", *command]
+        paths = os.environ | {"PYTHONPATH": str(PROJECT)}
+        started.append(subprocess.Popen(guard, cwd=tmp_path, env=paths))
+        until(lambda: (tmp_path / "job").exists() and (tmp_path / "job").read_text())
+        return started[-1], [int((tmp_path / each).read_text()) for each in ("job", "kernel")]
+
+    yield start
+    for each in (tmp_path / "job", tmp_path / "kernel"):
+        if each.exists() and alive(int(each.read_text())):
+            os.kill(int(each.read_text()), signal.SIGKILL)
+    for guard in started:
+        guard.kill()
+        guard.wait()
+
+
+def until(happened, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+@linux
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_stops_all_that_was_started_within_seconds(tree, tally, number):
+    count = tally("guard: stopped by a signal")
+    guard, pids = tree()
+    started = time.monotonic()
+    guard.send_signal(number)
+    assert guard.wait(20) == 128 + number
+    lost = [f"took {took:.1f} s"] if (took := time.monotonic() - started) > 5 else []
+    count.add(number.name, lost=lost + [f"{pid} goes on" for pid in pids if alive(pid)])
+    assert not count.faults
+
+
+@linux
+def test_what_a_command_or_a_killed_job_leaves_running_ends_with_it(tree, tmp_path):
+    guard, (_, kernel) = tree("sys.exit(3)")
+    assert guard.wait(20) == 3 and not alive(kernel)
+    for each in ("job", "kernel"):
+        (tmp_path / each).unlink()
+    guard, (job, kernel) = tree()
+    os.kill(job, signal.SIGKILL)
+    assert guard.wait(20) == 137 and not alive(kernel)
+
+
+@linux
+def test_the_lock_of_a_killed_guard_lasts_as_long_as_what_it_started(tree, tmp_path, tally):
+    count = tally("guard: killed")
+    guard, pids = tree()
+    guard.kill()
+    guard.wait()
+    command = [sys.executable, "-m", "rslib.store.locks", "my runs", "--", "touch", "second"]
+    paths = os.environ | {"PYTHONPATH": str(PROJECT)}
+    with open(tmp_path / "said", "w") as said:
+        second = subprocess.Popen(command, cwd=tmp_path, env=paths, stderr=said)
+    for pid in pids:  # the job, then what is left of it
+        until(lambda: "waiting" in (tmp_path / "said").read_text())
+        time.sleep(1.5)
+        early = [f"a second run began beside {pid}"] if (tmp_path / "second").exists() else []
+        count.add("killed", lost=early)
+        os.kill(pid, signal.SIGKILL)
+    assert second.wait(20) == 0 and (tmp_path / "second").exists()
+    assert f"left by a run that was killed: process {pids[1]}" in (tmp_path / "said").read_text()
+    assert not count.faults

@@ -10,6 +10,7 @@ from rslib import settings
 from rslib.report import table
 from rslib.run import Run
 from rslib.settings import SettingsError, load
+from rslib.settings.names import layers
 from rslib.settings.schema import Data, Settings
 
 
@@ -120,6 +121,66 @@ def test_bad_settings_are_explained(overrides, said):
         load("smoke", overrides)
     for words in said:
         assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"extra_models": ["resnet18-tradse"]}, ["extra_models", "did you mean 'resnet18-trades'"]),
+        ({"stages": ["vit_smal-aligned"]}, ["stages", "did you mean 'vit_small-aligned'"]),
+        ({"seeded": ["resnet18-algned"]}, ["seeded", "did you mean 'resnet18-aligned'"]),
+        ({"combination": {"both": "nothing"}}, ["combination.both", "'nothing'", "names are"]),
+        ({"combination": {"models": ["resnet18-robust"]}}, ["combination.models", "did you mean"]),
+        ({"alignment": {"variants": ["resnet18-aligned@betta=1.0"]}}, ["variants", "'beta'"]),
+        ({"alignment": {"shared": "resnet18-standard"}}, ["alignment.shared", "share is none of"]),
+        ({"alignment": {"variants": ["resnet18-aligned@beta=1.0,beta=2.0"]}}, ["stands twice"]),
+        ({"extra_models": ["resnet18-aligned@layer=network.layer9"]}, ["'network.layer4'"]),
+        ({"training": {"trades": {"start": "aligned@betta=1"}}}, ["betta", "'beta'"]),
+        ({"training": {"aligned": {"layer": "network.layer9"}}}, ["aligned.layer", "layer4'"]),
+        ({"masks": {"cnn_layer": "layer3"}}, ["masks.cnn_layer", "did you mean 'network.layer3'"]),
+        ({"masks": {"vit_layer": "network.blocks.99"}}, ["masks.vit_layer", "of depth 3"]),
+        ({"masks": {"own": "/no/such/folder"}}, ["masks.own", "no folder /no/such/folder", "give"]),
+        ({"masks": {"own": "~nosuchuser/masks"}}, ["masks.own", "no user 'nosuchuser'"]),
+        ({"masks": {"sources": ["own"]}}, ["masks.sources", "'own'", "give one"]),
+        ({"training": {"aligned": {"masks": "own"}}}, ["training.aligned.masks", "give one"]),
+        ({"data": {"name": "cifar10"}, "masks": {"sources": ["exact"]}}, ["cifar10 has no exact"]),
+        ({"data": {"name": "shape"}}, ["data.name", "did you mean 'shapes'"]),
+    ],
+)
+def test_names_that_would_fail_hours_later_are_found_at_load(overrides, said):
+    with pytest.raises(SettingsError) as caught:
+        load("smoke", overrides)
+    for words in said:
+        assert words in str(caught.value)
+
+
+def test_own_masks_need_be_there_only_to_make_something(tmp_path):
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    chosen = load("smoke", {"masks": {"own": str(folder)}})
+    written = tmp_path / "mine.yaml"
+    written.write_text(settings.dump(chosen))
+    folder.rmdir()
+    assert load(str(written), making=False) == chosen
+    assert settings.derive(chosen, {"pgd": {"steps": 3}}).masks == chosen.masks
+    with pytest.raises(SettingsError, match="masks.own: there is no folder"):
+        load(str(written))
+    with pytest.raises(SettingsError, match="masks.own: there is no folder"):
+        settings.derive(chosen, {"masks": {"own": str(tmp_path / "other")}})
+
+
+@pytest.mark.parametrize("network", ["resnet18", "vit_small"])
+def test_layers_are_those_of_the_networks(network):
+    from rslib.models import build
+
+    size = (
+        {"depth": 2, "dim": 16, "heads": 2, "patch": 8} if network == "vit_small" else {"width": 8}
+    )
+    there = [name for name, _ in build(network, **size).named_modules()]
+    listed = layers(network, 2)
+    assert set(listed) <= set(there) and len(set(listed)) == len(listed)
+    features = [name for name in there if re.search(r"(conv|bn)\d$|layer\d$|blocks\.\d+$", name)]
+    assert features and set(features) <= set(listed)
 
 
 def test_all_problems_are_listed_at_once():
