@@ -187,10 +187,12 @@ def _sampled(edition: Edition, training: bool) -> sample.Sample:
 
 
 def _published_copy(source: str, target: str, *, bar: tqdm) -> None:
-    """Copy a file of a run that is published; a damaged record is refused."""
+    """Copy a file of a run that is published; a damaged record or document is refused."""
     try:
         if source.endswith(".parquet"):
             records.read_record(Path(source))
+        elif source.endswith(".json"):
+            records.read_json(Path(source))
         with records.atomic(Path(target)) as temporary:
             shutil.copyfile(source, temporary)
     except records.RecordError as error:

@@ -6,7 +6,6 @@ The archive (https://zenodo.org/records/2535967) is a folder ``CIFAR-10-C`` with
 The two are not the same pixels: the published generator was not seeded.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from rslib.corruptions.weather import photographs_digest
 from rslib.data.cifar10 import default_root
 from rslib.data.datasets import DataError, Dataset
 from rslib.store.arrays import ArrayError, open_array
-from rslib.store.records import atomic, write_json
+from rslib.store.records import RecordError, atomic, read_json, write_json
 
 FOLDER = "CIFAR-10-C"
 OFFICIAL_IMAGES = 10_000
@@ -199,8 +198,8 @@ def export(
     marker = folder / MARKER
     if marker.is_file():
         try:
-            found = json.loads(marker.read_text())
-        except ValueError:
+            found = read_json(marker)
+        except RecordError:
             found = None
         if found != identity:
             raise DataError(f"{folder} holds another export ({MARKER}); choose another folder.")
