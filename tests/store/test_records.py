@@ -229,7 +229,9 @@ def test_a_file_is_on_disk_before_it_has_its_name_and_its_name_before_all_is_don
 
     def watched(name, real):
         def call(*given, **more):
-            kind = "folder" if name == "fsync" and os.path.isdir(f"/proc/self/fd/{given[0]}") else ""
+            kind = (
+                "folder" if name == "fsync" and os.path.isdir(f"/proc/self/fd/{given[0]}") else ""
+            )
             done.append(f"{name} {kind}".strip())
             return real(*given, **more)
 
