@@ -48,7 +48,7 @@ def finished(profile: str, *, root: Path = Path()) -> Edition:
     folder = _runs(root) / _named(profile)
     found = editions.published(folder.parent, [profile])
     if not found or not any(found[0].executed.glob("*.ipynb")):
-        raise BookError(f"{folder} holds no executed notebooks")
+        raise BookError(f"{folder} holds no executed notebooks: run them first (make book)")
     return editions.opened(found[0].executed)
 
 

@@ -69,7 +69,7 @@ class Guest(Run):
         sections = {k: getattr(settings, k).model_copy(update=v) for k, v in changes.items()}
         super().__init__(settings.model_copy(update=sections), seed, root=folder, progress=False)
         self.folder, self.model, self.images, self.masks = folder, model, images, masks
-        summary = {"inputs": self.model_inputs(NAME), "weights": {"best": NAME}}
+        summary = {"weights": {"best": NAME}}
         records.write_json(published.model_folder(self, NAME) / "model.json", summary)
 
     def model_inputs(self, name: str) -> dict[str, Any]:

@@ -129,11 +129,7 @@ def _document(text: str | bytes) -> dict[str, Any]:
     return document
 
 
-def _checked(path: Path, about: Mapping[str, Any], told: Any, right: Any) -> None:
-    """Refuse a result whose checksum is missing or wrong, or whose key is not that of its inputs.
-
-    The key ends the name of a file, or of a model's folder.
-    """
+def _check_seal(path: Path, told: Any, right: Any) -> None:
     if told is None:
         raise RecordError(
             f"{path} has no checksum of its values, as results of older revisions have none: if it "
@@ -142,8 +138,12 @@ def _checked(path: Path, about: Mapping[str, Any], told: Any, right: Any) -> Non
         )
     if told != right:
         raise ValueError("its values or its metadata were altered")
+
+
+def _check_key(path: Path, about: Mapping[str, Any]) -> None:
+    """Refuse a result whose name, or a model's whose folder's, ends in another key than its own."""
     named = re.search("-([0-9a-f]{10})$", path.parent.name if path.name == _MODEL else path.stem)
-    if named and named[1] != key(**about.get("inputs", {})):
+    if named and "inputs" in about and named[1] != key(**about["inputs"]):
         raise ValueError(f"it was made from other inputs than those of the key {named[1]}")
 
 
@@ -166,7 +166,8 @@ def read_json(path: Path) -> dict[str, Any]:
     with _reading(path):
         document = _document(path.read_bytes())
         told = document.pop(_CHECKSUM, None)
-        _checked(path, document, told, _checksum(document))
+        _check_seal(path, told, _checksum(document))
+        _check_key(path, document)
         return document
 
 
@@ -263,16 +264,16 @@ def _read(path: Path, *, old: bool = False) -> tuple[pa.Table, dict[str, Any]]:
             told, right = held.get(_OLD_SEAL), _old_seal(table.schema)
         else:
             told, right = held.get(_SEAL), _seal(table, held)
+        _check_seal(path, told, right)
+        if (name := held[_NAME].decode()) != _written_as(path):
+            raise RecordError(
+                f"{path} was written as {name}, so it holds another result than its name says: "
+                "give it that name back, or delete it to have this one made"
+            )
         if metadata.get("n", len(table)) != len(table):
             raise ValueError(f"it has {len(table)} rows and says {metadata['n']}")
-        _checked(path, metadata, told, right)
-        name = held[_NAME].decode()
-    if name != _written_as(path):
-        raise RecordError(
-            f"{path} was written as {name}, so it holds another result than its name says: give it "
-            "that name back, or delete it to have this one made"
-        )
-    return table, metadata
+        _check_key(path, metadata)
+        return table, metadata
 
 
 def _written_as(path: Path) -> str:
@@ -335,7 +336,7 @@ def reseal(folder: Path) -> list[Path]:
             if path.suffix == ".json" and not path.is_symlink():
                 document = _document(path.read_bytes())
                 if _CHECKSUM not in document:
-                    _checked(path, document, "", "")
+                    _check_key(path, document)
                     write_json(path, document)
                     done.append(path)
             elif path.suffix == ".parquet" and not path.is_symlink():

@@ -17,13 +17,15 @@ ERRORS = (ValueError, TypeError, DataError, RecordError, BookError, TrainingErro
 
 WAY_OUT = re.compile(
     # A clause that tells what to do,
-    r"(?i)(?:^|[:;,.(]\s+|\b(?:or|and|to|either|then|first|should)\s+)"
+    r"(?im)(?:^|[:;,.(]\s+|\b(?:or|and|to|either|then|first|should)\s+)"
     r"(?:allow|ask|bring|call|check|choose|delete|divide|fetch|free|give|install|leave|lower|name|"
     r"put|raise|remove|rename|run|save|score|set|start|take|turn|unpack|use|wrap|write)\b"
-    # or the place of what would be right.
-    r"|\bdid you mean\b|\b(?:there are|known|names are|valid \w+|keys)(?: are)?:? \S"
-    r"|\b(?:is|are) needed\b|\bmust (?:be|have|hold|name|lie|not|start)\b|\bexpected [^.]+\bgot\b"
-    r"|\b(?:should be|greater than|less than|multiple of|as in)\b"
+    # or what would be right,
+    r"|\bmust (?!n.t\b)\w+|\b(?:is|are) needed\b|\bshould (?:be|have)\b|\bexpected [^.]+\bgot\b"
+    r"|\b(?:greater|less) than\b|\bmultiple of\b|\bas in\b|\binvalid \w+ value\b"
+    # or which there are.
+    r"|\bdid you mean\b|\bnear it: |\b[Vv]alid(?: \w+)?: |\b(?:there|names|models|keys) are:? \S"
+    r"|\btoo long\b|\bknown: |\bis none of \w+, |: \w+(?:, \w+){3}|\busage: .*\["
 )
 """A sentence that tells what to do, or what would be right; the reason alone is none."""
 

@@ -760,8 +760,6 @@ def kinds():
 
 
 WEIGHTS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-SAVED = (*WEIGHTS, torch.int8, torch.uint8, torch.int64, torch.bool, torch.complex64,
-         torch.float8_e4m3fn)  # fmt: skip
 OTHERS = (
     torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64, torch.bool, torch.complex64,
     torch.complex128, torch.float8_e4m3fn, torch.float8_e5m2,
@@ -777,7 +775,7 @@ def test_weights_of_another_kind_are_refused(tmp_path, tally):
         net = nn.Linear(2, 2, bias=False)
         before = net.weight.detach().clone()
         loads = [lambda n=net, t=tensor: weights.fit(n, {"weight": t}, path)]
-        if " " not in name and name not in ("quantized", "sparse", "meta"):
+        if tensor.dtype != torch.complex128 and name == str(tensor.dtype):
             checkpoint.save_weights(path, {"weight": tensor}, {})
             loads.append(lambda n=net: checkpoint.load_weights(path, n))
         for load in loads:

@@ -135,7 +135,7 @@ def test_a_record_has_as_many_rows_as_it_says(tmp_path):
 def test_what_was_made_from_other_inputs_than_its_key_says_is_refused(tmp_path):
     path = tmp_path / "m-0123456789" / "model.json"
     for name in (path, tmp_path / "reliability-0123456789.json"):
-        for inputs in ({"seed": 1}, {}):
+        for inputs in ({"seed": 1}, {}, {"seed": True}):
             records.write_json(name, {"inputs": inputs})
             with pytest.raises(RecordError, match="other inputs .* 0123456789"):
                 records.read_json(name)
