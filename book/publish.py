@@ -82,7 +82,6 @@ def publish(profile: str, *, training: bool = True, root: Path = Path()) -> Path
             for problem in problems(path)
         ]
         refused += edition.disagreements(revisions=True)
-        refused += edition.misnamed()
     except (BookError, records.RecordError) as error:
         raise BookError(f"the run is not published:\n  {error}") from None
     run_folder, target = edition.folder.parent, root / PUBLISHED / profile
