@@ -136,7 +136,7 @@ def _run(chosen: argparse.Namespace) -> None:
 
 def _errors(chosen: argparse.Namespace) -> None:
     if not chosen.folder.is_dir():
-        raise BookError(f"there is no folder {chosen.folder}: nothing was run in it")
+        raise BookError(f"there is no folder {chosen.folder}: run the notebooks first")
     print(*execute.failures(chosen.folder), sep="\n\n", file=sys.stderr)
 
 

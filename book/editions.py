@@ -387,6 +387,10 @@ class Edition:
             others of its run do carry it.
         """
         found = [*self._notebooks(revisions), *self._cited(), *self._made_from()]
+        try:
+            found += self.misnamed()
+        except RecordError as error:
+            found.append(str(error))
         return [*dict.fromkeys(found), *[_WAY_OUT] * bool(found)]
 
     def misnamed(self) -> list[str]:

@@ -170,7 +170,7 @@ def slim(picture: bytes) -> bytes:
     """
     from PIL import Image
 
-    image = Image.open(io.BytesIO(picture))
+    image = Image.open(io.BytesIO(picture), formats=("PNG",))
     if image.mode == "RGBA" and image.getextrema()[3] == (255, 255):
         image = image.convert("RGB")
     found = image

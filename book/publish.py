@@ -46,7 +46,7 @@ def finished(profile: str, *, root: Path = Path()) -> Edition:
     folder = _runs(root) / _named(profile)
     found = editions.published(folder.parent, [profile])
     if not found or not any(found[0].executed.glob("*.ipynb")):
-        raise BookError(f"{folder} holds no executed notebooks")
+        raise BookError(f"{folder} holds no executed notebooks: run them first (make book)")
     return editions.opened(found[0].executed)
 
 
@@ -80,7 +80,6 @@ def publish(profile: str, *, training: bool = True, root: Path = Path()) -> Path
             for problem in problems(path)
         ]
         refused += edition.disagreements(revisions=True)
-        refused += edition.misnamed()
     except (BookError, records.RecordError) as error:
         raise BookError(f"the run is not published:\n  {error}") from None
     run_folder, target = edition.folder.parent, root / PUBLISHED / profile
@@ -183,10 +182,12 @@ def _sampled(edition: Edition, training: bool) -> sample.Sample:
 
 
 def _published_copy(source: str, target: str, *, bar: tqdm) -> None:
-    """Copy a file of a run that is published; a damaged record is refused."""
+    """Copy a file of a run that is published; a damaged record or document is refused."""
     try:
         if source.endswith(".parquet"):
             records.read_record(Path(source))
+        elif source.endswith(".json"):
+            records.read_json(Path(source))
         with records.atomic(Path(target)) as temporary:
             shutil.copyfile(source, temporary)
     except records.RecordError as error:

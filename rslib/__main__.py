@@ -116,6 +116,29 @@ def _train(chosen: argparse.Namespace) -> int:
     return 0
 
 
+_RESEAL = """\
+give results of an older revision the checksum that is asked for now
+
+Give your own results of an older revision the checksum of all values without which none is read.
+Each is checked first, by what it had then; its values are believed as they lie there. Published
+editions are left alone.
+
+examples
+  robustsight reseal runs/wide
+"""
+
+
+def _reseal(chosen: argparse.Namespace) -> int:
+    from rslib.run.published import PUBLISHED
+    from rslib.store import records
+
+    if not chosen.folder.is_dir() or PUBLISHED.as_posix() in chosen.folder.resolve().as_posix():
+        what = "published" if chosen.folder.is_dir() else "not there"
+        raise ValueError(f"{chosen.folder} is {what}: give a folder of results of your own")
+    print(f"{len(records.reseal(chosen.folder))} results in {chosen.folder} have a checksum now")
+    return 0
+
+
 _DATA = """\
 say which data sets are there, check them, fetch CIFAR-10
 
@@ -387,6 +410,9 @@ def parser() -> argparse.ArgumentParser:
     told = "on the images of the shortcut experiment (notebook 09)"
     one.add_argument("--shortcut", action="store_true", help=told)
     of_a_run(one)
+
+    one = command(_reseal, _RESEAL, "the same command goes on")
+    one.add_argument("folder", type=Path, metavar="FOLDER", help="of results of your own")
 
     add = command(_data, _DATA, "what was there is as it was").add_argument
     add("--folder", type=Path, help="where the data sets lie; default: see above")

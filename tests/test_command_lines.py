@@ -14,6 +14,7 @@ from rslib import corruptions, data, settings
 from rslib.__main__ import main
 from rslib.data import cifar10
 from rslib.run import Run
+from rslib.store import records
 from rslib.store.records import RecordError
 from rslib.training import TrainingError
 
@@ -305,3 +306,18 @@ def test_a_teachers_masks_are_made(place, monkeypatch, capsys):
 def test_a_scorecards_schema_is_json(capsys):
     assert main(["scorecard", "--schema"]) == 0
     assert json.loads(capsys.readouterr().out)["title"]
+
+
+def test_older_results_are_resealed_and_editions_are_not(place, capsys):
+    path = place / "runs" / "mine" / "seed0" / "tables" / "a.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"a": 1}')
+    assert main(["reseal", str(place / "runs")]) == 0
+    assert "1 results" in capsys.readouterr().out and records.read_json(path) == {"a": 1}
+    edition = place / "book" / "published" / "cpu"
+    edition.mkdir(parents=True)
+    (edition / "a.json").write_text("{}")
+    for folder, said in ((edition, "is published"), (place / "none", "is not there")):
+        assert main(["reseal", str(folder)]) == 2
+        assert said in capsys.readouterr().err
+    assert (edition / "a.json").read_text() == "{}"

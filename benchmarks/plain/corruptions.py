@@ -178,7 +178,7 @@ def _pixelate(x: Array, severity: int) -> Array:
 def _jpeg_compression(x: Array, severity: int) -> Array:
     buffer = io.BytesIO()
     Image.fromarray(x).save(buffer, "JPEG", quality=(80, 65, 58, 50, 40)[severity - 1])
-    return np.asarray(Image.open(buffer))
+    return np.asarray(Image.open(buffer, formats=("JPEG",)))
 
 
 def _saturate(x: Array, severity: int) -> Array:

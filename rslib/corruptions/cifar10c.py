@@ -6,6 +6,7 @@ The archive (https://zenodo.org/records/2535967) is a folder ``CIFAR-10-C`` with
 The two are not the same pixels: the published generator was not seeded.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,19 +16,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from rslib.corruptions import ADDED, NAMES, SEVERITIES, check_name, check_severity, corrupt
 from rslib.corruptions.weather import photographs_digest
 from rslib.data.cifar10 import default_root
 from rslib.data.datasets import DataError, Dataset
 from rslib.store.arrays import ArrayError, open_array
-from rslib.store.records import atomic, write_json
+from rslib.store.records import RecordError, atomic, known_digest, read_json, write_json
 
 FOLDER = "CIFAR-10-C"
 OFFICIAL_IMAGES = 10_000
 # An export holds this file, so that nobody takes it for the official archive.
 MARKER = "generated.json"
 _MEND = "Unpack the archive again, or move the folder away to have images generated."
+_FILES = tuple(f"{name}.npy" for name in (*NAMES, "labels"))
 # Raise when the same seed comes to mean other pixels: stored results then no longer match.
 GENERATOR_VERSION = 1
 
@@ -45,8 +48,7 @@ class Archive:
     def __init__(self, folder: str | Path) -> None:
         self.folder = folder = Path(folder).expanduser()
         self.generated = (folder / MARKER).is_file()
-        files = [f"{name}.npy" for name in (*NAMES, "labels")]
-        missing = [file for file in files if not (folder / file).is_file()]
+        missing = [file for file in _FILES if not (folder / file).is_file()]
         if missing:
             raise DataError(f"{folder} is incomplete: {', '.join(missing)} missing. {_MEND}")
         path = folder / "labels.npy"
@@ -67,6 +69,17 @@ class Archive:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of all files by name, of 2.9 GB; quick where none has changed since.
+
+        The archive was published with a digest of its own, not of these files, so that theirs tell
+        one copy from another and not the right one from a wrong one.
+        """
+        bar = tqdm(_FILES, "checking CIFAR-10-C", leave=False, delay=1, disable=None)
+        found = {file: known_digest(self.folder / file) for file in bar}
+        return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
     def images(self, name: str, severity: int, positions: Tensor) -> Tensor:
         """Corrupted images at positions, int64 (B,): uint8 (B, 3, 32, 32) on the CPU."""
@@ -104,6 +117,8 @@ class Corrupted:
             found |= {"seed": self.seed, "generator": GENERATOR_VERSION}
             if self.photographs is not None:
                 found["photographs"] = photographs_digest(self.photographs)
+        else:
+            found["digest"] = self.archive.digest
         return found
 
     def __str__(self) -> str:
@@ -199,8 +214,8 @@ def export(
     marker = folder / MARKER
     if marker.is_file():
         try:
-            found = json.loads(marker.read_text())
-        except ValueError:
+            found = read_json(marker)
+        except RecordError:
             found = None
         if found != identity:
             raise DataError(f"{folder} holds another export ({MARKER}); choose another folder.")

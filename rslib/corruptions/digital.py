@@ -71,7 +71,7 @@ def jpeg_compression(images: Tensor, severity: int, draws: Draws) -> Tensor:
     for i, image in enumerate(before):
         buffer = io.BytesIO()
         Image.fromarray(image).save(buffer, "JPEG", quality=JPEG[severity - 1])
-        after[i] = Image.open(buffer)
+        after[i] = Image.open(buffer, formats=("JPEG",))
     return torch.from_numpy(after).permute(0, 3, 1, 2).contiguous().to(images.device)
 
 

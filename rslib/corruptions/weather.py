@@ -13,6 +13,7 @@ from rslib.corruptions import _liquid as liquid
 from rslib.corruptions._filters import SIZE
 from rslib.corruptions._random import Draws
 from rslib.data.datasets import DataError
+from rslib.store import records
 
 # Mean and deviation of the flakes, zoom, threshold, radius and sigma of their motion, mix.
 SNOW = (
@@ -32,6 +33,9 @@ WATER_COLOR, MUD_COLOR = (175, 238, 238), (63, 42, 20)
 
 FROST_FOLDER = Path(__file__).with_name("frost")
 FROST_PHOTOGRAPHS = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
+# Of the package's own, which results do not name.
+FROST_DIGEST = "3b53682770"
+FROST_LARGEST = 50_000_000  # pixels of a photograph
 
 
 def snow(images: Tensor, severity: int, draws: Draws) -> Tensor:
@@ -158,18 +162,26 @@ def _photographs(folder: str) -> tuple[Tensor, ...]:
     """The photographs at a fifth of their size, as OpenCV interpolates: uint8 (3, H, W) each."""
     from PIL import Image
 
+    files = [Path(folder) / name for name in FROST_PHOTOGRAPHS]
+    if Path(folder) == FROST_FOLDER and all(file.is_file() for file in files):
+        if records.key(files=[records.file_digest(file) for file in files]) != FROST_DIGEST:
+            told = "the photographs of the package were altered: install it again."
+            raise DataError(f"frost: {folder}: {told}")
     pictures = []
-    for name in FROST_PHOTOGRAPHS:
-        path = Path(folder) / name
+    for path in files:
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=("PNG", "JPEG")) as image:
+                if image.width * image.height > FROST_LARGEST:
+                    raise OSError(f"{image.width} x {image.height} pixels are too many")
                 picture = np.asarray(image.convert("RGB"))[2::5, 2::5]
         except FileNotFoundError:
             raise DataError(
                 f"frost: {path} is missing; the folder must hold {', '.join(FROST_PHOTOGRAPHS)}."
             ) from None
-        except OSError as error:
-            raise DataError(f"frost: {path} cannot be read as an image ({error}).") from error
+        # Pillow reports damage by many kinds of error.
+        except Exception as error:
+            told = f"cannot be read as an image ({error}): put the photograph there again."
+            raise DataError(f"frost: {path} {told}") from error
         if min(picture.shape[:2]) <= SIZE:
             raise DataError(
                 f"frost: {path} is too small: both sides must have more than {5 * SIZE} pixels."

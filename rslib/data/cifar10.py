@@ -15,7 +15,6 @@ import io
 import os
 import pickle
 import shutil
-import socket
 import tarfile
 import tempfile
 import zlib
@@ -28,6 +27,7 @@ import torch
 
 from rslib.data.datasets import DataError, Dataset, check_split
 from rslib.settings import environment
+from rslib.store import downloads
 
 CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
 PIXELS = 3 * 32 * 32
@@ -59,7 +59,8 @@ def load(split: str, *, root: str | Path | None = None, download: bool = False) 
     Args:
         split: ``"train"`` (50,000 images) or ``"test"`` (10,000).
         root: the folder that holds a layout's folder; by default :func:`default_root`.
-        download: fetch the files (163 MB, through torchvision) if they are missing or damaged.
+        download: fetch the files (163 MB) if they are missing or damaged; see
+            :mod:`rslib.store.downloads`.
 
     Raises:
         DataError: if a file is missing, truncated, altered, or cannot be downloaded; none changes.
@@ -168,6 +169,14 @@ _SIZES = [31_035_704, 31_035_320, 31_035_999, 31_035_696, 31_035_623, 31_035_526
 PYTHON = Layout("cifar-10-batches-py", "md5", _files("", _MD5, _SIZES), parse_py)
 BINARY = Layout("cifar-10-batches-bin", "sha1", _files(".bin", _SHA1, [30_730_000] * 6), parse_bin)
 LAYOUTS = (PYTHON, BINARY)
+ARCHIVE = downloads.Remote(
+    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    170_498_071,
+    "c58f30108f718f92721af3b95e74349a",
+    "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+)
+_PART = ".cifar-10-python.tar.gz.part"  # what has arrived of it
+_UNPACKED = 200_000_000  # bytes of all members; the official ones have 186 million
 
 
 _REMEDY = (
@@ -216,34 +225,43 @@ def _read(root: Path, split: str) -> Arrays:
 def _download(root: Path, split: str) -> Arrays:
     """Fetch the Python layout, unless another process has meanwhile, and read it."""
     from filelock import FileLock
-    from torchvision.datasets import CIFAR10, utils
 
-    before = socket.getdefaulttimeout()
     try:
-        socket.setdefaulttimeout(60)  # torchvision sets none of its own for a silent server
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".cifar10.lock"):
             with contextlib.suppress(DataError):
                 return _read(root, split)
-            for left in root.glob(".cifar10-*"):  # of a process that was killed as it fetched
+            for left in root.glob(".cifar10-*"):  # of a process that was killed as it unpacked
                 shutil.rmtree(left, ignore_errors=True)
+            downloads.fetch(ARCHIVE, root / _PART)
             with tempfile.TemporaryDirectory(dir=root, prefix=".cifar10-") as scratch:
-                utils.download_url(CIFAR10.url, scratch, CIFAR10.filename, CIFAR10.tgz_md5)
-                with tarfile.open(Path(scratch) / CIFAR10.filename) as archive:
-                    # Refuses members that would lie, or point, outside the folder.
-                    archive.extractall(scratch, filter="data")
-                _read(Path(scratch), split)
+                try:
+                    _unpack(root / _PART, scratch)
+                    _read(Path(scratch), split)
+                except (DataError, EOFError, tarfile.TarError, zlib.error) as error:
+                    (root / _PART).unlink()
+                    raise OSError(f"the archive cannot be used ({error})") from error
                 target = root / PYTHON.folder
                 target.mkdir(exist_ok=True)
                 for path in sorted((Path(scratch) / PYTHON.folder).iterdir()):
                     os.replace(path, target / path.name)
-    # torchvision raises RuntimeError for a wrong checksum; network and disk trouble are OSError.
-    except (OSError, RuntimeError, EOFError, tarfile.TarError, zlib.error) as error:
+            (root / _PART).unlink()
+    except OSError as error:
         raise DataError(
-            f"CIFAR-10 could not be downloaded from {CIFAR10.url} to {root}: {error}. Check the "
+            f"CIFAR-10 could not be downloaded from {ARCHIVE.url} to {root}: {error}. Check the "
             "network and the free space (500 MB while it is unpacked), or copy "
             f"{PYTHON.folder} or {BINARY.folder} there from another machine."
         ) from error
-    finally:
-        socket.setdefaulttimeout(before)
     return _read(root, split)
+
+
+def _unpack(path: Path, folder: str) -> None:
+    """Unpack an archive once the sizes of its members were looked at."""
+    with tarfile.open(path) as archive:
+        total = 0
+        for member in archive:
+            total += member.size
+            if total > _UNPACKED:
+                raise tarfile.TarError(f"its members would take more than {_UNPACKED:,} bytes")
+        # Refuses members that would lie, or point, outside the folder.
+        archive.extractall(folder, filter="data")

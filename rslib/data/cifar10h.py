@@ -18,6 +18,7 @@ from rslib.data.datasets import DataError
 from rslib.store.arrays import ArrayError, open_array
 
 NAMES = ("cifar10h-counts.npy", "cifar10h-counts.npz")
+_BYTES = 10_000 * 10 * 16 + 10_000  # with a header
 MOST = 10_000  # people asked about one image: about 51 in the published file
 
 
@@ -40,7 +41,8 @@ def load(root: str | Path | None = None) -> Tensor:
             "from https://github.com/jcpeterson/cifar-10h"
         )
     try:
-        counts = open_array(path, "counts" if path.suffix == ".npz" else None)
+        member = "counts" if path.suffix == ".npz" else None
+        counts = open_array(path, member, most=_BYTES)
     except ArrayError as error:
         raise DataError(f"{path} cannot be read ({error}): fetch it again") from None
     whole = counts.shape == (10_000, 10) and counts.dtype.kind in "iuf"

@@ -2,13 +2,15 @@
 
 import operator
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from rslib.models import eval_mode
+
+_FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
 class ProbabilityOutputWarning(UserWarning):
@@ -153,6 +155,25 @@ def check_outputs(logits: Tensor, y: Tensor) -> None:
         found = "the model's outputs are non-negative and sum to 1, like probabilities"
         way = "attacks need logits: remove the final softmax, or robustness is overstated"
         warnings.warn(f"{found}; {way}", ProbabilityOutputWarning, stacklevel=3)
+
+
+def unlike(weights: Mapping[str, Tensor], model: nn.Module) -> str:
+    """Which weights are of another kind than the model's of their names, in words; "" if none.
+
+    All of float16, bfloat16, float32 and float64 are one kind. To turn integers, truth values,
+    complex or quantized numbers into these would give another model; what is sparse or without
+    values is refused as well.
+    """
+    found = []
+    for name, like in model.state_dict().items():
+        value = weights.get(name, like)
+        dense = value.layout == torch.strided and not value.is_meta
+        if not dense or (value.dtype != like.dtype and not {value.dtype, like.dtype} <= _FLOATS):
+            form = "" if value.layout == torch.strided else f", {value.layout}"
+            form += ", without values" if value.is_meta else ""
+            found.append(f"{name} is {value.dtype}{form}, the model's {like.dtype}")
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    return "; ".join(found[:5]) + more
 
 
 def whole(name: str, value: int, least: int) -> int:

@@ -173,13 +173,16 @@ class UnderCorruptions:
         # Shards come in order: those made before this one are done with.
         self._made = dict(list(self._made.items())[list(self._made).index(ids) :])
         columns: Columns = {}
+        # Shards of files that changed meanwhile are not put together: texts must agree.
+        archive = self._corrupted.archive
+        notes = {} if archive is None else {"corrupted": archive.digest}
         for name, images in self._made[ids].result().items():
             x = images.to(batch.x.device).float().div(255)
             confidence, prediction = logits(model, x).softmax(1).max(1)
             columns[name] = prediction == batch.y
             # Below 1, which is a bin of its own where calibration errors are computed.
             columns[f"{name}_confidence"] = records.rounded(confidence, 10).clamp(max=1 - 2**-11)
-        return Outcome(columns)
+        return Outcome(columns, notes)
 
     def _versions(self, ids: Sequence[int]) -> dict[str, Tensor]:
         corrupted = self._corrupted

@@ -202,17 +202,24 @@ class Run(AbstractRun):
                 f"{path} was made from other images than {self.settings.data.name} gives now: "
                 "delete it to have it made again"
             )
-        if "corrupted" in frame.attrs:
-            made, now = frame.attrs["corrupted"], self.corrupted().identity
+        for what, now in self._beside(evaluated).items():
+            made = frame.attrs.get(what, now)
             differ = [key for key in {*made, *now} if made.get(key) != now.get(key)]
             told = ", ".join(f"{key} {made.get(key)!r}, now {now.get(key)!r}" for key in differ)
             if differ:
+                called, way_out = _BESIDE[what]
                 raise records.RecordError(
-                    f"{path} was made from other corrupted images ({told}): set "
-                    "corruptions.official to say which are meant, or delete it to have it made "
-                    "again"
+                    f"{path} was made from other {called} ({told}): {way_out}, or delete it to "
+                    "have it made again"
                 )
         return frame
+
+    def _beside(self, evaluated: str) -> dict[str, dict[str, Any]]:
+        """What, beside the images, decides a record and is in no key."""
+        if evaluated in ("corruptions", "added_corruptions"):
+            return {"corrupted": self.corrupted().identity}
+        counts = cifar10h.find() if evaluated == "human" else None
+        return {} if counts is None else {"people": {"digest": records.known_digest(counts)}}
 
     def _evaluate(self, paths: Mapping[str, Path], evaluated: str) -> None:
         """Make the records of some models and put each at its path."""
@@ -242,9 +249,8 @@ class Run(AbstractRun):
                 "data": dataset.fingerprint,
                 **about,
                 "provenance": provenance(self.device, reported),
+                **self._beside(evaluated),
             }
-            if evaluated in ("corruptions", "added_corruptions"):
-                metadata["corrupted"] = self.corrupted().identity
             if evaluated == "pgd" and self.settings.evaluation.tf32:
                 metadata["strict_fp32"] = predictions.strict_repeat(self, trained[name], dataset)
             records.write_record(paths[name], frame, metadata)
@@ -377,6 +383,13 @@ class Run(AbstractRun):
             for path in _left(result, patterns):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             yield
+
+
+# Of :meth:`Run._beside`: its name, and a way out.
+_BESIDE = {
+    "corrupted": ("corrupted images", "set corruptions.official to say which are meant"),
+    "people": ("counts of people's choices", "put the file that it was made from there"),
+}
 
 
 def _cut(dataset: data.Dataset, size: int | None) -> data.Dataset:

@@ -103,9 +103,10 @@ def read_masks(source: str | Path, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Masks of one's own, 32 x 32, for all or some of the images.
 
     Args:
-        source: A folder of PNG files named by the image's number, ``17.png``, whose values above
-            half the range are the object; or a ``.npy`` file, bool or uint8 (N, 32, 32), whose row
-            i belongs to image i, all zeros where there is none.
+        source: A folder of PNG files named by the image's number, ``17.png``, in gray of 1, 8 or 16
+            bits; or a ``.npy`` file, bool or unsigned (N, 32, 32), whose row i belongs to image i,
+            all zeros where there is none. In both the object is what is True, or 1 in a mask of 0
+            and 1, or lies above half of the type's range.
         ids: The images wanted, by their position in the canonical order of their split.
 
     Returns:
@@ -113,7 +114,8 @@ def read_masks(source: str | Path, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
 
     Raises:
         MaskError: If the source is missing, holds no mask of these images, or a mask has another
-            size, cannot be read, or covers nothing or the whole image.
+            size, is in color, has a palette, transparency or frames, cannot be read, or covers
+            nothing or the whole image.
     """
     source = Path(source).expanduser()
     if source.is_dir():
@@ -128,7 +130,7 @@ def read_masks(source: str | Path, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
             raise MaskError(
                 f"{source} holds {rows.dtype} {rows.shape}; bool or uint8 (N, 32, 32) is needed"
             )
-        found = {i: rows[i] > 0 for i in ids if i < len(rows) and (rows[i] > 0).any()}
+        found = {i: _object(rows[i]) for i in ids if i < len(rows) and rows[i].any()}
     else:
         raise MaskError(
             f"{source}: expected a folder of PNG files named 0.png, 1.png, … or a .npy file"
@@ -142,24 +144,41 @@ def read_masks(source: str | Path, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
         if mask.all() or not mask.any():
             what = "the whole image" if mask.all() else "nothing"
             raise MaskError(
-                f"{source}: the mask of image {image} covers {what}: save the object as 255 on 0, "
-                "or leave that image's mask out"
+                f"{source}: the mask of image {image} covers {what}: save the object as 1 or "
+                "255 on 0, or leave that image's mask out"
             )
     masks = np.stack([found.get(image, np.zeros(_SIZE, bool)) for image in ids])
     return torch.from_numpy(masks), torch.tensor([image in found for image in ids])
+
+
+def _object(values: np.ndarray) -> np.ndarray:
+    """Where the object is, bool, in a mask that is bool or unsigned (:func:`read_masks`)."""
+    if values.dtype == bool or (values.min() == 0 and values.max() == 1):
+        return np.array(values, dtype=bool)
+    return np.array(values > np.iinfo(values.dtype).max // 2)
 
 
 def _read_png(path: Path) -> np.ndarray:
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
-            values = np.asarray(picture.convert("L"))
+        # Of other formats some are read by programs of their own, such as PostScript.
+        with Image.open(path, formats=("PNG",)) as picture:
+            mode, (width, height) = picture.mode, picture.size
+            plain = "transparency" not in picture.info and picture.n_frames == 1
+            # What claims another size is not decoded.
+            values = np.asarray(picture) if (height, width) == _SIZE else None
     # Pillow reports damage by many kinds of error.
     except Exception as error:
         hint = "save it again as a PNG file"
         raise MaskError(f"{path} cannot be read as an image ({error}): {hint}") from None
-    if values.shape != _SIZE:
-        found = " x ".join(map(str, values.shape))
-        raise MaskError(f"{path} is {found}; 32 x 32 is needed")
-    return values > 127
+    if values is None:
+        raise MaskError(f"{path} is {height} x {width}; 32 x 32 is needed")
+    if mode == "RGB" and (values == values[:, :, :1]).all():
+        mode, values = "L", values[:, :, 0]
+    if mode not in ("1", "L", "I;16", "I") or not plain:
+        raise MaskError(
+            f"{path} has colors, a palette, transparency or frames (mode {mode}): save it in gray, "
+            "the object white on black"
+        )
+    return _object(values.astype(np.uint16) if mode == "I" else values)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rslib.models.checks import unlike
 from rslib.scorecard.card import ScorecardError
 
 SAFE = (".safetensors",)
@@ -87,7 +88,7 @@ def fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> list[str
     A prefix that all names share is taken off only if the names then match; a note tells it.
 
     Raises:
-        SourceError: names or shapes differ; says which.
+        SourceError: names, shapes or kinds of numbers differ; says which.
     """
     wanted, found, taken = model.state_dict(), dict(tensors), ""
     while set(found) != set(wanted):
@@ -116,6 +117,10 @@ def fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> list[str
             f"{path.name} does not fit this architecture: {'; '.join(told)}. Name the "
             "architecture, and the profile or settings that give its size, that the weights were "
             "trained with"
+        )
+    if other := unlike(found, model):
+        raise SourceError(
+            f"{path.name} holds no dense floats: {other}. Save the weights in float32"
         )
     model.load_state_dict(found)
     return [f"the prefix {taken!r} was taken off all names in {path.name}"] if taken else []

@@ -11,8 +11,10 @@ class ArrayError(ValueError):
     """A file that is not the NumPy array it should be; the message names it and says why."""
 
 
-def open_array(path: Path, member: str | None = None) -> np.ndarray:
+def open_array(path: Path, member: str | None = None, *, most: int = 0) -> np.ndarray:
     """An array from a ``.npy`` file, mapped and read-only, or a ``.npz`` file's member by name.
+
+    A member that would unpack to more than ``most`` bytes, its header included, is not unpacked.
 
     Raises:
         ArrayError: the file is missing, damaged, holds Python objects, or is of the other kind.
@@ -24,6 +26,9 @@ def open_array(path: Path, member: str | None = None) -> np.ndarray:
             if zipped and member is not None:
                 # From the open file: of a path, a damaged zip file would stay open.
                 with np.load(file, allow_pickle=False) as several:
+                    size = several.zip.getinfo(f"{member}.npy").file_size
+                    if size > most:
+                        raise ValueError(f"{member} would unpack to {size:,} bytes, of {most:,}")
                     return several[member]
         if not zipped and member is None:
             return np.lib.format.open_memmap(path, mode="r")

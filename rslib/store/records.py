@@ -2,8 +2,13 @@
 
 A *key*, part of a file's name, is a hash of everything that decides a result (settings, seed,
 weights it was made from). Records are Parquet, one row an image, with their metadata inside;
-documents are JSON. Nothing is ever unpickled. Checksums tell a record that was damaged later, and
-one that lies under a name it was not written under is not taken for what that name says.
+documents are JSON. Nothing is ever unpickled.
+
+Every record and document holds a checksum of all that it says, and none is read without it: of a
+record's name, metadata, columns and every value, of a document's canonical text. A document under a
+name that ends in a key must have been made from the inputs that this key is of; of records, which
+know their names, that is checked for editions. That shows damage, mix-ups and edits. It is no
+signature: whoever rewrites a file can compute its checksum anew.
 """
 
 from __future__ import annotations
@@ -17,9 +22,12 @@ import hashlib
 import inspect
 import json
 import os
+import re
+import secrets
+import stat
 import sys
 import sysconfig
-import tempfile
+import time
 import types
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -32,7 +40,10 @@ if TYPE_CHECKING:
 # Raise when the same settings come to mean another computation: every older key then goes stale.
 KEY_VERSION = 1
 
-_METADATA, _NAME, _SEAL = b"rslib", b"rslib.name", b"rslib.seal"
+_METADATA, _NAME, _SEAL = b"rslib", b"rslib.name", b"rslib.checksum"
+_OLD_SEAL = b"rslib.seal"  # of the columns' names and types and the metadata, and not of values
+_CHECKSUM = "checksum"  # of a document, in it
+_MODEL = "model.json"  # the document that is named by its folder
 
 
 class RecordError(RuntimeError):
@@ -62,18 +73,17 @@ def atomic(path: Path) -> Iterator[Path]:
     Raises:
         RecordError: the disk is full or the folder cannot be written; names the path and the cause.
     """
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        # The system takes the umask off; a library may put a file of another mode in this place.
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        mode = os.fstat(handle).st_mode
         os.close(handle)
-        temporary = Path(name)
         yield temporary
         with open(temporary, "rb+") as file:
+            os.fchmod(file.fileno(), stat.S_IMODE(mode))
             os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
         # Without this a power cut can undo the rename; not every file system lets a folder sync.
         with contextlib.suppress(OSError):
@@ -85,8 +95,8 @@ def atomic(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise RecordError(f"cannot write {path}: {error.strerror}. {way_out(error)}") from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def way_out(error: OSError) -> str:
@@ -105,6 +115,8 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise RecordError(f"{path} is missing: run the notebook that makes it") from None
+    except RecordError:
+        raise
     except Exception as error:
         why = " ".join(str(error).split()) or type(error).__name__
         told = f"{path} is damaged ({why}); delete it to have it made again"
@@ -118,21 +130,52 @@ def _document(text: str | bytes) -> dict[str, Any]:
     return document
 
 
+def _check_seal(path: Path, told: Any, right: Any) -> None:
+    if told is None:
+        raise RecordError(
+            f"{path} has no checksum of its values, as results of older revisions have none: if it "
+            f"is your own, run robustsight reseal {path.parent}; otherwise delete it to have it "
+            "made again"
+        )
+    if told != right:
+        raise ValueError("its values or its metadata were altered")
+
+
+def _check_key(path: Path, about: Mapping[str, Any]) -> None:
+    """Refuse a result whose name, or a model's whose folder's, ends in another key than its own."""
+    named = re.search("-([0-9a-f]{10})$", path.parent.name if path.name == _MODEL else path.stem)
+    if named and "inputs" in about and named[1] != key(**about["inputs"]):
+        raise ValueError(f"it was made from other inputs than those of the key {named[1]}")
+
+
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a JSON document atomically (NaN and infinity are refused)."""
-    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    """Write a JSON document with its checksum, atomically (NaN and infinity are refused)."""
+    # As it will be read: names that are no text become one.
+    held = _document(json.dumps({**document, _CHECKSUM: None}, allow_nan=False))
+    del held[_CHECKSUM]
     with atomic(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(json.dumps({**held, _CHECKSUM: _checksum(held)}, indent=1) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON document.
 
     Raises:
-        RecordError: the file is missing or damaged.
+        RecordError: the file is missing, damaged, altered or without a checksum, or was made from
+            other inputs than its name says.
     """
     with _reading(path):
-        return _document(path.read_text())
+        document = _document(path.read_bytes())
+        told = document.pop(_CHECKSUM, None)
+        _check_seal(path, told, _checksum(document))
+        _check_key(path, document)
+        return document
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    """SHA-256 of a document as JSON with sorted names, ASCII alone, and Python's numbers."""
+    canonical = json.dumps(document, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def rounded(values: Any, bits: int) -> Any:
@@ -150,12 +193,17 @@ def write_record(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -
     byte by byte, without statistics or what only pandas would want.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    table = _cast(table, pa.large_string(), pa.string())  # the kind of text that is read back
-    described = {_METADATA: json.dumps(dict(metadata), allow_nan=False).encode()}
-    described[_NAME] = _written_as(path).encode()
+    _write(path, _plain(table), json.dumps(dict(metadata), allow_nan=False).encode())
+
+
+def _write(path: Path, table: pa.Table, metadata: bytes) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    described = {_METADATA: metadata, _NAME: _written_as(path).encode()}
+    described[_SEAL] = _seal(table, described)
     table = table.replace_schema_metadata(described)
     encodings = dict.fromkeys(table.schema.names, "PLAIN")
     for column in table.schema:
@@ -168,15 +216,16 @@ def write_record(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -
     how |= {"column_encoding": encodings, "write_page_checksum": True}
     with atomic(path) as temporary, pq.ParquetWriter(temporary, table.schema, **how) as file:
         file.write_table(table)
-        file.add_key_value_metadata({**described, _SEAL: _seal(table.schema)})
+        file.add_key_value_metadata(described)
 
 
-def _cast(table: pa.Table, old: pa.DataType, new: pa.DataType) -> pa.Table:
-    """A table with the columns of one type in another."""
+def _plain(table: pa.Table, **changed: str) -> pa.Table:
+    """A table with the types that a record has: other writers store texts and bytes as large."""
     import pyarrow as pa
 
-    columns = [each.with_type(new) if each.type == old else each for each in table.schema]
-    return table.cast(pa.schema(columns, table.schema.metadata))
+    into = {"large_string": "string", "large_binary": "binary", **changed}
+    fields = [pa.field(each.name, into.get(str(each.type), each.type)) for each in table.schema]
+    return table.cast(pa.schema(fields, table.schema.metadata))
 
 
 def read_record(path: Path) -> pd.DataFrame:
@@ -186,40 +235,47 @@ def read_record(path: Path) -> pd.DataFrame:
         RecordError: the file is missing, damaged, altered, not one of ours, or under another name
             than it was written under.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with _reading(path):
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read()
-        held = table.schema.metadata
-        metadata, sealed = _document(held[_METADATA]), _seal(table.schema)
-        # Editions published before there were seals have none.
-        if held.get(_SEAL, sealed) != sealed:
-            raise ValueError("its columns or metadata were altered")
-        table.validate(full=True)
-    name = held.get(_NAME, b"").decode()
-    if name and name != _written_as(path):
-        raise RecordError(
-            f"{path} was written as {name}, so it holds another result than its name says: give it "
-            "that name back, or delete it to have this one made"
-        )
+    table, metadata = _read(path)
     # Published editions hold numbers that half precision has room for in half precision.
-    frame = _cast(table, pa.float16(), pa.float32()).to_pandas()
+    frame = _plain(table, halffloat="float").to_pandas()
     frame.attrs = metadata
     return frame
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """The metadata of a per-image record alone, without reading its rows.
+    """The metadata of a per-image record alone; checked, and refused, as :func:`read_record` does.
 
     Raises:
-        RecordError: the file is missing, damaged, or not one of ours.
+        RecordError: see :func:`read_record`.
     """
+    return _read(path)[1]
+
+
+def _read(path: Path, *, old: bool = False) -> tuple[pa.Table, dict[str, Any]]:
+    """A record's table and metadata, both checked; ``old``: by the seal of before."""
     import pyarrow.parquet as pq
 
     with _reading(path):
-        return _document(pq.read_schema(path).metadata[_METADATA])
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = _plain(file.read())
+        table.validate(full=True)
+        held = table.schema.metadata
+        metadata = _document(held[_METADATA])
+        if old:
+            told, right = held.get(_OLD_SEAL), _old_seal(table.schema)
+        else:
+            told, right = held.get(_SEAL), _seal(table, held)
+        _check_seal(path, told, right)
+        if (name := held[_NAME].decode()) != _written_as(path):
+            raise RecordError(
+                f"{path} was written as {name}, so it holds another result than its name says: "
+                "give it that name back, or delete it to have this one made"
+            )
+        if metadata.get("n", len(table)) != len(table):
+            raise ValueError(f"it has {len(table)} rows and says {metadata['n']}")
+        if old:
+            _check_key(path, metadata)
+        return table, metadata
 
 
 def _written_as(path: Path) -> str:
@@ -228,17 +284,98 @@ def _written_as(path: Path) -> str:
     return f"{whole.parent.name}/{whole.name}"
 
 
-def _seal(schema: pa.Schema) -> bytes:
-    """SHA-256 of the columns' names and types and of all metadata but a seal."""
+def _seal(table: pa.Table, held: Mapping[bytes, bytes]) -> bytes:
+    """SHA-256 of a record's name, metadata and columns, in their order: name, type, values.
+
+    It is of values, so that another compression, or writer of Parquet, keeps it: numbers with the
+    lowest byte first, one byte for true or false, texts and bytes each after its length; NaN and a
+    gap are one.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    digest = hashlib.sha256(repr((held[_NAME], held[_METADATA], len(table))).encode())
+    for name, column in zip(table.schema.names, table.columns, strict=True):
+        digest.update(repr((name, str(column.type))).encode())
+        floating = pa.types.is_floating(column.type)
+        if column.null_count and not floating:
+            raise ValueError(f"the column {name} has gaps")
+        if str(column.type) in ("string", "binary"):
+            cast = column.cast("binary").to_pylist()
+            digest.update(b"".join(len(each).to_bytes(8, "little") + each for each in cast))
+        elif floating or pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
+            values = column.to_numpy().astype(column.type.to_pandas_dtype())
+            if floating:
+                values[np.isnan(values)] = np.nan
+            digest.update(values.astype(values.dtype.newbyteorder("<")).tobytes())
+        else:
+            raise ValueError(f"the column {name} is of type {column.type}, which no record has")
+    return digest.hexdigest().encode()
+
+
+def _old_seal(schema: pa.Schema) -> bytes:
     columns = [(column.name, str(column.type)) for column in schema]
-    held = sorted(pair for pair in schema.metadata.items() if pair[0] != _SEAL)
+    held = sorted(pair for pair in schema.metadata.items() if pair[0] != _OLD_SEAL)
     return hashlib.sha256(repr((columns, held)).encode()).hexdigest().encode()
+
+
+def reseal(folder: Path) -> list[Path]:
+    """Give one's own results of older revisions the checksum that is asked for now.
+
+    A record's seal used to leave out its values, and documents had none. A record is taken only if
+    that seal, its name, its number of rows and its key are right, a document only if its key is.
+    Their values are believed as they lie there. What has a checksum stays as it is.
+
+    Returns:
+        The files that were given one.
+
+    Raises:
+        RecordError: one is damaged, altered or not what its name says; those before it are done.
+    """
+    done = []
+    for path in sorted(folder.rglob("*")):
+        with _reading(path):
+            if path.suffix == ".json" and not path.is_symlink():
+                document = _document(path.read_bytes())
+                if _CHECKSUM not in document:
+                    _check_key(path, document)
+                    write_json(path, document)
+                    done.append(path)
+            elif path.suffix == ".parquet" and not path.is_symlink():
+                import pyarrow.parquet as pq
+
+                if _SEAL not in (pq.read_schema(path).metadata or {}):
+                    table, _ = _read(path, old=True)
+                    _write(path, table, table.schema.metadata[_METADATA])
+                    done.append(path)
+    return done
 
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# Digests of files by their places and what the system says of them.
+_DIGESTS: dict[tuple[Any, ...], str] = {}
+
+
+def known_digest(path: Path) -> str:
+    """As :func:`file_digest`, and quick for a file that is as it was when it was last asked for.
+
+    That is known by its size and its times. A file that changed within the last two seconds is read
+    anew each time, since it may change again before the clock moves on.
+    """
+    said = path.stat()
+    known = (path.absolute(), said.st_dev, said.st_ino, said.st_size)
+    known += (said.st_mtime_ns, said.st_ctime_ns)
+    if known not in _DIGESTS:
+        digest = file_digest(path)
+        if abs(time.time_ns() - max(said.st_mtime_ns, said.st_ctime_ns)) < 2_000_000_000:
+            return digest
+        _DIGESTS[known] = digest
+    return _DIGESTS[known]
 
 
 def source_digest(function: Callable[..., Any]) -> str:

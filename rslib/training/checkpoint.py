@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn, optim
 
+from rslib.models.checks import unlike
 from rslib.store.records import RecordError, atomic, write_json
 
 Weights = dict[str, Tensor]
@@ -78,9 +79,13 @@ def load_weights(path: Path, model: nn.Module) -> None:
     """Fill a model from a safetensors file.
 
     Raises:
-        RecordError: missing or damaged file, or weights of another architecture.
+        RecordError: missing or damaged file, or weights of another architecture or kind.
     """
     weights, _ = _load(path)
+    if other := unlike(weights, model):
+        raise RecordError(
+            f"{path} does not fit this architecture: {other}; delete it to train again"
+        )
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

@@ -89,13 +89,12 @@ def export(root: Path) -> None:
     cifar10c.export(images, root / "export", names=["contrast", "brightness", "saturate"])
 
 
-def download(root: Path, url: str, archive: str, files: dict[str, list]) -> None:
+def download(root: Path, remote: list, files: dict[str, list]) -> None:
     """Fetch CIFAR-10 from a server of the test's, with the checksums of its small files."""
-    from torchvision.datasets import CIFAR10
-
     from rslib.data import cifar10
+    from rslib.store import downloads
 
-    CIFAR10.url, CIFAR10.tgz_md5 = url, archive
+    cifar10.ARCHIVE = downloads.Remote(*remote)
     known = {split: tuple(cifar10.File(*each) for each in kept) for split, kept in files.items()}
     small = cifar10.Layout(cifar10.PYTHON.folder, "md5", known, cifar10.parse_py)
     cifar10.LAYOUTS = (small, cifar10.BINARY)

@@ -16,12 +16,18 @@ ERRORS = (ValueError, TypeError, DataError, RecordError, BookError, TrainingErro
 """What the project refuses with; settings, masks and scorecards raise kinds of ValueError."""
 
 WAY_OUT = re.compile(
-    r"(?i)\b(allow|ask|call|check|choose|delete|fetch|give|must|name|needed|raise|remove|run|save|"
-    r"set|should|start|take|there are|unpack|use|valid|wrap|write|lower|did you mean|expected|"
-    r"known|near it|put|go into|download|rename|greater|less|within|no such setting|keys|"
-    r"names are|as in|have shape|multiple of)\b"
+    # A clause that tells what to do,
+    r"(?im)(?:^|[:;,.(]\s+|\b(?:or|and|to|either|then|first|should)\s+)"
+    r"(?:allow|ask|bring|call|check|choose|delete|divide|fetch|free|give|install|leave|lower|name|"
+    r"put|raise|remove|rename|run|save|score|set|start|take|turn|unpack|use|wrap|write)\b"
+    # or what would be right,
+    r"|\bmust (?!n.t\b)\w+|\b(?:is|are) needed\b|\bshould (?:be|have)\b|\bexpected [^.]+\bgot\b"
+    r"|\b(?:greater|less) than\b|\bmultiple of\b|\bas in\b|\binvalid \w+ value\b"
+    # or which there are.
+    r"|\bdid you mean\b|\bnear it: |\b[Vv]alid(?: \w+)?: |\b(?:there|names|models|keys) are:? \S"
+    r"|\btoo long\b|\bknown: |\bis none of \w+, |: \w+(?:, \w+){3}|\busage: .*\["
 )
-"""A word that tells what to do, or what would be right."""
+"""A sentence that tells what to do, or what would be right; the reason alone is none."""
 
 
 class ShellError(ValueError):

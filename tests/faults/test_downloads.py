@@ -14,10 +14,13 @@ import pytest
 
 from rslib.corruptions import cifar10c
 from rslib.data import DataError, cifar10, load
+from rslib.store import downloads
 from tests.faults import jobs
 from tests.faults.victims import Victim
-from tests.helpers.cifar10_files import archive, write
+from tests.helpers.cifar10_files import archive, remote, write
 from tests.helpers.corruption_samples import N, dataset, write_archive
+
+PART = ".cifar-10-python.tar.gz.part"
 
 
 class Server:
@@ -27,20 +30,44 @@ class Server:
         blob: what is served.
         stop: bytes after which the connection is dropped; None serves all.
         stall: whether it then keeps silent instead.
+        drip: seconds after each byte.
+        ranges: what it does when asked for a part: "serve" it, "ignore" that, or serve a "wrong"
+            one under the right name.
+        asked: what parts were asked for, None for the whole.
+        leads: an address that it sends on to.
     """
 
     def __init__(self, blob):
-        self.blob, self.stop, self.stall = blob, None, False
+        self.blob, self.stop, self.stall, self.drip = blob, None, False, 0.0
+        self.ranges, self.asked, self.leads = "serve", [], None
         self.silence = threading.Event()
         owner = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(owner.blob)))
+                part = self.headers.get("Range")
+                owner.asked.append(part)
+                if owner.leads is not None:
+                    self.send_response(302)
+                    self.send_header("Location", owner.leads)
+                    self.end_headers()
+                    return
+                start, size = 0, len(owner.blob)
+                if part is not None and owner.ranges != "ignore":
+                    start = int(part.removeprefix("bytes=").removesuffix("-"))
+                    self.send_response(206 if start < size else 416)
+                    self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+                else:
+                    self.send_response(200)
+                self.send_header("Content-Length", str(size - start))
                 self.end_headers()
+                shift = 1 if owner.ranges == "wrong" and part is not None else 0
+                sent = owner.blob[start - shift : size - shift][: owner.stop]
                 with contextlib.suppress(OSError):
-                    self.wfile.write(owner.blob[: owner.stop])
+                    for place in range(len(sent)) if owner.drip else ():
+                        self.wfile.write(sent[place : place + 1])
+                        owner.silence.wait(owner.drip)
+                    self.wfile.write(b"" if owner.drip else sent)
                     self.wfile.flush()
                     if owner.stall:
                         owner.silence.wait(60)
@@ -79,16 +106,14 @@ def serve(monkeypatch):
 @pytest.fixture
 def cifar(tmp_path, monkeypatch, serve):
     """A server of a small CIFAR-10 archive in the official layout."""
-    from torchvision.datasets import CIFAR10
-
     source = tmp_path / "source"
     source.mkdir()
     folder = write(source, cifar10.PYTHON, monkeypatch)
     members = {f"{folder.name}/{path.name}": path.read_bytes() for path in folder.iterdir()}
-    tar = source / CIFAR10.filename
-    monkeypatch.setattr(CIFAR10, "tgz_md5", archive(tar, members))
+    tar = source / "cifar-10-python.tar.gz"
+    archive(tar, members)
     server = serve(tar.read_bytes())
-    monkeypatch.setattr(CIFAR10, "url", server.url + tar.name)
+    monkeypatch.setattr(cifar10, "ARCHIVE", remote(server.url + tar.name, server.blob))
     return server
 
 
@@ -102,21 +127,25 @@ def test_cifar10_broken_off_is_refused_and_fetched_again(cifar, tmp_path, chance
     size = len(cifar.blob)
     for number in range(20 if every else 4):
         root = tmp_path / f"data{number}"
-        cifar.stop = stop = chance.randrange(size)
-        with pytest.raises(DataError, match="could not be downloaded.*Check the network"):
+        cifar.stop = stop = chance.randrange(1, size)
+        with pytest.raises(DataError, match="downloaded.*broke off.*Check the network"):
             load("cifar10", "test", root=root, download=True)
-        lost = [f"{name} is left over" for name in left(root)]
+        lost = [f"{name} is left over" for name in left(root) if name != PART]
+        lost += ["what arrived is lost"] * ((root / PART).read_bytes() != cifar.blob[:stop])
         with pytest.raises(DataError, match="is not there"):
             load("cifar10", "test", root=root)
-        cifar.stop = None
+        cifar.stop, cifar.ranges = None, ("serve", "ignore", "wrong")[number % 3]
         wrong = [] if len(load("cifar10", "test", root=root, download=True)) == 5 else ["images"]
+        lost += [f"{name} is left over" for name in left(root) if name != cifar10.PYTHON.folder]
+        # A part that does not fit what was there costs a second, whole transfer.
+        asked = [f"bytes={stop}-", *[None] * (cifar.ranges == "wrong")]
+        wrong += [f"it asked for {cifar.asked}"] * (cifar.asked[-len(asked) :] != asked)
+        cifar.ranges = "serve"
         count.add(f"after {stop} of {size} bytes", lost=lost, wrong=wrong)
     assert not count.faults, "\n".join(count.faults)
 
 
 def test_a_process_killed_as_it_fetches_leaves_nothing_that_counts(cifar, tmp_path, tally):
-    from torchvision.datasets import CIFAR10
-
     count, root = tally("download: killed"), tmp_path / "data"
     (layout,) = (each for each in cifar10.LAYOUTS if each.folder == cifar10.PYTHON.folder)
     files = {
@@ -124,11 +153,11 @@ def test_a_process_killed_as_it_fetches_leaves_nothing_that_counts(cifar, tmp_pa
         for split, kept in layout.files.items()
     }
     cifar.stop, cifar.stall = len(cifar.blob) // 2, True
-    victim = Victim(jobs.download, root, CIFAR10.url, CIFAR10.tgz_md5, files)
-    victim.until(lambda: list(root.glob(".cifar10-*/*")), "part of the archive")
+    victim = Victim(jobs.download, root, list(cifar10.ARCHIVE), files)
+    victim.until(lambda: (root / PART).is_file(), "part of the archive")
     time.sleep(0.2)
     victim.kill()
-    assert left(root)  # half of the archive, in a folder of its own
+    assert left(root) == [PART]  # half of the archive
     with pytest.raises(DataError, match="is not there"):
         load("cifar10", "test", root=root)
     cifar.stop, cifar.stall = None, False
@@ -196,3 +225,77 @@ def test_every_shortened_array_is_refused(tmp_path, monkeypatch, chance):
             cifar10c.load(clean, root=tmp_path, official=True)
     path.write_bytes(whole)
     assert cifar10c.load(clean, root=tmp_path, official=True).origin == "official"
+
+
+class TestFetch:
+    """One file of 5,000 bytes, known by its digests."""
+
+    @pytest.fixture
+    def server(self, serve):
+        return serve(bytes(range(250)) * 20)
+
+    def refused(self, path, wanted, match):
+        with pytest.raises(OSError, match=match):
+            downloads.fetch(wanted, path)
+
+    @pytest.mark.parametrize("field", ["md5", "sha256", "size"])
+    @pytest.mark.parametrize("begun", [0, 100])
+    def test_each_digest_and_the_size_must_be_right(self, server, tmp_path, field, begun):
+        wanted = remote(server.url, server.blob)
+        other = {"md5": "0" * 32, "sha256": "0" * 64, "size": 4_990}[field]
+        (tmp_path / "a").write_bytes(server.blob[:begun])
+        self.refused(tmp_path / "a", wanted._replace(**{field: other}), "another checksum or size")
+        assert not (tmp_path / "a").exists()
+
+    @pytest.mark.parametrize("there", [b"x", b"x" * 4_999, b"x" * 5_000, b"x" * 5_001])
+    def test_a_beginning_that_is_not_the_files_is_thrown_away(self, server, tmp_path, there):
+        (tmp_path / "a").write_bytes(there)
+        downloads.fetch(remote(server.url, server.blob), tmp_path / "a")
+        assert (tmp_path / "a").read_bytes() == server.blob
+
+    def test_what_is_there_is_not_fetched_again(self, server, tmp_path):
+        (tmp_path / "a").write_bytes(server.blob)
+        downloads.fetch(remote(server.url, server.blob), tmp_path / "a")
+        assert server.asked == []
+
+    def test_more_than_the_file_is_not_taken(self, server, tmp_path):
+        wanted = remote(server.url, server.blob[:1_000])
+        self.refused(tmp_path / "a", wanted, "another checksum or size")
+
+    def test_silence_ends_it(self, server, tmp_path, monkeypatch):
+        monkeypatch.setattr(downloads, "IDLE", 0.2)
+        server.stop, server.stall = 2_000, True
+        self.refused(tmp_path / "a", remote(server.url, server.blob), "timed out")
+        assert (tmp_path / "a").read_bytes() == server.blob[:2_000]
+
+    def test_a_byte_now_and_then_does_not_outlast_the_deadline(self, server, tmp_path, monkeypatch):
+        monkeypatch.setattr(downloads, "WHOLE", 0.3)
+        server.drip = 0.02
+        started = time.monotonic()
+        self.refused(tmp_path / "a", remote(server.url, server.blob), "longer than")
+        assert time.monotonic() - started < 5
+        kept = (tmp_path / "a").read_bytes()
+        assert kept and server.blob.startswith(kept)
+
+    @pytest.mark.parametrize("path", ["http://{}/b", "ftp://{}/b", "file:///etc/passwd"])
+    def test_https_is_not_left(self, server, tmp_path, monkeypatch, path):
+        # Only the name of the way is that of a safe one here: there is no certificate.
+        plain = urllib.request.AbstractHTTPHandler.do_open
+        monkeypatch.setattr(
+            urllib.request.HTTPSHandler,
+            "https_open",
+            lambda self, asked: plain(self, http.client.HTTPConnection, asked),
+        )
+        safe = server.url.replace("http:", "https:")
+        downloads.fetch(remote(safe, server.blob), tmp_path / "straight")
+        server.leads = path.format(server.url.split("/")[2])
+        self.refused(tmp_path / "a", remote(safe, server.blob), "which is not https|not allowed")
+        assert not (tmp_path / "a").exists()
+
+    def test_a_redirect_from_plain_http_is_followed_to_no_other_kind(self, server, serve, tmp_path):
+        other = serve(server.blob)
+        server.leads = other.url + "b"
+        downloads.fetch(remote(server.url, server.blob), tmp_path / "a")
+        assert (tmp_path / "a").read_bytes() == server.blob
+        server.leads = other.url.replace("http", "ftp")
+        self.refused(tmp_path / "b", remote(server.url, server.blob), "is not https")

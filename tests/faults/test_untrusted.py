@@ -2,7 +2,6 @@
 
 import ast
 import functools
-import hashlib
 import io
 import json
 import os
@@ -10,6 +9,9 @@ import pickle
 import shutil
 import tarfile
 import types
+import urllib.request
+import urllib.response
+import warnings
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -23,15 +25,15 @@ import torch
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as checks
 from hypothesis import strategies as st
+from PIL import EpsImagePlugin, Image, PngImagePlugin
 from pydantic import BaseModel
 from torch import nn
-from torchvision.datasets import CIFAR10
 
 from book import BookError, execute, publish
 from rslib import settings
 from rslib.__main__ import main
 from rslib.attacks.report import Check, Report
-from rslib.corruptions import cifar10c
+from rslib.corruptions import cifar10c, corrupt, weather
 from rslib.data import DataError, cifar10, cifar10h
 from rslib.report import rendering, tables
 from rslib.report.figures import pictures
@@ -40,14 +42,14 @@ from rslib.run.published import PUBLISHED
 from rslib.saliency import read_masks
 from rslib.scorecard import card, folders, page, picture, sources, weights
 from rslib.settings import PROJECT, SettingsError
-from rslib.store import records
+from rslib.store import downloads, records
 from rslib.store.records import RecordError
 from rslib.training import checkpoint
 from rslib.verdicts import listing
-from tests.faults.refusals import contents, refused, shell
+from tests.faults.refusals import contents, flipped, refused, shell
 from tests.helpers.cifar10_files import pickled
 from tests.helpers.corruption_samples import dataset as few_images
-from tests.helpers.corruption_samples import write_archive
+from tests.helpers.corruption_samples import photographs, write_archive
 from tests.helpers.known_run import RESNET, VIT, make_run
 
 quickly = checks(
@@ -319,7 +321,8 @@ def test_a_records_columns_are_of_no_type_that_is_unpickled(tmp_path):
     schema = pa.schema([column], metadata={b"rslib": b"{}"})
     path = tmp_path / "clean.parquet"
     pq.write_table(pa.table({"a": [1]}, schema=schema), path)
-    records.read_record(path)
+    with pytest.raises(RecordError):
+        records.read_record(path)
     assert not (tmp_path / "harm").exists()
 
 
@@ -461,17 +464,12 @@ def test_masks_of_ones_own_are_only_read(tmp_path):
 
 @pytest.fixture
 def served(tmp_path, monkeypatch):
-    """Make an archive of some members the one that is downloaded, by default with its digest."""
-    from torchvision.datasets import utils
+    """Make an archive of some members the one that is downloaded, with its digests."""
 
-    def serve(*members, spoil=None, digest=True):
-        path = tar(tmp_path / CIFAR10.filename, *members)
+    def serve(*members, spoil=None):
+        path = tar(tmp_path / "archive.tar.gz", *members)
         path.write_bytes(path.read_bytes() if spoil is None else spoil(path.read_bytes()))
-        monkeypatch.setattr(utils, "_get_redirect_url", lambda url, **more: url)
-        monkeypatch.setattr(utils, "_urlretrieve", lambda url, to, *more: shutil.copy(path, to))
-        if digest:
-            found = hashlib.md5(path.read_bytes()).hexdigest()
-            monkeypatch.setattr(CIFAR10, "tgz_md5", found)
+        monkeypatch.setattr(downloads, "fetch", lambda remote, to: shutil.copy(path, to))
         (tmp_path / "data").mkdir()
         (tmp_path / "data" / ".cifar10.lock").touch()
         return tmp_path / "data"
@@ -536,14 +534,277 @@ def test_an_archive_that_is_damaged_though_its_digest_is_right(spoil, served, tm
     )
 
 
-def test_an_archive_with_another_digest_is_not_unpacked(served, tmp_path, monkeypatch):
-    root = served(INSIDE, digest=False)
+def test_an_archive_with_another_digest_is_not_unpacked(tmp_path, monkeypatch):
+    path = tar(tmp_path / "archive.tar.gz", INSIDE)
+    root = tmp_path / "data"
+    root.mkdir()
+    (root / ".cifar10.lock").touch()
+    answer = urllib.response.addinfourl(io.BytesIO(path.read_bytes()), {}, "", 200)
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", lambda *given, **more: answer)
     monkeypatch.setattr(tarfile, "open", lambda *given, **more: pytest.fail("it was opened"))
+    monkeypatch.setattr(cifar10, "ARCHIVE", cifar10.ARCHIVE._replace(size=path.stat().st_size))
     refused(
         lambda: cifar10.load("test", root=root, download=True),
-        names=["could not be downloaded"],
+        names=["could not be downloaded", "checksum"],
         wrote=tmp_path,
     )
+
+
+def test_an_archive_that_would_fill_the_disk_is_not_unpacked(served, tmp_path, monkeypatch):
+    root = served(INSIDE, (member("cifar-10-batches-py/more"), bytes(20_000_000)))
+    monkeypatch.setattr(cifar10, "_UNPACKED", 19_000_000)
+    monkeypatch.setattr(tarfile.TarFile, "extractall", lambda *given, **more: pytest.fail("was"))
+    refused(
+        lambda: cifar10.load("test", root=root, download=True),
+        names=["would take more than 19,000,000 bytes"],
+        wrote=tmp_path,
+    )
+
+
+# Pictures
+
+SQUARE = np.zeros((32, 32), bool)
+SQUARE[4:20, 6:30] = True
+
+
+def gray(mode, high, low=0):
+    kind = np.uint16 if mode == "I;16" else np.uint8
+    return Image.fromarray(np.where(SQUARE, high, low).astype(kind))
+
+
+def colored(*high, mode="RGB"):
+    return Image.fromarray((SQUARE[..., None] * np.array(high)).astype(np.uint8), mode)
+
+
+def palette(*colors, clear=None):
+    picture = Image.fromarray(SQUARE.astype(np.uint8), "P")
+    picture.putpalette([level for color in colors for level in color])
+    if clear is not None:
+        picture.info["transparency"] = clear
+    return picture
+
+
+READ = {
+    "8 bits": gray("L", 255),
+    "8 bits, just above half": gray("L", 128, 127),
+    "0 and 1": gray("L", 1),
+    "16 bits": gray("I;16", 65_535),
+    "16 bits, just above half": gray("I;16", 32_768, 32_767),
+    "16 bits, 0 and 1": gray("I;16", 1),
+    "1 bit": Image.fromarray(SQUARE),
+    "gray in color": colored(255, 255, 255),
+}
+NOT_READ = {
+    "8 bits, below half": gray("L", 127),
+    "16 bits, within 8": gray("I;16", 255),
+    "0 and 2": gray("L", 2),
+    "all one": gray("L", 1, 1),
+    "palette": palette((0, 0, 0), (255, 255, 255)),
+    "inverted palette": palette((255, 255, 255), (0, 0, 0)),
+    "palette with transparency": palette((0, 0, 0), (255, 255, 255), clear=0),
+    "red": colored(255, 0, 0),
+    "alpha": colored(255, 255, 255, 255, mode="RGBA"),
+    "gray and alpha": colored(255, 255, mode="LA"),
+}
+
+
+def test_a_mask_is_read_by_one_rule_or_refused(tmp_path, tally):
+    count = tally("untrusted: image modes")
+    for name, drawn in (READ | NOT_READ).items():
+        folder = tmp_path / name
+        folder.mkdir()
+        drawn.save(folder / "0.png")
+        wrong = []
+        if name in READ:
+            wrong = ["another mask"] * (read_masks(folder, [0])[0][0].tolist() != SQUARE.tolist())
+        else:
+            refused(lambda f=folder: read_masks(f, [0]), names=[str(folder)], wrote=tmp_path)
+        count.add(name, wrong=wrong)
+    assert not count.faults, count.faults
+
+
+ARRAYS = {
+    "bool": (SQUARE, True),
+    "0 and 1": (SQUARE.astype(np.uint8), True),
+    "0 and 255": (SQUARE * np.uint8(255), True),
+    "just above half": (SQUARE + np.uint8(127), True),
+    "16 bits": (SQUARE * np.uint16(65_535), True),
+    "16 bits, lowest byte last": (SQUARE.astype(">u2") * 65_535, True),
+    "below half": (SQUARE * np.uint8(127), False),
+    "16 bits, within 8": (SQUARE * np.uint16(255), False),
+    "signed": (SQUARE.astype(np.int8), False),
+    "floats": (SQUARE.astype(np.float32), False),
+    "NaN": (np.where(SQUARE, 1.0, np.nan), False),
+    "complex": (SQUARE.astype(complex), False),
+    "text": (SQUARE.astype(str), False),
+    "times": (SQUARE.astype("m8[s]"), False),
+}
+
+
+def test_a_mask_in_an_array_is_read_by_the_same_rule_or_refused(tmp_path, tally):
+    count = tally("untrusted: image modes")
+    for name, (row, right) in ARRAYS.items():
+        path = tmp_path / f"{name}.npy"
+        np.save(path, row[None].astype(row.dtype))
+        wrong = []
+        if right:
+            wrong = ["another mask"] * (read_masks(path, [0])[0][0].tolist() != SQUARE.tolist())
+        else:
+            refused(lambda p=path: read_masks(p, [0]), names=[str(path)], wrote=tmp_path)
+        count.add(name, wrong=wrong)
+    assert not count.faults, count.faults
+
+
+def test_a_picture_of_another_format_is_given_to_no_other_reader(tmp_path, tally, monkeypatch):
+    """PostScript is read by a program of its own, which its text can steer."""
+    count = tally("untrusted: image formats")
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given: pytest.fail("it was run"))
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\nshowpage\n"
+    blobs = {"eps": script, "svg": b"<svg/>"}
+    for kind in ("BMP", "GIF", "JPEG", "TIFF", "WEBP", "PPM", "ICO", "PDF"):
+        held = io.BytesIO()
+        gray("L", 255).save(held, kind)
+        blobs[kind] = held.getvalue()
+    frost = photographs(tmp_path / "frost")
+    for kind, blob in blobs.items():
+        (tmp_path / "0.png").write_bytes(blob)
+        refused(lambda: read_masks(tmp_path, [0]), names=["0.png", "cannot be"], wrote=tmp_path)
+        count.add(f"mask {kind}")
+        if kind != "JPEG":
+            (frost / "frost2.png").write_bytes(blob)
+            weather._photographs.cache_clear()
+            refused(lambda: weather.photographs_digest(frost), names=["frost2.png"], wrote=tmp_path)
+            count.add(f"frost {kind}")
+
+
+def test_a_picture_of_another_size_is_not_decoded(tmp_path, monkeypatch):
+    Image.new("L", (5_000, 4_000)).save(tmp_path / "0.png")
+    frost = photographs(tmp_path / "frost")
+    Image.new("1", (9_000, 9_000)).save(frost / "frost3.png")
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda *given: pytest.fail("decoded"))
+    refused(lambda: read_masks(tmp_path, [0]), names=["4000 x 5000"], wrote=tmp_path)
+    monkeypatch.setattr(weather, "FROST_PHOTOGRAPHS", ("frost3.png",))
+    refused(
+        lambda: weather.photographs_digest(frost),
+        names=["frost3.png", "9000 x 9000 pixels"],
+        wrote=tmp_path,
+    )
+
+
+def test_altered_photographs_of_the_package_are_noticed(tmp_path, monkeypatch):
+    frost = photographs(tmp_path / "frost")
+    monkeypatch.setattr(weather, "FROST_FOLDER", frost)
+    refused(lambda: corrupt(few_images().images, "frost", 1, seed=0), names=[str(frost), "altered"],
+            wrote=tmp_path)  # fmt: skip
+
+
+# Images of the official corruptions
+
+
+def test_altered_corrupted_images_have_another_identity(tmp_path, monkeypatch, tally):
+    count = tally("untrusted: corrupted images")
+    monkeypatch.setattr(cifar10c, "OFFICIAL_IMAGES", 12)
+    clean = few_images()
+    folder = write_archive(tmp_path / cifar10c.FOLDER, clean) or tmp_path / cifar10c.FOLDER
+    found = cifar10c.load(clean, root=tmp_path)
+    first = found.identity
+    assert found.identity == first and first["origin"] == "official"
+    for name in cifar10c.NAMES:
+        path = folder / f"{name}.npy"
+        blob, about = path.read_bytes(), path.stat()
+        other = folder / ("fog.npy" if name != "fog" else "snow.npy")
+        black = blob[:128] + bytes(len(blob) - 128)
+        for what, altered in (
+            ("swapped", other.read_bytes()),
+            ("black", black),
+            ("one bit", flipped(blob, -5, 0)),
+        ):
+            path.write_bytes(altered)
+            # The times of a file can be set back.
+            os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+            same = cifar10c.load(clean, root=tmp_path).identity == first
+            count.add(f"{name} {what}", wrong=["the same identity"] * same)
+        path.write_bytes(blob)
+    assert cifar10c.load(clean, root=tmp_path).identity == first
+    assert not count.faults, count.faults
+
+
+def test_a_file_is_read_once_as_long_as_it_stays_the_same(tmp_path, monkeypatch):
+    path, asked = tmp_path / "a", []
+    path.write_bytes(b"one")
+    real = records.file_digest
+    monkeypatch.setattr(records, "file_digest", lambda path: asked.append(path) or real(path))
+    first = records.known_digest(path)
+    assert records.known_digest(path) == first and len(asked) == 2  # it may change this moment
+    before = path.stat().st_ctime_ns
+    monkeypatch.setattr("time.time_ns", lambda: before + 3_000_000_000)
+    for _ in range(3):
+        assert records.known_digest(path) == first
+    assert len(asked) == 3
+    path.write_bytes(b"two")
+    assert records.known_digest(path) == real(path)
+
+
+# Weights of other kinds
+
+
+def kinds():
+    """Tensors (2, 2) of every kind, whether they are weights."""
+    plain = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    made = {str(kind): (plain.to(kind), kind in WEIGHTS) for kind in (*WEIGHTS, *OTHERS)}
+    made["quantized"] = torch.quantize_per_tensor(plain, 0.1, 0, torch.qint8), False
+    made["sparse"] = plain.to_sparse(), False
+    made["sparse csr"] = plain.to_sparse_csr(), False
+    made["meta"] = plain.to("meta"), False
+    return made
+
+
+WEIGHTS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+OTHERS = (
+    torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64, torch.bool, torch.complex64,
+    torch.complex128, torch.float8_e4m3fn, torch.float8_e5m2,
+)  # fmt: skip
+
+
+def test_weights_of_another_kind_are_refused(tmp_path, tally):
+    count, path = tally("untrusted: dtypes"), tmp_path / "net.safetensors"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's words about sparse and quantized tensors
+        made = kinds()
+    for name, (tensor, right) in made.items():
+        net = nn.Linear(2, 2, bias=False)
+        before = net.weight.detach().clone()
+        loads = [lambda n=net, t=tensor: weights.fit(n, {"weight": t}, path)]
+        if tensor.dtype != torch.complex128 and name == str(tensor.dtype):
+            checkpoint.save_weights(path, {"weight": tensor}, {})
+            loads.append(lambda n=net: checkpoint.load_weights(path, n))
+        for load in loads:
+            if right:
+                load()
+                assert torch.equal(net.weight, torch.eye(2))
+            else:
+                refused(load, names=[path.name, "weight", str(tensor.dtype)], wrote=tmp_path)
+                assert torch.equal(net.weight, before)
+            count.add(name)
+
+
+def test_counts_among_weights_stay_whole_numbers(tmp_path):
+    net = nn.BatchNorm1d(2)
+    for kind in (torch.float32, torch.bool, torch.int32):
+        state = net.state_dict() | {"num_batches_tracked": torch.tensor(3).to(kind)}
+        refused(
+            lambda s=state: weights.fit(net, s, tmp_path / "a.pt"),
+            names=["num_batches_tracked", str(kind)],
+            wrote=tmp_path,
+        )
+    weights.fit(net, net.state_dict() | {"num_batches_tracked": torch.tensor(3)}, tmp_path)
+    assert net.num_batches_tracked == 3
+
+
+def test_a_zipped_array_is_not_unpacked_before_its_size_is_known(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / cifar10h.NAMES[1], counts=np.zeros(20_000_000, np.uint8))
+    monkeypatch.setattr(np.lib.format, "read_array", lambda *given, **more: pytest.fail("was"))
+    refused(lambda: cifar10h.load(tmp_path), names=["would unpack to 20,000,128"], wrote=tmp_path)
 
 
 # Markup

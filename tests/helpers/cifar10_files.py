@@ -9,6 +9,7 @@ import tarfile
 import numpy as np
 
 from rslib.data import cifar10
+from rslib.store import downloads
 
 COUNTS = {"train": (3, 2, 4, 1, 2), "test": (5,)}
 
@@ -77,11 +78,17 @@ def write(root, layout, monkeypatch):
     return folder
 
 
-def archive(path, members: dict[str, bytes]) -> str:
-    """Write a tar.gz; returns its MD5."""
+def archive(path, members: dict[str, bytes]) -> None:
+    """Write a tar.gz."""
     with tarfile.open(path, "w:gz") as tar:
         for name, blob in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(blob)
             tar.addfile(info, io.BytesIO(blob))
-    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def remote(url: str, blob: bytes) -> downloads.Remote:
+    """A file at an address, with its size and checksums."""
+    return downloads.Remote(
+        url, len(blob), hashlib.md5(blob).hexdigest(), hashlib.sha256(blob).hexdigest()
+    )

@@ -1,3 +1,5 @@
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -57,18 +59,205 @@ def test_every_kind_of_column_comes_back_as_it_was(tmp_path):
 
 
 def test_numbers_in_half_precision_are_read_in_single_precision(tmp_path):
-    values = np.array([0.0, 0.5, np.nan, 1.0], np.float32)
+    values = np.array([0.0, 0.5, np.nan, 1.0], np.float16)
     frame = pd.DataFrame({"image": range(4), "kept": values})
     path = tmp_path / "clean.parquet"
     records.write_record(path, frame, {"n": 4})
-    table = pq.read_table(path)
-    halves = pa.array(values.astype(np.float16), from_pandas=True)  # gaps are stored as NaN
-    packed = table.set_column(1, "kept", halves)
-    held = {k: v for k, v in table.schema.metadata.items() if k != b"rslib.seal"}
-    pq.write_table(packed.replace_schema_metadata(held), path, compression="brotli")
+    assert str(pq.read_schema(path).field("kept").type) == "halffloat"
     back = records.read_record(path)
-    pd.testing.assert_frame_equal(back, frame, check_exact=True)
+    pd.testing.assert_frame_equal(back, frame.astype({"kept": np.float32}), check_exact=True)
     assert back.attrs == records.read_metadata(path) == {"n": 4}
+
+
+def test_another_writer_and_compression_keep_the_seal(tmp_path):
+    frame = pd.DataFrame(
+        {
+            "image": range(4),
+            "p": np.array([0.5, np.nan, -0.0, 3.0], np.float32),
+            "word": list("abc") + [""],
+            "mask": [b"\0", b"", b"ab", b"c"],
+            "right": [True, False] * 2,
+        }
+    )
+    path = tmp_path / "clean.parquet"
+    records.write_record(path, frame, {"n": 4})
+    table = pq.read_table(path)
+    large = {"word": pa.large_string(), "mask": pa.large_binary()}
+    fields = [each.with_type(large.get(each.name, each.type)) for each in table.schema]
+    table = table.cast(pa.schema(fields, table.schema.metadata))
+    pq.write_table(table, path, compression="brotli", row_group_size=3, version="1.0")
+    pd.testing.assert_frame_equal(records.read_record(path), frame, check_exact=True)
+
+
+KEYED = {"image": range(3), "correct": [True, False, True], "p": [0.5, 1.0, np.nan]}
+
+
+def keyed(folder, **about):
+    """A record under a name with the key of its inputs."""
+    inputs = {"evaluation": "pgd", "weights": "w"}
+    path = folder / "records" / "m" / f"pgd-{records.key(**inputs)}.parquet"
+    records.write_record(path, pd.DataFrame(KEYED), {"inputs": inputs, "n": 3} | about)
+    return path
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        lambda t: t.set_column(1, "correct", pa.array([True] * 3)),
+        lambda t: t.set_column(1, "correct", pa.array([1, 0, 1])),
+        lambda t: t.set_column(2, "p", pa.array([0.5, 1.0, 2.0])),
+        lambda t: t.set_column(2, "p", t["p"].cast("float")),
+        lambda t: t.rename_columns(["image", "p", "correct"]),
+        lambda t: t.select([1, 0, 2]),
+        lambda t: t.take([1, 0, 2]),
+        lambda t: t.slice(0, 2),
+        lambda t: t.drop_columns(["p"]),
+        lambda t: t.append_column("more", pa.array([1, 2, 3])),
+        lambda t: t.append_column("p", t["p"]),
+        lambda t: t.replace_schema_metadata({**t.schema.metadata, b"rslib": b'{"n": 3}'}),
+        lambda t: t.replace_schema_metadata({**t.schema.metadata, b"rslib.checksum": b""}),
+        lambda t: t.replace_schema_metadata({b"rslib": t.schema.metadata[b"rslib"]}),
+    ],
+)
+def test_an_altered_record_is_noticed(tmp_path, alter):
+    path = keyed(tmp_path)
+    pq.write_table(alter(pq.read_table(path)), path)
+    for read in (records.read_record, records.read_metadata):
+        with pytest.raises(RecordError, match="altered|checksum"):
+            read(path)
+
+
+def test_a_record_has_as_many_rows_as_it_says(tmp_path):
+    with pytest.raises(RecordError, match="3 rows and says 4"):
+        records.read_record(keyed(tmp_path, n=4))
+
+
+def test_what_was_made_from_other_inputs_than_its_key_says_is_refused(tmp_path):
+    path = tmp_path / "m-0123456789" / "model.json"
+    for name in (path, tmp_path / "reliability-0123456789.json"):
+        for inputs in ({"seed": 1}, {}, {"seed": True}):
+            records.write_json(name, {"inputs": inputs})
+            with pytest.raises(RecordError, match="other inputs .* 0123456789"):
+                records.read_json(name)
+    right = tmp_path / f"m-{records.key(seed=1)}" / "model.json"
+    records.write_json(right, {"inputs": {"seed": 1}})
+    assert records.read_json(right) == {"inputs": {"seed": 1}}
+
+
+def test_a_document_holds_the_checksum_of_its_content_and_not_of_its_form(tmp_path):
+    path = tmp_path / "a.json"
+    document = {"b": [1, 2.5, None, "é"], "a": {"x": True}, 3: "number"}
+    records.write_json(path, document)
+    known = json.loads(path.read_text())
+    assert records.read_json(path) == {"b": [1, 2.5, None, "é"], "a": {"x": True}, "3": "number"}
+    path.write_text(json.dumps(known, sort_keys=True, ensure_ascii=False), encoding="utf-8")
+    assert records.read_json(path)["b"] == document["b"]
+    for altered in (
+        {**known, "b": [1, 2.5, None, "e"]},
+        {**known, "b": [1.0, 2.5, None, "é"]},
+        {**known, "a": {"x": 1}},
+        {**known, "more": 0},
+        {k: v for k, v in known.items() if k != "a"},
+        {**known, "checksum": "0" * 64},
+    ):
+        path.write_text(json.dumps(altered))
+        with pytest.raises(RecordError, match="altered"):
+            records.read_json(path)
+    path.write_text('{"a": 1}')
+    with pytest.raises(RecordError, match=r"no checksum.*robustsight reseal"):
+        records.read_json(path)
+
+
+def old(path):
+    """Turn a record into one of before: its seal is of its columns' names and of its metadata."""
+    table = pq.read_table(path)
+    held = {k: v for k, v in table.schema.metadata.items() if k != b"rslib.checksum"}
+    columns = [(column.name, str(column.type)) for column in table.schema]
+    seal = hashlib.sha256(repr((columns, sorted(held.items()))).encode()).hexdigest()
+    held |= {b"rslib.seal": seal.encode()}
+    pq.write_table(table.replace_schema_metadata(held), path)
+
+
+def test_results_of_before_are_read_once_they_were_resealed(tmp_path):
+    path, whole = keyed(tmp_path), tmp_path / "models" / f"m-{records.key(seed=1)}" / "model.json"
+    before = records.read_record(path)
+    old(path)
+    whole.parent.mkdir(parents=True)
+    whole.write_text(json.dumps({"inputs": {"seed": 1}, "seconds": 1e-7}))
+    for read in (lambda: records.read_record(path), lambda: records.read_json(whole)):
+        with pytest.raises(RecordError, match=r"run robustsight reseal .*otherwise delete"):
+            read()
+    assert records.reseal(tmp_path) == sorted([path, whole])
+    after = records.read_record(path)
+    pd.testing.assert_frame_equal(after, before, check_exact=True)
+    assert after.attrs == before.attrs
+    assert records.read_json(whole) == {"inputs": {"seed": 1}, "seconds": 1e-7}
+    assert records.reseal(tmp_path) == []
+
+
+@pytest.mark.parametrize("spoil", ["metadata", "rows", "key", "name", "seal", "document"])
+def test_what_is_not_what_its_name_says_is_not_resealed(tmp_path, spoil):
+    path = keyed(tmp_path, **{"n": 4} if spoil == "rows" else {})
+    if spoil == "key":
+        path = keyed(tmp_path, inputs={"weights": "other"})
+    old(path)
+    if spoil == "document":
+        path.unlink()
+        path = tmp_path / "records" / "m" / "reliability-0123456789.json"
+        path.write_text('{"inputs": {}}')
+    if spoil == "name":
+        path = path.rename(tmp_path / "records" / path.name)
+    if spoil in ("metadata", "seal"):
+        table = pq.read_table(path)
+        held = dict(table.schema.metadata)
+        held |= {b"rslib": held[b"rslib"].replace(b"3", b"3 ")} if spoil == "metadata" else {}
+        if spoil == "seal":
+            del held[b"rslib.seal"]
+        pq.write_table(table.replace_schema_metadata(held), path)
+    blob = path.read_bytes()
+    with pytest.raises(RecordError, match=path.name):
+        records.reseal(tmp_path)
+    assert path.read_bytes() == blob
+
+
+def test_a_file_is_on_disk_before_it_has_its_name_and_its_name_before_all_is_done(
+    tmp_path, monkeypatch
+):
+    done = []
+
+    def watched(name, real):
+        def call(*given, **more):
+            kind = (
+                "folder" if name == "fsync" and os.path.isdir(f"/proc/self/fd/{given[0]}") else ""
+            )
+            done.append(f"{name} {kind}".strip())
+            return real(*given, **more)
+
+        monkeypatch.setattr(os, name, call)
+
+    path = tmp_path / "a.json"
+    with records.atomic(path) as temporary:
+        temporary.write_text("whole")
+        for name in ("fsync", "replace"):
+            watched(name, getattr(os, name))
+        assert not path.exists()
+    assert done == ["fsync", "replace", "fsync folder"]
+    assert path.read_text() == "whole"
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077, 0o002])
+def test_files_have_the_mode_that_the_umask_leaves(tmp_path, mask):
+    from rslib.training import checkpoint
+
+    before = os.umask(mask)
+    try:
+        records.write_json(tmp_path / "a.json", {})
+        records.write_record(tmp_path / "a.parquet", pd.DataFrame({"a": [1]}), {})
+        checkpoint.save_weights(tmp_path / "a.safetensors", {"a": torch.zeros(1)}, {})
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert len(modes) == 3 and set(modes.values()) == {0o666 & ~mask}, modes
 
 
 def test_a_record_under_another_name_is_refused(tmp_path):
