@@ -18,9 +18,9 @@ from rslib.settings.nearest import nearest
 LABELS = {
     "gradcam": "Grad-CAM",
     "rollout": "Attention rollout",
-    "gradient_rollout": "Gradient-weighted rollout",
     "integrated_gradients": "Integrated Gradients",
     "input_gradient": "Input gradient",
+    "gradient_rollout": "Gradient-weighted rollout",
 }
 """The methods' names as the book writes them; added ones follow."""
 
