@@ -317,7 +317,7 @@ def faithfulness(
     )
 
 
-def randomization(checks: Mapping[str, Mapping[str, Any]], *, level: float = 0.85) -> str:
+def randomization(checks: Mapping[str, Mapping[str, Any]], *, level: float = 0.75) -> str:
     """Tell which maps hardly change while a model's layers are made random (notebook 08).
 
     ``checks`` are what ``run.randomization`` gives, by model. A method keeps a level up to the last

@@ -129,8 +129,8 @@ def class_iou_table(table: Table, names: Sequence[str], *, source: str | None = 
 
 @fills(
     "thresholds",
-    note="Top 30 %: the paper's threshold. Otsu: the threshold that separates each map's own values "
-    "best, beside a random map of as many pixels. Best share: every second image at the share of "
+    note="Top 30 %: the paper's threshold. Otsu: that which separates each map's own values best, "
+    "beside a random map of as many pixels. Best share: every second image at the share of "
     "its pixels (of those in the figure) that is best on the others, and the reverse. All shares: "
     "the area under the curve of IoU against the share kept. A dash: not in this record.",
     intervals="bootstrap",
