@@ -84,7 +84,7 @@ def separated(saliency: Tensor) -> Tensor:
     above = order.cumsum(1)
     gap = above[:, :-1] / kept - (above[:, -1:] - above[:, :-1]) / (pixels - kept)
     between = kept * (pixels - kept) * gap.square()
-    between[order[:, :-1] == order[:, 1:]] = -1  # no threshold lies between equal values
+    # Within equal values it is convex, so that the largest is never between two of them.
     place = between.argmax(1, keepdim=True)
     return (flat >= order.gather(1, place)).view_as(saliency)
 
