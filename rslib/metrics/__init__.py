@@ -5,6 +5,7 @@ Everything takes arrays or tensors. What is exported here returns plain Python n
 """
 
 from rslib.metrics.bootstrap import bootstrap_interval as bootstrap_interval
+from rslib.metrics.calibration import classwise_calibration_error as classwise_calibration_error
 from rslib.metrics.calibration import expected_calibration_error as expected_calibration_error
 from rslib.metrics.correlation import RankCorrelation as RankCorrelation
 from rslib.metrics.correlation import rank_correlation as rank_correlation

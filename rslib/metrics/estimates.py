@@ -8,7 +8,7 @@ percent, as the paper prints them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,13 @@ import numpy as np
 
 from rslib.metrics import correlation
 from rslib.metrics.bootstrap import RESAMPLES, bootstrap_interval, resampled
-from rslib.metrics.calibration import confidence_bins, expected_calibration_error
+from rslib.metrics.calibration import (
+    Ranks,
+    classwise_gaps,
+    confidence_bins,
+    expected_calibration_error,
+    squared_errors,
+)
 from rslib.metrics.shares import accuracy_interval, paired_interval
 
 if TYPE_CHECKING:
@@ -259,12 +265,67 @@ def confidence_error(
     def error(drawn: np.ndarray) -> float:
         return float(np.abs(np.bincount(place[drawn], weights=gap[drawn])).sum() / len(drawn))
 
-    value = error(np.arange(len(gap)))
-    result = resampled(error, len(gap), confidence=confidence, resamples=RESAMPLES)
-    excess = float(result.bootstrap_distribution.mean()) - value
+    return _resampled(error, len(gap), confidence, centered=True)
+
+
+def calibration_profile(
+    record: pd.DataFrame, *, bins: int = 15, risk: float = 0.05, confidence: float = 0.95
+) -> dict[str, Estimate]:
+    """The numbers of :func:`rslib.metrics.calibration.profile` of a clean record, with intervals.
+
+    The record is as in :func:`calibration_error`, with each image's ``loss`` (cross-entropy, nats),
+    which is finer than its rounded probabilities. By name, in this order: nll, brier,
+    classwise_ece, aurc, coverage (in percent); :data:`UNDEFINED` where the record lacks what a
+    number is made of. The classwise error's interval is centered as :func:`confidence_error` says,
+    the others are percentiles of the bootstrap.
+
+    Raises:
+        ValueError: if the record holds NaN or infinite numbers, or risk is not in [0, 1).
+    """
+    found = dict.fromkeys(("nll", "brier", "classwise_ece", "aurc", "coverage"), UNDEFINED)
+    p, n = _probabilities(record), len(record)
+    if not np.isfinite(p).all() or ("loss" in record and not np.isfinite(record["loss"]).all()):
+        raise ValueError("the clean record holds NaN or infinite numbers: evaluate the model anew")
+    if "loss" in record:
+        found["nll"] = mean(record["loss"], confidence=confidence)
+    if p.shape[1] < 2:
+        return found
+    y = record["label"].to_numpy()
+    ranks, (place, gap) = Ranks.of(p, y), classwise_gaps(p, y, bins)
+
+    def classwise(drawn: np.ndarray) -> float:
+        sums = np.bincount(place[drawn].ravel(), weights=gap[drawn].ravel())
+        return float(np.abs(sums).sum() / (len(drawn) * gap.shape[1]))
+
+    def area(drawn: np.ndarray) -> float:
+        return ranks.drawn(drawn).area()
+
+    def covered(drawn: np.ndarray) -> float:
+        return ranks.drawn(drawn).coverage(risk)
+
+    share = _resampled(covered, n, confidence)
+    percent = {key: 100 * getattr(share, key) for key in ("value", "low", "high")}
+    return found | {
+        "brier": mean(squared_errors(p, y), confidence=confidence),
+        "classwise_ece": _resampled(classwise, n, confidence, centered=True),
+        "aurc": _resampled(area, n, confidence),
+        "coverage": replace(share, **percent),
+    }
+
+
+def _resampled(
+    statistic: Callable[[np.ndarray], float], n: int, confidence: float, *, centered: bool = False
+) -> Estimate:
+    """A statistic in [0, 1] of n images, with an interval that surrounds it.
+
+    ``centered`` moves the percentiles down by the mean excess of resampled values.
+    """
+    value = statistic(np.arange(n))
+    result = resampled(statistic, n, confidence=confidence, resamples=RESAMPLES)
+    excess = float(result.bootstrap_distribution.mean()) - value if centered else 0.0
     low, high = (float(end) - excess for end in result.confidence_interval)
     low, high = max(0.0, min(value, low)), min(1.0, max(value, high))
-    return Estimate(value, low, high, len(gap), "bootstrap")
+    return Estimate(value, low, high, n, "bootstrap")
 
 
 def binned_gaps(record: pd.DataFrame, *, bins: int = 15) -> np.ndarray:

@@ -107,7 +107,7 @@ def _change(setting: str, value: Any) -> str:
         case "reading":
             return str(value).replace("_", " ")
         case "through":
-            return f"through the {value}"
+            return f"through the {str(value).replace('_', ' ')}"
         case "start":
             return f"from {training_phrase(f'-{value}')}"
     return f"{setting.replace('_', ' ')} {value}"

@@ -9,6 +9,7 @@ number that was not measured is called so.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -314,6 +315,40 @@ def faithfulness(
         f"(rank correlation {_number(stays[most], 2)}) and that of {short_label(least)} least "
         f"({_number(stays[least], 2)})."
     )
+
+
+def randomization(checks: Mapping[str, Mapping[str, Any]], *, level: float = 0.75) -> str:
+    """Tell which maps hardly change while a model's layers are made random (notebook 08).
+
+    ``checks`` are what ``run.randomization`` gives, by model. A method keeps a level up to the last
+    look until which every mean rank correlation is at least that.
+    """
+    from rslib.saliency.methods import LABELS
+
+    kept, last, none = [], [], []
+    for name, check in checks.items():
+        for method, steps in check["methods"].items():
+            label = f"{LABELS.get(method, method)} of {short_label(name)}"
+            held = list(itertools.takewhile(lambda s: (s["correlation"] or 0) >= level, steps))
+            if held:
+                least = min(step["correlation"] for step in held)
+                of = f"{held[-1]['layers']} of {steps[-1]['layers']} layers random"
+                kept.append(f"{label}, with {of}, still {_number(least, 3)} or more")
+            if steps[-1]["correlation"] is None:
+                none.append(label)
+            else:
+                last.append((abs(steps[-1]["correlation"]), steps[-1]["correlation"], label))
+    told = f"No map keeps a rank correlation of {level:g} with the trained model's"
+    if kept:
+        told = f"Maps that keep a rank correlation of {level:g} or more with the trained model's"
+        told += f": {'; '.join(kept)}. They show how attention is wired, or the image, and hardly "
+        told += "what the layers have learned, so an overlap with objects says little of the model"
+    if last:
+        _, most, label = max(last)
+        told += f". With all layers random the largest correlation is {_number(most, 2)} ({label})"
+    if none:
+        told += f"; all maps are constant then: {_listed(none)}"
+    return f"{told}."
 
 
 def alignment(table4: pd.DataFrame) -> str:

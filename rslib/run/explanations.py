@@ -51,7 +51,10 @@ def overlap(known: Mapping[str, Known]) -> Evaluate:
     Columns: prediction, correct, degenerate (the map is constant) and, for each source,
     ``iou_<source>``, ``mass_<source>`` (share of the saliency inside), ``pointing_<source>``,
     ``shuffled_<source>`` (IoU with another image's mask) and ``iou_<source>_<percent>`` at
-    :data:`rslib.settings.names.TOPS`. In steps of 2^-11, the curve of 2^-9.
+    :data:`rslib.settings.names.TOPS`; ``otsu_<source>`` and ``otsu_chance_<source>``
+    (:func:`rslib.saliency.iou_separated`); ``area_<source>`` (:func:`rslib.saliency.iou_area`),
+    ``area_chance_<source>`` and ``area_ceiling_<source>`` (levels of the same masks). In
+    steps of 2^-11, the curve of 2^-9.
     """
 
     def evaluate(model: nn.Module, batch: data.Batch, generator: torch.Generator) -> Outcome:
@@ -69,8 +72,12 @@ def overlap(known: Mapping[str, Known]) -> Evaluate:
     return evaluate
 
 
+_KINDS = ("iou", "mass", "pointing", "otsu", "otsu_chance")
+_KINDS += ("area", "area_chance", "area_ceiling", "shuffled")
+
+
 def _overlap(maps: Tensor, masks: Tensor, there: Tensor, source: str) -> dict[str, Tensor]:
-    names = [f"{kind}_{source}" for kind in ("iou", "mass", "pointing", "shuffled")]
+    names = [f"{kind}_{source}" for kind in _KINDS]
     curved = [f"iou_{source}_{100 * top:02.0f}" for top in TOPS]
     found = {name: torch.full((len(maps),), torch.nan) for name in (*names, *curved)}
     if there.any():
@@ -78,6 +85,8 @@ def _overlap(maps: Tensor, masks: Tensor, there: Tensor, source: str) -> dict[st
         curve = saliency.iou_curve(maps, masks, tops=TOPS)
         values = [curve[:, TOPS.index(TOP)], saliency.mass_inside(maps, masks)]
         values.append(saliency.pointing_game(maps, masks))
+        values += saliency.iou_separated(maps, masks)
+        values += [saliency.iou_area(maps, masks), *saliency.iou_area_levels(masks)]
         if len(maps) > 1:
             values.append(saliency.shuffled_pairs(maps, masks))
         for name, value in zip(names, values, strict=False):  # no other image: shuffled stays NaN

@@ -109,7 +109,10 @@ def in_shards(
                 add_notes(about[each]["notes"], frame.attrs["notes"])
                 start = number * batch_size
                 for column, values in frame.items():
-                    whole = columns[each].setdefault(column, np.empty(len(dataset), values.dtype))
+                    # Shards of before a column was added leave it unknown.
+                    blank = np.nan if values.dtype.kind == "f" else 0
+                    empty = np.full(len(dataset), blank, values.dtype)
+                    whole = columns[each].setdefault(column, empty)
                     whole[start : start + len(values)] = values.to_numpy()
                 bar.update()
     return {each: (pd.DataFrame(columns[each], copy=False), about[each]) for each in models}

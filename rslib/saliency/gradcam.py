@@ -46,16 +46,16 @@ def gradcam(
         KeyError: If no module has the layer's name.
     """
     with eval_mode(model), torch.inference_mode(False), torch.enable_grad():
-        found = named_layer(model, layer) if layer is not None else last_feature_layer(model, x)
         x = x.clone() if x.is_inference() else x
+        found = named_layer(model, layer) if layer is not None else last_feature_layer(model, x)
         with captured(found) as outputs:
-            logits = model(x)
+            logits = model(x if create_graph else leaf(x))
         if len(outputs) != 1:
             raise ValueError(
                 f"the layer ran {len(outputs)} times in one forward pass; Grad-CAM needs one that "
                 "runs once"
             )
-        features, chosen = outputs[0], _target(target, logits)
+        features, chosen = outputs[0], check_target(target, logits)
         if not isinstance(features, Tensor) or features.ndim not in (3, 4):
             form = type(features).__name__
             if isinstance(features, Tensor):
@@ -104,11 +104,16 @@ def general_form(
     patches lie; ``create_graph`` lets the weights keep their own graph (second-order gradients).
     """
     score = logits.gather(1, target.unsqueeze(1)).sum()
-    (gradient,) = torch.autograd.grad(
-        score, features, create_graph=create_graph, retain_graph=True, allow_unused=True
-    )
+    gradient = None
+    if score.requires_grad and features.requires_grad:
+        (gradient,) = torch.autograd.grad(
+            score, features, create_graph=create_graph, retain_graph=True, allow_unused=True
+        )
     if gradient is None:
-        raise ValueError("the logits do not depend on this layer's output: name another layer")
+        raise ValueError(
+            "no gradient leads from the logits to this layer's output: name another layer, or look "
+            "for a part of the model that runs without gradients"
+        )
     if grid is None:
         return (gradient.mean((2, 3), keepdim=True) * features).sum(1)
     patches = slice(features.shape[1] - grid[0] * grid[1], None)
@@ -181,7 +186,20 @@ def captured(layer: nn.Module) -> Iterator[list[Tensor]]:
         hook.remove()
 
 
-def _target(target: int | Tensor | None, logits: Tensor) -> Tensor:
+def leaf(x: Tensor) -> Tensor:
+    """Images that gradients can be traced back to, also where all of a model's weights are frozen.
+
+    They are the images themselves, or share their values. Not for inference tensors.
+    """
+    return x if x.requires_grad else x.detach().requires_grad_()
+
+
+def check_target(target: int | Tensor | None, logits: Tensor) -> Tensor:
+    """The class explained for each image, int64 (B,): the target, or that of the largest logit.
+
+    Raises:
+        ValueError: If the target is no class of the logits (B, classes), or not one for each.
+    """
     if target is None:
         return logits.detach().argmax(1)
     chosen = torch.as_tensor(target, device=logits.device)

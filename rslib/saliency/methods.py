@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from rslib.models import eval_mode
 from rslib.saliency.faithfulness import Method
-from rslib.saliency.gradcam import gradcam
+from rslib.saliency.gradcam import check_target, gradcam
+from rslib.saliency.gradient_rollout import gradient_rollout
 from rslib.saliency.maps import resize
 from rslib.saliency.rollout import attention_rollout, find_transformer
 from rslib.settings import extensions
@@ -19,6 +20,7 @@ LABELS = {
     "rollout": "Attention rollout",
     "integrated_gradients": "Integrated Gradients",
     "input_gradient": "Input gradient",
+    "gradient_rollout": "Gradient-weighted rollout",
 }
 """The methods' names as the book writes them; added ones follow."""
 
@@ -56,11 +58,16 @@ def saliency_method(name: str) -> Callable[[Method], Method]:
 def methods(model: nn.Module) -> tuple[str, ...]:
     """The methods that can explain a model, the paper's first (3.3.1, 3.3.2)."""
     others = ("integrated_gradients", "input_gradient", *ADDED)
-    return ("rollout", "gradcam", *others) if is_transformer(model) else ("gradcam", *others)
+    if not is_transformer(model):
+        return ("gradcam", *others)
+    # Without a class token there is no row of the paper's rollout to take.
+    tokens = getattr(find_transformer(model), "cls_token", None) is not None
+    own = ("rollout", "gradcam", "gradient_rollout") if tokens else ("gradient_rollout", "gradcam")
+    return (*own, *others)
 
 
 def is_transformer(model: nn.Module) -> bool:
-    """True if a model holds a vision transformer whose attention can be rolled out."""
+    """True if a model holds a vision transformer whose attention can be looked at."""
     try:
         find_transformer(model)
     except ValueError:
@@ -87,6 +94,8 @@ def explain(
     if name == "rollout":
         with torch.no_grad():
             return resize(attention_rollout(model, x), size)
+    if name == "gradient_rollout":
+        return resize(gradient_rollout(model, x, target), size)
     if name == "gradcam":
         layer = find_transformer(model).blocks[-1].norm1 if is_transformer(model) else None
         return resize(gradcam(model, x, target, layer=layer), size)
@@ -136,7 +145,6 @@ def _attribute(
     method: Any, model: nn.Module, x: Tensor, target: Tensor | None, **options: Any
 ) -> Any:
     with eval_mode(model), torch.enable_grad():
-        if target is None:
-            with torch.no_grad():
-                target = model(x).argmax(1)
+        with torch.no_grad():
+            target = check_target(target, model(x))
         return method(model).attribute(x, target=target, **options)

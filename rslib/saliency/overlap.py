@@ -65,6 +65,93 @@ def iou_curve(saliency: Tensor, mask: Tensor, *, tops: Sequence[float]) -> Tenso
     return torch.from_numpy(np.stack(columns, 1)).to(saliency.device)
 
 
+def separated(saliency: Tensor) -> Tensor:
+    """The salient part of each map, bool (B, H, W), by the threshold that separates it best.
+
+    A reading of "thresholds optimized for maximum separation between foreground and background"
+    (paper 3.3.3): of all thresholds between a map's own values, that with the largest variance
+    between the pixels above and those below, k (P - k) (mean above - mean below)^2 for k of P
+    pixels (Otsu, IEEE Trans. SMC 9 (1979) 62-66). It looks at no mask, so it flatters no map. A
+    constant map has no such threshold, and all of it is kept.
+
+    Raises:
+        NotSaliency: If the maps are not finite or not of the form above.
+    """
+    flat = check_maps(saliency).detach().flatten(1).double()
+    order = flat.sort(1, descending=True).values
+    pixels = order.shape[1]
+    kept = torch.arange(1, pixels, device=flat.device)
+    above = order.cumsum(1)
+    gap = above[:, :-1] / kept - (above[:, -1:] - above[:, :-1]) / (pixels - kept)
+    between = kept * (pixels - kept) * gap.square()
+    # Within equal values it is convex, so that the largest is never between two of them.
+    place = between.argmax(1, keepdim=True)
+    return (flat >= order.gather(1, place)).view_as(saliency)
+
+
+def iou_separated(saliency: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """IoU of :func:`separated` pixels with the object's mask, and a random map's of their number.
+
+    The second is s m / (s + m - s m) for the share s that is kept and masks of share m.
+    """
+    inside = check_masks(mask, like=saliency).flatten(1)
+    found = separated(saliency).flatten(1)
+    hits = (found & inside).sum(1).double()
+    kept, area = (each.double().mean(1) for each in (found, inside))
+    return hits / (found | inside).sum(1), kept * area / (kept + area - kept * area)
+
+
+def iou_area(saliency: Tensor, mask: Tensor) -> Tensor:
+    """The area under the curve of IoU against the share of the pixels kept, over all shares.
+
+    It is the mean over k = 1 ... P of the IoU of the k most salient of P pixels. Within tied pixels
+    hits grow evenly, as in :func:`same_top`. No threshold is chosen, and only the order of pixels
+    counts. :func:`iou_area_levels` tells what a random map scores, and so does a constant one.
+    """
+    values, inside = _flat(saliency, mask)
+    order, places = values.sort(1, descending=True)
+    run = torch.zeros_like(places)
+    run[:, 1:] = (order[:, 1:] != order[:, :-1]).cumsum(1)
+    objects = inside.gather(1, places).double()
+    sums, sizes = (
+        torch.zeros_like(objects).scatter_add_(1, run, each)
+        for each in (objects, torch.ones_like(objects))
+    )
+    hits = (sums / sizes.clamp(min=1)).gather(1, run).cumsum(1)
+    return _area_under(hits, inside)
+
+
+def iou_area_levels(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """:func:`iou_area` of a map drawn at random, and the largest that any map can reach."""
+    inside = check_masks(mask).flatten(1)
+    objects = inside.sum(1, keepdim=True)
+    kept = torch.arange(1, inside.shape[1] + 1, device=mask.device)
+    chance, best = kept * objects.double() / len(kept), torch.minimum(kept, objects)
+    return _area_under(chance, inside), _area_under(best.double(), inside)
+
+
+def iou_elsewhere(curve: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+    """IoU at the share of the pixels that is best on other images, and the two shares' columns.
+
+    Takes :func:`iou_curve` of n images in an order that means nothing, (n, shares), with NaN where
+    an image has no mask. Every other image is scored at the share with the largest mean over the
+    rest, and the rest at that of these, so that no image has a say in its own threshold: (n,).
+
+    Raises:
+        ValueError: If one of the halves holds no mask.
+    """
+    curve = np.asarray(curve, float)
+    half = np.arange(len(curve)) % 2 == 0
+    found, best = np.empty(len(curve)), []
+    for own in (half, ~half):
+        others = curve[~own & ~np.isnan(curve).any(1)]
+        if not len(others):
+            raise ValueError("a threshold is chosen on other images: two or more need a mask each")
+        best.append(int(others.mean(0).argmax()))
+        found[own] = curve[own, best[-1]]
+    return found, (best[0], best[1])
+
+
 def same_top(first: Tensor, second: Tensor, *, top: float = TOP) -> Tensor:
     """IoU of the most salient pixels of two maps of the same image.
 
@@ -150,6 +237,12 @@ def pointing_game(saliency: Tensor, mask: Tensor) -> Tensor:
 def _flat(saliency: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     maps, masks = check_maps(saliency).detach(), check_masks(mask, like=saliency)
     return maps.flatten(1), masks.flatten(1)
+
+
+def _area_under(hits: Tensor, inside: Tensor) -> Tensor:
+    """Mean IoU from the hits among the k most salient pixels and the objects, (B, P) each."""
+    kept = torch.arange(1, hits.shape[1] + 1, device=hits.device)
+    return (hits / (kept + inside.sum(1, keepdim=True) - hits)).mean(1)
 
 
 def _kept(top: float, pixels: int) -> int:

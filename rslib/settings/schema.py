@@ -295,14 +295,16 @@ class AlignedTraining(FineTuning):
 
     ``standardized`` reads equation 12 on the signed map, standardized image by image. The map that
     is aligned is Grad-CAM or rollout, or that of a ``head`` of its own on the last feature map or
-    the patch embeddings.
+    the patch embeddings, or a transformer's ``gradient_rollout``.
     """
 
     alpha: float = _field(1.0, "3.4.1: weight of the classification loss", ge=0)
     beta: float = _field(0.1, "3.4.1: weight of the alignment loss", ge=0)
     layer: str = _field("network.layer4", "3.3.1: ResNet-18's layer of Grad-CAM, its last features")
     reading: Literal["as_written", "standardized"] = _field("as_written", "3.4.1: of equation 12")
-    through: Literal["explanation", "head"] = _field("explanation", "3.4.2: the map aligned")
+    through: Literal["explanation", "head", "gradient_rollout"] = _field(
+        "explanation", "3.4.2: the map aligned"
+    )
     masks: MaskSource | None = _field(None, "3.4.1: null = the first of own, exact, cnn there is")
     share: Part = _field(1.0, "5.5: share of the training images whose mask is used")
 

@@ -1,7 +1,7 @@
 """The alignment objective: classification and a saliency map that matches a mask (paper 3.4.1).
 
 Equations 10 to 13: L = alpha CE + beta MSE(sigmoid(saliency), mask), through Grad-CAM for a
-convolutional network and attention rollout for a transformer.
+convolutional network and attention rollout for a transformer, or its gradient-weighted form.
 
 Read as written, the sigmoid of a map that a ReLU has passed lies in [1/2, 1], so that the
 background's error cannot fall under 1/4; and a rollout's values, near 2^L, saturate it. The other
@@ -22,12 +22,8 @@ from rslib.data import Batch, Batches
 from rslib.models import eval_mode
 from rslib.saliency import iou, resize, standardize
 from rslib.saliency.gradcam import activation_map, captured, named_layer
-from rslib.saliency.rollout import (
-    attention_matrices,
-    class_token_rollout,
-    find_transformer,
-    patch_map,
-)
+from rslib.saliency.gradient_rollout import class_rollout
+from rslib.saliency.rollout import attended, class_token_rollout, find_transformer, patch_map
 from rslib.training.objectives import Standard, Step
 
 Reading = Literal["as_written", "standardized"]
@@ -48,6 +44,7 @@ class Aligned:
         reading: of equation 12, see above.
         head: align the map of a head of its own (3.4.2) and not the model's explanation.
         clean: the classification loss.
+        gradient_rollout: align gradient-weighted rollout, a transformer's map of the class.
     """
 
     alpha: float = 1.0
@@ -56,9 +53,16 @@ class Aligned:
     reading: Reading = "as_written"
     head: bool = False
     clean: Standard = Standard()
+    gradient_rollout: bool = False
 
     def prepare(self, model: nn.Module) -> None:
-        """Give the model its saliency head, where one is trained: a linear map to one value."""
+        """Give the model its saliency head, where one is trained: a linear map to one value.
+
+        Raises:
+            ValueError: gradient-weighted rollout is to be aligned and the model has no attention.
+        """
+        if self.gradient_rollout:
+            find_transformer(model)
         if not self.head:
             return
         device = next(model.parameters()).device
@@ -97,12 +101,14 @@ class Aligned:
 
     def explained(self, model: nn.Module, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, classes) and Grad-CAM of a target or rollout (B, h, w), signed, with graph."""
+        if self.gradient_rollout:
+            with torch.enable_grad():
+                found = attended(model, x, heads=True)
+                return found[1], class_rollout(*found, target, create_graph=True)
         if self.layer is not None:
             logits, features = self._features(model, x)
             return logits, activation_map(model, features, logits, target, create_graph=True)
-        transformer = find_transformer(model)
-        with attention_matrices(transformer) as attentions:
-            logits = model(x)
+        transformer, logits, attentions = attended(model, x, class_token=True)
         return logits, patch_map(transformer, class_token_rollout(attentions))
 
     def _features(self, model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -34,4 +34,5 @@ def alignment(planned: Plan) -> Aligned | None:
         return None
     layer = section.layer if planned.architecture == "resnet18" else None
     head, clean = section.through == "head", Standard(planned.recipe.label_smoothing)
-    return Aligned(section.alpha, section.beta, layer, section.reading, head, clean)
+    weighted = section.through == "gradient_rollout"
+    return Aligned(section.alpha, section.beta, layer, section.reading, head, clean, weighted)

@@ -531,6 +531,23 @@ def test_scorecards():
     assert "its verdict: not given." in told and "keeps not measured of the same" in told
 
 
+def test_maps_that_stay_while_layers_become_random():
+    steps = [(2, 0.99), (4, 0.8), (6, 0.9), (8, -0.4)]
+    looks = [{"layers": k, "correlation": c, "degenerate": 0} for k, c in steps]
+    constant = [{"layers": 4, "correlation": 0.1}, {"layers": 8, "correlation": None}]
+    checks = {"vit_small-standard": {"n": 4, "methods": {"rollout": looks, "gradcam": constant}}}
+    told = prose.randomization(checks)
+    assert (
+        "Attention rollout of ViT-Small, standard, with 6 of 8 layers random, still 0.800" in told
+    )
+    assert "Grad-CAM of ViT-Small, standard, with" not in told
+    assert "the largest correlation is \N{MINUS SIGN}0.40" in told
+    assert told.endswith("all maps are constant then: Grad-CAM of ViT-Small, standard.")
+    # A look below the level ends it, whatever comes later.
+    assert "with 2 of 8 layers random, still 0.990" in prose.randomization(checks, level=0.85)
+    assert prose.randomization(checks, level=1.0).startswith("No map keeps")
+
+
 def published(edition, name):
     path = PROJECT / "book" / "published" / edition / "seed0" / "tables" / f"{name}.json"
     document = json.loads(path.read_text())

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from rslib import paper, settings
-from rslib.metrics import estimates, expected_calibration_error
+from rslib.metrics import calibration, estimates, expected_calibration_error
 from rslib.report import numbers, tables
 from rslib.report.table import Table
 from rslib.run import Run
@@ -47,6 +47,17 @@ def test_table1_counts_and_intervals(run):
     assert pick(frame, RESNET, "training_hours")["ours"] == 1.5
     assert pick(frame, RESNET, "parameters")["ours"] == 11_173_962
     assert list(frame.model.unique()) == [RESNET, VIT]
+
+
+def test_calibration_beyond_the_ece_is_that_of_the_records(run):
+    frame, record = tables.calibration_table(run), run.record(RESNET, "clean")
+    p = record[[c for c in record if c[0] == "p" and c[1:].isdigit()]].to_numpy(float)
+    expected = calibration.profile(p, record["label"])
+    for quantity in ("brier", "classwise_ece", "aurc"):
+        assert pick(frame, RESNET, quantity)["ours"] == pytest.approx(expected[quantity])
+    assert pick(frame, RESNET, "coverage")["ours"] == pytest.approx(100 * expected["coverage"])
+    known = record["loss"].mean() if "loss" in record else math.nan
+    assert pick(frame, RESNET, "nll")["ours"] == pytest.approx(known, nan_ok=True)
 
 
 def test_calibration_error_by_hand(run):

@@ -122,8 +122,45 @@ def test_faithfulness_ends_where_it_must(run):
         frame = tables.faithfulness_table(run, [name], "deletion").set_index("quantity")
         columns = [f"random_deletion_{k}" for k in range(steps + 1)]
         assert frame.loc["random", "ours"] == pytest.approx(record[columns].to_numpy().mean())
+    frame = tables.faithfulness_table(run, MODELS, "iou").set_index(["model", "quantity"])["ours"]
+    ids = record["image"].to_numpy()
+    masks = run.data("test").masks[[run.data("test").ids.tolist().index(i) for i in ids]]
+    for kind, level in (("chance", saliency.chance), ("ceiling", saliency.ceiling)):
+        assert frame[MODELS[1], kind] == pytest.approx(level(masks).mean().item(), abs=2e-3)
+    expected = record["gradient_rollout_iou"].to_numpy(float).mean()
+    assert frame[MODELS[1], "gradient_rollout"] == pytest.approx(expected)
+    assert pd.isna(frame[MODELS[0], "gradient_rollout"])
+    # No record of these models has the method: no column, as in editions made before it was there.
+    alone = tables.faithfulness_table(run, MODELS[:1], "iou")
+    assert "gradient_rollout" not in set(alone["quantity"])
     with pytest.raises(ValueError, match="no measure 'speed'"):
         tables.faithfulness_table(run, MODELS, "speed")
+
+
+def test_other_thresholds_are_those_of_the_maps(run):
+    test, frame = run.data("test"), tables.thresholds_table(run, MODELS)
+    for name in MODELS:
+        cells = frame[frame["model"] == name].set_index("quantity")["ours"]
+        maps = explain(run.trained(name), test.images.float() / 255)
+        otsu, chance = saliency.iou_separated(maps, test.masks)
+        area = saliency.iou_area(maps, test.masks)
+        low, high = saliency.iou_area_levels(test.masks)
+        expected = {"otsu": otsu, "otsu_chance": chance, "area": area}
+        expected |= {"area_chance": low, "area_ceiling": high}
+        for quantity, values in expected.items():
+            assert cells[quantity] == pytest.approx(values.mean().item(), abs=2e-3)
+        curve = run.record(name, "saliency")[[f"iou_exact_{s:02.0f}" for s in (5, 50)]]
+        assert curve.mean().min() - 0.05 <= cells["iou_best"] <= 1
+        assert 5 <= cells["best_share"] <= 50
+
+
+def test_a_record_without_the_other_thresholds_has_dashes(run, monkeypatch):
+    record = run.record(MODELS[0], "saliency")
+    old = record[[c for c in record if not c.startswith(("otsu", "area"))]]
+    monkeypatch.setattr(run, "record", lambda name, kind: old)
+    cells = tables.thresholds_table(run, MODELS[:1]).set_index("quantity")["ours"]
+    assert cells[["otsu", "otsu_chance", "area", "area_chance", "area_ceiling"]].isna().all()
+    assert cells[["iou_mean", "iou_best", "best_share"]].notna().all()
 
 
 def test_a_random_models_maps_are_no_longer_the_trained_ones(run):

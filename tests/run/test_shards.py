@@ -81,3 +81,17 @@ def test_corrupted_versions_made_ahead_are_those_made_when_asked_for(tmp_path):
     )
     assert ahead["net"][0].equals(asked["net"][0])
     assert len(evaluate._made) == 1
+
+
+def test_a_column_that_older_shards_lack_is_not_known_there(tmp_path):
+    def older(model, batch, generator):
+        return Outcome({"right": batch.y == 0})
+
+    def newer(model, batch, generator):
+        return Outcome({"right": batch.y == 0, "share": batch.y / 10})
+
+    images = shapes(4)
+    evaluated(older, images, tmp_path, ["one"])
+    (tmp_path / "one" / "00001.parquet").unlink()
+    frame, _ = evaluated(newer, images, tmp_path, ["one"])["one"]
+    assert frame["share"].isna().tolist() == [True, True, False, False]

@@ -17,15 +17,20 @@ from rslib.saliency import (
     chance,
     coverage,
     iou,
+    iou_area,
+    iou_area_levels,
     iou_curve,
+    iou_separated,
     mass_inside,
     mean_mask_prior,
     pointing_game,
     proxy_masks,
     read_masks,
     same_top,
+    separated,
     shuffled_pairs,
 )
+from rslib.saliency.overlap import iou_elsewhere
 
 
 def mask_of(*rows):
@@ -232,3 +237,75 @@ def test_bad_masks_of_ones_own(tmp_path):
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(MaskError, match="damaged or not a NumPy array"):
         read_masks(tmp_path / "objects.npy", [0])
+
+
+def test_the_threshold_that_separates_by_hand():
+    saliency = torch.tensor([[[9.0, 8.0], [1.0, 0.0]], [[5.0, 5.0], [5.0, 5.0]]])
+    # k (P - k) (difference of means)^2 of the first: 3 * 36, 4 * 64, 3 * 36.
+    assert separated(saliency).tolist() == [[[True, True], [False, False]], [[True] * 2] * 2]
+    mask = torch.tensor([[[True, False], [False, False]]] * 2)
+    found, random = iou_separated(saliency, mask)
+    assert found.tolist() == [pytest.approx(1 / 2), pytest.approx(1 / 4)]
+    # s m / (s + m - s m) of s = 1/2 and m = 1/4, and all of the image against a quarter.
+    assert random.tolist() == [pytest.approx(0.125 / 0.625), pytest.approx(1 / 4)]
+
+
+def test_the_threshold_is_that_of_scikit_image():
+    from skimage.filters import threshold_otsu
+
+    maps = torch.randint(256, (20, 8, 8), generator=torch.Generator().manual_seed(0)).float()
+    maps[:, :4] /= 4
+    maps = maps.floor()
+    for values, found in zip(maps, separated(maps), strict=True):
+        whole = values.numpy().astype(np.uint8)
+        assert np.array_equal(found.numpy(), whole > threshold_otsu(whole))
+    # Only the values count, up to their scale and origin.
+    assert torch.equal(separated(maps * 3e-6 - 1), separated(maps))
+
+
+def test_the_area_over_all_thresholds_by_hand():
+    mask = torch.tensor([[[True, True], [False, False]]])
+    # The order object, ground, object, ground: 1/2, 1/3, 2/3, 2/4.
+    saliency = torch.tensor([[[4.0, 2.0], [3.0, 1.0]]])
+    assert iou_area(saliency, mask).item() == pytest.approx((1 / 2 + 1 / 3 + 2 / 3 + 1 / 2) / 4)
+    # Two tied pixels, one of the object: half a hit each. 0.5/2.5, 1/3, then 2/3, 2/4.
+    tied = torch.tensor([[[3.0, 2.0], [3.0, 1.0]]])
+    assert iou_area(tied, mask).item() == pytest.approx((0.2 + 1 / 3 + 2 / 3 + 1 / 2) / 4)
+    chance, best = iou_area_levels(mask)
+    assert best.item() == pytest.approx((1 / 2 + 1 + 2 / 3 + 2 / 4) / 4)
+    assert chance.item() == iou_area(torch.zeros(1, 2, 2), mask).item()
+    assert best.item() == iou_area(mask.float(), mask).item()
+
+
+def test_the_area_is_the_mean_of_the_curve_and_heeds_the_order_alone():
+    generator = torch.Generator().manual_seed(0)
+    saliency = torch.rand(5, 6, 6, generator=generator)
+    mask = torch.rand(5, 6, 6, generator=generator) > 0.7
+    curve = iou_curve(saliency, mask, tops=[k / 36 for k in range(1, 36)])
+    whole = mask.flatten(1).double().mean(1, keepdim=True)
+    expected = torch.cat([curve, whole], 1).mean(1)
+    assert torch.allclose(iou_area(saliency, mask), expected)
+    assert torch.allclose(iou_area(saliency.exp(), mask), expected)
+    many = iou_area(torch.rand(2000, 6, 6, generator=generator), mask[:1].expand(2000, -1, -1))
+    assert many.mean().item() == pytest.approx(iou_area_levels(mask[:1])[0].item(), abs=0.01)
+
+
+def test_a_share_is_chosen_on_other_images():
+    # Even images score best at the first share, odd ones at the second: each gets the other's.
+    curve = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.4, 0.6], [np.nan, np.nan]])
+    found, columns = iou_elsewhere(curve)
+    assert columns == (1, 0)
+    assert found[:4].tolist() == [0.1, 0.2, 0.3, 0.4]
+    assert np.isnan(found[4])
+    with pytest.raises(ValueError, match="two or more need a mask"):
+        iou_elsewhere(curve[:1])
+
+
+@pytest.mark.parametrize("measure", [iou_separated, iou_area])
+def test_the_other_rules_refuse_what_iou_refuses(measure):
+    with pytest.raises(NotSaliency, match="NaN"):
+        measure(torch.full((1, 4, 4), torch.nan), SQUARE)
+    with pytest.raises(MaskError):
+        measure(torch.rand(1, 4, 4), torch.zeros(1, 4, 4, dtype=torch.bool))
+    with pytest.raises(MaskError):
+        measure(torch.rand(1, 5, 5), SQUARE)

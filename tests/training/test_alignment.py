@@ -7,6 +7,8 @@ from torch.nn import functional
 
 from rslib import models
 from rslib.data import Batch
+from rslib.report.labels import training_label
+from rslib.saliency import gradient_rollout
 from rslib.training import Aligned, NoMasks, Standard
 
 
@@ -214,15 +216,22 @@ def test_a_headed_model_is_kept_and_read_again(explained_run):
 
 
 def test_the_loss_has_the_gradient_of_finite_differences():
-    """In double precision, through Grad-CAM's general and closed form and through rollout."""
+    """In double precision, through Grad-CAM's general and closed form and both rollouts."""
     torch.manual_seed(0)
     masks = torch.zeros(2, 32, 32, dtype=torch.bool)
     masks[:, 8:20, 10:26] = True
     x = torch.rand(2, 3, 32, 32, dtype=torch.float64)
     batch = Batch(x, torch.tensor([0, 1]), torch.arange(2), masks)
-    for make, layer in ((resnet, "network.layer4"), (resnet, "network.layer3"), (vit, None)):
+    for make, layer, weighted in (
+        (resnet, "network.layer4", False),
+        (resnet, "network.layer3", False),
+        (vit, None, False),
+        (vit, None, True),
+    ):
         model = make().double().eval()
-        aligned = Aligned(alpha=1, beta=1, layer=layer, reading="standardized")
+        aligned = Aligned(
+            alpha=1, beta=1, layer=layer, reading="standardized", gradient_rollout=weighted
+        )
 
         def loss(model=model, aligned=aligned):
             return aligned(model, batch, torch.Generator(), 0.0).loss
@@ -243,3 +252,34 @@ def test_the_loss_has_the_gradient_of_finite_differences():
             slope = (ends[0] - ends[1]) / (2 * step)
             expected = parameter.grad.flatten()[place].item()
             assert slope == pytest.approx(expected, rel=2e-2, abs=1e-6), name
+
+
+def test_the_map_of_a_class_can_be_aligned():
+    model, batch = vit(), shapes_batch()
+    aligned = Aligned(0, 1, None, "standardized", gradient_rollout=True)
+    aligned.prepare(model)
+    logits, maps = aligned.aligned(model.eval(), batch.x, batch.y)
+    expected = gradient_rollout(model, batch.x, batch.y)
+    assert torch.allclose(maps, expected, rtol=1e-4, atol=1e-9)
+    assert torch.allclose(logits, model(batch.x), atol=1e-5)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    losses = []
+    for _ in range(12):
+        loss = aligned(model.train(), batch, torch.Generator(), 0.0).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.02
+    with pytest.raises(ValueError, match="no timm vision transformer"):
+        Aligned(layer="network.layer4", gradient_rollout=True).prepare(resnet())
+
+
+@pytest.mark.slow
+def test_a_run_aligns_the_map_that_its_name_tells(explained_run):
+    name = "vit_small-aligned@through=gradient_rollout"
+    assert training_label(name) == "Aligned (through the gradient rollout)"
+    history = explained_run.summary(name)["history"] if explained_run.trained(name) else []
+    assert history and all(0 <= row["validation_iou"] <= 1 for row in history)
+    with pytest.raises(ValueError, match="no timm vision transformer"):
+        explained_run.trained("resnet18-aligned@through=gradient_rollout")

@@ -23,6 +23,7 @@ from rslib.report.tables.alignment import shortcut_table as shortcut_table
 from rslib.report.tables.alignment import swapped_table as swapped_table
 from rslib.report.tables.alignment import table4 as table4
 from rslib.report.tables.alignment import variants_table as variants_table
+from rslib.report.tables.calibration import calibration_table as calibration_table
 from rslib.report.tables.corruption import agreement_table as agreement_table
 from rslib.report.tables.corruption import (
     corruption_difference_table as corruption_difference_table,
@@ -39,6 +40,7 @@ from rslib.report.tables.saliency import class_iou_table as class_iou_table
 from rslib.report.tables.saliency import faithfulness_table as faithfulness_table
 from rslib.report.tables.saliency import masks_table as masks_table
 from rslib.report.tables.saliency import table3 as table3
+from rslib.report.tables.saliency import thresholds_table as thresholds_table
 from rslib.report.tables.tradeoff import breakage_table as breakage_table
 from rslib.report.tables.tradeoff import confident_errors_table as confident_errors_table
 from rslib.report.tables.tradeoff import overlap_robustness_table as overlap_robustness_table
