@@ -586,15 +586,17 @@ def combination_summary(orthogonality: pd.DataFrame, source: str, *, both: str, 
     )
 
 
-def rule(share: float, tolerances: Mapping[str, float], relative: float) -> str:
+def rule(share: float, largest: float, tolerances: Mapping[str, float], relative: float) -> str:
     """Tell the numbers of the rule of verdicts (notebook 13).
 
-    The share is that of a claimed difference that must be found, tolerances are by unit
-    (``"points"`` and ``""``), and ``relative`` is that of a quotient, as a share.
+    The share is that of a claimed difference that must be found, ``largest`` how many times its
+    size is said, tolerances are by unit (``"points"`` and ``""``), and ``relative`` is that of a
+    quotient, as a share.
     """
     return (
         f"A difference must be at least {share:.2f} times the one claimed, so that a significant "
-        f"trifle does not pass for an effect. Tolerances: {tolerances['points']:g} point of "
+        f"trifle does not pass for an effect; if it is more than {largest:g} times as large, the "
+        f"verdict says that it does not support the number. Tolerances: {tolerances['points']:g} point of "
         f"accuracy, {tolerances['']:g} of a calibration error, {100 * relative:.0f} % of a "
         "quotient."
     )
@@ -605,8 +607,9 @@ def verdict_counts(told: Mapping[str, Any]) -> str:
     return (
         "Of {verdicts_total} numbers and claims, this run has {verdicts_reproduced} reproduced, "
         "{verdicts_reached_with_another_recipe} reached with another recipe, "
-        "{verdicts_same_direction} in the same direction, {verdicts_not_reproduced} not "
-        "reproduced, {verdicts_not_comparable} not comparable and "
+        "{verdicts_same_direction} in the same direction, {verdicts_short_of_it__by_another_recipe} "
+        "short of it by another recipe, {verdicts_not_reproduced} not reproduced, "
+        "{verdicts_not_comparable} not comparable and "
         "{verdicts_not_testable_as_stated} not testable as stated."
     ).format_map(told)
 
@@ -638,6 +641,37 @@ def attack_claims(told: Mapping[str, Any]) -> str:
         "{verdict_alternating_ours} (*{verdict_alternating}*). Success of FGSM, where the text "
         "says over 99 %: {verdict_fgsm_success_ours}."
     ).format_map(told)
+
+
+def step_times(ratios: Mapping[str, float]) -> str:
+    """Compare training steps of untrained networks with the paper's hours (notebook 13).
+
+    Ratios are those of :func:`rslib.verdicts.steps.ratios`, by network.
+    """
+    told = ", ".join(
+        f"{ratio:.2f} times with {name.removeprefix('vit_small, ').replace('patch ', 'patches of ')}"
+        for name, ratio in ratios.items()
+        if name != "resnet18"
+    )
+    return (
+        "A training step of ViT-Small takes as long as one of ResNet-18, both untrained and on this "
+        f"device: {told} pixels a side. Table 1's hours say 1.24 times, which is near patches of "
+        "8, so the paper's ViT seems to have had 16 tokens, not 256."
+    )
+
+
+def implied_reference(implied: pd.DataFrame) -> str:
+    """Say which errors the reference of Table 5 must have had (notebook 13).
+
+    Takes the frame of :func:`rslib.verdicts.implied_reference`.
+    """
+    low, high = 100 * implied["implied"].min(), 100 * implied["implied"].max()
+    own = 100 * implied["ours"].mean()
+    return (
+        "Our plain errors over the paper's relative ones give the errors that its reference would "
+        f"have had, had its networks erred as ours do: {low:.0f} to {high:.0f} %, where our networks "
+        f"err by {own:.0f} % on average. A reference that errs less than ResNet-18 is no AlexNet."
+    )
 
 
 def contradictions(checks: int, wrong: int) -> str:

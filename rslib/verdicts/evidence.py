@@ -125,6 +125,8 @@ def _parts(reader: Reader, wanted: Evidence) -> Iterator[Part]:
         )
         return
     levels: tuple[float, ...] = ()
+    if cells[0][1] == "parameters":
+        about = about or "the network as described"
     if wanted.kind == "difference" and cells[0][1] in _ACCURACIES | _SUCCESSES:
         levels = tuple(_value(reader, *cell, "").value for cell in cells)
     for masks in reader.run.mask_sources if wanted.every_mask else [""]:
@@ -344,13 +346,16 @@ def robustness_kept(reader: Reader) -> Iterator[Part]:
 
     Also that of a model that is robust and aligned, where there is one, less its control's.
     """
-    pairs = [(name, attack) for name in ALIGNED for attack in ("pgd", "fgsm")]
-    robust = "resnet18-robust_aligned"
-    if reader.has(robust, "pgd") and reader.has(control(robust), "pgd"):
-        pairs.append((robust, "pgd"))
-    for name, attack in pairs:
-        aligned = reader.aligned(name, attack) if name in ALIGNED else name
-        wanted = [(each, attack) for each in (aligned, control(name))]
+    pairs = [
+        (name, reader.aligned(name, attack), control(name), attack)
+        for name in ALIGNED
+        for attack in ("pgd", "fgsm")
+    ]
+    robust = ("resnet18-robust_aligned", "resnet18-robust_aligned@beta=0.0")
+    if all(reader.has(each, "pgd") for each in robust):
+        pairs.append((robust[0], *robust, "pgd"))
+    for name, aligned, without, attack in pairs:
+        wanted = [(each, attack) for each in (aligned, without)]
         # Where nothing is left to lose, nothing can be lost.
         levels = tuple(100 * float(np.mean(right)) for right in reader.together(wanted))
         about = f"{architecture_label(name)}, {attack.upper()} (control: {levels[1]:.1f} %)"

@@ -112,6 +112,25 @@ def load(run: Run) -> pd.DataFrame:
     return load_table(run, TABLE)
 
 
+def implied_reference(run: Run) -> pd.DataFrame:
+    """The errors that the reference of Table 5 would have had, had the paper's nets erred as ours.
+
+    Returns:
+        One row a model of Table 5 and category that this run has: ``model``, ``category``, ``ours``
+        (plain error, a share), ``paper`` (relative to its reference) and ``implied``, their
+        quotient.
+    """
+    import pandas as pd
+
+    reader, rows = Reader(run), []
+    for value in paper.TABLES["table5"].values.values():
+        with contextlib.suppress(Unmeasured):
+            shift = reader.shift(value.row, reference=None)
+            ours = float(shift.score(shift.columns.mean(0), value.row, value.column))
+            rows.append((value.row, value.column, ours, value.value, ours / value.value))
+    return pd.DataFrame(rows, columns=["model", "category", "ours", "paper", "implied"])
+
+
 def counts(frame: pd.DataFrame) -> dict[str, int]:
     """Count the claims of each verdict, in the order of :class:`Verdict`; all are there."""
     found = frame.drop_duplicates("model")["verdict"].value_counts()
@@ -264,7 +283,8 @@ def _protocol(run: Run, claimed: Asserted, found: _Evidence) -> Protocol:
         return Protocol()  # measured without any run
     # Of a claim that speaks of no model, such as a count of corruptions, none bears on it.
     spoken = not isinstance(claimed, paper.Claim) or bool(claimed.models)
-    models = found.models if spoken else ()
+    # Of the reference's training the paper says nothing, so it differs in nothing.
+    models = [name for name in found.models if spoken and name != REFERENCE]
     return protocol.of(run, models, found.evaluations, generated=found.generated)
 
 

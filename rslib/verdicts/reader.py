@@ -223,8 +223,8 @@ class Reader:
                 found = outside.record(self.home.run)
             except RecordError:
                 raise Untested(
-                    "an order of categories needs a second reference, trained by nobody here, "
-                    "which this run has not measured"
+                    "an order of corruption errors needs a second reference, trained by nobody "
+                    "here, which this run has not measured"
                 ) from None
             self.home._outcomes[name] = Outcomes.from_records(found, found)
             self.home.sources[name, "corruptions"] = found.attrs

@@ -164,8 +164,11 @@ def combine(parts: Iterable[tuple[str, Judgment]], varied: str = "sources of mas
     for about, judgments in things.items():
         least = min(judgments, key=_strength)
         failed = least.verdict in (Verdict.FAILED, Verdict.SHORT)
+        untold = [each for each in judgments if each.verdict is Verdict.INCOMPARABLE]
         if failed and any(each.verdict in _HOLDS for each in judgments):
             least = Judgment(Verdict.INCOMPARABLE, f"the {varied} disagree")
+        elif untold:
+            least = untold[0]
         whole[about] = least
     telling = {about: each for about, each in whole.items() if not each.empty} or whole
     about, least = min(telling.items(), key=lambda each: _strength(each[1]))
