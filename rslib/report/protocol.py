@@ -21,7 +21,7 @@ from rslib.store.records import RecordError
 if TYPE_CHECKING:
     from rslib.run import Run
 
-_IMMATERIAL = {"compile", "precision", "validation_images"}
+_IMMATERIAL = {"compile", "precision", "validation_images", "initialization"}
 # What an attack may do to an image; its other settings say how many images there are.
 _THREAT = ("eps", "norm", "steps", "step_ratio", "restarts", "random_start")
 _SECTIONS = ("fgsm", "pgd", "corruptions", "swapped", "faithfulness")

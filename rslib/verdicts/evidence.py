@@ -200,9 +200,7 @@ def paired(reader: Reader, first: tuple[str, str], second: tuple[str, str]) -> E
     return estimates.paired_difference(*reader.together([first, second]), **reader.at)
 
 
-def _compared(
-    reader: Reader, kind: str, cells: Sequence[tuple[str, str]], masks: str
-) -> Estimate:
+def _compared(reader: Reader, kind: str, cells: Sequence[tuple[str, str]], masks: str) -> Estimate:
     names = [name for name, _ in cells]
     quantity, combine = cells[0][1], _KINDS[kind]
     if quantity in _CORRUPTION_ERRORS:

@@ -14,8 +14,8 @@ from rslib.metrics.estimates import FEWEST_SEEDS, UNDEFINED
 from rslib.paper import Asserted, Evidence
 from rslib.report import numbers, protocol
 from rslib.report.labels import short_label
-from rslib.report.table import Table, flat
 from rslib.report.protocol import Protocol
+from rslib.report.table import Table, flat
 from rslib.report.table import load as load_table
 from rslib.settings.names import REFERENCE
 from rslib.verdicts import evidence, measures, outside

@@ -110,9 +110,7 @@ class Shift:
                     f"{each.model} and {every[0].model} were evaluated on different images"
                 )
             chosen = [place[image] for image in images.tolist()]
-            columns.append(
-                np.stack([each.wrong[name][:, chosen].sum(0) for name in ALL19], axis=1)
-            )
+            columns.append(np.stack([each.wrong[name][:, chosen].sum(0) for name in ALL19], axis=1))
         # Column by column: each model's errors under the 19 corruptions, summed over severities.
         self.columns = np.hstack(columns)
         self._names = [*outcomes]

@@ -105,9 +105,7 @@ def _make(run: Run, path: Path) -> None:
 
     def evaluated(model: torch.nn.Module, batch: Any, generator: torch.Generator) -> Any:
         clean = predictions.clean(model, batch, generator).columns["correct"]
-        return shards.Outcome(
-            {"correct": clean} | evaluator(model, batch, generator).columns
-        )
+        return shards.Outcome({"correct": clean} | evaluator(model, batch, generator).columns)
 
     parts[NAME] = path.with_suffix(".parts")
     made = shards.in_shards(

@@ -193,7 +193,7 @@ def favorable(readings: Mapping[str, Judgment]) -> Judgment:
 
 
 def judge(
-    claimed: Asserted, ours: Estimate | None, protocol: Protocol, how: Measured = Measured()
+    claimed: Asserted, ours: Estimate | None, protocol: Protocol, how: Measured | None = None
 ) -> Judgment:
     """Judge one claim by one estimate.
 
@@ -203,6 +203,7 @@ def judge(
     Raises:
         ValueError: the claim has a relation that needs a number, and none.
     """
+    how = how or Measured()
     if claimed.relation == "untestable":
         return Judgment(Verdict.UNTESTABLE, claimed.why)
     reason = ""

@@ -14,9 +14,7 @@ RECIPE = Protocol(training=WEAK, weaker=WEAK)
 STRONGER = Protocol(training="epochs 200, paper 100")
 TO_THE_END = Protocol(training=WEAK, weaker=WEAK, converged=True)
 FEWER = Protocol(images="PGD on 1,000 images, paper 10,000")
-NARROW = Protocol(
-    sizes="width 16, paper 64", training=WEAK, weaker=f"width 16, paper 64; {WEAK}"
-)
+NARROW = Protocol(sizes="width 16, paper 64", training=WEAK, weaker=f"width 16, paper 64; {WEAK}")
 ATTACK = Protocol(threat="pgd steps 10, paper 20")
 SHAPES = Protocol(data="Shapes")
 
@@ -34,7 +32,7 @@ ONE_SEED, THREE_SEEDS = Measured(methods=True), Measured(methods=True, seeds=3)
 FLOORS = Measured(methods=True, seeds=3, levels=(0.0, 0.0))
 
 
-def verdict(claimed, ours, protocol=PAPER, how=Measured()):
+def verdict(claimed, ours, protocol=PAPER, how=None):
     return judge(claimed, ours, protocol, how).verdict
 
 
@@ -93,7 +91,7 @@ S, F, N = Verdict.SHORT, Verdict.FAILED, Verdict.INCOMPARABLE
     ],
 )
 def test_known_truths(claimed, ours, protocol, how, expected, said):
-    found = judge(claimed, ours, protocol, how or Measured())
+    found = judge(claimed, ours, protocol, how)
     assert found.verdict is expected
     assert said in found.why
 
@@ -140,9 +138,7 @@ def test_the_most_favorable_reading_counts_and_is_named():
 def test_references_must_agree_and_all_be_there():
     good, bad = Judgment(D, "holds"), Judgment(F, "does not")
     missing = Judgment(N, "needs a second reference")
-    assert combine([("", good), ("", bad)], "references") == Judgment(
-        N, "the references disagree"
-    )
+    assert combine([("", good), ("", bad)], "references") == Judgment(N, "the references disagree")
     assert combine([("", good), ("", missing)], "references") == missing
     assert combine([("", bad), ("", missing)], "references") == missing
 
