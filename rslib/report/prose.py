@@ -598,7 +598,8 @@ def rule(share: float, largest: float, tolerances: Mapping[str, float], relative
         f"A difference must be at least {share:.2f} times the one claimed, so that a significant "
         f"trifle does not pass for an effect; if it is more than {largest:g} times as large, the "
         "verdict says that it does not support the number. Tolerances: "
-        f"{tolerances['points']:g} point of accuracy, {tolerances['']:g} of a calibration error, {100 * relative:.0f} % of a "
+        f"{tolerances['points']:g} point of accuracy, {tolerances['']:g} of a calibration error, "
+        f"{100 * relative:.0f} % of a "
         "quotient."
     )
 
@@ -609,7 +610,8 @@ def verdict_counts(told: Mapping[str, Any]) -> str:
         "Of {verdicts_total} numbers and claims, this run has {verdicts_reproduced} reproduced, "
         "{verdicts_reached_with_another_recipe} reached with another recipe, "
         "{verdicts_same_direction} in the same direction, "
-        "{verdicts_short_of_it__by_another_recipe} short of it by another recipe, {verdicts_not_reproduced} not reproduced, "
+        "{verdicts_short_of_it__by_another_recipe} short of it by another recipe, "
+        "{verdicts_not_reproduced} not reproduced, "
         "{verdicts_not_comparable} not comparable and "
         "{verdicts_not_testable_as_stated} not testable as stated."
     ).format_map(told)

@@ -68,11 +68,26 @@ def record(run: Results) -> pd.DataFrame:
     return records.read_record(path(run))
 
 
-def evaluate(run: Run) -> pd.DataFrame:
-    """Its :func:`record`, made first where it is not there."""
+def evaluate(run: Run, *, required: bool = True) -> pd.DataFrame | None:
+    """Its :func:`record`, made first where it is not there.
+
+    Without the images it cannot be made; it is then None if it is not ``required``, which is said,
+    and an order of corruption errors is not judged.
+
+    Raises:
+        rslib.data.DataError: it is required, and the images are not at hand.
+    """
+    from rslib.data import DataError
+
     with run.lock(path(run)):
         if not path(run).exists():
-            _make(run.under({"corruptions": {"n": _inputs(run)["attack"]["n"]}}), path(run))
+            try:
+                _make(run.under({"corruptions": {"n": _inputs(run)["attack"]["n"]}}), path(run))
+            except DataError as error:
+                if required:
+                    raise
+                print(f"The second reference was not measured: {error}")
+                return None
     return record(run)
 
 
