@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PATCHES = (8, 4, 2)
 """Sides of ViT-Small's patches, in pixels: 16, 64 and 256 of them."""
 
-BATCH, REPEATS = 4, 3
+BATCH, REPEATS = 8, 2
 _INPUTS = {"evaluation": "step_times", "patches": list(PATCHES), "batch": BATCH}
 
 
@@ -62,6 +62,8 @@ def _timed(run: Run) -> dict[str, Any]:
     images = torch.rand(BATCH, 3, 32, 32, device=run.device)
     labels = torch.arange(BATCH, device=run.device) % 10
     sizes = {"resnet18": {}} | {f"vit_small, patch {side}": {"patch": side} for side in PATCHES}
+    # On a CPU its own time, whatever else it does meanwhile.
+    clock = time.process_time if run.device.type == "cpu" else time.perf_counter
     seconds = {}
     for name, size in sizes.items():
         with torch.random.fork_rng():
@@ -71,13 +73,13 @@ def _timed(run: Run) -> dict[str, Any]:
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
         taken = []
         for _ in range(1 + REPEATS):  # the first one warms up
-            started = time.perf_counter()
+            started = clock()
             optimizer.zero_grad()
             loss = functional.cross_entropy(model(images), labels)
             loss.backward()
             optimizer.step()
             loss.item()
-            taken.append(time.perf_counter() - started)
+            taken.append(clock() - started)
         seconds[name] = min(taken[1:])
     about = {"model": "networks", "inputs": _INPUTS, "seed": run.seed, "n": BATCH}
     return {"seconds": seconds} | about | {"provenance": provenance(run.device)}
