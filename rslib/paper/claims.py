@@ -68,7 +68,7 @@ class Asserted:
     @property
     def structural(self) -> bool:
         """Whether no training changes the number: a count, or a size of the networks described."""
-        return self.unit == "count" or (self.sized and not self.scale)
+        return self.unit == "count" or (self.sized and self.unit == "ratio")
 
 
 @dataclass(frozen=True, config=_STRICT, kw_only=True)

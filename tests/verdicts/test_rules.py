@@ -63,6 +63,7 @@ S, F, N = Verdict.SHORT, Verdict.FAILED, Verdict.INCOMPARABLE
         (ACCURACY, est(40.0, 38.0, 42.0), FEWER, None, F, "PGD on 1,000 images, paper 10,000"),
         # What no training changes.
         (SIZE, est(21.4e6), RECIPE, None, F, "off by"),
+        (Asserted("above", 93.0, "%", sized=True), est(90, 89, 91), RECIPE, None, S, "other side"),
         # A comparison: the effect is there, absent, reversed.
         (MORE, est(1.0, 0.1, 1.9), PAPER, THREE_SEEDS, R, "3 seeds"),
         (MORE, est(1.0, 0.1, 1.9), PAPER, ONE_SEED, D, "one seed"),
