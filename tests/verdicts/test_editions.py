@@ -1,4 +1,4 @@
-"""The published editions' verdicts: nothing is said of the paper that our own recipe would explain."""
+"""The published editions' verdicts: what they rest on is said."""
 
 import re
 
@@ -8,7 +8,7 @@ from rslib import paper, verdicts
 from rslib.run import published
 from rslib.verdicts import Verdict
 
-WEAKER = r"(?:epochs|steps|beta|width|dim|depth|heads) [^;]*|[^;]* images, paper [^;]*"
+WEAKER = ("epochs ", "steps ", "beta ", "width ", "dim ", "depth ", "heads ")
 
 
 @pytest.fixture(params=published.profiles())
@@ -19,8 +19,9 @@ def stored(request):
 def test_what_is_not_reproduced_names_fewer_epochs_steps_and_images(stored):
     failed = stored[stored.verdict == Verdict.FAILED].drop_duplicates("model")
     for row in failed.itertuples():
-        for told in re.findall(WEAKER, row.differs):
-            assert told.strip() in row.why, row.model
+        for told in row.differs.split("; "):
+            if told.startswith(WEAKER) or " images, paper " in told:
+                assert told in row.why, row.model
 
 
 def test_every_claim_was_judged_by_the_rule_of_today(stored):
