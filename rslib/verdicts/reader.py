@@ -226,7 +226,8 @@ class Reader:
                     "an order of corruption errors needs a second reference, trained by nobody "
                     "here, which this run has not measured"
                 ) from None
-            self.home._outcomes[name] = Outcomes.from_records(found, found)
+            clean = found[["image", "correct"]]
+            self.home._outcomes[name] = Outcomes.from_records(found, clean)
             self.home.sources[name, "corruptions"] = found.attrs
         return self.home._outcomes[name]
 

@@ -419,7 +419,8 @@ def outside_record(run, factor, data=DATA | {"dataset": "cifar10"}):
         noisy = corruption in CATEGORIES["noise"]
         return np.arange(10) < severity * (factor if noisy else 1)
 
-    frame = corruption_record(wrong).copy().assign(correct=True)
+    right = pd.DataFrame({"correct": np.full(10, True)})
+    frame = pd.concat([corruption_record(wrong), right], axis=1)
     about = {"model": outside.NAME, "evaluation": "corruptions", "inputs": {}, "n": 10}
     about |= {"seconds": 1.0, "corrupted": data}
     about["provenance"] = {"device": DEVICE, "revision": "abc", "date": "2025-07-01T00:00:00+00:00"}
