@@ -81,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
         help="repeat no training before, only a sample of the evaluations",
     )  # fmt: skip
 
+    anew = command("judge", _judge, "judge the claims anew from a published run's records")
+    anew.add_argument("profile", help="a published profile, such as cpu")
+
     back = command("restore", _restore, "copy a published run back into runs/")
     back.add_argument("profile", help="whose published run is copied back, such as cpu")
 
@@ -169,6 +172,12 @@ def _publish(chosen: argparse.Namespace) -> None:
 
     made = publish.publish(chosen.profile, training=not chosen.without_training)
     print(f"Published: {made}")
+
+
+def _judge(chosen: argparse.Namespace) -> None:
+    from book import publish
+
+    print(f"Judged: {publish.judge(chosen.profile)}")
 
 
 def _restore(chosen: argparse.Namespace) -> None:

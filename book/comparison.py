@@ -125,7 +125,8 @@ def _cell(row: Mapping[str, Any] | None, spread: Mapping[str, Any] | None, editi
         return numbers.NONE
     lines = []
     if row["ours"] is not None:
-        lines.append(f"**{number_text(row)}**")
+        label = f" ({row['label']})" if row["label"] else ""
+        lines.append(f"**{number_text(row)}**{label}")
         images = [f"n = {row['n']:,}"] if row["n"] is not None else []
         own = edition.tables["verdicts"]["metadata"]["seed"]
         lines.append(", ".join([*images, labels.seeds_phrase([own])]))

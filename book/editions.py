@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from book import BookError, errata
 from book.errata import Erratum
-from book.execute import FAILED, RUNNING
+from book.execute import FAILED, JUDGING, RUNNING
 from rslib.report import glued, labels
 from rslib.report.table import identity, settings_key
 from rslib.run import Results
@@ -447,6 +447,9 @@ class Edition:
         for field in fields:
             first = next((each for each in told if getattr(each, field) is not None), None)
             for each in told:
+                # Claims may be judged anew, by a later rule, from the same records.
+                if field == "revision" and JUDGING in (each.name, first and first.name):
+                    continue
                 if first and getattr(each, field) != getattr(first, field):
                     yield (
                         f"{self._path(each.name)} carries {field} {_shown(getattr(each, field))}, "

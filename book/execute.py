@@ -25,6 +25,9 @@ RUNNING = ".running.ipynb"  # a notebook in progress; left behind only by a kill
 UNSEEN = 8
 """Levels of 255 that a color of a picture may be off by: less than an eye can tell in a chart."""
 
+JUDGING = "13_verdicts"
+"""The notebook that judges the paper's claims by the records of a run, and changes none of them."""
+
 _MEND = "name one that is, or run it again"
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from book import BookError, editions, errata, sample, swap
 from book.build import published_hint
-from book.execute import FAILED, RUNNING, problems
+from book.execute import FAILED, JUDGING, RUNNING, problems, run
 from rslib import settings
 from rslib.run.published import PARAMS, PUBLISHED
 from rslib.settings import SettingsError, check_name, environment
@@ -164,6 +164,47 @@ def keep(profile: str, *, root: Path = Path()) -> Path:
     with records.atomic(target / PARAMS) as temporary:
         temporary.write_text(settings.dump(chosen))
     return target
+
+
+def judge(profile: str, *, root: Path = Path()) -> Path:
+    """Judge the paper's claims anew by today's rule, from the records of a published edition.
+
+    Only the notebook of verdicts (:data:`book.execute.JUDGING`) is run, and its table stored; what
+    it measures itself (:mod:`rslib.verdicts.outside`) is added to the records.
+
+    Args:
+        profile: a published profile.
+        root: folder holding `book/` and `notebooks/`, from which paths are told.
+
+    Returns:
+        The notebook made.
+
+    Raises:
+        BookError: there is no such edition, or the notebook failed; then nothing has changed.
+    """
+    folder = root / PUBLISHED / _named(profile)
+    found = editions.published(folder.parent, [profile])
+    if not found:
+        raise BookError(f"no edition {profile!r} is published: there is no {folder} with notebooks")
+    (edition,), name = found, f"{JUDGING}.ipynb"
+    params = folder / PARAMS
+    before = os.environ.get("RSLIB_RUNS")
+    os.environ["RSLIB_RUNS"] = str(folder.parent)
+    try:
+        run(
+            root / "notebooks" / name,
+            edition.executed / name,
+            profile=str(params) if params.exists() else profile,
+            seed=int(edition.folder.name.removeprefix("seed")),
+            seeds=edition.seeds,
+        )
+    finally:
+        os.environ.pop("RSLIB_RUNS")
+        if before is not None:
+            os.environ["RSLIB_RUNS"] = before
+        for seed in folder.glob("seed*"):
+            shutil.rmtree(seed / "locks", ignore_errors=True)
+    return edition.executed / name
 
 
 def _sampled(edition: Edition, training: bool) -> sample.Sample:

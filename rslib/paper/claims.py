@@ -45,6 +45,8 @@ class Evidence(Data):
     kind: Kind
     cells: tuple[Annotated[str, StringConstraints(pattern=r"^[^/]+/\w+$")], ...]
     every_mask: bool = False  #: whether with all masks, not only those that models align to
+    every_reference: bool = False  #: whether as plain errors, and relative to every reference
+    as_written: bool = False  #: whether of the paper's own models alone, in no other reading
     optional: bool = False  #: whether it is left out where it was not measured
 
 
@@ -61,6 +63,12 @@ class Asserted:
     better: int = 0  #: 1 if a higher number is better, -1 if a lower one is, 0 if neither
     why: str = ""  #: a claim is untestable
     neutral: float = 0.0  #: the value that would mean no difference: 0, or 1 for a quotient
+    refutable: bool = False  #: whether what was tried can at best fail to refute it
+
+    @property
+    def structural(self) -> bool:
+        """Whether no training changes the number: a count, or a size of the networks described."""
+        return self.unit == "count" or (self.sized and self.unit == "ratio")
 
 
 @dataclass(frozen=True, config=_STRICT, kw_only=True)

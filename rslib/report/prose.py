@@ -10,6 +10,7 @@ number that was not measured is called so.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -621,16 +622,19 @@ def combination_summary(orthogonality: pd.DataFrame, source: str, *, both: str, 
     )
 
 
-def rule(share: float, tolerances: Mapping[str, float], relative: float) -> str:
+def rule(share: float, largest: float, tolerances: Mapping[str, float], relative: float) -> str:
     """Tell the numbers of the rule of verdicts (notebook 13).
 
-    The share is that of a claimed difference that must be found, tolerances are by unit
-    (``"points"`` and ``""``), and ``relative`` is that of a quotient, as a share.
+    The share is that of a claimed difference that must be found, ``largest`` how many times its
+    size is said, tolerances are by unit (``"points"`` and ``""``), and ``relative`` is that of a
+    quotient, as a share.
     """
     return (
         f"A difference must be at least {share:.2f} times the one claimed, so that a significant "
-        f"trifle does not pass for an effect. Tolerances: {tolerances['points']:g} point of "
-        f"accuracy, {tolerances['']:g} of a calibration error, {100 * relative:.0f} % of a "
+        f"trifle does not pass for an effect; if it is more than {largest:g} times as large, the "
+        "verdict says that it does not support the number. Tolerances: "
+        f"{tolerances['points']:g} point of accuracy, {tolerances['']:g} of a calibration error, "
+        f"{100 * relative:.0f} % of a "
         "quotient."
     )
 
@@ -640,8 +644,10 @@ def verdict_counts(told: Mapping[str, Any]) -> str:
     return (
         "Of {verdicts_total} numbers and claims, this run has {verdicts_reproduced} reproduced, "
         "{verdicts_reached_with_another_recipe} reached with another recipe, "
-        "{verdicts_same_direction} in the same direction, {verdicts_not_reproduced} not "
-        "reproduced, {verdicts_not_comparable} not comparable and "
+        "{verdicts_same_direction} in the same direction, "
+        "{verdicts_short_of_it__by_another_recipe} short of it by another recipe, "
+        "{verdicts_not_reproduced} not reproduced, "
+        "{verdicts_not_comparable} not comparable and "
         "{verdicts_not_testable_as_stated} not testable as stated."
     ).format_map(told)
 
@@ -673,6 +679,37 @@ def attack_claims(told: Mapping[str, Any]) -> str:
         "{verdict_alternating_ours} (*{verdict_alternating}*). Success of FGSM, where the text "
         "says over 99 %: {verdict_fgsm_success_ours}."
     ).format_map(told)
+
+
+def step_times(ratios: Mapping[str, float], printed: float) -> str:
+    """Compare training steps of untrained networks with the paper's hours (notebook 13).
+
+    Ratios are those of :func:`rslib.verdicts.steps.ratios`, by network; ``printed`` is Table 1's.
+    """
+    vits = {name.rpartition(" ")[2]: each for name, each in ratios.items() if "patch" in name}
+    told = ", ".join(f"{ratio:.2f} with patches of {side}" for side, ratio in vits.items())
+    nearest = min(vits, key=lambda side: abs(math.log(vits[side] / printed)))
+    return (
+        "How many times as long a training step of ViT-Small takes as one of ResNet-18, both "
+        f"untrained and on this device: {told} pixels a side. Table 1's hours make it "
+        f"{printed:.2f}, which is nearest to patches of {nearest}: "
+        f"{(32 // int(nearest)) ** 2} tokens, where the text has patches of 2 and 16 of them."
+    )
+
+
+def implied_reference(implied: pd.DataFrame) -> str:
+    """Say which errors the reference of Table 5 must have had (notebook 13).
+
+    Takes the frame of :func:`rslib.verdicts.implied_reference`.
+    """
+    low, high = 100 * implied["implied"].min(), 100 * implied["implied"].max()
+    own = 100 * implied["ours"].mean()
+    return (
+        "Our plain errors over the paper's relative ones give the errors that its reference would "
+        f"have had, had its networks erred as ours do: {low:.0f} to {high:.0f} %, where our "
+        f"networks err by {own:.0f} % on average. A reference that errs less than ResNet-18 is no "
+        "AlexNet."
+    )
 
 
 def contradictions(checks: int, wrong: int) -> str:

@@ -12,6 +12,7 @@ from rslib.report.protocol import departures as departures
 from rslib.report.protocol import limits as limits
 from rslib.verdicts.frame import counts as counts
 from rslib.verdicts.frame import counts_by_group as counts_by_group
+from rslib.verdicts.frame import implied_reference as implied_reference
 from rslib.verdicts.frame import load as load
 from rslib.verdicts.frame import table as table
 from rslib.verdicts.frame import values as values

@@ -21,6 +21,7 @@ COLORS = {
     Verdict.REPRODUCED: "#009E73",
     Verdict.REACHED: "#56B4E9",
     Verdict.DIRECTION: "#0072B2",
+    Verdict.SHORT: "#E69F00",
     Verdict.FAILED: "#D55E00",
     Verdict.INCOMPARABLE: "#999999",
     Verdict.UNTESTABLE: "#CCCCCC",
@@ -30,13 +31,17 @@ COLORS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One claim as it is shown; of its numbers, line by line, who, what, and on how many images."""
+    """One claim as it is shown; of its numbers, line by line, who, what, and on how many images.
+
+    ``differs`` are the settings that are not the paper's, value beside value.
+    """
 
     statement: str
     numbers: tuple[tuple[str, str, str], ...]
     verdict: str
     why: str
     color: str
+    differs: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,8 @@ class Listing:
         blocks = [textwrap.fill(self.caption, 100)]
         for each in self.entries:
             numbers = [f"  {who}: {what}{n}" for who, what, n in each.numbers]
-            blocks.append("\n".join([each.statement, *numbers, f"  {each.verdict}: {each.why}"]))
+            told = [each.statement, *numbers, f"  {each.verdict}: {each.why}"]
+            blocks.append("\n".join(told + [f"  settings: {each.differs}"] * bool(each.differs)))
         return "\n\n".join(blocks)
 
 
@@ -81,7 +87,8 @@ def show(frame: pd.DataFrame, *groups: str) -> Listing:
                 counted = "" if numbers.missing(cell["n"]) else f" (n = {numbers.images(cell)})"
                 who = f"ours, {cell['label']}" if cell["label"] else "ours"
                 told.append((who, number_text(cell), counted))
-        shown = Entry(first["statement"], tuple(told), verdict, first["why"], COLORS[verdict])
+        look = {"color": COLORS[verdict], "differs": first["differs"]}
+        shown = Entry(first["statement"], tuple(told), verdict, first["why"], **look)
         entries.append(shown)
     names = " and ".join(map(group_label, groups))
     return Listing(f"{names}. {sentence(frame.attrs['stamp'])}.", tuple(entries))

@@ -6,11 +6,12 @@ images are drawn for every model, so that whatever is compared is compared in pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from rslib.corruptions import ALL19, CATEGORIES
+from rslib.corruptions import ALL19, CATEGORIES, SEVERITIES
 from rslib.metrics.bootstrap import resampled_means
 from rslib.metrics.estimates import UNDEFINED, Estimate
 from rslib.run.outcomes import Outcomes
@@ -74,33 +75,61 @@ def shares_apart(
     return Estimate(gap, 100 * float(low), 100 * float(high), min(n, m), "Newcombe")
 
 
-class Shift:
-    """Several models' corruption errors relative to a reference, as functions of means (paper 3.5).
+def over_seeds(values: Sequence[float], *, n: int | None, confidence: float = 0.95) -> Estimate:
+    """The mean of one number over seeds, (seeds,), at least two, with Student's interval.
 
-    ``outcomes`` are those of each model, by name, on the same images as the ``reference``'s.
+    For a difference between methods it is the paired interval: each seed gives one difference. It
+    rests on ``n`` images under each seed.
+    """
+    from scipy.stats import t
+
+    known = np.asarray(values, float)
+    reach = t.ppf((1 + confidence) / 2, len(known) - 1) * known.std(ddof=1) / len(known) ** 0.5
+    value = float(known.mean())
+    return Estimate(value, value - reach, value + reach, n, f"t over {len(known)} seeds")
+
+
+class Shift:
+    """Several models' corruption errors as functions of means (paper 3.5), on common images.
+
+    ``outcomes`` are those of each model, by name. Errors are relative to the ``reference``'s, or
+    plain shares where there is none.
+
+    Raises:
+        ValueError: two were evaluated on different images, or on images corrupted otherwise.
     """
 
-    def __init__(self, outcomes: Mapping[str, Outcomes], reference: Outcomes) -> None:
-        every = [*outcomes.values(), reference]
-        for other in every[1:]:
-            if not np.array_equal(other.images, every[0].images):
+    def __init__(self, outcomes: Mapping[str, Outcomes], reference: Outcomes | None) -> None:
+        every = [*outcomes.values(), *([] if reference is None else [reference])]
+        images = min((each.images for each in every), key=len)
+        columns = []
+        for each in every:
+            place = {image: k for k, image in enumerate(each.images.tolist())}
+            if not place.keys() >= set(images.tolist()) or _corrupted(each) != _corrupted(every[0]):
                 raise ValueError(
-                    f"{other.model} and {every[0].model} were evaluated on different images"
+                    f"{each.model} and {every[0].model} were evaluated on different images"
                 )
+            chosen = [place[image] for image in images.tolist()]
+            columns.append(np.stack([each.wrong[name][:, chosen].sum(0) for name in ALL19], axis=1))
         # Column by column: each model's errors under the 19 corruptions, summed over severities.
-        self.columns = np.hstack(
-            [np.stack([each.wrong[name].sum(0) for name in ALL19], axis=1) for each in every]
-        )
+        self.columns = np.hstack(columns)
         self._names = [*outcomes]
+        self._relative = reference is not None
 
     def score(self, means: np.ndarray, model: str, column: str) -> np.ndarray:
-        """A model's mean error over the reference's, from means (..., k) of the ``columns``.
+        """A model's mean error, from means (..., k) of the ``columns``.
 
         ``column`` is one of Table 5 (a category, or ``"mce"`` over all 19) or a corruption.
         """
-        *parts, reference = np.split(means, len(self._names) + 1, axis=-1)
-        errors = parts[self._names.index(model)] / reference
+        parts = np.split(means, len(self._names) + self._relative, axis=-1)
+        base = parts[-1] if self._relative else len(SEVERITIES)
+        errors = parts[self._names.index(model)] / base
         if column == "mce":
             return errors.mean(-1)
         names = CATEGORIES.get(column, (column,))
         return errors[..., [k for k, name in enumerate(ALL19) if name in names]].mean(-1)
+
+
+def _corrupted(outcomes: Outcomes) -> dict[str, Any]:
+    """What decides the corrupted versions of an image, however many images there are."""
+    return {k: v for k, v in outcomes.data.items() if k not in ("images", "fingerprint")}

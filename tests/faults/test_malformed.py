@@ -22,7 +22,7 @@ TABLE = {
 }
 NOTEBOOK, TABLES = "seed0/executed/01_one.ipynb", "seed0/tables/table1.json"
 ERRATA, SAMPLE = "seed0/errata.yaml", "sample.json"
-MODEL = "seed0/models/resnet18-standard-0123456789/model.json"
+MODEL = f"seed0/models/resnet18-standard-{records.key()}/model.json"
 RECORD = "seed0/records/resnet18-standard/clean-0123456789.parquet"
 
 DAMAGE = {

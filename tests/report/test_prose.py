@@ -479,6 +479,7 @@ def test_verdicts():
             "reproduced",
             "reached_with_another_recipe",
             "same_direction",
+            "short_of_it__by_another_recipe",
             "not_reproduced",
             "not_comparable",
             "not_testable_as_stated",
@@ -488,7 +489,7 @@ def test_verdicts():
         told[f"verdicts_{verdict}"] = n
     counted = prose.verdict_counts(told)
     assert counted.startswith("Of 21 numbers and claims, this run has 1 reproduced, 2 reached")
-    assert counted.endswith("5 not comparable and 6 not testable as stated.")
+    assert counted.endswith("6 not comparable and 7 not testable as stated.")
     for claim in CLAIMS:
         told |= {
             f"verdict_{claim}": "same direction",
@@ -502,11 +503,21 @@ def test_verdicts():
 
 
 def test_the_rule_and_the_arithmetic():
-    told = prose.rule(0.25, {"points": 1.0, "": 0.01}, 0.05)
+    told = prose.rule(0.25, 3.0, {"points": 1.0, "": 0.01}, 0.05)
     assert "at least 0.25 times the one claimed" in told
+    assert "more than 3 times as large" in told
     assert "1 point of accuracy, 0.01 of a calibration error, 5 % of a quotient" in told
     assert prose.contradictions(20, 1) == "Of 20 checks, 1 finds a contradiction:"
     assert prose.contradictions(20, 3) == "Of 20 checks, 3 find a contradiction:"
+
+
+def test_what_hours_and_mce_imply():
+    ratios = {"resnet18": 1.0, "vit_small, patch 8": 1.31, "vit_small, patch 2": 21.6}
+    told = prose.step_times(ratios, 1.24)
+    assert "1.31 with patches of 8, 21.60 with patches of 2 pixels" in told
+    assert "nearest to patches of 8: 16 tokens" in told
+    implied = pd.DataFrame({"ours": [0.4, 0.2], "implied": [0.24, 0.1]})
+    assert "10 to 24 %, where our networks err by 30 %" in prose.implied_reference(implied)
 
 
 def card(pgd, *, passed, failed=(), standard=None):
