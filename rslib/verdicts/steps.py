@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 PATCHES = (8, 4, 2)
 """Sides of ViT-Small's patches, in pixels: 16, 64 and 256 of them."""
 
-BATCH, REPEATS = 8, 2
+# A batch of 8 keeps ResNet-18 from the speed it has at the paper's 128, and moves the ratios.
+BATCH, WARM_UP = 32, 4
 _INPUTS = {"evaluation": "step_times", "patches": list(PATCHES), "batch": BATCH}
 
 
@@ -71,15 +72,13 @@ def _timed(run: Run) -> dict[str, Any]:
             model = models.build(name.partition(",")[0], num_classes=10, **size)
         model = device.place(model, run.device).train()
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
-        taken = []
-        for _ in range(1 + REPEATS):  # the first one warms up
+        for shown in (WARM_UP, BATCH):
             started = clock()
             optimizer.zero_grad()
-            loss = functional.cross_entropy(model(images), labels)
+            loss = functional.cross_entropy(model(images[:shown]), labels[:shown])
             loss.backward()
             optimizer.step()
             loss.item()
-            taken.append(clock() - started)
-        seconds[name] = min(taken[1:])
+            seconds[name] = clock() - started
     about = {"model": "networks", "inputs": _INPUTS, "seed": run.seed, "n": BATCH}
     return {"seconds": seconds} | about | {"provenance": provenance(run.device)}
