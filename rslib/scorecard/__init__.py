@@ -208,7 +208,8 @@ def _planned(
     if "saliency" not in absent:
         failed = measure(pilot, "saliency", min(_CHECKED, len(pilot.images))).reason
         absent = absent | ({} if failed is None else {"saliency": failed})
-    speed = budget.measure_speed(pilot, explain="saliency" not in absent)
+    explain, corrupted = (axis not in absent for axis in ("saliency", "corruptions"))
+    speed = budget.measure_speed(pilot, explain=explain, corrupted=corrupted)
     plan = budget.make(pilot.settings, pilot.images, speed, n=n, minutes=minutes, absent=absent)
     if failed is None:  # what failed is tried again
         records.write_json(file, plan.model_dump(mode="json"))

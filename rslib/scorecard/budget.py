@@ -64,14 +64,17 @@ class Speed:
     seconds: float
 
 
-def measure_speed(guest: Guest, *, explain: bool) -> Speed:
-    """Time a model on a few images, attacked with its PGD's budget, and ``explain`` them, too."""
+def measure_speed(guest: Guest, *, explain: bool, corrupted: bool = True) -> Speed:
+    """Time a model on a few images, attacked with its PGD's budget.
+
+    ``explain`` and ``corrupted`` say whether explaining and corrupting them are timed, too.
+    """
     started = time.perf_counter()
     model, pgd, device = guest.model, guest.settings.pgd, guest.device
     few = balanced_subset(guest.images, min(_PILOT, len(guest.images)))
     (batch,) = Batches(few, len(few), device=device, channels_last=True)
     # Should even the first pass fail, axes say so; they are then planned as taking no time.
-    once = gradient = explaining = 0.0
+    once = gradient = corrupting = explaining = 0.0
     right = robust = torch.ones(len(few), dtype=torch.bool)
 
     def now() -> float:
@@ -105,9 +108,10 @@ def measure_speed(guest: Guest, *, explain: bool) -> Speed:
         attack |= {"eps": pgd.eps_unit, "norm": pgd.norm, "random_start": False}
         robust = ~run_pgd(model, batch.x, batch.y, **attack).fooled
         gradient = seconds(backward)
-    part = few.images  # corrupted where data sets live, not where models do
-    corrupt(part[:1], NAMES[0], SEVERITIES[0], seed=0)
-    corrupting = seconds(lambda: [corrupt(part, name, 3, seed=0) for name in NAMES])
+    if corrupted:
+        part = few.images  # corrupted where data sets live, not where models do
+        corrupt(part[:1], NAMES[0], SEVERITIES[0], seed=0)
+        corrupting = seconds(lambda: [corrupt(part, name, 3, seed=0) for name in NAMES])
     if explain:
         explaining = seconds(lambda: measure(guest, "saliency", len(few)))
     return Speed(
