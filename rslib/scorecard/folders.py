@@ -106,7 +106,7 @@ def claimed(
         except BaseException as error:
             error.add_note(_left(folder, place))
             raise
-        for other in (own / _AXES).iterdir():
+        for other in (own / _AXES).glob("*"):  # none where the code of a model cannot be told
             if other != place:
                 shutil.rmtree(other)
 

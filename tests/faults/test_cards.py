@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from rslib.scorecard import ScorecardError, folders
+from rslib.__main__ import main
+from rslib.scorecard import ScorecardError, folders, load
 from rslib.store import records
 from rslib.store.records import RecordError
 from tests.faults import jobs
@@ -373,8 +374,6 @@ def test_a_card_that_a_user_worked_in(quick_card, tmp_path, chance, tally, every
         claim(root / "card", card, frame)
         ours = {root / "card" / name for name in (*FILES, "records/clean.parquet")}
         in_the_way = [change(root, chance) for _ in range(chance.choice([1, 1, 2]))]
-        if not all((root / "card" / name).exists() or True for name in FILES):
-            continue
         before = contents(root)
         try:
             claim(root / "card", card, frame.iloc[:7], force=number % 2 == 1)
@@ -537,3 +536,45 @@ def test_modules_are_left_as_they_were(tmp_path):
     model[0].head.weight.requires_grad_(False)
     jobs.score(tmp_path, model=model, folder=None, n=10)
     assert model.training and model[1].training and not model[0].head.weight.requires_grad
+
+
+# Names that a terminal would obey
+
+NAME = "net\x1b[2J\r\u202eten\x9b1m"
+
+
+def obeyed(text):
+    return [c for c in text if c in NAME and not c.isprintable()]
+
+
+def test_a_hostile_name_is_written_out_wherever_it_is_shown(tmp_path, capsys):
+    class Named(jobs.Small):
+        pass
+
+    Named.__name__ = Named.__qualname__ = NAME
+    source = load(Named(), run=jobs.tiny(tmp_path), name=NAME)
+    card = jobs.score(tmp_path, model=source)
+    told = capsys.readouterr()
+    shown = [told.out, told.err, str(card), card._repr_html_(), card.model_dump_json()]
+    shown.append((tmp_path / "card" / "index.html").read_text())
+    assert not any(map(obeyed, shown)) and all(r"\x1b[2J" in each for each in (shown[0], card.name))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [f"timm:{NAME}"], ["timm:test_resnet", "--weights", f"{NAME}.safetensors"],
+        [f"{NAME}:make"], ["json:loads", "--path", NAME], [f"json:{NAME}"], [NAME],
+        ["timm:test_resnet", "--normalize", "cifar10", "--out", f"setup.py/{NAME}"],
+        ["timm:test_resnet", "--out", "~nosuchuser/card"],
+    ],
+    ids=ascii,
+)  # fmt: skip
+def test_a_refusal_is_one_line_that_a_terminal_shows(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RSLIB_RUNS", str(tmp_path / "runs"))
+    (tmp_path / "setup.py").write_text("")
+    assert main(["scorecard", *arguments, "--quiet"]) == 2
+    told = capsys.readouterr().err
+    assert not obeyed(told) and told.count("\n") == 1 and "Traceback" not in told
+    assert [path.name for path in tmp_path.iterdir()] == ["setup.py"]
