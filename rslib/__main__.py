@@ -59,8 +59,8 @@ axes that are not finished. Files that no scorecard wrote are never replaced.
 
 def _scorecard(chosen: argparse.Namespace) -> int:
     from rslib.scorecard import ScorecardError, load, schema, scorecard
-    from rslib.scorecard.folders import expanded
     from rslib.scorecard.sources import file_name
+    from rslib.scorecard.weights import expanded
     from rslib.store.text import printable
 
     if chosen.schema:

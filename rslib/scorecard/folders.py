@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from rslib.scorecard.card import AXES, Images, Model, Scorecard, ScorecardError
+from rslib.scorecard.weights import expanded
 from rslib.store import locks, records
 from rslib.store.records import RecordError
 
@@ -34,17 +35,6 @@ _LIST, _LOCK, _AXES, _NEXT = "written.json", "card.lock", "axes", "next"
 _MARK = "robustsight scorecard"
 _ROOM = 1 << 20  # bytes; a scorecard takes fewer
 _AWAY = "move it away, or choose another folder with --out"
-
-
-def expanded(path: str | Path) -> Path:
-    """A path with the home folder for ``~``; ScorecardError where it names no user."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        user = Path(path).parts[0]
-        raise ScorecardError(
-            f"{path}: there is no user {user[1:]!r}; give the whole path"
-        ) from None
 
 
 def identity(model: Model, data: Images, profile: str, seed: int) -> dict[str, str]:

@@ -29,8 +29,7 @@ from rslib import models
 from rslib.models import BUILDERS, Normalize, eval_mode
 from rslib.models.checks import checked_logits, seeded_apart
 from rslib.scorecard import weights as files
-from rslib.scorecard.folders import expanded
-from rslib.scorecard.weights import SourceError
+from rslib.scorecard.weights import SourceError, expanded
 from rslib.store import records, text
 
 if TYPE_CHECKING:

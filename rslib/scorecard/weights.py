@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,16 @@ _SHOWN = 5
 
 class SourceError(ScorecardError):
     """A model that cannot be loaded or scored; the message says why and what to do."""
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with the home folder for ``~``; SourceError where it names no user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        user = Path(path).parts[0].removeprefix("~")
+        told = f"{path}: there is no user {user!r}"
+        raise SourceError(f"{told}; give the whole path") from None
 
 
 def read(path: Path, *, allow_pickle: bool = False) -> tuple[dict[str, Tensor], list[str]]:
@@ -64,7 +75,9 @@ def read(path: Path, *, allow_pickle: bool = False) -> tuple[dict[str, Tensor], 
             "--allow-pickle (allow_pickle=True): it is then read with weights_only=True"
         )
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # these, too, tell how to unpickle it
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     # The restricted reader reports what it refuses and what is damaged by many kinds of error.
     except Exception as error:
         # PyTorch's own message goes on to say how to unpickle such a file after all.
