@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import signal
 import time
 
 import pytest
@@ -209,10 +210,12 @@ def test_two_scorecards_at_once(scored, tmp_path, tally):
     count, expected, root = tally("company: scorecards"), measured(scored), tmp_path / "shared"
     first = Victim(jobs.score, root)
     first.until((root / "card" / OWN / "card.holder").exists, "lock")
+    os.kill(first.process.pid, signal.SIGSTOP)  # so that it is not done before the second starts
     link = tmp_path / "again"
     link.symlink_to(root)
     second = Victim(jobs.score, link)
     second.until(lambda: f"(process {first.process.pid} on" in second.told(), "who holds it")
+    os.kill(first.process.pid, signal.SIGCONT)
     first.finish()
     second.finish()
     lost = torn(root) + unfinished(root)
