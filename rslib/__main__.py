@@ -52,13 +52,16 @@ examples
   robustsight scorecard --schema > scorecard.schema.json
 
 The folder given by --out gets scorecard.json (its fields are described by --schema), index.html,
-scorecard.png and the per-image records.
+scorecard.png and the per-image records. Stopped at any moment, the same command goes on with the
+axes that are not finished. Files that no scorecard wrote are never replaced.
 """
 
 
 def _scorecard(chosen: argparse.Namespace) -> int:
     from rslib.scorecard import ScorecardError, load, schema, scorecard
     from rslib.scorecard.sources import file_name
+    from rslib.scorecard.weights import expanded
+    from rslib.store.text import printable
 
     if chosen.schema:
         print(json.dumps(schema(), indent=1))
@@ -72,10 +75,10 @@ def _scorecard(chosen: argparse.Namespace) -> int:
     options = {option: getattr(chosen, option) for option in same}
     normalize = (chosen.mean, chosen.std) if chosen.mean else chosen.normalize
     source = load(chosen.model, run=run, folder=chosen.path, normalize=normalize, **options)
-    folder = chosen.out or Path("scorecards") / file_name(source.name)
+    folder = expanded(chosen.out or Path("scorecards") / file_name(source.name))
     options = {option: getattr(chosen, option) for option in ("n", "minutes", "without", "force")}
     card = scorecard(source, None, run, folder=folder, progress=not chosen.quiet, **options)
-    print(f"\n{card}\n\n{card.comparison}\n\n{folder / 'index.html'}")
+    print(f"\n{card}\n\n{printable(card.comparison)}\n\n{printable(folder / 'index.html')}")
     return 0
 
 
@@ -400,7 +403,11 @@ def parser() -> argparse.ArgumentParser:
     protocol.add_argument("--without", metavar="AXIS", nargs="+", default=(), help=told)
     add = one.add_argument_group("output").add_argument
     add("--out", type=Path, metavar="FOLDER", help="where to write; default scorecards/<name>")
-    add("--force", action="store_true", help="replace another model's scorecard in that folder")
+    add(
+        "--force",
+        action="store_true",
+        help="replace a scorecard of another model, profile, seed or data",
+    )
     add("--schema", action="store_true", help="print the JSON schema of scorecard.json, and stop")
 
     one = command(_train, _TRAIN, "the same command goes on at the last finished epoch")
@@ -455,6 +462,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser().parse_args(arguments)
     from rslib.data import DataError
     from rslib.models.memory import OutOfMemory
+    from rslib.store import text
     from rslib.store.records import RecordError
     from rslib.training import TrainingError
 
@@ -466,12 +474,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status, told = 1, error
     except (ValueError, DataError, OSError) as error:
         status, told = 2, error
-    except KeyboardInterrupt:
-        print(f"stopped; {chosen.stopped}", file=sys.stderr)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        left = "; ".join(getattr(stop, "__notes__", ())) or chosen.stopped
+        if isinstance(stop, SystemExit):
+            left = f"by the code that was run ({text.reason(stop)}); {left}"
+        print(f"stopped; {text.printable(left)}", file=sys.stderr)
         return 130
     first, *rest = str(told).splitlines() or [type(told).__name__]
+    rest += getattr(told, "__notes__", ())
     line = " ".join([first, "; ".join(each.strip() for each in rest)]).strip()
-    print(f"{PROGRAM} {chosen.command}: {line}", file=sys.stderr)
+    print(f"{PROGRAM} {chosen.command}: {text.printable(line)}", file=sys.stderr)
     return status
 
 

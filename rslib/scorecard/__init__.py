@@ -16,6 +16,7 @@ with the reason why it is not there. From a shell::
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import warnings
 from collections.abc import Collection
@@ -32,13 +33,14 @@ from rslib.run import Run
 from rslib.run.provenance import provenance
 from rslib.scorecard import budget, compare, folders, sources
 from rslib.scorecard.axes import Reading
-from rslib.scorecard.card import Images, Model, Scorecard, ScorecardError, fields, schema
+from rslib.scorecard.card import Images, Model, Plan, Scorecard, ScorecardError, fields, schema
 from rslib.scorecard.folders import read
 from rslib.scorecard.guest import Attempt, Guest, measure, with_masks
 from rslib.scorecard.sources import Source, load
 from rslib.scorecard.weights import SourceError
 from rslib.settings.schema import Settings
 from rslib.store import records
+from rslib.store.text import printable
 
 __all__ = [
     "Scorecard",
@@ -89,8 +91,11 @@ def scorecard(
         without: axes that are left out whatever the budget, such as ``["autoattack"]``.
         name: what to call it; None derives one from the model.
         folder: where to write ``scorecard.json``, ``index.html``, ``scorecard.png`` and the
-            per-image records; None writes nothing.
-        force: whether a folder that holds another model's scorecard, or other files, may be used.
+            per-image records; None writes nothing. Called again for the same model, images and
+            settings, after whatever end, it takes the axes from there that are finished. A file
+            that no scorecard wrote there, or that was changed since, is never replaced.
+        force: whether a scorecard of another model, profile, seed or data may be replaced, and a
+            folder that holds other files be used.
         seed: of everything random; a run has its own.
         progress: whether to show a progress bar.
 
@@ -104,37 +109,41 @@ def scorecard(
     source = model if isinstance(model, Source) else load(model, run=run, name=name)
     if name is not None:
         source = replace(source, name=name)
+    folder = None if folder is None else folders.expanded(folder).absolute()
     images = run.data("test") if data is None else data
     devices.place(source.model, run.device)
-    with (
-        eval_mode(source.model),
-        warnings.catch_warnings(record=True) as caught,
-        tempfile.TemporaryDirectory(prefix="rslib-") as temporary,
-    ):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(eval_mode(source.model))
+        caught = stack.enter_context(warnings.catch_warnings(record=True))
         warnings.simplefilter("always")
+        temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rslib-")))
         few = images.subset(range(min(_CHECKED, len(images))))
         (batch,) = datasets.Batches(few, len(few), device=run.device)
-        source = sources.check(source, batch.x, len(images.classes))
+        source = sources.check(source, batch.x, len(images.classes)).shown()
         told = ("kind", "reference", "architecture", "random_weights", "normalization", "notes")
         scored = Model(
             **{field: getattr(source, field) for field in told},
             parameters=count_parameters(source.model),
             digest=sources.digest(source.model),
-            file=source.file and source.file.name,
+            file=source.file and printable(source.file.name),
             file_digest=source.file and records.file_digest(source.file),
         )
+        about = ("name", "split", "fingerprint", "classes")
+        shown = Images(n=len(images), **{field: getattr(images, field) for field in about})
+        made_by = provenance(run.device)
+        place = temporary / "axes"
         if folder is not None:
-            folders.claim(Path(folder), scored, force=force)
-        known = with_masks(run, images)
-        guest = Guest(run.settings, run.seed, Path(temporary), source.model, *known)
-        if "saliency" not in absent:
-            tried = measure(guest, "saliency", len(few))
-            if tried.reason is not None:
-                absent["saliency"] = tried.reason
-        speed = budget.measure_speed(guest, explain="saliency" not in absent)
-        plan = budget.make(guest.settings, images, speed, n=n, minutes=minutes, absent=absent)
+            of = folders.identity(scored, shown, run.settings.profile, run.seed)
+            same = sources.behavior(source.model, batch.x)
+            versions = {name: made_by[name] for name in ("device", "revision", "torch")}
+            work = records.key(model=same, data=shown.fingerprint, **versions)
+            kept = stack.enter_context(folders.claimed(folder, of, work, force=force))
+            place = place if same is None else kept
+        images, masks = with_masks(run, images)
+        pilot = Guest(run.settings, run.seed, temporary, source.model, images, masks)
+        plan = _planned(pilot, place, n=n, minutes=minutes, absent=absent)
         chosen = budget.settings_for(run.settings, plan)
-        guest = guest.changed(settings=chosen)
+        guest = Guest(chosen, run.seed, place, source.model, images, masks)
         print(
             f"{source.name}: {source.reference}, on {images.name} {images.split}, profile "
             f"{run.settings.profile}, {devices.describe(run.device)}",
@@ -143,38 +152,65 @@ def scorecard(
             sep="\n",
             flush=True,
         )
+        peers = compare.find(run, images, without=source.known)
         attempts = {each.name: Attempt(reason=each.note) for each in plan.axes}
+        reading = Reading(guest, attempts, peers)
         form = "{desc}{percentage:3.0f}%|{bar}| {elapsed}"  # of expected seconds
         with tqdm(total=plan.seconds, bar_format=form, disable=not progress) as bar:
             for each in plan.axes:
                 bar.set_description(each.name)
                 if each.n:
                     attempts[each.name] = measure(guest, each.name, each.n)
+                    if progress:
+                        bar.write("\n".join(reading.lines(each.name)))
                 bar.update(each.seconds)
-    peers = compare.find(run, images, without=source.known)
-    reading = Reading(guest, attempts, peers)
-    axes = reading.axes()
-    # Deprecations concern other packages.
-    warned = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
-    if axes[0].result is not None and axes[0].result.low <= axes[0].chance:
-        warned.insert(0, _GUESSING)
-    about = ("name", "split", "fingerprint", "classes")
-    card = Scorecard(
-        name=source.name,
-        profile=run.settings.profile,
-        seed=run.seed,
-        confidence=run.settings.evaluation.confidence,
-        model=scored,
-        data=Images(n=len(images), **{field: getattr(images, field) for field in about}),
-        plan=plan,
-        axes=axes,
-        reliability=reading.verdict(),
-        comparison=peers.phrase(),
-        warnings=list(dict.fromkeys(warned)),
-        settings=chosen.model_dump(include={*budget.PLANNED, "data", "masks", "evaluation"}),
-        provenance=provenance(run.device),
-    )
-    if folder is not None:
-        made = {axis: each.record for axis, each in attempts.items() if each.record is not None}
-        folders.write(Path(folder), card, made)
+        reused = [axis for axis, each in attempts.items() if each.reused]
+        if reused:
+            told = ", ".join(budget.PLANNED[axis] for axis in reused)
+            print(f"taken from an earlier call, of the same model, images and settings: {told}")
+        axes = reading.axes()
+        # Deprecations concern other packages.
+        found = [each for each in caught if issubclass(each.category, UserWarning)]
+        warned = [printable(each.message) for each in found]
+        if axes[0].result is not None and axes[0].result.low <= axes[0].chance:
+            warned.insert(0, _GUESSING)
+        card = Scorecard(
+            name=source.name,
+            profile=run.settings.profile,
+            seed=run.seed,
+            confidence=run.settings.evaluation.confidence,
+            model=scored,
+            data=shown,
+            plan=plan,
+            axes=axes,
+            reliability=reading.verdict(),
+            comparison=peers.phrase(),
+            warnings=list(dict.fromkeys(warned)),
+            settings=chosen.model_dump(include={*budget.PLANNED, "data", "masks", "evaluation"}),
+            provenance=made_by,
+        )
+        if folder is not None:
+            made = {axis: each.record for axis, each in attempts.items() if each.record is not None}
+            folders.write(folder, card, made)
     return card
+
+
+def _planned(
+    pilot: Guest, place: Path, *, n: int | None, minutes: float | None, absent: dict[str, str]
+) -> Plan:
+    """The plan of an earlier call for the same, or else one made by timing the model."""
+    asked = {"settings": pilot.settings.model_dump(mode="json"), "masks": pilot.masks}
+    key = records.key(**asked, n=n, minutes=minutes, without=sorted(absent))
+    file = place / f"plan-{key}.json"
+    with contextlib.suppress(records.RecordError, ValueError):
+        return Plan.model_validate(records.read_json(file))
+    failed = None
+    if "saliency" not in absent:
+        failed = measure(pilot, "saliency", min(_CHECKED, len(pilot.images))).reason
+        absent = absent | ({} if failed is None else {"saliency": failed})
+    explain, corrupted = (axis not in absent for axis in ("saliency", "corruptions"))
+    speed = budget.measure_speed(pilot, explain=explain, corrupted=corrupted)
+    plan = budget.make(pilot.settings, pilot.images, speed, n=n, minutes=minutes, absent=absent)
+    if failed is None:  # what failed is tried again
+        records.write_json(file, plan.model_dump(mode="json"))
+    return plan

@@ -17,6 +17,7 @@ from rslib.metrics import estimates
 from rslib.metrics.estimates import Estimate
 from rslib.report import labels, tradeoffs
 from rslib.run.outcomes import Outcomes
+from rslib.scorecard import page
 from rslib.scorecard.card import AXES, Axis, Check, Detail, Measure, Verdict
 from rslib.scorecard.compare import Peers, on_common
 from rslib.scorecard.guest import Attempt, Guest
@@ -31,13 +32,14 @@ class Reading:
 
     def __init__(self, guest: Guest, attempts: dict[str, Attempt], peers: Peers) -> None:
         self.guest, self.attempts, self.peers = guest, attempts, peers
+        self._read: dict[str, Axis] = {}
         self._at = {"confidence": guest.settings.evaluation.confidence}
         self._mean = functools.partial(estimates.mean, **self._at)
         self._less = functools.partial(estimates.mean_difference, **self._at)
 
     def axes(self) -> list[Axis]:
         """All axes but the verdict, in order, whether there is a result or not."""
-        return [self._axis(name) for name in AXES if name != "reliability"]
+        return [self.axis(name) for name in AXES if name != "reliability"]
 
     def verdict(self) -> Verdict:
         """The reliability of the numbers under attack."""
@@ -56,6 +58,21 @@ class Reading:
             seconds=attempt.seconds,
             compared=self.peers.verdicts(),
         )
+
+    def axis(self, name: str) -> Axis:
+        """One axis; those that it is read against, such as the clean one, are tried before."""
+        if name not in self._read:
+            self._read[name] = self._axis(name)
+        return self._read[name]
+
+    def lines(self, evaluated: str) -> list[str]:
+        """What an evaluation that is finished says, a line for each of its axes."""
+        attempt = self.attempts[evaluated]
+        after = "" if attempt.seconds is None else f"  ({attempt.seconds:.0f} s)"
+        if evaluated == "reliability":
+            return [page.verdict_line(self.verdict()) + after]
+        names = ["clean", "ece"] if evaluated == "clean" else [evaluated]
+        return [page.line(self.axis(name)) + after for name in names]
 
     def _axis(self, name: str) -> Axis:
         attempt = self.attempts["clean" if name == "ece" else name]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from rslib.data import Batches, Dataset, balanced_subset
 from rslib.scorecard.card import Plan, PlannedAxis, ScorecardError
 from rslib.scorecard.guest import Guest, measure
 from rslib.settings.schema import Settings
+from rslib.store import text
 
 PLANNED = {
     "clean": "clean, ECE",
@@ -62,12 +64,18 @@ class Speed:
     seconds: float
 
 
-def measure_speed(guest: Guest, *, explain: bool) -> Speed:
-    """Time a model on a few images, attacked with its PGD's budget, and ``explain`` them, too."""
+def measure_speed(guest: Guest, *, explain: bool, corrupted: bool = True) -> Speed:
+    """Time a model on a few images, attacked with its PGD's budget.
+
+    ``explain`` and ``corrupted`` say whether explaining and corrupting them are timed, too.
+    """
     started = time.perf_counter()
     model, pgd, device = guest.model, guest.settings.pgd, guest.device
     few = balanced_subset(guest.images, min(_PILOT, len(guest.images)))
     (batch,) = Batches(few, len(few), device=device, channels_last=True)
+    # Should even the first pass fail, axes say so; they are then planned as taking no time.
+    once = gradient = corrupting = explaining = 0.0
+    right = robust = torch.ones(len(few), dtype=torch.bool)
 
     def now() -> float:
         if device.type != "cpu":
@@ -88,23 +96,29 @@ def measure_speed(guest: Guest, *, explain: bool) -> Speed:
         point = batch.x.clone().requires_grad_()
         torch.autograd.grad(model(point).sum(), point)
 
-    right = robust = forward().argmax(1) == batch.y
-    once = seconds(forward)
-    gradient = 3 * once
+    try:
+        right = robust = forward().argmax(1) == batch.y
+        once = seconds(forward)
+        gradient = 3 * once
+    except Exception as error:
+        warnings.warn(f"the model could not be timed: {text.reason(error)}", stacklevel=2)
     # A model that has no gradients is told so by the axes that need them.
-    with contextlib.suppress(TypeError, ValueError, RuntimeError):
+    with contextlib.suppress(Exception):
         attack = {"step_size": 2 * pgd.eps_unit / _PILOT_STEPS, "num_steps": _PILOT_STEPS}
         attack |= {"eps": pgd.eps_unit, "norm": pgd.norm, "random_start": False}
         robust = ~run_pgd(model, batch.x, batch.y, **attack).fooled
         gradient = seconds(backward)
-    part = few.images  # corrupted where data sets live, not where models do
-    corrupt(part[:1], NAMES[0], SEVERITIES[0], seed=0)
-    corrupting = seconds(lambda: [corrupt(part, name, 3, seed=0) for name in NAMES])
+    if corrupted:
+        part = few.images  # corrupted where data sets live, not where models do
+        corrupt(part[:1], NAMES[0], SEVERITIES[0], seed=0)
+        corrupting = seconds(lambda: [corrupt(part, name, 3, seed=0) for name in NAMES])
+    if explain:
+        explaining = seconds(lambda: measure(guest, "saliency", len(few)))
     return Speed(
         forward=once,
         gradient=gradient,
         corrupting=corrupting * len(SEVERITIES),
-        explaining=seconds(lambda: measure(guest, "saliency", len(few))) if explain else 0.0,
+        explaining=explaining,
         right=right.float().mean().item(),
         robust=robust.float().mean().item(),
         images=len(few),

@@ -6,6 +6,7 @@ An evaluation that fails on the model, such as a gradient attack without gradien
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from rslib.saliency.gradcam import captured, last_feature_layer
 from rslib.saliency.methods import LABELS, is_transformer, methods
 from rslib.settings.names import TEACHERS
 from rslib.settings.schema import Settings
-from rslib.store import records
+from rslib.store import records, text
 from rslib.store.records import RecordError
 
 if TYPE_CHECKING:
@@ -35,17 +36,19 @@ class Attempt:
     """One axis that was tried, how long it took, and why there is nothing.
 
     A record has one row an image, that of saliency the ``method`` among its attributes; the verdict
-    has the reliability report as a document instead.
+    has the reliability report as a document instead. What an earlier call had measured is
+    ``reused``.
     """
 
     record: pd.DataFrame | None = None
     report: dict[str, Any] | None = None
     reason: str | None = None
     seconds: float | None = None
+    reused: bool = False
 
 
 class Guest(Run):
-    """A run in a temporary folder whose one model, :data:`NAME`, was trained elsewhere.
+    """A run in a folder of its own whose one model, :data:`NAME`, was trained elsewhere.
 
     The model is on the device of the settings, in eval mode; the images are the run's test images.
     ``masks`` is the source of theirs, one of :data:`rslib.settings.names.MASK_SOURCES`, and what
@@ -76,6 +79,10 @@ class Guest(Run):
         """Its name alone: this run never has another model."""
         return {"model": name}
 
+    def mask_inputs(self, source: str) -> dict[str, Any]:
+        """What decides the masks that the images bring, whatever made them."""
+        return super().mask_inputs(source) if isinstance(self.masks, str) else self.masks[1]
+
     def trained(self, name: str) -> nn.Module:
         """The model."""
         return self.model
@@ -83,6 +90,23 @@ class Guest(Run):
     def data(self, split: str) -> Dataset:
         """The images that it is measured on, whatever the split."""
         return self.images
+
+    def place(self, axis: str) -> Path:
+        """Where what is measured of an axis lies, or will."""
+        if axis == "reliability":
+            return self.document(NAME, self.reliability_inputs(NAME))
+        return self.record_path(NAME, axis)
+
+    def made(self, axis: str) -> Any:
+        """What is measured of an axis, a record or a report, made where it is missing."""
+        return self.reliability(NAME) if axis == "reliability" else self.evaluate(NAME, axis)
+
+    def _made(self, name: str, inputs: Any, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        def timed() -> dict[str, Any]:
+            started = time.perf_counter()
+            return make() | {"seconds": time.perf_counter() - started}
+
+        return super()._made(name, inputs, timed)
 
     def changed(self, *, settings: Settings | None = None, n: int | None = None) -> Guest:
         """The same guest under other settings, or on the first n nested, class-balanced images."""
@@ -127,26 +151,32 @@ def measure(guest: Guest, axis: str, n: int) -> Attempt:
     """
     started = time.perf_counter()
     try:
-        if axis == "reliability":
-            report = guest.reliability(NAME)
-            return Attempt(report=report, seconds=time.perf_counter() - started)
         if axis == "saliency" and isinstance(guest.masks, str):
             return Attempt(reason=guest.masks, seconds=0.0)
         few = guest.changed(n=n) if axis in ("clean", "saliency") else guest
-        record = few.evaluate(NAME, axis)
+        place = few.place(axis)
+        reused = place.exists()
+        try:
+            found = few.made(axis)
+        except RecordError:
+            if not reused:
+                raise
+            place.unlink(missing_ok=True)  # damaged since, or of other images
+            reused, found = False, few.made(axis)
+        if axis == "reliability":
+            return Attempt(report=found, seconds=found["seconds"], reused=reused)
         if axis == "saliency":
             source, _ = guest.masks
-            record = record.rename(columns=lambda column: column.replace("_exact", f"_{source}"))
-            record.attrs["method"] = _explained_by(guest)
+            found = found.rename(columns=lambda column: column.replace("_exact", f"_{source}"))
+            found.attrs["method"] = _explained_by(guest)
+        return Attempt(found, seconds=found.attrs["seconds"], reused=reused)
     except RecordError:
         raise
-    # A model of any origin can fail in any of these ways, and says how.
-    except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
-        reason = " ".join(str(error).split()) or "no message"
-        if not isinstance(error, ValueError | TypeError):
-            reason = f"{type(error).__name__}: {reason}"
-        return Attempt(reason=reason, seconds=time.perf_counter() - started)
-    return Attempt(record, seconds=record.attrs["seconds"])
+    # A model of any origin can fail in any way.
+    except Exception as error:
+        return Attempt(
+            reason=text.reason(error, ValueError, TypeError), seconds=time.perf_counter() - started
+        )
 
 
 def _explained_by(guest: Guest) -> str:

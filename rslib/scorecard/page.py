@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rslib.report import labels, numbers
+from rslib.store.text import printable
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -59,14 +60,30 @@ def body(card: BaseModel, picture: bytes | None = None, *, whole: bool = False) 
 def text(card: BaseModel) -> str:
     """The scorecard for a terminal."""
     lines = [f"{card.name} ({card.model.reference}) on {_dataset(card)}, profile {card.profile}"]
-    width = max(len(axis.title) for axis in card.axes)
-    for axis in card.axes:
-        told = f"not available: {axis.reason}"
-        if axis.result is not None:
-            value = numbers.quantity(axis.result.value, axis.unit)
-            told = f"{value:>7} {_interval(axis.result, axis.unit):<16} n = {axis.result.n:,}"
-        lines.append(f"{axis.title:<{width}}  {told}")
-    return "\n".join([*lines, f"{'Reliability':<{width}}  {judged(card.reliability)}"])
+    lines += [*map(line, card.axes), verdict_line(card.reliability)]
+    return "\n".join(map(printable, lines))
+
+
+_WIDTH = 26  # of the longest title
+
+
+def line(axis: BaseModel) -> str:
+    """An axis as a line of text."""
+    told = f"not available: {axis.reason}"
+    if axis.result is not None:
+        value = numbers.quantity(axis.result.value, axis.unit)
+        told = f"{value:>7} {_interval(axis.result, axis.unit):<16} n = {axis.result.n:,}"
+    return printable(f"{axis.title:<{_WIDTH}}  {told}")
+
+
+def verdict_line(verdict: BaseModel) -> str:
+    """The verdict as a line of text."""
+    return printable(f"{'Reliability':<{_WIDTH}}  {judged(verdict)}")
+
+
+def _shown(value: Any) -> Any:
+    """Text without what turns the direction of reading."""
+    return printable(value) if type(value) is str else value
 
 
 @functools.cache
@@ -75,7 +92,7 @@ def _template() -> Template:
 
     options = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
     loader = FileSystemLoader(Path(__file__).parent)
-    made = Environment(loader=loader, autoescape=True, **options)
+    made = Environment(loader=loader, autoescape=True, finalize=_shown, **options)
     made.filters |= {"quantity": numbers.quantity, "written": numbers.written}
     made.filters |= {"interval": _interval, "gap": _gap}
     made.filters["evidence"] = lambda evidence: json.dumps(_short(evidence))

@@ -10,6 +10,7 @@ from rslib.report import labels, style
 from rslib.report.style import GREY
 from rslib.scorecard import page
 from rslib.scorecard.card import Axis, Scorecard
+from rslib.store.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,13 +93,14 @@ def _footer(card: Scorecard) -> str:
         f"{card.provenance['device']}; n = {images} test images; seed {card.seed}"
     )
     told = f"{stamp}\nBars: {card.confidence:.0%} intervals over images. Dotted: chance."
-    return style.plain(told)
+    return style.plain("\n".join(map(printable, told.split("\n"))))
 
 
 def _short(name: str) -> str:
     """A name that fits."""
+    name = printable(name)
     return style.plain(name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…")
 
 
 def _wrapped(text: str) -> str:
-    return style.plain("\n".join(textwrap.wrap(text, 26, max_lines=9, placeholder=" …")))
+    return style.plain("\n".join(textwrap.wrap(printable(text), 26, max_lines=9, placeholder=" …")))

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import importlib
@@ -26,10 +27,10 @@ from torch import Tensor, nn
 
 from rslib import models
 from rslib.models import BUILDERS, Normalize, eval_mode
-from rslib.models.checks import checked_logits
+from rslib.models.checks import checked_logits, seeded_apart
 from rslib.scorecard import weights as files
-from rslib.scorecard.weights import SourceError
-from rslib.store import records
+from rslib.scorecard.weights import SourceError, expanded
+from rslib.store import records, text
 
 if TYPE_CHECKING:
     from rslib.run import Run
@@ -67,6 +68,12 @@ class Source:
     file: Path | None = None
     notes: tuple[str, ...] = ()
 
+    def shown(self) -> Source:
+        """The same with texts that a terminal shows as they are."""
+        told = ("name", "kind", "reference", "architecture", "normalization")
+        shown = {field: text.printable(getattr(self, field)) for field in told}
+        return replace(self, **shown, notes=tuple(map(text.printable, self.notes)))
+
 
 def load(
     reference: str | Path | nn.Module,
@@ -103,28 +110,28 @@ def load(
         kind = type(reference).__name__
         found = Source(reference, kind, "module", f"a {kind} in memory", kind)
     else:
-        text, into = str(reference), str(reference)
-        file = Path(text).suffix.lower() in (*files.SAFE, *files.PICKLED)
+        asked, into = str(reference), str(reference)
+        file = Path(asked).suffix.lower() in (*files.SAFE, *files.PICKLED)
         if file and weights is not None:
-            raise SourceError(f"two files of weights are given, {text} and {weights}: give one")
+            raise SourceError(f"two files of weights are given, {asked} and {weights}: give one")
         if file and architecture is None:
             forms = f"{', '.join(BUILDERS)}, timm:NAME or package.module:factory"
-            raise SourceError(f"{text} holds weights alone: name their --architecture ({forms})")
+            raise SourceError(f"{asked} holds weights alone: name their --architecture ({forms})")
         if not file and architecture is not None:
-            raise SourceError(f"--architecture goes with a file of weights, and {text} is none")
+            raise SourceError(f"--architecture goes with a file of weights, and {asked} is none")
         if file:
-            weights, into = text, architecture
+            weights, into = asked, architecture
         found = _build(into, run, folder, pretrained)
         if weights is not None:
             if found.known is not None:
                 raise SourceError(f"{into} is a trained model of the run: it takes no weights")
-            path = Path(weights).expanduser()
+            path = expanded(weights)
             tensors, notes = files.read(path, allow_pickle=allow_pickle)
             notes = (*found.notes, *notes, *files.fit(found.model, tensors, path))
             found = replace(found, random_weights=False, file=path, notes=notes)
         if file:
-            called = file_name(Path(text).stem, architecture)
-            found = replace(found, name=called, kind="weights", reference=text)
+            called = file_name(Path(asked).stem, architecture)
+            found = replace(found, name=called, kind="weights", reference=asked)
     if normalize is not None:
         found = _normalized(found, normalize)
     if found.random_weights:
@@ -142,17 +149,28 @@ def check(source: Source, images: Tensor, classes: int) -> Source:
     Raises:
         SourceError: the model fails on such images, or does not return finite logits, one a class.
     """
-    with eval_mode(source.model), torch.no_grad():
+
+    def answered() -> list[Tensor]:
         try:
-            first, again = (checked_logits(source.model, images) for _ in range(2))
+            return [checked_logits(source.model, images).detach() for _ in range(2)]
         except (TypeError, ValueError) as error:
-            raise SourceError(f"{source.name} cannot be scored: {error}") from error
+            told = text.reason(error, TypeError, ValueError)
+            raise SourceError(f"{source.name} cannot be scored: {told}") from error
         except Exception as error:
             shape = ", ".join(map(str, images.shape[1:]))
             raise SourceError(
-                f"{source.name} fails on images (B, {shape}) in [0, 1]: {type(error).__name__}: "
-                f"{error}. Wrap it in a module that takes such images, resizing them if it must"
+                f"{source.name} fails on images (B, {shape}) in [0, 1]: {text.reason(error)}. Wrap "
+                "it in a module that takes such images, resizing them if it must"
             ) from error
+
+    with eval_mode(source.model):
+        try:
+            with torch.no_grad():
+                first, again = answered()
+        except SourceError as error:
+            first, again = answered()
+            note = f"it answers only where gradients are recorded: {error}"
+            source = replace(source, notes=(*source.notes, note))
     if first.shape[1] != classes:
         told = f"{source.name} returns {first.shape[1]} logits, but the data set has {classes} "
         raise SourceError(f"{told}classes: give it a head of that size, trained on them")
@@ -165,15 +183,39 @@ def check(source: Source, images: Tensor, classes: int) -> Source:
 
 
 def digest(model: nn.Module) -> str:
-    """SHA-256 (hex) of a module's printed structure and of all its weights and buffers."""
-    found = hashlib.sha256(repr(model).encode())
-    for name, value in model.state_dict().items():
+    """SHA-256 (hex) of a module's printed structure and of all its weights and buffers.
+
+    Raises:
+        SourceError: the module cannot be printed, or does not give its weights.
+    """
+    try:
+        structure, state = repr(model).encode("utf-8", "surrogatepass"), model.state_dict()
+    except Exception as error:
+        told = f"the {type(model).__name__} gives no structure and weights ({text.reason(error)})"
+        raise SourceError(f"{told}: its repr and its state_dict must work") from error
+    found = hashlib.sha256(structure)
+    for name, value in state.items():
         if isinstance(value, Tensor):
             found.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
             # NumPy has no bfloat16: bytes are taken as they lie.
             plain = value.detach().cpu().contiguous().reshape(-1)
             found.update(plain.view(torch.uint8).numpy() if plain.numel() else b"")
     return found.hexdigest()
+
+
+def behavior(model: nn.Module, images: Tensor) -> str | None:
+    """Key of a module's weights, code and answers; None where its code cannot be told from other's.
+
+    Answers to a few images show what neither its weights nor its code tell, such as its options.
+    """
+    try:
+        code = sorted({records.source_digest(type(module)) for module in model.modules()})
+        with eval_mode(model), torch.no_grad(), seeded_apart(0):
+            answers = model(images).float().cpu().numpy().tobytes()
+    except Exception:
+        return None
+    answered = hashlib.sha256(answers).hexdigest()
+    return records.key(digest=digest(model), code=code, answers=answered)
 
 
 def file_name(*parts: str) -> str:
@@ -230,13 +272,18 @@ def _timm(name: str, classes: int, pretrained: bool) -> tuple[nn.Module, tuple[s
     if not timm.is_model(name):
         near = _near(name, timm.list_models())
         raise SourceError(f"timm {timm.__version__} has no model {name!r}; near it: {near}")
-    about = timm.models.get_pretrained_cfg(name)
+    try:
+        about = timm.models.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        plain, _, tag = name.partition(".")
+        told = f"timm {timm.__version__} has no weights {tag!r} of {plain} ({text.reason(error)})"
+        raise SourceError(f"{told}: ask for timm:{plain}") from error
     options = {"img_size": _SIZE} if getattr(about, "fixed_input_size", False) else {}
     try:
         network = timm.create_model(name, pretrained=pretrained, num_classes=classes, **options)
     # timm's builders, and the hub's client, raise whatever they like.
     except Exception as error:
-        why = f"({type(error).__name__}: {str(error).strip()})"
+        why = f"({text.reason(error)})"
         told = f"timm cannot build {name} for {_SIZE} x {_SIZE} images {why}: choose a model with "
         told += "a smaller patch or window"
         if pretrained:
@@ -252,7 +299,7 @@ def _timm(name: str, classes: int, pretrained: bool) -> tuple[nn.Module, tuple[s
 def _imported(reference: str, classes: int, folder: Path) -> nn.Module:
     """What a factory of the user's returns."""
     path, _, attribute = reference.partition(":")
-    folder = folder.expanduser().resolve()
+    folder = expanded(folder).resolve()
     if not folder.is_dir():
         raise SourceError(f"there is no folder {folder} to import {path} from: name it with --path")
     top = path.partition(".")[0]
@@ -265,10 +312,13 @@ def _imported(reference: str, classes: int, folder: Path) -> nn.Module:
     sys.path.insert(0, str(folder))
     try:
         found = importlib.import_module(path)
-    except (Exception, SystemExit) as error:
-        told = f"{path} cannot be imported ({type(error).__name__}: {error}): name one that can"
+    except KeyboardInterrupt:
+        raise
+    # SystemExit, and whatever else a module of others' defines to get past except Exception.
+    except BaseException as error:
+        told = f"{path} cannot be imported ({text.reason(error)}): name one that can"
         if isinstance(error, SystemExit):
-            told = f"{path} ends the program when it is imported (SystemExit: {error}): put what "
+            told = f"{path} ends the program when it is imported ({text.reason(error)}): put what "
             told += 'it does beside defining the model under if __name__ == "__main__"'
         elif isinstance(error, ModuleNotFoundError):
             told = f"{path} imports {error.name}, which is not installed"
@@ -277,9 +327,15 @@ def _imported(reference: str, classes: int, folder: Path) -> nn.Module:
                 told += "packages: name its folder with --path"
         raise SourceError(told) from error
     finally:
-        sys.path.remove(str(folder))
+        with contextlib.suppress(ValueError):  # a module may have taken it off itself
+            sys.path.remove(str(folder))
     for part in attribute.split("."):
-        if not hasattr(found, part):
+        try:
+            there = hasattr(found, part)
+        except Exception as error:
+            told = f"{path} raises at {attribute!r} ({text.reason(error)}): name what it defines"
+            raise SourceError(told) from error
+        if not there:
             near = _near(part, [name for name in vars(found) if name[:1] != "_"])
             raise SourceError(f"{path} has no {attribute!r}; near it: {near}")
         found = getattr(found, part)
@@ -290,9 +346,11 @@ def _imported(reference: str, classes: int, folder: Path) -> nn.Module:
             takes = False
         try:
             found = found(num_classes=classes) if takes else found()
+        except KeyboardInterrupt:
+            raise
         # A script that reads a command line of its own ends the program.
-        except (Exception, SystemExit) as error:
-            told = f"{reference} raised {type(error).__name__}: {error}. It must do without "
+        except BaseException as error:
+            told = f"{reference} raised {text.reason(error)}. It must do without "
             raise SourceError(f"{told}arguments, or with num_classes alone") from error
     if not isinstance(found, nn.Module):
         told = f"{reference} gave a {type(found).__name__}, not a torch.nn.Module: name a function "

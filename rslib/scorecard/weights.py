@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,16 @@ class SourceError(ScorecardError):
     """A model that cannot be loaded or scored; the message says why and what to do."""
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with the home folder for ``~``; SourceError where it names no user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        user = Path(path).parts[0].removeprefix("~")
+        told = f"{path}: there is no user {user!r}"
+        raise SourceError(f"{told}; give the whole path") from None
+
+
 def read(path: Path, *, allow_pickle: bool = False) -> tuple[dict[str, Tensor], list[str]]:
     """The tensors of a file by name, and what a reader must know of how they were found.
 
@@ -37,8 +49,14 @@ def read(path: Path, *, allow_pickle: bool = False) -> tuple[dict[str, Tensor], 
         SourceError: the file is missing, damaged, pickled and not asked for, or holds something
             else than tensors by name.
     """
-    if not path.is_file():
-        raise SourceError(f"there is no file of weights {path}: give the path of one that is there")
+    try:
+        if not path.is_file():
+            told = f"there is no file of weights {path}: give the path of one that is there"
+            raise SourceError(told)
+        path.open("rb").close()
+    except OSError as error:
+        told = f"the weights {path} cannot be read ({error.strerror})"
+        raise SourceError(f"{told}: give a file that you may read") from None
     if path.suffix.lower() in SAFE:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -58,15 +76,19 @@ def read(path: Path, *, allow_pickle: bool = False) -> tuple[dict[str, Tensor], 
             "--allow-pickle (allow_pickle=True): it is then read with weights_only=True"
         )
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # these, too, tell how to unpickle it
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     # The restricted reader reports what it refuses and what is damaged by many kinds of error.
     except Exception as error:
-        first = next(iter(str(error).strip().splitlines()), "")
+        # PyTorch's own message goes on to say how to unpickle such a file after all.
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        why = f"it asks for {asked[1]}" if asked else type(error).__name__
         raise SourceError(
             f"{path.name} was not read: PyTorch's restricted reader (weights_only=True) refuses "
-            f"what is not tensors and plain containers, or the file is damaged "
-            f"({type(error).__name__}: {first})"
-        ) from error
+            f"what is not tensors and plain containers, or the file is damaged ({why}). Ask "
+            "whoever made it for the weights alone, saved with safetensors.torch.save_file"
+        ) from None
     notes = [f"{path.name} was read with weights_only=True"]
     if isinstance(loaded, Mapping) and not _all_tensors(loaded):
         nested = [name for name in NESTED if _all_tensors(loaded.get(name))]

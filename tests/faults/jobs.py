@@ -12,10 +12,14 @@ import pyarrow.parquet  # noqa: F401
 import pyautoattack  # noqa: F401
 import skimage.filters  # noqa: F401
 import timm  # noqa: F401
+import torch
+from torch import nn
 
 from rslib import data, settings
 from rslib.corruptions import cifar10c
+from rslib.metrics import estimates
 from rslib.run import Run
+from rslib.scorecard import folders, scorecard
 from rslib.store import records
 from tests.helpers.tiny import TINY
 
@@ -53,6 +57,41 @@ def company(root: Path) -> None:
     run.trained(NAME)
     run.evaluate(NAME, "clean")
     run.evaluate(NAME, "smoothing")
+
+
+class Small(nn.Module):
+    """Ten logits from the mean of a few features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.features = nn.Conv2d(3, 4, 4, stride=4)
+        self.head = nn.Linear(4, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(x).relu().mean((2, 3)))
+
+
+SCORED = {"pgd": {"steps": 2}, "reliability": {"n": 10, "strong_steps": 2, "queries": 2}}
+LEFT_OUT = ("autoattack", "corruptions")  # which take longest
+
+
+def score(root: Path, n: int = 20, model: nn.Module | None = None, **options: Any) -> Any:
+    """Score a model of a few weights in the folder ``card``."""
+    estimates.RESAMPLES = 20
+    run, options = tiny(root, SCORED), {"without": LEFT_OUT, "folder": root / "card"} | options
+    return scorecard(model or Small(), None, run, n=n, progress=False, **options)
+
+
+def replace_card(root: Path) -> None:
+    """Put another version of a scorecard, of fewer records, in its place."""
+    folder = root / "card"
+    card = folders.read(root.parent / "scored" / "card")
+    frame = records.read_record(root.parent / "scored" / "card" / "records" / "clean.parquet")
+    of = folders.identity(card.model, card.data, card.profile, card.seed)
+    with folders.claimed(folder, of, "another"):
+        newer = card.model_copy(update={"comparison": "Newer than the one before."})
+        folders.write(folder, newer, {"clean": frame.iloc[:5]})
 
 
 VERSIONS, ROWS = 40, 20_000

@@ -1,7 +1,9 @@
 """A scorecard's numbers, comparisons, document, folder and page, on a run of seconds."""
 
 import json
+import os
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -23,6 +25,7 @@ from rslib.scorecard.budget import Speed
 from rslib.scorecard.card import AXES, Compared, Measure, Scorecard
 from rslib.scorecard.guest import Attempt, Guest, with_masks
 from rslib.store import records
+from tests.faults.refusals import contents
 
 pytestmark = pytest.mark.slow
 
@@ -419,53 +422,110 @@ def test_provenance_and_digests_are_in_the_document(run, own):
 # Folder, page and picture
 
 
-def test_a_folder_with_another_model_is_not_replaced_silently(own, tmp_path):
-    card, folder = own
-    folders.claim(folder, card.model)
-    other = card.model.model_copy(update={"digest": "0" * 64})
-    with pytest.raises(ScorecardError, match="another model .*--force"):
-        folders.claim(folder, other)
-    folders.claim(folder, other, force=True)
-    (tmp_path / "thesis.tex").write_text("")
-    with pytest.raises(ScorecardError, match="holds thesis.tex"):
-        folders.claim(tmp_path, card.model)
-    with pytest.raises(ScorecardError, match="is a file"):
-        folders.claim(tmp_path / "thesis.tex", card.model)
-    folders.claim(tmp_path / "new", card.model)
+OTHERS = {"model": "timm:other, 0123", "profile": "paper", "seed": "3", "data": "cifar10 test, ff"}
 
 
-def test_writing_again_leaves_no_stale_record(own, tmp_path):
+def of(card, **changes):
+    return folders.identity(card.model, card.data, card.profile, card.seed) | changes
+
+
+def claim(folder, of, **options):
+    with folders.claimed(folder, of, "work", **options) as place:
+        place.mkdir(parents=True, exist_ok=True)
+
+
+@pytest.fixture
+def written(own, tmp_path):
+    """A card in a folder, and the frame of its one record."""
     card, folder = own
     frame = records.read_record(folder / "records" / "clean.parquet")
-    folders.write(tmp_path, card, {"clean": frame, "pgd": frame})
-    folders.write(tmp_path, card, {"clean": frame})
-    assert [path.name for path in (tmp_path / "records").iterdir()] == ["clean.parquet"]
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "scorecard.json", "index.html", "scorecard.png", "records"
+    folders.write(tmp_path / "card", card, {"clean": frame})
+    return card, tmp_path / "card", frame
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_a_scorecard_of_another_model_profile_seed_or_data_is_not_replaced_silently(written, what):
+    card, folder, _ = written
+    claim(folder, of(card))
+    before = contents(folder)
+    with pytest.raises(ScorecardError, match=f"another {what} .*{OTHERS[what]}.*--force"):
+        claim(folder, of(card, **{what: OTHERS[what]}))
+    assert contents(folder) == before
+    claim(folder, of(card, **{what: OTHERS[what]}), force=True)
+    assert folders.read(folder) == card  # until the other one is whole
+
+
+def test_a_scorecard_of_a_time_without_lists_is_replaced_file_by_file(written):
+    card, folder, frame = written
+    shutil.rmtree(folder / folders.OWN)
+    with pytest.raises(ScorecardError, match="another seed .*--force"):
+        claim(folder, of(card, seed="9"))
+    claim(folder, of(card))
+    folders.write(folder, card, {"clean": frame.iloc[:3]})
+    assert len(records.read_record(folder / "records" / "clean.parquet")) == 3
+    shutil.rmtree(folder / folders.OWN)
+    (folder / "scorecard.png").write_bytes(b"mine")
+    with pytest.raises(ScorecardError, match=r"scorecard\.png is not of a scorecard"):
+        claim(folder, of(card), force=True)
+
+
+def test_unfinished_axes_of_another_model_go_only_by_force(own, tmp_path):
+    card, _ = own
+    folder = tmp_path / "card"
+    with pytest.raises(KeyboardInterrupt):
+        with folders.claimed(folder, of(card), "one") as place:
+            records.write_json(place / "records" / "guest" / "clean-1.json", {})
+            raise KeyboardInterrupt
+    with pytest.raises(ScorecardError, match="holds the finished axes of another seed"):
+        claim(folder, of(card, seed="9"))
+    claim(folder, of(card, seed="9"), force=True)
+    assert not place.exists()
+
+
+def test_writing_again_leaves_no_stale_record(written):
+    card, folder, frame = written
+    (folder / "records" / "mine.parquet").write_bytes(b"mine")
+    folders.write(folder, card, {"clean": frame, "pgd": frame})
+    assert (folder / "records" / "pgd.parquet").exists()
+    folders.write(folder, card, {"clean": frame})
+    assert {path.name for path in (folder / "records").iterdir()} == {
+        "clean.parquet", "mine.parquet"
+    }  # fmt: skip
+    assert {path.name for path in folder.iterdir()} == {
+        "scorecard.json", "index.html", "scorecard.png", "records", folders.OWN
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("step", ["write_record", "page", "write_json"])
-def test_a_folder_left_halfway_shows_no_older_scorecard(own, tmp_path, monkeypatch, step):
-    card, folder = own
-    frame = records.read_record(folder / "records" / "clean.parquet")
-    folders.write(tmp_path, card, {"clean": frame})
+def test_a_stop_while_writing_leaves_the_older_scorecard(written, monkeypatch, step):
+    card, folder, frame = written
+    before = contents(folder)
 
     def killed(*arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(page if step == "page" else records, step, killed)
     with pytest.raises(KeyboardInterrupt):
-        folders.write(tmp_path, card, {"clean": frame.assign(correct=False)})
-    assert not (tmp_path / "scorecard.json").exists()
-    assert (tmp_path / "index.html").exists() == (step == "write_json")  # the new one by then
-    with pytest.raises(records.RecordError, match=r"scorecard\.json"):
-        folders.read(tmp_path)
-    # It is free for the same model, and whole after another try.
+        folders.write(folder, card, {"clean": frame.assign(correct=False)})
     monkeypatch.undo()
-    folders.claim(tmp_path, card.model)
-    folders.write(tmp_path, card, {"clean": frame})
-    assert folders.read(tmp_path) == card
+    assert contents(folder) == before
+    folders.write(folder, card, {"clean": frame.iloc[:5]})
+    assert folders.read(folder) == card
+
+
+def test_results_have_the_mode_that_the_umask_leaves(own, tmp_path):
+    card, _ = own
+    for mask in (0o022, 0o077, 0o002):
+        before = os.umask(mask)
+        try:
+            claim(tmp_path / f"{mask}", of(card))
+            folders.write(tmp_path / f"{mask}", card, {"clean": pd.DataFrame({"image": [1]})})
+        finally:
+            os.umask(before)
+        for path in (tmp_path / f"{mask}").rglob("*"):
+            whole = 0o777 if path.is_dir() else 0o666
+            if path.suffix not in {".lock"}:
+                assert path.stat().st_mode & 0o777 == whole & ~mask, path
 
 
 class Tags(HTMLParser):

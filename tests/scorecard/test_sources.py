@@ -38,6 +38,17 @@ def number():
 
 def broken():
     raise RuntimeError("no such layer")
+
+class Stop(BaseException):
+    pass
+
+def stops():
+    raise Stop("at once")
+
+def __getattr__(name):
+    if name == "odd":
+        raise KeyError(name)
+    raise AttributeError(name)
 """
 
 
@@ -54,6 +65,10 @@ def project(tmp_path_factory):
     (folder / "scored_nets").mkdir()
     (folder / "scored_nets" / "small.py").write_text(MODULE)
     (folder / "scored_needs.py").write_text("import a_package_that_is_not_there\n")
+    (folder / "scored_syntax.py").write_text("def make(:\n")
+    (folder / "scored_exits.py").write_text("raise SystemExit('usage')\n")
+    (folder / "scored_stops.py").write_text("class Stop(BaseException): pass\nraise Stop('so')\n")
+    (folder / "scored_paths.py").write_text("import sys\nsys.path.clear()\nraise OSError('x')\n")
     return folder
 
 
@@ -129,6 +144,17 @@ def test_a_trained_model_of_the_run_is_found_and_none_is_trained(run, tiny_run):
         ("scored_nets.small:mak", "near it: make"),
         ("scored_nets.small:number", "gave a int, not a torch.nn.Module"),
         ("scored_nets.small:broken", "raised RuntimeError: no such layer"),
+        ("scored_nets.small:stops", "raised Stop: at once"),
+        ("scored_nets.small:odd", "raises at 'odd' .*KeyError"),
+        ("scored_syntax:make", "cannot be imported .SyntaxError: "),
+        ("scored_exits:make", "ends the program when it is imported .SystemExit: usage"),
+        ("scored_stops:make", "cannot be imported .Stop: so"),
+        (
+            "timm:resnet18.no_such_tag",
+            "no weights 'no_such_tag' of resnet18 .*ask for timm:resnet18",
+        ),
+        ("timm:", "no model ''"),
+        ("~nosuchuser/net.safetensors", "weights alone"),
         ("absent.safetensors", "weights alone"),
     ],
 )
@@ -146,6 +172,37 @@ def test_timm_models_that_cannot_be_had_are_said(run, monkeypatch):
         load("timm:test_vit", run=run)
     with pytest.raises(SourceError, match="without one, name a file with --weights"):
         load("timm:test_vit", run=run, pretrained=True)
+
+
+def test_a_module_that_clears_the_path_is_said(run, project, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(SourceError, match="cannot be imported .OSError: x"):
+        load("scored_paths:make", run=run, folder=project)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"weights": "~nosuchuser/net.safetensors"}, {"weights": "~nosuchuser/a.pt"},
+        {"reference": "scored_nets.small:make", "folder": "~nosuchuser"},
+        {"reference": "~nosuchuser/net.safetensors", "architecture": "timm:test_resnet"},
+    ],
+)  # fmt: skip
+def test_a_user_that_is_not_there_is_said(run, options):
+    with pytest.raises(SourceError, match="~nosuchuser.*no user 'nosuchuser'; give the whole path"):
+        load(**{"reference": "timm:test_resnet", "run": run} | options)
+
+
+def test_a_refused_pickle_passes_on_no_way_to_unpickle_it(tmp_path):
+    torch.save({"layer.weight": Harmful(tmp_path / "harm")}, tmp_path / "net.pt")
+    torch.jit.script(small()).save(tmp_path / "script.pt")
+    (tmp_path / "text.pt").write_text("no weights")
+    for name, why in (("net", "posix.mkdir|os.mkdir"), ("script", "Error"), ("text", "Error")):
+        with pytest.raises(SourceError, match=why) as caught:
+            read(tmp_path / f"{name}.pt", allow_pickle=True)
+        for advice in ("weights_only=False", "weights_only` argument", "add_safe_globals", "trust"):
+            assert advice not in str(caught.value)
+        assert caught.value.__cause__ is None and caught.value.__suppress_context__
 
 
 def test_a_folder_that_is_not_there_is_said(run, tmp_path):
