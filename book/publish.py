@@ -18,6 +18,7 @@ from book import BookError, editions, errata, sample, swap
 from book.build import published_hint
 from book.execute import FAILED, JUDGING, RUNNING, problems, run
 from rslib import settings
+from rslib.run import remote
 from rslib.run.published import PARAMS, PUBLISHED
 from rslib.settings import SettingsError, check_name, environment
 from rslib.settings.names import INTERPRETABILITY
@@ -114,6 +115,7 @@ def publish(profile: str, *, training: bool = True, root: Path = Path()) -> Path
                         )
         (new / PARAMS).write_text(settings.dump(edition.settings))
         (new / FREEZE).write_text(_freeze())
+        records.write_json(new / remote.LISTING, remote.listing(new) | {"profile": target.name})
         _refuse_size(new)
         again = _sampled(edition, training)
         records.write_json(new / editions.SAMPLE, again.document())
@@ -164,6 +166,7 @@ def keep(profile: str, *, root: Path = Path()) -> Path:
                 _published_copy(str(path), str(copy), bar=bar)
     with records.atomic(target / PARAMS) as temporary:
         temporary.write_text(settings.dump(chosen))
+    records.write_json(target / remote.LISTING, remote.listing(target))
     return target
 
 

@@ -271,6 +271,29 @@ def _save(path: Path, values: Tensor) -> None:
         np.save(file, values.cpu().numpy())
 
 
+_FETCH = """\
+bring the weights of a published run, checked by their digests
+
+Bring the weights of a published run to book/published, where load_published finds them and
+"python -m book restore" copies them into runs/. SOURCE is the https address of a published run's
+folder, hf-hub:OWNER/NAME, or a profile that the project's own repository publishes. Broken off, the
+same command goes on where it stopped; a file that is there already is checked and kept.
+
+examples
+  robustsight fetch wide
+  robustsight fetch https://book.example/wide --out ~/robustsight
+  robustsight fetch hf-hub:someone/robustsight-wide
+"""
+
+
+def _fetch(chosen: argparse.Namespace) -> int:
+    from rslib.run import remote
+
+    options = {"root": chosen.out} if chosen.out else {}
+    print(f"in {remote.fetch(chosen.source, **options)}")
+    return 0
+
+
 _MASKS = """\
 make, write and check the object masks of a run's images
 
@@ -424,6 +447,11 @@ def parser() -> argparse.ArgumentParser:
     add = command(_data, _DATA, "what was there is as it was").add_argument
     add("--folder", type=Path, help="where the data sets lie; default: see above")
     add("--download", action="store_true", help="fetch CIFAR-10 (163 MB) if missing or damaged")
+
+    add = command(_fetch, _FETCH, "the same command goes on where it stopped").add_argument
+    add("source", metavar="SOURCE", help="where from; see above")
+    told = "folder that gets book/published; default: that of the project"
+    add("--out", type=Path, metavar="FOLDER", help=told)
 
     add = command(_corrupt, _CORRUPT, "the folder is not complete").add_argument
     add("names", nargs="+", metavar="NAME", help="corruptions such as fog; all: CIFAR-10-C's 19")
