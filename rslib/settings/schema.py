@@ -546,6 +546,9 @@ class Settings(_Section):
     training: Training = Training()  # 3.1.3
     weights: Literal["fp32", "fp16"] = _field("fp32", "ours: precision of trained models")
     extra_models: list[str] = _field(["resnet18-trades"], "ours: also trained and attacked")
+    autoattacked: list[str] | None = _field(
+        None, "ours: under AutoAttack beside 4.2's; null = other robust and the aligned ones"
+    )
     stages: list[str] | None = _field(None, "ours: the order of train --all", min_length=1)
     seeded: list[str] | None = _field(None, "ours: models of further seeds", min_length=1)
     fgsm: FGSM = FGSM()  # 3.2.1
