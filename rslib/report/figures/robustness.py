@@ -280,7 +280,8 @@ def budget_curves(run: Run, names: Sequence[str] = ROBUSTNESS, attack: str = "pg
         title=f"{title}, n = {n:,}",
         norm=norm,
         budget=stated,
-        log=True,
+        # Spaced evenly, a crossing lies on the line that is drawn.
+        log=attack == "pgd",
         confidence=confidence,
         footer=footer,
     )
