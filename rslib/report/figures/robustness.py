@@ -293,7 +293,8 @@ def budget_curves(run: Run, names: Sequence[str] = ROBUSTNESS, attack: str = "pg
         if level is None:
             continue
         shade = drawn.lines[0].get_color()
-        axis.plot(PAPER_EPS, level.value, color=shade, label="paper", **style.PAPER)
+        look = style.PAPER | {"markeredgecolor": shade, "label": "paper"}
+        axis.plot(PAPER_EPS, level.value, **look)
         crossed = fgsm_budget(held[name], level.value, confidence)
         if not math.isnan(crossed.value):
             axis.plot(crossed.value, level.value, "X", ms=9, color=shade, label="crossing")
