@@ -31,7 +31,7 @@ NEEDS = {
     "04_human_guided_alignment": ["03_interpretability"],
     "05_distribution_shift": ["01_experimental_setup"],
     "06_baseline_performance": ["01_experimental_setup"],
-    "07_adversarial_robustness": ["02_attacks_and_defences"],
+    "07_adversarial_robustness": ["02_attacks_and_defences", "04_human_guided_alignment"],
     "08_interpretability_analysis": ["02_attacks_and_defences", "04_human_guided_alignment"],
     "09_alignment_results": ["04_human_guided_alignment"],
     "10_distribution_shift_robustness": ["05_distribution_shift", "07_adversarial_robustness"],

@@ -14,7 +14,7 @@ ADDED: dict[str, Attack] = extensions.ADDED["attack"]
 _TAKEN = (
     "clean", "fgsm", "pgd", "autoattack", "smoothing", "corruptions", "added_corruptions",
     "saliency", "faithfulness", "attacked_saliency", "swapped", "human", "reliability",
-    "randomization",
+    "randomization", "budgets", "transfer",
 )  # fmt: skip
 
 

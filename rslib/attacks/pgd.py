@@ -126,6 +126,7 @@ def run_pgd(
     norm: str = "linf",
     generator: torch.Generator | None = None,
     early_stop: bool = True,
+    broken: Tensor | None = None,
 ) -> PGDResult:
     """Run PGD and report everything it found; arguments and errors are those of :func:`pgd`.
 
@@ -135,6 +136,9 @@ def run_pgd(
     ``early_stop`` drops an image at its first wrong iterate, which is much faster. Without it every
     clean-correct image is followed to the last step, so that the last iterate is known as well;
     ``fooled`` and ``x_adv`` are the same.
+
+    Images that are ``broken`` already, (B,) bool, such as by a smaller budget, are not attacked:
+    they come back unchanged and count as fooled. The starts of the others stay the same.
     """
     threat = Threat(norm, eps)
     step_size = in_pixel_units("step_size", step_size, norm=norm)
@@ -144,6 +148,9 @@ def run_pgd(
         way = "set random_start=True or restarts=1"
         raise ValueError(f"restarts={restarts} without a random start repeats one run: {way}")
     checks.check_inputs(model, x, y)
+    if broken is not None and (broken.dtype != torch.bool or broken.shape != y.shape):
+        found = f"{broken.dtype} {tuple(broken.shape)}"
+        raise ValueError(f"broken is {found}: give one true or false value an image, ({len(y)},)")
     if random_start and generator is None:
         generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
 
@@ -154,7 +161,8 @@ def run_pgd(
             logits = checks.checked_logits(model, x)
         checks.check_outputs(logits, y)
         correct = logits.argmax(1) == y
-        fooled, fooled_last = ~correct, ~correct
+        fooled = ~correct if broken is None else ~correct | broken
+        fooled_last = fooled.clone()
         x_adv, x_last = x.clone(), x.clone()
         # Loss at the last iterate held in x_last; any real one is higher.
         highest = torch.full_like(x[:, 0, 0, 0], -torch.inf)

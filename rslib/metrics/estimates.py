@@ -145,6 +145,52 @@ def paired_difference(
     return Estimate(value, 100 * low, 100 * high, len(first), "Agresti-Min")
 
 
+def extended(
+    broad: Iterable[bool],
+    first: Iterable[bool],
+    second: Iterable[bool],
+    *,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Accuracy on all n images under a dear test that was made on m of them, in percent.
+
+    A cheap test was made on all, ``broad`` (n,), of which ``first`` (m,) are the m; ``second`` (m,)
+    is the dear test's. The estimate is the difference estimator, mean(broad) - mean(first -
+    second), cut to [0, 100]. Its interval joins Wilson's for the first mean and Agresti and Min's
+    for the second by Zou and Donner's method (MOVER, Statistics in Medicine 27 (2008) 1693-1702),
+    with their correlation, r sqrt(m / n) since the m are among the n; so it keeps a width where the
+    two tests never differ. With m = n it is the accuracy itself, with Wilson's.
+
+    Raises:
+        ValueError: there is no image, or more than n of them, or two lengths of m.
+    """
+    broad, first, second = (np.asarray(each, dtype=bool) for each in (broad, first, second))
+    n, m = len(broad), len(first)
+    if len(second) != m or not 1 <= m <= n:
+        raise ValueError(
+            f"{m} and {len(second)} images of {n}: both tests are of the same images, among all"
+        )
+    if m == n:
+        return accuracy(second, confidence=confidence)
+    whole, gap = (
+        accuracy(broad, confidence=confidence),
+        paired_difference(first, second, confidence=confidence),
+    )
+    apart = first.astype(float) - second
+    shared = 0.0
+    if len(set(first)) > 1 and np.ptp(apart):
+        shared = math.sqrt(m / n) * float(np.corrcoef(first, apart)[0, 1])
+
+    def reach(one: float, other: float) -> float:
+        return math.sqrt(max(0.0, one**2 + other**2 - 2 * shared * one * other))
+
+    value = whole.value - gap.value
+    low = value - reach(whole.value - whole.low, gap.high - gap.value)
+    high = value + reach(whole.high - whole.value, gap.value - gap.low)
+    ends = (min(100.0, max(0.0, each)) for each in (value, low, high))
+    return Estimate(*ends, n, "MOVER")
+
+
 def certified_accuracy(
     record: pd.DataFrame, radius: float, *, confidence: float = 0.95
 ) -> Estimate:

@@ -12,7 +12,7 @@ from rslib.settings.names import DATASETS, architecture, parts
 
 if TYPE_CHECKING:
     from rslib.run import Run
-    from rslib.settings.schema import PGD, Budget
+    from rslib.settings.schema import PGD, Budget, Settings
 
 _ARCHITECTURES = {**paper.ARCHITECTURES, "alexnet": "AlexNet"}
 _TRAININGS = {
@@ -143,6 +143,13 @@ def pgd_phrase(chosen: PGD) -> str:
     """The PGD attack with its settings, in a line of text."""
     steps, starts = count(chosen.steps, "step"), count(chosen.restarts, "start")
     return f"PGD with {steps}, {starts} and budget {budget(chosen)}"
+
+
+def budgets_phrase(settings: Settings) -> str:
+    """PGD at the budgets of the settings, in a line of text."""
+    pgd, told = settings.pgd, ", ".join(f"{eps:g}" for eps in settings.budgets.eps)
+    steps, starts = count(pgd.steps, "step"), count(pgd.restarts, "start")
+    return f"PGD with {steps}, {starts} and budgets of {told}/255 in {_NORMS[pgd.norm]}"
 
 
 def corruption_label(name: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rslib.settings import extensions
+from rslib.settings.names import ROBUSTNESS
 from rslib.settings.schema import Settings
 from rslib.store import records
 
@@ -27,6 +28,7 @@ class Evaluation:
         masks: the sources of object masks that it uses, all or the main one. If it uses any, images
             of a batch are set against each other: none is divided where memory runs out.
         inputs: what else decides its records, for their keys.
+        judges: models that judge the images made on the one evaluated, those that the run has.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Evaluation:
     section: str | None = None
     masks: Literal["all", "one"] | None = None
     inputs: Callable[[Settings], dict[str, Any]] | None = None
+    judges: tuple[str, ...] = ()
 
 
 def find(name: str) -> Evaluation:
@@ -71,6 +74,10 @@ def _pgd(settings: Settings, **options: Any) -> dict[str, Any]:
     return {"pgd": settings.pgd.model_dump(exclude_defaults=True, **options)}
 
 
+def _pgd_scaled(settings: Settings) -> dict[str, Any]:
+    return _pgd(settings, exclude={"n", "eps", "last_iterate"})
+
+
 def _pgd_before(settings: Settings) -> dict[str, Any]:
     first = settings.autoattack.skip_broken_by_pgd
     return _pgd(settings, exclude={"n", "last_iterate"}) if first else {}
@@ -80,6 +87,8 @@ _ALL = (
     Evaluation("clean", "clean"),
     Evaluation("fgsm", "FGSM", "fgsm"),
     Evaluation("pgd", "PGD", "pgd"),
+    Evaluation("budgets", "FGSM and PGD against the budget", "budgets", inputs=_pgd_scaled),
+    Evaluation("transfer", "transferred PGD", "pgd", judges=ROBUSTNESS),
     Evaluation("autoattack", "AutoAttack", "autoattack", inputs=_pgd_before),
     Evaluation("smoothing", "smoothing", "smoothing"),
     Evaluation("corruptions", "corruptions", "corruptions"),

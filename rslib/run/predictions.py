@@ -8,7 +8,7 @@ gradients and searches may then be computed so, but what counts is judged in str
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -25,10 +25,11 @@ from rslib.models import memory
 from rslib.models.device import tf32
 from rslib.run.results import AbstractRun
 from rslib.run.shards import Columns, Evaluate, EvaluationError, Outcome, add_notes
-from rslib.settings.schema import FGSM, PGD, AutoAttack, Budget, Smoothing
+from rslib.settings.schema import FGSM, PGD, AutoAttack, Budget, Budgets, Smoothing
 from rslib.store import records
 
 Searched = tuple[Outcome, Tensor]
+"""An outcome, and the images (B,) that a twin claims to have broken and the model finds right."""
 
 
 def clean(model: nn.Module, batch: Batch, generator: Generator) -> Outcome:
@@ -76,7 +77,62 @@ def under_pgd(settings: PGD, twins: Twins, *, allow_tf32: bool = False) -> Evalu
             last = logits(model, result.x_last).argmax(1) == batch.y
             columns["correct_last"] = columns["clean_correct"] & last
         kept = ("evaluations", "gradients", "zero_gradients")
-        return Outcome(columns, {name: getattr(result, name) for name in kept}), result.fooled
+        notes = {name: getattr(result, name) for name in kept}
+        return Outcome(columns, notes), columns["correct"] & result.fooled
+
+    return _searching(search, twins, allow_tf32)
+
+
+def at_budgets(
+    chosen: Budgets, settings: PGD, twins: Twins, *, allow_tf32: bool = False
+) -> Evaluate:
+    """FGSM and PGD at rising budgets: clean_correct, and ``fgsm_<eps>`` and ``pgd_<eps>`` at each.
+
+    What lies within a budget lies within every larger one, so an image that PGD has broken stays so
+    and is not attacked again: ``pgd_<eps>`` is the worst case over the budgets up to this one, and
+    cannot rise. FGSM, whose one step always has the whole length, stands at each budget for itself.
+    All budgets start from the same draws, scaled.
+    """
+
+    def search(model: nn.Module, twin: nn.Module, batch: Batch, generator: Generator) -> Searched:
+        right = logits(model, batch.x).argmax(1) == batch.y
+        columns, denied = {"clean_correct": right}, torch.zeros_like(right)
+        notes: dict[str, int] = dict.fromkeys(("evaluations", "gradients", "zero_gradients"), 0)
+        draws = generator.get_state()
+        for eps in chosen.eps:
+            one_step = FGSM().model_copy(update={"eps": eps})
+            many = settings.model_copy(update={"eps": eps})
+            x_adv = fgsm(model, batch.x, batch.y, eps=one_step.eps_unit)
+            columns[f"fgsm_{eps:g}"] = _judge(model, batch, x_adv, one_step)["correct"]
+            generator.set_state(draws)
+            result = pgd(twin, batch, many, generator, early_stop=True, broken=~right)
+            right = right & _judge(model, batch, result.x_adv, many)["correct"]
+            columns[f"pgd_{eps:g}"] = right
+            denied |= right & result.fooled
+            add_notes(notes, {name: getattr(result, name) for name in notes})
+        return Outcome(columns, notes), denied
+
+    return _searching(search, twins, allow_tf32)
+
+
+def transferred(
+    judges: Mapping[str, nn.Module], settings: PGD, twins: Twins, *, allow_tf32: bool = False
+) -> Evaluate:
+    """Images that PGD makes on one model, judged by others: as of FGSM, and two columns a judge.
+
+    The images are last iterates, since one that has only just crossed one model's boundary says
+    little of another's. ``clean_correct_<judge>`` and ``correct_<judge>`` are the judge's; an image
+    that the model itself gets wrong when clean is not attacked.
+    """
+
+    def search(model: nn.Module, twin: nn.Module, batch: Batch, generator: Generator) -> Searched:
+        result = pgd(twin, batch, settings, generator, early_stop=False)
+        columns = _judge(model, batch, result.x_last, settings)
+        denied = columns["correct"] & result.fooled_last
+        for name, judge in judges.items():
+            found = _judge(judge, batch, result.x_last, settings)
+            columns |= {f"{key}_{name}": found[key] for key in ("clean_correct", "correct")}
+        return Outcome(columns), denied
 
     return _searching(search, twins, allow_tf32)
 
@@ -119,7 +175,7 @@ def under_autoattack(
         kept = ("label", "package", "stages", "flags", "mismatches", "evaluations")
         notes = {name: getattr(result, name) for name in kept}
         notes |= {name: list(notes[name]) for name in ("stages", "flags")}
-        return Outcome(columns, notes), ~result.robust
+        return Outcome(columns, notes), columns["correct"] & ~result.robust
 
     return _searching(search, twins, allow_tf32)
 
@@ -210,27 +266,34 @@ def strict_repeat(run: AbstractRun, model: nn.Module, dataset: Dataset) -> dict[
 
 
 def pgd(
-    model: nn.Module, batch: Batch, settings: PGD, generator: Generator, *, early_stop: bool
+    model: nn.Module,
+    batch: Batch,
+    settings: PGD,
+    generator: Generator,
+    *,
+    early_stop: bool,
+    broken: Tensor | None = None,
 ) -> PGDResult:
-    """PGD on a batch as the settings say; ``early_stop`` leaves images at their first mistake."""
+    """PGD on a batch as the settings say; the rest is as of :func:`rslib.attacks.run_pgd`."""
     options = settings.model_dump(include={"restarts", "random_start", "norm"})
     options |= {"eps": settings.eps_unit, "step_size": settings.step_size}
     options |= {"num_steps": settings.steps, "generator": generator, "early_stop": early_stop}
+    options["broken"] = broken
     return run_pgd(model, batch.x, batch.y, **options)
 
 
 def _searching(search: Callable[..., Searched], twins: Twins, allowed: bool) -> Evaluate:
     """An attack that searches with a twin, in TF32 where allowed, and decides nothing by that.
 
-    ``search`` attacks a model by way of its second argument and gives its outcome and the images
-    (B,) that it claims to have broken. What the model itself in full precision finds unbroken of
-    these is tried again with that, so that rounding spares no image.
+    ``search`` attacks a model by way of its second argument. What that claims to have broken and
+    the model itself in full precision finds right is tried again with that, so that rounding spares
+    no image.
     """
 
     def evaluate(model: nn.Module, batch: Batch, generator: Generator) -> Outcome:
         with tf32(allowed):
-            outcome, claimed = search(model, twins.of(model, batch.x), batch, generator)
-        doubtful = (outcome.columns["correct"] & claimed).nonzero().squeeze(1)
+            outcome, denied = search(model, twins.of(model, batch.x), batch, generator)
+        doubtful = denied.nonzero().squeeze(1)
         if not len(doubtful):
             return outcome
         part = Batch(*(None if each is None else each[doubtful] for each in batch))

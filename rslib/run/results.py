@@ -258,6 +258,9 @@ class Results:
             inputs["masks"] = {source: self.mask_inputs(source) for source in sources}
         if evaluation.inputs is not None:
             inputs |= evaluation.inputs(chosen)
+        if evaluation.judges:
+            judges = filter(self.has, evaluation.judges)
+            inputs["judges"] = {each: self.summary(each)["weights"]["best"] for each in judges}
         return inputs
 
     def record_path(self, name: str, evaluated: str) -> Path:

@@ -176,7 +176,8 @@ class Run(AbstractRun):
         """
         if not names:
             return {}
-        for name in names:
+        judges = filter(self.has, evaluations.find(evaluated).judges)
+        for name in dict.fromkeys([*names, *judges]):
             self._ensure_trained(name)
         paths = {name: self.record_path(name, evaluated) for name in names}
         with contextlib.ExitStack() as stack:
@@ -258,7 +259,8 @@ class Run(AbstractRun):
 
     def evaluator(self, evaluated: str) -> shards.Evaluate:
         """The function that fills shards, with this run's settings, masks and device."""
-        masks, chosen = evaluations.find(evaluated).masks, self.settings
+        found, chosen = evaluations.find(evaluated), self.settings
+        masks = found.masks
         size, tf32 = chosen.evaluation.batch_size, chosen.evaluation.tf32
         twins = attacks.Twins(size if chosen.evaluation.compile else None)
 
@@ -269,6 +271,15 @@ class Run(AbstractRun):
             "clean": lambda: predictions.clean,
             "fgsm": lambda: predictions.under_fgsm(chosen.fgsm, allow_tf32=tf32),
             "pgd": lambda: predictions.under_pgd(chosen.pgd, twins, allow_tf32=tf32),
+            "budgets": lambda: predictions.at_budgets(
+                chosen.budgets, chosen.pgd, twins, allow_tf32=tf32
+            ),
+            "transfer": lambda: predictions.transferred(
+                {each: self.trained(each) for each in filter(self.has, found.judges)},
+                chosen.pgd,
+                twins,
+                allow_tf32=tf32,
+            ),
             "autoattack": lambda: predictions.under_autoattack(
                 chosen.autoattack, chosen.pgd, twins, seed=self.seed, allow_tf32=tf32
             ),

@@ -385,6 +385,22 @@ class PGD(Budget):
     last_iterate: bool = _field(True, "ours: follow fooling images to the last step")
 
 
+class Budgets(_Section):
+    """Accuracy against the budget, under FGSM and PGD, the latter else as set (paper 3.2.1)."""
+
+    eps: list[Annotated[float, Field(gt=0, le=255)]] = _field(
+        [0.5, 1, 2, 3, 4, 6, 8, 12, 16], "ours: budgets in 255ths, rising", min_length=1
+    )
+    n: Count | None = _field(1000, "ours: class-balanced test images attacked; null = all")
+
+    @pydantic.field_validator("eps")
+    @classmethod
+    def _rise(cls, eps: list[float]) -> list[float]:
+        if eps != sorted(set(eps)):
+            raise ValueError("budgets must rise, each given once, such as [1, 2, 4, 8]")
+        return eps
+
+
 class AutoAttack(Budget):
     """AutoAttack's standard version (paper 3.2.1)."""
 
@@ -545,10 +561,14 @@ class Settings(_Section):
     training: Training = Training()  # 3.1.3
     weights: Literal["fp32", "fp16"] = _field("fp32", "ours: precision of trained models")
     extra_models: list[str] = _field(["resnet18-trades"], "ours: also trained and attacked")
+    autoattacked: list[str] | None = _field(
+        None, "ours: under AutoAttack beside 4.2's; null = other robust and the aligned ones"
+    )
     stages: list[str] | None = _field(None, "ours: the order of train --all", min_length=1)
     seeded: list[str] | None = _field(None, "ours: models of further seeds", min_length=1)
     fgsm: FGSM = FGSM()  # 3.2.1
     pgd: PGD = PGD()  # 3.2.1
+    budgets: Budgets = Budgets()  # 3.2.1
     autoattack: AutoAttack = AutoAttack()  # 3.2.1
     smoothing: Smoothing = Smoothing()  # 3.2.2
     corruptions: Corruptions = Corruptions()  # 3.5

@@ -36,6 +36,8 @@ def remade(run, name, models):
         return verdicts.table(run)
     if name == "combined":
         return tables.tradeoff_table(run, compared)
+    if name == "autoattack_combined":
+        return tables.autoattack_table(run, compared)
     if name == "combination":
         return tables.combination_table(run, compared, against=study.robust)
     if name == "orthogonality":

@@ -227,3 +227,36 @@ def pick(frame, name, quantity):
     """The one row of a table about this model and quantity."""
     (row,) = frame[(frame.model == name) & (frame.quantity == quantity)].to_dict("records")
     return row
+
+
+def budgets_record(survive):
+    """20 images, 16 right clean; by budget, those that survive FGSM and PGD: 4 and 1 less each."""
+    image = np.arange(20)
+    columns = {"image": image, "label": image % 10, "clean_correct": image < 16}
+    for eps, (fgsm, pgd) in survive.items():
+        columns |= {f"fgsm_{eps:g}": image < fgsm, f"pgd_{eps:g}": image < pgd}
+    return pd.DataFrame(columns)
+
+
+def transfer_record(judges):
+    """10 images of which 8 are right clean; judges: first image right clean, and how many hold."""
+    image = np.arange(10)
+    columns = {"image": image, "label": image, "clean_correct": image < 8, "correct": image < 2}
+    for name, (first, end) in judges.items():
+        columns[f"clean_correct_{name}"] = image >= first
+        columns[f"correct_{name}"] = (image >= first) & (image < end)
+    return pd.DataFrame(columns)
+
+
+def add_record(run, name, kind, frame):
+    """Give a model a record of an evaluation."""
+    about = {
+        "model": name,
+        "evaluation": kind,
+        "inputs": run.record_inputs(name, kind),
+        "n": len(frame),
+        "seconds": 1.0,
+        "notes": {},
+        "provenance": {"device": DEVICE, "revision": "abc", "date": "2025-07-01T00:00:00+00:00"},
+    }
+    records.write_record(run.record_path(name, kind), frame, about)

@@ -29,6 +29,7 @@ TINY = {
     },
     "alexnet": {"width": 0.1},
     "pgd": {"n": 20, "steps": 3},
+    "budgets": {"n": 20, "eps": [4, 16]},
     "autoattack": {"n": 20, "steps": 2, "queries": 5, "batch_size": 10},
     "smoothing": {"n": 20, "samples": 30, "selection_samples": 5},
     "corruptions": {"n": 20},

@@ -13,6 +13,8 @@ from tests.helpers.known_run import (
     ROBUST_RESNET,
     ROBUST_VIT,
     VIT,
+    add_record,
+    budgets_record,
     make_run,
     wilson,
 )
@@ -208,3 +210,28 @@ def test_figures_are_legible(run):
         assert min(t.get_fontsize() for t in texts) >= 8
         box = figure.get_tightbbox()
         assert box.x0 >= -0.05 and box.x1 <= figures.WIDTH + 0.05
+
+
+def test_budget_curves_have_the_papers_marks_where_the_images_are_the_papers(tmp_path):
+    curve = {1: (14, 12), 2: (8, 5), 8: (4, 0)}
+    for profile, marks in (("cpu", 2), ("smoke", 0)):
+        run = make_run(tmp_path / profile, profile=profile, budgets={"eps": [*curve]})
+        add_record(run, RESNET, "budgets", budgets_record(curve))
+        (axis,) = figures.budget_curves(run, [RESNET], "fgsm").axes
+        (drawn,) = axis.containers
+        found = np.array([[0, 80], [1, 70], [2, 40], [8, 20]])
+        assert drawn.lines[0].get_xydata() == pytest.approx(found)
+        lines = {line.get_label(): line.get_xydata()[0].tolist() for line in axis.lines}
+        assert ("paper" in lines, "crossing" in lines) == (marks > 0, marks > 0)
+        if marks:
+            assert lines["paper"] == [8, 31.2]
+            assert lines["crossing"] == [pytest.approx(2 + 6 * 8.8 / 20), 31.2]
+        figure = figures.budget_curves(run, [RESNET])
+        (drawn,) = figure.axes[0].containers
+        assert drawn.lines[0].get_ydata() == pytest.approx([80, 60, 25, 0])
+        title = figure.axes[0].get_title(loc="left")
+        assert title == "Accuracy under PGD (20 steps, 1 start), n = 20"
+        assert DEVICE in footer(figure)
+    run.record_path(RESNET, "budgets").unlink()
+    with pytest.raises(RecordError, match=f"no budgets record of {RESNET}"):
+        figures.budget_curves(run, [RESNET])

@@ -17,8 +17,11 @@ from tests.helpers.known_run import (
     ROBUST_VIT,
     VIT,
     WARNING,
+    add_record,
+    budgets_record,
     make_run,
     pick,
+    transfer_record,
     wilson,
 )
 
@@ -338,3 +341,93 @@ def test_a_paired_difference_of_equals_keeps_its_uncertainty():
 def test_images_are_taken_in_the_order_asked_for(run):
     found = estimates.on_images(run.record(VIT, "clean"), FEW)
     assert list(found["image"]) == FEW
+
+
+def test_autoattack_is_carried_over_to_the_images_of_pgd(run, tmp_path):
+    frame = tables.autoattack_estimate_table(run, [ROBUST_RESNET])
+    # PGD leaves 5 of its 10 images, and 5 of AutoAttack's 8, of which AutoAttack leaves 3.
+    for quantity, value, n in (
+        ("autoattack_accuracy", 37.5, 8),
+        ("pgd_accuracy", 62.5, 8),
+        ("pgd_all_accuracy", 50, 10),
+        ("pgd_gap", 25, 8),
+        ("autoattack_estimate", 25, 10),
+    ):
+        row = pick(frame, ROBUST_RESNET, quantity)
+        assert (row["ours"], row["n"]) == (pytest.approx(value), n)
+    assert row["low"] < 25 < row["high"] and row["method"] == "MOVER"
+    assert frame.attrs["facts"] == {"resnet18_adversarial_pgd_n": 10}
+    for overrides in ({"pgd": {"eps": 4}}, {"autoattack": {"eps": 4}}):
+        other = make_run(tmp_path / str(overrides), profile="cpu", **overrides)
+        frame = tables.autoattack_estimate_table(other, [VIT])
+        assert math.isnan(pick(frame, VIT, "autoattack_estimate")["ours"])
+        assert "nothing can be carried over" in tables.show(frame).caption
+
+
+CURVE = {1: (14, 12), 2: (8, 5), 8: (6, 0)}
+
+
+@pytest.fixture
+def budgets(tmp_path):
+    run = make_run(tmp_path, profile="cpu", budgets={"eps": [*CURVE]})
+    for name in (RESNET, ROBUST_RESNET, VIT, ROBUST_VIT):
+        add_record(run, name, "budgets", budgets_record(CURVE))
+    return run
+
+
+def test_budgets_have_a_column_each_and_pairs_their_difference(budgets):
+    add_record(budgets, VIT, "budgets", budgets_record(CURVE | {2: (8, 9)}))
+    frame = tables.budgets_table(budgets, [RESNET, VIT, (VIT, RESNET)])
+    headers = ["Clean", "PGD, 1/255", "PGD, 2/255", "PGD, 8/255"]
+    assert list(frame[frame.model == RESNET].header) == headers
+    for quantity, count in (("clean_correct", 16), ("pgd_1", 12), ("pgd_2", 5), ("pgd_8", 0)):
+        row = pick(frame, RESNET, quantity)
+        assert row["ours"] == pytest.approx(5 * count)
+        assert (row["low"], row["high"]) == pytest.approx(wilson(count, 20), abs=1e-9)
+    gap = pick(frame, f"{VIT}_vs_{RESNET}", "pgd_2")
+    assert (gap["ours"], gap["unit"], gap["method"]) == (pytest.approx(20), "points", "Agresti-Min")
+    shown = tables.show(frame)
+    assert "budgets of 1, 2, 8/255 in l-infinity" in shown.caption
+    assert "cannot rise" in shown.caption and "20 steps" in shown.caption
+    assert "n = 20 test images" in shown.caption and "+20.0" in repr(shown)
+
+
+def test_the_budget_of_the_papers_fgsm_lies_on_the_line_between_two(budgets):
+    # 31.2 %: accuracies are 80, 70, 40 and 30 % at 0, 1, 2 and 8; 28.7 % is not reached.
+    frame = tables.fgsm_budgets_table(budgets)
+    row = pick(frame, RESNET, "budget")
+    assert row["ours"] == pytest.approx(2 + 6 * (40 - 31.2) / 10) and row["unit"] == "ratio"
+    assert math.isnan(row["low"])  # the interval's upper end does not fall so far
+    assert pick(frame, RESNET, "paper_fgsm")["ours"] == 31.2
+    assert math.isnan(pick(frame, VIT, "budget")["ours"])
+    robust = pick(frame, ROBUST_RESNET, "budget")  # 72.4 %
+    assert robust["ours"] == pytest.approx((80 - 72.4) / 10)
+    assert math.isnan(robust["low"])  # the interval's lower end is below it without an attack
+    add_record(budgets, RESNET, "budgets", budgets_record({2: (8, 5), 8: (0, 0)}))
+    row = pick(tables.fgsm_budgets_table(budgets, [RESNET]), RESNET, "budget")
+    (clean, _), (low, high), (_, end) = wilson(16, 20), wilson(8, 20), wilson(0, 20)
+    assert row["low"] == pytest.approx(2 * (clean - 31.2) / (clean - low))
+    assert row["high"] == pytest.approx(2 + 6 * (high - 31.2) / (high - end))
+    assert "hypothesis" in tables.show(frame).caption
+    assert "other images" not in tables.show(frame).caption
+
+
+def test_transfer_counts_what_both_get_right(tmp_path):
+    run = make_run(tmp_path, profile="cpu", models={RESNET: (16, 4, 1, 2), VIT: (15, 2, 0, 0)})
+    run.has = {RESNET, VIT}.__contains__
+    add_record(run, RESNET, "transfer", transfer_record({RESNET: (0, 2), VIT: (3, 6)}))
+    add_record(run, VIT, "transfer", transfer_record({RESNET: (8, 9), VIT: (0, 2)}))
+    frame = tables.transfer_table(run, [RESNET, VIT])
+    # Itself: 6 of 8 turn. The ViT: images 3 to 7 are right for both, of which 3 to 5 stay so.
+    for name, judge, turned, n in ((RESNET, RESNET, 75, 8), (RESNET, VIT, 40, 5)):
+        row = pick(frame, name, f"to_{judge.replace('-', '_')}")
+        assert (row["ours"], row["n"]) == (pytest.approx(turned), n)
+        assert (row["low"], row["high"]) == pytest.approx(wilson(n * turned // 100, n))
+    # No image is right for both.
+    assert math.isnan(pick(frame, VIT, "to_resnet18_standard")["ours"])
+    facts = frame.attrs["facts"]
+    assert facts["resnet18_standard_vit_small_standard_left_out"] == 5
+    assert facts["vit_small_standard_resnet18_standard_left_out"] == 10
+    caption = tables.show(frame).caption
+    assert "ResNet-18, standard: 2, 5; ViT-Small, standard: 10, 2" in caption
+    assert "PGD with 20 steps" in caption

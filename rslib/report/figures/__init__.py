@@ -25,6 +25,7 @@ from rslib.report.figures.pictures import image_grid as image_grid
 from rslib.report.figures.pictures import loss_trace as loss_trace
 from rslib.report.figures.robustness import accuracy_against_budget as accuracy_against_budget
 from rslib.report.figures.robustness import autoattack_stages as autoattack_stages
+from rslib.report.figures.robustness import budget_curves as budget_curves
 from rslib.report.figures.robustness import certified_curves as certified_curves
 from rslib.report.figures.robustness import figure2 as figure2
 from rslib.report.figures.robustness import robust_overfitting as robust_overfitting

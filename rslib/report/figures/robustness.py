@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from rslib.metrics import estimates
 from rslib.metrics.estimates import ROBUST_ACCURACY
 from rslib.report import labels, numbers, seeds, style
 from rslib.report.style import GREEN, GREY
-from rslib.report.tables.robustness import PIXEL_VALUES, STAGES
+from rslib.report.tables.robustness import PIXEL_VALUES, STAGES, budget_curve, fgsm_budget
 from rslib.settings.names import ROBUSTNESS
 from rslib.settings.plan import plan
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     from rslib.run import Run
 
+
+PAPER_EPS = 8
+"""The budget that the paper states for all its attacks (3.2.1), in 255ths."""
 
 _STAGE_COLORS = {
     "known": "#F0E442",
@@ -248,6 +252,52 @@ def accuracy_against_budget(
     axis.set(title=title, xlabel=f"Budget in {norm} (255ths)", ylabel="Accuracy under attack (%)")
     axis.set_ylim(-2, 102)
     axis.legend()
+    return figure
+
+
+def budget_curves(run: Run, names: Sequence[str] = ROBUSTNESS, attack: str = "pgd") -> Figure:
+    """Accuracy under PGD, or ``"fgsm"``, against the budget, from records of ``"budgets"``.
+
+    Under FGSM diamonds are the paper's accuracies (Table 2) at the budget it states, and crosses
+    the same accuracies where the curve of that model falls to them (:func:`fgsm_budget`), where the
+    data set is the paper's.
+    """
+    held = {name: run.record(name, "budgets") for name in names}
+    n, told = len(next(iter(held.values()))), f"{labels.count(run.settings.pgd.steps, 'step')}, "
+    footer = style.footer(run, names, held.values())
+    title = f"Accuracy under PGD ({told}{labels.count(run.settings.pgd.restarts, 'start')})"
+    if attack == "fgsm":
+        title = "Accuracy under FGSM"
+    confidence = run.settings.evaluation.confidence
+    curves = {
+        labels.short_label(name): (*budget_curve(record, attack), len(record))
+        for name, record in held.items()
+    }
+    stated = getattr(run.settings, attack).eps
+    norm = "l2" if attack == "pgd" and run.settings.pgd.norm == "l2" else "l-infinity"
+    figure = accuracy_against_budget(
+        curves,
+        title=f"{title}, n = {n:,}",
+        norm=norm,
+        budget=stated,
+        # Spaced evenly, a crossing lies on the line that is drawn.
+        log=attack == "pgd",
+        confidence=confidence,
+        footer=footer,
+    )
+    if attack != "fgsm" or not labels.comparable(run):
+        return figure
+    (axis,) = figure.axes
+    for name, drawn in zip(names, axis.containers, strict=True):
+        level = paper.find("table2", name, "fgsm_accuracy")
+        if level is None:
+            continue
+        shade = drawn.lines[0].get_color()
+        look = style.PAPER | {"markeredgecolor": shade, "label": "paper"}
+        axis.plot(PAPER_EPS, level.value, **look)
+        crossed = fgsm_budget(held[name], level.value, confidence)
+        if not math.isnan(crossed.value):
+            axis.plot(crossed.value, level.value, "X", ms=9, color=shade, label="crossing")
     return figure
 
 

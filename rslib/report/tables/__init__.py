@@ -31,10 +31,14 @@ from rslib.report.tables.corruption import (
 from rslib.report.tables.corruption import corruption_table as corruption_table
 from rslib.report.tables.corruption import severity_table as severity_table
 from rslib.report.tables.corruption import table5 as table5
+from rslib.report.tables.robustness import autoattack_estimate_table as autoattack_estimate_table
 from rslib.report.tables.robustness import autoattack_table as autoattack_table
+from rslib.report.tables.robustness import budgets_table as budgets_table
+from rslib.report.tables.robustness import fgsm_budgets_table as fgsm_budgets_table
 from rslib.report.tables.robustness import mcnemar_table as mcnemar_table
 from rslib.report.tables.robustness import smoothing_table as smoothing_table
 from rslib.report.tables.robustness import table2 as table2
+from rslib.report.tables.robustness import transfer_table as transfer_table
 from rslib.report.tables.saliency import attacked_saliency_table as attacked_saliency_table
 from rslib.report.tables.saliency import class_iou_table as class_iou_table
 from rslib.report.tables.saliency import faithfulness_table as faithfulness_table
