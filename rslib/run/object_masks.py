@@ -215,15 +215,16 @@ def activation_maps(
     target: Tensor,
     layer: str | Sequence[str] | None,
     *,
+    blocks: int = 1,
     flips: bool = False,
 ) -> Tensor:
     """Class-activation maps (B, H, W) of images (B, 3, H, W) in [0, 1] and classes (B,).
 
-    They are of the module that ``layer`` names, or of what enters a transformer's last block. Those
-    of several layers, and with ``flips`` of mirror images, are standardized and averaged.
+    They are of the module that ``layer`` names, or of what enters a transformer's last ``blocks``.
+    Those of several layers, and with ``flips`` of mirror images, are standardized and averaged.
     """
     if layer is None:
-        layer = [find_transformer(model).blocks[-1].norm1]
+        layer = [each.norm1 for each in find_transformer(model).blocks[-blocks:]]
     found = []
     for where in [layer] if isinstance(layer, str) else layer:
         found.append(resize(gradcam(model, x, target, layer=where), x.shape[2:]))
@@ -244,7 +245,8 @@ def _make(run: AbstractRun, source: str, split: str) -> tuple[pd.DataFrame, dict
     told = f"{TEACHERS[source]}: masks of {split} images"
     rows = []
     for batch in tqdm(batches, desc=told, disable=not run.progress, mininterval=1.0):
-        maps = activation_maps(teacher, batch.x, batch.y, layer, flips=chosen.flips)
+        options = {"blocks": chosen.vit_blocks, "flips": chosen.flips}
+        maps = activation_maps(teacher, batch.x, batch.y, layer, **options)
         if chosen.refine:
             maps = refine(maps, batch.x)
         masks, refused = proxy_masks(maps, smallest=chosen.smallest, largest=chosen.largest)
@@ -261,12 +263,13 @@ def _make(run: AbstractRun, source: str, split: str) -> tuple[pd.DataFrame, dict
     return pd.concat(rows, ignore_index=True), about
 
 
-@torch.inference_mode()
 def _calibration(run: AbstractRun, teacher: nn.Module) -> dict[str, float]:
     """The teacher's temperature, fitted on half of the validation images and judged on the rest."""
     images, chosen = run.data("validation"), run.settings.evaluation
     batches = data.Batches(images, chosen.batch_size, device=run.device)
-    logits = torch.cat([teacher(batch.x) for batch in batches]).float().cpu()
+    # Not around all of it: images first read in inference mode would allow no gradient later.
+    with torch.inference_mode():
+        logits = torch.cat([teacher(batch.x) for batch in batches]).float().cpu().clone()
     labels = images.labels.cpu()
     fitted = torch.isin(images.ids, data.halves(images)[0].ids)
     temperature = fit_temperature(logits[fitted], labels[fitted])

@@ -414,7 +414,8 @@ class Masks(_Section):
     """
 
     cnn_layer: Layers = _field("network.layer3", "3.4.1: the CNN teacher's, or several, averaged")
-    vit_layer: Layers | None = _field(None, "3.4.1: the ViT teacher's; null = into its last block")
+    vit_layer: Layers | None = _field(None, "3.4.1: the ViT teacher's; null = into its last blocks")
+    vit_blocks: Count = _field(1, "3.4.1: of these so many, averaged")
     flips: bool = _field(False, "ours: average the maps of an image and of its mirror image")
     refine: Literal["colors"] | None = _field(None, "ours: fit maps to the images' colors")
     smallest: float = _field(0.02, "ours: the least share a mask may cover", ge=0, lt=1)
