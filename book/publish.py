@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterable
 from importlib import metadata
@@ -20,12 +19,14 @@ from book.execute import FAILED, JUDGING, RUNNING, problems, run
 from rslib import settings
 from rslib.run import remote
 from rslib.run.published import PARAMS, PUBLISHED
+from rslib.run.results import Results
 from rslib.settings import SettingsError, check_name, environment
-from rslib.settings.names import INTERPRETABILITY
+from rslib.settings.names import INTERPRETABILITY, TEACHERS
 from rslib.store import records
 
 if TYPE_CHECKING:
     from book.editions import Edition
+    from rslib.settings import Settings
 
 FREEZE = "freeze.txt"
 """In an edition: the packages of the environment that published it and made its sample again."""
@@ -97,11 +98,12 @@ def publish(profile: str, *, training: bool = True, root: Path = Path()) -> Path
     outdated = edition.outdated()
     if outdated:
         print(f"Left behind: {len(outdated)} models and records of other settings", flush=True)
+    outdated |= _outdated_masks(first, edition.settings)
     weights = _published_weights(seeds, outdated)
     with swap.replacing(target) as new:
         with tqdm(desc="Publishing", unit=" files") as bar:
             for seed in seeds:
-                for part in ("executed", "records", "tables", "models"):
+                for part in ("executed", "records", "tables", "models", "masks"):
                     shown = seed == first or part in ("records", "models")
                     if shown and (seed / part).is_dir():
                         copy = new / seed.name / part
@@ -157,7 +159,8 @@ def keep(profile: str, *, root: Path = Path()) -> Path:
     weights = _published_weights(seeds, set())
     files = [folder / "model.json" for folder in models]
     files += [path for path in weights if path.parent in models]
-    files += [path for seed in seeds for path in seed.glob("records/*/*.*") if path.is_file()]
+    for pattern in ("records/*/*.*", "masks/*.parquet"):
+        files += [path for seed in seeds for path in seed.glob(pattern) if path.is_file()]
     with tqdm(desc="Keeping", unit=" files") as bar:
         for path in files:
             copy = target / path.relative_to(run_folder)
@@ -275,15 +278,30 @@ def _runs(root: Path) -> Path:
 
 
 def _side_experiment(folder: Path) -> bool:
-    """Whether a model is a variant, a teacher, or of the shortcut experiment.
+    """Whether a model is a variant, a teacher that masks were judged by, or of the shortcut's.
 
     These are many, and no other model starts from them; their records and model.json are published.
     """
-    if re.search(r"@|-teacher-", folder.name):
+    if "@" in folder.name:
         return True
     about = folder / "model.json"
     data = json.loads(about.read_text())["inputs"].get("data", {}) if about.exists() else {}
-    return "background_correlation" in data
+    judged = "-teacher-" in folder.name and data.get("name") == "shapes"
+    return judged or "background_correlation" in data
+
+
+def _outdated_masks(folder: Path, chosen: Settings) -> set[Path]:
+    """Records of masks under a seed's folder that its settings do not find: damaged ones stay."""
+    run = Results(chosen, int(folder.name.removeprefix("seed")), root=folder.parents[1])
+    wanted, found = [run.mask_inputs(source) for source in TEACHERS], set()
+    for path in folder.glob("masks/*.parquet"):
+        try:
+            made = dict(records.read_record(path).attrs["inputs"])
+        except records.RecordError:
+            continue
+        if {key: made[key] for key in made if key not in ("split", "n")} not in wanted:
+            found.add(path)
+    return found
 
 
 def _published_weights(seeds: Iterable[Path], outdated: set[Path]) -> set[Path]:

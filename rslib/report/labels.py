@@ -9,6 +9,7 @@ from rslib import paper
 from rslib.run.evaluations import EVALUATIONS
 from rslib.settings import extensions
 from rslib.settings.names import DATASETS, architecture, parts
+from rslib.store.records import RecordError
 
 if TYPE_CHECKING:
     from rslib.run import Run
@@ -111,6 +112,20 @@ def _change(setting: str, value: Any) -> str:
         case "start":
             return f"from {training_phrase(f'-{value}')}"
     return f"{setting.replace('_', ' ')} {value}"
+
+
+def mask_quality(run: Run, text: str) -> str:
+    """How good the teachers' masks are that a text names, in a sentence; empty where not known."""
+    try:
+        about = run.priors().attrs["sources"] if "teacher's" in text else {}
+    except RecordError:
+        return ""
+    told = [
+        f"{mask_label(source)} {made['exact_iou']:.2f} (chance {made['exact_chance']:.2f})"
+        for source, made in about.items()
+        if "exact_iou" in made and mask_label(source) in text
+    ]
+    return f"IoU of masks with Shapes' exact ones: {', '.join(told)}." if told else ""
 
 
 def mask_label(source: str) -> str:

@@ -122,8 +122,11 @@ def footer(
     sources: Iterable[Mapping[str, Any] | pd.DataFrame] | pd.DataFrame,
     *,
     others: str = "",
+    masks: str = "",
 ) -> str:
     """The stamp, what stands for the other seeds, and the sizes of nets that are not the paper's.
+
+    With ``masks``, their source, their quality is told where it is known.
 
     The sources are the records and summaries that were read, or the table, which knows its stamp.
     ``others`` is what is drawn for the run's siblings, such as "small dots"; empty for nothing.
@@ -141,7 +144,8 @@ def footer(
         where = "" if run.settings.seeded is None else ", where drawn"
         drawn = f"{rendering.sentence(others)}{where}: {labels.seeds_phrase(beside)}"
         lines.append(f"{drawn}; all else is of seed {run.seed}.")
-    return "\n".join(filter(None, [*lines, labels.sizes(run, names)]))
+    quality = labels.mask_quality(run, labels.mask_label(masks)) if masks else ""
+    return "\n".join(filter(None, [*lines, labels.sizes(run, names), quality]))
 
 
 def legend(figure: Figure, handles: Sequence[Any] = ()) -> Figure:

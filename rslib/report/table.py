@@ -184,6 +184,9 @@ class Table:
         run, notes = self.run, list(self.notes)
         if sizes := labels.sizes(run, self.sizes):
             notes.append(f"{sizes}.")
+        told = [each for cell in self.cells for each in (cell["header"], cell["label"])]
+        if quality := labels.mask_quality(run, " ".join(map(str, [self.title, *notes, *told]))):
+            notes.append(quality)
         if self.intervals:
             coverage = f"{100 * self.confidence:g} %"
             notes.append(f"Square brackets: {coverage} interval over images ({self.intervals}).")

@@ -8,6 +8,7 @@ scoring against the other's keeps them apart; agreement with one's own teacher i
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,17 @@ from rslib import data
 from rslib.metrics import expected_calibration_error
 from rslib.metrics.calibration import fit_temperature, scaled
 from rslib.run.provenance import provenance
-from rslib.run.results import AbstractRun
-from rslib.saliency import MaskError, gradcam, overlap, proxy_masks, read_masks, resize
+from rslib.run.results import AbstractRun, on_shapes
+from rslib.saliency import (
+    MaskError,
+    gradcam,
+    overlap,
+    proxy_masks,
+    read_masks,
+    refine,
+    resize,
+    standardize,
+)
 from rslib.saliency.rollout import find_transformer
 from rslib.settings.names import TEACHERS, TOPS
 from rslib.store import records
@@ -124,6 +134,24 @@ def priors(run: AbstractRun) -> pd.DataFrame:
     return run.priors()
 
 
+def quality(run: AbstractRun, source: str) -> dict[str, float]:
+    """The overlap of a teacher's masks with exact ones, on the test images of Shapes.
+
+    Where the run has other images, teachers are trained on Shapes by the same recipes first.
+    Returns ``exact_iou``, a refused mask counting as 0, and ``exact_chance``: the IoU of masks with
+    the exact ones of other images.
+    """
+    judged = on_shapes(run)
+    masks, exact = of(judged, source, "test"), judged.data("test").masks.cpu()
+    other = exact.roll(1, 0)
+    return {"exact_iou": _iou(masks, exact), "exact_chance": _iou(masks, other)}
+
+
+def _iou(masks: Tensor, others: Tensor) -> float:
+    meet, join = ((masks & others), (masks | others))
+    return (meet.flatten(1).sum(1) / join.flatten(1).sum(1).clamp(min=1)).mean().item()
+
+
 def _make_priors(run: AbstractRun) -> None:
     import pandas as pd
 
@@ -153,6 +181,8 @@ def _make_priors(run: AbstractRun) -> None:
             made = record(run, source, "test").attrs
             kept = ("temperature", "accuracy", "ece_before", "ece_after")
             about[source] |= {key: made[key] for key in kept}
+            if not run.further:
+                about[source] |= quality(run, source)
     metadata = {
         "model": "masks",
         "evaluation": "priors",
@@ -179,13 +209,29 @@ def attach(run: AbstractRun, split: str, source: str, share: float) -> data.Data
     return replace(images, masks=masks)
 
 
-def activation_maps(model: nn.Module, x: Tensor, target: Tensor, layer: str | None) -> Tensor:
-    """Signed class-activation maps (B, H, W) of images (B, 3, H, W) in [0, 1] and classes (B,).
+def activation_maps(
+    model: nn.Module,
+    x: Tensor,
+    target: Tensor,
+    layer: str | Sequence[str] | None,
+    *,
+    blocks: int = 1,
+    flips: bool = False,
+) -> Tensor:
+    """Class-activation maps (B, H, W) of images (B, 3, H, W) in [0, 1] and classes (B,).
 
-    They are of the module that ``layer`` names, or of what enters a transformer's last block.
+    They are of the module that ``layer`` names, or of what enters a transformer's last ``blocks``.
+    Those of several layers, and with ``flips`` of mirror images, are standardized and averaged.
     """
-    where = layer if layer is not None else find_transformer(model).blocks[-1].norm1
-    return resize(gradcam(model, x, target, layer=where), x.shape[2:])
+    if layer is None:
+        layer = [each.norm1 for each in find_transformer(model).blocks[-blocks:]]
+    found = []
+    for where in [layer] if isinstance(layer, str) else layer:
+        found.append(resize(gradcam(model, x, target, layer=where), x.shape[2:]))
+        if flips:
+            mirrored = gradcam(model, x.flip(3), target, layer=where).flip(2)
+            found.append(resize(mirrored, x.shape[2:]))
+    return found[0] if len(found) == 1 else torch.stack(list(map(standardize, found))).mean(0)
 
 
 def _make(run: AbstractRun, source: str, split: str) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -199,7 +245,10 @@ def _make(run: AbstractRun, source: str, split: str) -> tuple[pd.DataFrame, dict
     told = f"{TEACHERS[source]}: masks of {split} images"
     rows = []
     for batch in tqdm(batches, desc=told, disable=not run.progress, mininterval=1.0):
-        maps = activation_maps(teacher, batch.x, batch.y, layer)
+        options = {"blocks": chosen.vit_blocks, "flips": chosen.flips}
+        maps = activation_maps(teacher, batch.x, batch.y, layer, **options)
+        if chosen.refine:
+            maps = refine(maps, batch.x)
         masks, refused = proxy_masks(maps, smallest=chosen.smallest, largest=chosen.largest)
         packed = np.packbits(masks.flatten(1).cpu().numpy(), axis=1)
         columns = {
@@ -214,12 +263,13 @@ def _make(run: AbstractRun, source: str, split: str) -> tuple[pd.DataFrame, dict
     return pd.concat(rows, ignore_index=True), about
 
 
-@torch.inference_mode()
 def _calibration(run: AbstractRun, teacher: nn.Module) -> dict[str, float]:
     """The teacher's temperature, fitted on half of the validation images and judged on the rest."""
     images, chosen = run.data("validation"), run.settings.evaluation
     batches = data.Batches(images, chosen.batch_size, device=run.device)
-    logits = torch.cat([teacher(batch.x) for batch in batches]).float().cpu()
+    # Not around all of it: images first read in inference mode would allow no gradient later.
+    with torch.inference_mode():
+        logits = torch.cat([teacher(batch.x) for batch in batches]).float().cpu().clone()
     labels = images.labels.cpu()
     fitted = torch.isin(images.ids, data.halves(images)[0].ids)
     temperature = fit_temperature(logits[fitted], labels[fitted])

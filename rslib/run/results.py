@@ -358,6 +358,15 @@ def shortcut_runs(run: AnyRun) -> tuple[AnyRun, AnyRun]:
     return tied, tied.under({"data": {"test_background_correlation": 0.0}})
 
 
+def on_shapes(run: AnyRun) -> AnyRun:
+    """The same on Shapes, whose exact masks judge a teacher's; the run itself where it is there."""
+    if run.settings.data.name == "shapes":
+        return run
+    n = run.settings.alignment.shortcut_images
+    shapes = {"name": "shapes", "train_size": n, "validation_size": n // 8, "test_size": n // 4}
+    return run.under({"data": shapes, "masks": {"sources": list(TEACHERS), "own": None}})
+
+
 def _mask_error(why: str) -> Exception:
     from rslib.saliency import MaskError  # which imports torch
 

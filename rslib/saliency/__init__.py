@@ -19,6 +19,7 @@ from rslib.saliency.masks import MaskError as MaskError
 from rslib.saliency.masks import coverage as coverage
 from rslib.saliency.masks import proxy_masks as proxy_masks
 from rslib.saliency.masks import read_masks as read_masks
+from rslib.saliency.masks import refine as refine
 from rslib.saliency.methods import input_gradient as input_gradient
 from rslib.saliency.methods import integrated_gradients as integrated_gradients
 from rslib.saliency.methods import saliency_method as saliency_method

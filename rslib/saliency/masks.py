@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
-from rslib.saliency.maps import check_maps, degenerate
+from rslib.saliency.maps import check_maps, degenerate, standardize
 from rslib.store.arrays import ArrayError, open_array
 
 _SIZE = (32, 32)
@@ -81,6 +82,38 @@ def proxy_masks(
     masks[refused] = False
     device = saliency.device
     return torch.from_numpy(masks).to(device), torch.from_numpy(refused).to(device)
+
+
+def refine(saliency: Tensor, x: Tensor, *, steps: int = 10) -> Tensor:
+    """Fit maps (B, H, W) to the colors of their images (B, 3, H, W): in [0, 1], high on the object.
+
+    As in GrabCut (Rother et al., 2004), colors of object and background are fitted in turns with
+    the pixels' membership: here one Gaussian each, and soft memberships, smoothed over their
+    neighbors. The evidence of the standardized map stays beside that of the colors. A constant map
+    stays constant.
+
+    Raises:
+        NotSaliency: If the maps are not finite or not of the form above.
+    """
+    colors = x.flatten(2).transpose(1, 2)
+    evidence = standardize(saliency)
+    inside = evidence.sigmoid()
+    for _ in range(steps):
+        ratio = _fit(colors, inside.flatten(1)) - _fit(colors, 1 - inside.flatten(1))
+        beside = avg_pool2d(2 * inside - 1, 3, 1, padding=1, count_include_pad=False)
+        inside = (evidence + ratio.view_as(inside) + 2 * beside).sigmoid()
+    return inside
+
+
+def _fit(colors: Tensor, weights: Tensor) -> Tensor:
+    """Log density (B, n) of colors (B, n, 3) under the Gaussian of those weighted (B, n)."""
+    weights = (weights / weights.sum(1, keepdim=True).clamp(min=1)).unsqueeze(2)
+    centered = colors - (weights * colors).sum(1, keepdim=True)
+    # A plain area has no spread: 1e-3 is that of a standard deviation of 8/255.
+    spread = centered.mT @ (weights * centered) + 1e-3 * torch.eye(3, device=colors.device)
+    root = torch.linalg.cholesky(spread)
+    away = torch.linalg.solve_triangular(root, centered.mT, upper=False).square().sum(1)
+    return -away / 2 - root.diagonal(dim1=1, dim2=2).log().sum(1, keepdim=True)
 
 
 def coverage(masks: Tensor) -> dict[str, float]:

@@ -72,7 +72,7 @@ def plan(settings: schema.Settings, name: str) -> Plan:
         )
     section = getattr(settings.training, "added" if wanted in added else wanted)
     if changes:
-        section = _changed(name, section, changes)
+        section = _changed(name, network, section, changes)
     if network not in trained(section):
         raise ValueError(
             f"no model {name!r}: {wanted} training has no recipe for {network}; choose among "
@@ -96,15 +96,19 @@ def trained(section: Any) -> list[str]:
     return [name for name in section.recipes if name in some]
 
 
-def _changed(name: str, section: Any, changes: dict[str, Any]) -> Any:
-    """The objective's settings with what the name changes."""
+def _changed(name: str, network: str, section: Any, changes: dict[str, Any]) -> Any:
+    """The objective's settings, and the epochs of its recipe, with what the name changes."""
     allowed = [key for key in type(section).model_fields if key not in ARCHITECTURES]
+    allowed += ["epochs"] * (network in section.recipes)
     for key in changes:
         if key not in allowed:
             near = nearest(key, allowed)
             raise ValueError(f"no model {name!r}: {key} is none of {', '.join(allowed)}{near}")
     try:
-        return type(section)(**(section.model_dump() | changes))
+        changed = section.model_dump() | changes
+        if "epochs" in changed:
+            changed[network] |= {"epochs": changed.pop("epochs")}
+        return type(section)(**changed)
     except ValidationError as error:
         problem = error.errors()[0]
         raise ValueError(

@@ -24,6 +24,7 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Layers = str | Annotated[list[str], Field(min_length=1)]
 Patch = Literal[1, 2, 4, 8, 16]
 
 
@@ -441,8 +442,11 @@ class Masks(_Section):
     files (17.png) or a NumPy array (train.npy).
     """
 
-    cnn_layer: str = _field("network.layer3", "3.4.1: the CNN teacher's layer for masks")
-    vit_layer: str | None = _field(None, "3.4.1: the ViT teacher's; null = into its last block")
+    cnn_layer: Layers = _field("network.layer3", "3.4.1: the CNN teacher's, or several, averaged")
+    vit_layer: Layers | None = _field(None, "3.4.1: the ViT teacher's; null = into its last blocks")
+    vit_blocks: Count = _field(1, "3.4.1: of these so many, averaged")
+    flips: bool = _field(False, "ours: average the maps of an image and of its mirror image")
+    refine: Literal["colors"] | None = _field(None, "ours: fit maps to the images' colors")
     smallest: float = _field(0.02, "ours: the least share a mask may cover", ge=0, lt=1)
     largest: Part = _field(0.95, "ours: the largest share a mask may cover")
     sources: list[MaskSource] | None = _field(None, "ours: for overlap; null = all", min_length=1)

@@ -15,7 +15,7 @@ from book.__main__ import main
 from rslib import notebook, settings
 from rslib.run import Run
 from rslib.run.published import PARAMS, PUBLISHED
-from rslib.run.results import shortcut_runs
+from rslib.run.results import Results, shortcut_runs
 from rslib.settings import PROJECT
 from rslib.store import records
 from tests.helpers.books import mini_book, nothing_again, write_notebook
@@ -216,7 +216,6 @@ def test_publish_copies_records_notebooks_and_small_weights(tmp_path, monkeypatc
     ("name", "shortcut"),
     [
         ("resnet18-aligned@beta=0.0", False),
-        ("vit_small-teacher", False),
         ("resnet18-standard", True),
     ],
 )
@@ -227,6 +226,32 @@ def test_weights_of_side_experiments_stay_behind(tmp_path, name, shortcut):
     assert f"seed0/{folder}/model.json" in published
     assert f"seed0/{folder}/best.safetensors" not in published
     assert f"seed0/{add_model(seed)}/best.safetensors" in published
+
+
+def add_masks(seed, run, source="cnn", **changed):
+    inputs = run.mask_inputs(source) | {"split": "train", "n": 3} | changed
+    path = f"masks/{source}-train-{records.key(**inputs)}.parquet"
+    rows = pd.DataFrame({"image": range(3), "mask": [b"0"] * 3})
+    records.write_record(seed / path, rows, {"evaluation": "masks", "inputs": inputs})
+    return path
+
+
+def test_masks_and_teachers_are_published_so_that_a_restored_run_aligns(tmp_path, monkeypatch):
+    monkeypatch.delenv("RSLIB_RUNS", raising=False)
+    seed = finished_run(tmp_path)
+    run = Results(settings.load("cpu"), 0, root=tmp_path / "runs")
+    teachers = [add_model(seed, f"{net}-teacher") for net in ("resnet18", "vit_small")]
+    judged = add_model(seed, "resnet18-teacher", data={"name": "shapes"})
+    masks = [add_masks(seed, run, source) for source in ("cnn", "vit")]
+    other = add_masks(seed, run, masks={"smallest": 0.1})
+    published = files(publish.publish("cpu", root=tmp_path))
+    assert {f"seed0/{each}" for each in masks} <= set(published)
+    assert f"seed0/{other}" not in published
+    assert {f"seed0/{each}/best.safetensors" for each in teachers} <= set(published)
+    assert f"seed0/{judged}/best.safetensors" not in published
+    shutil.rmtree(tmp_path / "runs")
+    publish.restore("cpu", root=tmp_path)
+    assert all((seed / each).is_file() for each in masks)
 
 
 def test_weights_are_published_while_there_is_room_the_papers_models_first(tmp_path, monkeypatch):
@@ -402,11 +427,13 @@ def test_what_is_finished_of_a_run_is_kept_and_restored(tmp_path, monkeypatch):
     (done / "last.safetensors").write_bytes(b"others")
     (going / "checkpoint.safetensors").write_bytes(b"half of a training")
     (done / "model.json").write_text('{"inputs": {}}')
+    kept_masks = add_masks(models.parent, Results(settings.load("cpu"), 0, root=tmp_path / "runs"))
     target = publish.keep("cpu", root=tmp_path)
     assert target == tmp_path / PUBLISHED / "cpu"
     kept = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
     folder = f"seed0/models/{done.name}"
-    assert kept == {f"{folder}/model.json", f"{folder}/best.safetensors", "params.yaml"}
+    weights = f"{folder}/best.safetensors"
+    assert kept == {f"{folder}/model.json", weights, f"seed0/{kept_masks}", "params.yaml"}
     assert settings.load(str(target / "params.yaml")) == settings.load("cpu")
     assert editions.published(tmp_path / PUBLISHED) == []  # no notebooks, so no edition
     shutil.rmtree(tmp_path / "runs")

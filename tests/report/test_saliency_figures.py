@@ -69,6 +69,27 @@ def test_dynamics_and_plane_show_every_model(run):
     assert len(points) == 3
 
 
+def test_the_front_joins_what_no_other_way_beats(run):
+    names = [ALIGNED, control(ALIGNED), f"{ALIGNED}@beta=5.0,epochs=1"]
+    for name in names:
+        run.evaluate(name, "saliency")
+    (axis,) = figures.alignment_front(run, names).axes
+    at = {}
+    for name in names:
+        record = run.record(name, "saliency")
+        at[name] = (record["iou_exact"].mean(), 100 * record["correct"].mean())
+    best = {
+        place
+        for place in at.values()
+        if not any(o != place and o[0] >= place[0] and o[1] >= place[1] for o in at.values())
+    }
+    front = next(line for line in axis.lines if line.get_linestyle() == "--")
+    drawn = {tuple(map(float, each)) for each in zip(*front.get_data(), strict=True)}
+    assert len(drawn) == len(best)
+    assert sorted(drawn) == pytest.approx(np.array(sorted(best)))
+    assert [text.get_text() for text in axis.texts] == ["2", "2", "1"]
+
+
 def test_table_4_and_the_shares(run):
     frame = tables.table4(run, [ALIGNED]).set_index("quantity")
     own, rest = (run.record(n, "saliency") for n in (ALIGNED, control(ALIGNED)))

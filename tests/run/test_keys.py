@@ -29,16 +29,16 @@ OTHERS = (
     "resnet18-adversarial@start=aligned@beta=1.0",
 )
 PINNED = {
-    ("smoke", 0): "ddda240a68",
-    ("smoke", 1): "700b4c4881",
-    ("cpu", 0): "c4eea1863a",
-    ("cpu", 1): "f5a4ac3b3b",
-    ("fast", 0): "91cb2d3310",
-    ("fast", 1): "2cda07a3dc",
+    ("smoke", 0): "a4c0a4774b",
+    ("smoke", 1): "c366cdc4a2",
+    ("cpu", 0): "4d941ffdc3",
+    ("cpu", 1): "f6b39697ef",
+    ("fast", 0): "c2088f15a9",
+    ("fast", 1): "8b2c854d66",
     ("paper", 0): "ba5c954f5e",
     ("paper", 1): "5efe58db6a",
-    ("wide", 0): "b90f3f5445",
-    ("wide", 1): "7031a86a7c",
+    ("wide", 0): "41ce02985c",
+    ("wide", 1): "30f1283ad3",
 }
 
 

@@ -72,6 +72,57 @@ def test_masks_do_not_depend_on_the_temperature(explained_run):
     assert same.all()
 
 
+def test_maps_of_layers_and_mirror_images_are_averaged(explained_run):
+    from rslib.saliency import gradcam, resize, standardize
+
+    model = explained_run.trained("resnet18-teacher")
+    x = explained_run.data("test").images[:4].float() / 255
+    labels = explained_run.data("test").labels[:4]
+    layers = ["network.layer3", "network.layer4"]
+    found = object_masks.activation_maps(model, x, labels, layers, flips=True)
+    maps = []
+    for layer in layers:
+        maps.append(resize(gradcam(model, x, labels, layer=layer), (32, 32)))
+        back = resize(gradcam(model, x.flip(3), labels, layer=layer), (32, 32)).flip(2)
+        maps.append(back)
+    assert torch.allclose(found, sum(map(standardize, maps)) / 4, atol=1e-4)
+    mirrored = object_masks.activation_maps(model, x.flip(3), labels, layers, flips=True)
+    assert torch.allclose(mirrored.flip(2), found, atol=1e-4)
+
+
+def test_how_masks_are_made_is_in_their_key_and_the_old_way_has_the_old_one(tiny_run):
+    old = {"cnn_layer": "network.layer3", "vit_blocks": 1, "flips": False, "refine": None}
+    keys = {str(tiny_run({"masks": old}).mask_inputs("cnn")["masks"])}
+    assert keys == {"{}"}
+    for change in ({"flips": True}, {"refine": "colors"}, {"cnn_layer": ["network.layer4"]}):
+        keys.add(str(tiny_run({"masks": old | change}).mask_inputs("cnn")["masks"]))
+    assert len(keys) == 4
+
+
+def test_a_teachers_masks_are_judged_by_exact_ones_and_tables_say_so(explained_run):
+    from rslib.report import tables
+
+    run = explained_run
+    exact = run.data("test").masks.numpy()
+    masks = object_masks.of(run, "vit", "test").numpy()
+    ious = [(m & e).sum() / (m | e).sum() for m, e in zip(masks, exact, strict=True)]
+    found = object_masks.priors(run).attrs["sources"]
+    assert found["vit"]["exact_iou"] == pytest.approx(np.mean(ious))
+    assert found["vit"]["exact_chance"] < 1 and "exact_iou" not in found["exact"]
+    (told,) = [n for n in tables.masks_table(run).attrs["notes"] if "Shapes' exact ones" in n]
+    assert f"ViT teacher's {np.mean(ious):.2f} (chance" in told
+
+
+def test_on_other_images_teachers_are_judged_on_shapes(tiny_run):
+    from rslib.run.results import on_shapes
+
+    run = tiny_run()
+    assert on_shapes(run) is run
+    other = tiny_run({"data": {"name": "cifar10"}, "masks": {"flips": True}})
+    judged = on_shapes(other).settings
+    assert (judged.data.name, judged.data.train_size, judged.masks.flips) == ("shapes", 120, True)
+
+
 class Divide(torch.nn.Module):
     def __init__(self, by):
         super().__init__()

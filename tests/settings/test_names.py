@@ -31,13 +31,25 @@ def test_changes_reach_the_objective_and_the_key():
     assert plan(CHOSEN, "resnet18-aligned").inputs == {}
 
 
+def test_epochs_in_a_name_are_the_recipes_of_its_network():
+    plain, longer = (plan(CHOSEN, f"vit_small-aligned{of}") for of in ("", "@beta=1.0,epochs=7"))
+    assert (plain.recipe.epochs, longer.recipe.epochs, longer.section.beta) == (50, 7, 1.0)
+    assert longer.recipe.model_copy(update={"epochs": 50}) == plain.recipe
+    assert longer.section.resnet18 == plain.section.resnet18
+    assert longer.inputs == {"beta": 1.0}
+    assert plan(CHOSEN, "resnet18-noise@epochs=3").recipe.epochs == 3
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
         ("resnet18-aligned@", "after the @ come settings"),
         ("resnet18-aligned@beta", "after the @ come settings"),
         ("resnet18-aligned@betta=1", "betta is none of"),
-        ("resnet18-aligned@epochs=1", "epochs is none of"),
+        ("resnet18-aligned@epochs=0", "epochs|greater than or equal to 1"),
+        ("resnet18-aligned@epochs=many", "resnet18: "),
+        ("alexnet-aligned@epochs=3", "epochs is none of"),
+        ("resnet18-aligned@learning_rate=1.0", "learning_rate is none of"),
         ("resnet18-aligned@resnet18=1", "resnet18 is none of"),
         ("resnet18-aligned@beta=-1", "beta: .*greater than or equal to 0"),
         ("resnet18-aligned@reading=other", "reading: "),

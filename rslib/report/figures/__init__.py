@@ -30,6 +30,7 @@ from rslib.report.figures.robustness import certified_curves as certified_curves
 from rslib.report.figures.robustness import figure2 as figure2
 from rslib.report.figures.robustness import robust_overfitting as robust_overfitting
 from rslib.report.figures.saliency import alignment_dynamics as alignment_dynamics
+from rslib.report.figures.saliency import alignment_front as alignment_front
 from rslib.report.figures.saliency import alignment_plane as alignment_plane
 from rslib.report.figures.saliency import chance_curve as chance_curve
 from rslib.report.figures.saliency import faithfulness_curves as faithfulness_curves

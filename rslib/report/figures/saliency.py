@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rslib import paper
+from rslib.metrics import pareto
 from rslib.metrics.estimates import accuracy, mean
 from rslib.report import labels, numbers, seeds, style
 from rslib.report.tables.alignment import shares_table
@@ -134,7 +135,7 @@ def overlap_bars(
     source = source or run.mask_source
     confidence, priors = run.settings.evaluation.confidence, run.priors()
     records = {name: run.record(name, "saliency") for name in names}
-    footer = style.footer(run, names, records.values(), others="small dots")
+    footer = style.footer(run, names, records.values(), others="small dots", masks=source)
     figure, axes = style.canvas([["iou"]], height=0.34 * len(names) + 0.7, footer=footer)
     axis = axes["iou"]
     for place, (name, record) in enumerate(records.items()):
@@ -278,7 +279,7 @@ def alignment_plane(run: Run, names: Sequence[str]) -> Figure:
     families = list(dict.fromkeys(map(baseline, names)))
     confidence, overlap = run.settings.evaluation.confidence, f"iou_{run.mask_source}"
     records = {name: run.record(name, "saliency") for name in (*families, *names)}
-    footer = style.footer(run, names, records.values(), others="small dots")
+    footer = style.footer(run, names, records.values(), others="small dots", masks=run.mask_source)
     figure, axes = style.canvas([families], height=2.9, footer=footer, grid="both")
     for family, axis in axes.items():
         shown = [family, *(name for name in names if baseline(name) == family)]
@@ -294,6 +295,43 @@ def alignment_plane(run: Run, names: Sequence[str]) -> Figure:
         axis.set_ylabel("Clean accuracy (%)")
         axis.legend(fontsize=7, loc="best")
     return figure
+
+
+@style.styled
+def alignment_front(run: Run, names: Sequence[str]) -> Figure:
+    """IoU against accuracy over weights, readings and epochs of alignment (paper 3.4.1).
+
+    Colors are weights, squares equation 12 as written, circles its standardized reading; the number
+    beside a mark is that of epochs. The line is the Pareto front of each architecture's estimates.
+    """
+    overlap, confidence = f"iou_{run.mask_source}", run.settings.evaluation.confidence
+    records = {name: run.record(name, "saliency") for name in names}
+    planned = {name: run.plan(name) for name in names}
+    footer = style.footer(run, names, records.values(), masks=run.mask_source)
+    families = list(dict.fromkeys(map(baseline, names)))
+    figure, axes = style.canvas([families], height=2.9, footer=footer, grid="both")
+    weights = sorted({each.section.beta for each in planned.values()})
+    shades = dict(zip(weights, style.CYCLE * len(weights), strict=False))
+    for family, axis in axes.items():
+        shown = [name for name in names if baseline(name) == family]
+        for name in shown:
+            x = mean(records[name][overlap], confidence=confidence)
+            y = accuracy(records[name]["correct"], confidence=confidence)
+            section, epochs = planned[name].section, planned[name].recipe.epochs
+            mark = "s" if section.reading == "as_written" else "o"
+            look = {"color": shades[section.beta], "elinewidth": 1, "capsize": 0}
+            style.point(axis, x, y, fmt=mark, **look)
+            axis.annotate(
+                epochs, (x.value, y.value), (4, 4), textcoords="offset points", fontsize=7
+            )
+        pairs = [records[name][[overlap, "correct"]].mean() for name in shown]
+        values = np.array(pairs, float) * [1, 100]
+        best = values[pareto.front(values, [True, True])]
+        axis.plot(*best[np.argsort(best[:, 0])].T, color=style.GREY, ls="--", lw=1, zorder=0)
+        axis.set(title=labels.architecture_label(family), xlabel="Mean IoU")
+        axis.set_ylabel("Clean accuracy (%)")
+    handles = [style.line(f"β = {weight:g}", color=shades[weight]) for weight in weights]
+    return style.legend(figure, handles)
 
 
 @style.styled
