@@ -276,7 +276,8 @@ def test_masks_are_written_as_masks_of_ones_own_are_read(place, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--check", "none"], "none holds neither a folder test nor test.npy"),
+        (["--check", "none"], "masks.own: there is no folder"),
+        (["--check", "."], "holds neither a folder test nor test.npy"),
         (["--source", "own"], "settings.masks.own names no folder"),
         (["--out", "."], "--out . is not an empty folder"),
         (["--profile", "smok"], "no profile 'smok'"),

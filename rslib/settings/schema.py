@@ -32,10 +32,13 @@ def _field(default: Any, description: str, **limits: Any) -> Any:
     return Field(default, description=description, **limits)
 
 
-def _layer(name: str, known: Sequence[str] = layers("resnet18"), of: str = "ResNet-18") -> str:
-    """A layer's name; ValueError where the network has no such feature maps."""
-    if name not in known:
-        raise ValueError(f"no layer of {of} with feature maps{nearest(name, known)}")
+def _layer(
+    name: Layers, known: Sequence[str] = layers("resnet18"), of: str = "ResNet-18"
+) -> Layers:
+    """A layer's name, or several; ValueError where the network has no such feature maps."""
+    for one in [name] if isinstance(name, str) else name:
+        if one not in known:
+            raise ValueError(f"no layer {one!r} of {of} with feature maps{nearest(one, known)}")
     return name
 
 

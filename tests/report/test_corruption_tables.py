@@ -183,7 +183,7 @@ def test_packaged_reference_errors(run, tmp_path, monkeypatch):
     with pytest.raises(RecordError, match="did you mean 'smoke'"):
         load_reference("smok")
     path.write_text(path.read_text().replace("0.2", "0.3", 1))
-    with pytest.raises(RecordError, match="was altered"):
+    with pytest.raises(RecordError, match="were altered"):
         load_reference("smoke")
 
 

@@ -40,8 +40,9 @@ def rewrite(run, name, kind, change, about=None):
     """Change a record on disk, and its metadata."""
     path = run.record_path(name, kind)
     frame = records.read_record(path)
-    metadata = frame.attrs | (about or {})
-    records.write_record(path, change(frame), metadata)
+    changed = change(frame)
+    metadata = frame.attrs | {"n": len(changed)} | (about or {})
+    records.write_record(path, changed, metadata)
 
 
 def test_autoattack_counts_after_every_stage_on_the_same_images(run):

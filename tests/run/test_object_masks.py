@@ -1,5 +1,7 @@
 """The masks of a run: who was taught on what, what is kept, and what is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -208,7 +210,7 @@ def test_masks_of_ones_own_are_read_and_decide_the_key(tiny_run, tmp_path):
     ("overrides", "source", "said"),
     [
         ({}, "own", "names no folder"),
-        ({"masks": {"own": "/nowhere"}}, "own", "neither a folder train nor"),
+        ({"masks": {"own": str(Path(__file__).parent)}}, "own", "neither a folder train nor"),
         ({}, "saliency", "no masks 'saliency'"),
     ],
 )
