@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from benchmarks import results
 from benchmarks.harness import OURS
 from benchmarks.stages import TRAINING, forward_operations, published
@@ -368,10 +366,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     asked = parser.parse_args(arguments)
     try:
-        changed = yaml.safe_load(asked.set)
+        changed = settings.read_yaml(asked.set, "--set")
         target = Run(settings.load(asked.profile, changed), root=Path("runs"), progress=False)
         run = published(asked.of)
-    except (settings.SettingsError, yaml.YAMLError, LookupError) as error:
+    except (settings.SettingsError, LookupError) as error:
         print(f"python -m benchmarks.foreseen: {error}", file=sys.stderr)
         return 2
     stored = results.path(results.RESULTS)

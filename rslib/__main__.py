@@ -367,6 +367,8 @@ def _load_settings(profile: str, text: str, extensions: Sequence[str] | None) ->
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
+    from rslib.settings import environment
+
     form = argparse.RawDescriptionHelpFormatter
     told = "Score, train and examine image classifiers as the book does. --help after a command "
     epilog = f"example\n  {PROGRAM} scorecard timm:resnet18 --profile smoke"
@@ -397,7 +399,7 @@ def parser() -> argparse.ArgumentParser:
         add("--profile", default="smoke", help=f"{told}smoke")
         told = "laid over the profile, such as '{pgd: {steps: 50}}'"
         add("--settings", metavar="YAML", default="{}", help=told)
-        add("--seed", type=int, default=0, help="of everything random; default 0")
+        add("--seed", type=environment.seed, default=0, help="of everything random; default 0")
         add("--quiet", action="store_true", help="no progress")
         extensible(add)
         return group
@@ -460,7 +462,7 @@ def parser() -> argparse.ArgumentParser:
     told = "cifar10, shapes or one of your own; default cifar10"
     add("--data", default="cifar10", metavar="NAME", help=told)
     add("-n", type=int, metavar="IMAGES", help="that many, equally of each class; default all")
-    add("--seed", type=int, default=0, help="of what is random; default 0")
+    add("--seed", type=environment.seed, default=0, help="of what is random; default 0")
     add("--format", choices=("npy", "png"), default="npy", help="of the files; default npy")
     told = "where to write; it must be new or empty"
     add("--out", type=Path, required=True, metavar="FOLDER", help=told)

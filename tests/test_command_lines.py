@@ -322,3 +322,10 @@ def test_older_results_are_resealed_and_editions_are_not(place, capsys):
         assert main(["reseal", str(folder)]) == 2
         assert said in capsys.readouterr().err
     assert (edition / "a.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("seed", ["-1", "1.5", "010", "1_0", "one", "", str(2**63)])
+def test_a_seed_is_a_whole_number(capsys, seed):
+    with pytest.raises(SystemExit):
+        main(["train", "resnet18-standard", f"--seed={seed}"])
+    assert "a seed must be a whole number from 0" in capsys.readouterr().err

@@ -38,7 +38,8 @@ def run_of(folder: Path, seed: int = 0) -> Run:
     """Open an edition's folder, as :func:`settings_of` does, with the other seeds it has."""
     from rslib.run import Run
 
-    seeds = [int(each.name.removeprefix("seed")) for each in folder.glob("seed*")]
+    names = (each.name.removeprefix("seed") for each in folder.glob("seed*"))
+    seeds = [int(name) for name in names if name.isdecimal()]
     return Run(settings_of(folder), seed, seeds=seeds, root=folder.parent, progress=False)
 
 
