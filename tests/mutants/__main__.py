@@ -9,6 +9,7 @@ exit status is 0 if at least 95 % were killed and no survivor lacks a reason.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import shutil
@@ -90,6 +91,7 @@ def _tests(job: Job) -> None:
     code = 3
     try:
         os.setpgid(0, 0)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         handle = os.open(job.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(handle, 1), os.dup2(handle, 2)
         os.chdir(job.tree)
@@ -101,8 +103,7 @@ def _tests(job: Job) -> None:
         importlib.invalidate_caches()
         import pytest
 
-        # Fixtures of nothing but one process each would be in the way of one another.
-        scratch = f"--basetemp={job.tree}.tmp"
+        scratch = f"--basetemp={job.tree}.tmp"  # temporary folders that no other job clears
         code = int(pytest.main([*OPTIONS, scratch, *job.tests]))
     finally:
         sys.stdout.flush(), sys.stderr.flush()
@@ -137,7 +138,8 @@ def _all(jobs: Sequence[Job], trees: Sequence[Path], tell: Callable[[int, Job], 
                 tell(number, running.pop(number))
     finally:
         for job in running.values():
-            os.killpg(job.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(job.pid, signal.SIGKILL)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -155,6 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.list:
         print(*(f"{each.file}:{each.line} {each.change}" for each in chosen), sep="\n")
         return 0
+    # Stopped like by Ctrl-C, so that no tests go on alone.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     os.environ["OMP_NUM_THREADS"] = "1"
     for name in PACKAGES:
         importlib.import_module(name)
@@ -194,16 +198,17 @@ def _judged(chosen: Sequence[Mutant], trees: Sequence[Path]) -> int:
         if job.outcome.startswith("out of time"):
             how = f"killed, {job.outcome}"
         place = f"{mutant.file}:{mutant.line}"
-        print(f"{number:3}/{len(chosen)} {job.seconds:5.1f} s  {how}  {place}  {mutant.change}",
-              flush=True)  # fmt: skip
+        at = f"{number:3}/{len(chosen)} {job.seconds:5.1f} s"
+        print(f"{at}  {how}  {place}  {mutant.change}", flush=True)
 
     limits = [60 + 5 * sum(seconds[test] for test in each.tests) for each in chosen]
     jobs = [Job(m.tests, trees[0], limit, m) for m, limit in zip(chosen, limits, strict=True)]
     _all(jobs, trees, told)
     killed = len(chosen) - len(survivors)
     minutes = (time.monotonic() - began) / 60
-    print(f"\n{killed} of {len(chosen)} mutants killed ({killed / max(1, len(chosen)):.1%}), {late} "
-          f"of them by the clock, in {minutes:.0f} minutes")  # fmt: skip
+    share = killed / max(1, len(chosen))
+    print(f"\n{killed} of {len(chosen)} mutants killed ({share:.1%}), {late} of them by the clock")
+    print(f"in {minutes:.0f} minutes")
     for each in survivors:
         print(f"survived: {each.file}:{each.line}  {each.change}")
         print(f"          {each.harmless or 'no reason is known: write a test that notices it'}")

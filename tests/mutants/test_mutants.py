@@ -43,7 +43,10 @@ def test_patches_are_read_as_described(tmp_path):
 
 
 def test_generated_mutants_change_one_thing_and_stay_when_other_code_changes():
-    code = "def f(a, b):\n    if a < b and not a:\n        return min(a, 2 * b)\n    return f'{a + b}'\n"
+    code = (
+        "def f(a, b):\n    if a < b and not a:\n        return min(a, 2 * b)\n"
+        "    return f'{a + b}'\n"
+    )
     all_of_it = _generated("a.py", code, 99, ("t",))
     changes = [each.change for each in all_of_it]
     assert "in f: a < b -> (a <= b)" in changes and "in f: 2 -> (5)" in changes
