@@ -4,6 +4,7 @@
 # make check         lint, floors, and the unit tests that take seconds      WORKERS=2
 # make test          lint, notebooks as tests, unit tests             WORKERS=2, files side by side
 # make faults        kill, fill, damage and lock on purpose, many times, and say what was lost
+# make mutants       break rslib in small ways, many times, and say what no test noticed   WORKERS=2, ONLY="mce pgd"
 # make bench         time rslib beside public peers, write the book's page on speed     CIFAR-10 needed; DEVICE=cuda on a GPU
 # make cluster       make book as jobs of a SLURM cluster, one a model               PROFILE=paper
 # make slurm-test    prove that on a SLURM of this machine's own                   root, Debian's packages
@@ -62,7 +63,7 @@ PARALLEL = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(call or_default,WORKERS,2) --dis
 
 LINT  = $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/ty check --python $(VENV) tests/typed_calls.py
 
-.PHONY: book run check test faults bench cluster slurm-test lab site pdf archive keep publish restore lock clean help
+.PHONY: book run check test faults mutants bench cluster slurm-test lab site pdf archive keep publish restore lock clean help
 .DEFAULT_GOAL := help
 
 book: run
@@ -83,6 +84,9 @@ test: $(DONE)
 
 faults: $(DONE)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
+
+mutants: $(DONE)
+	$(BIN)/python -m tests.mutants --workers $(WORKERS) $(ONLY)
 
 bench: $(DONE)
 	@$(CHECK) && $(BIN)/python -m benchmarks --device $(call or_default,DEVICE,cpu)

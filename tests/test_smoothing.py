@@ -98,7 +98,18 @@ def test_counts_follow_the_closed_form_probability_and_radii_stay_below_the_trut
     assert found.prediction[3:].tolist() == [1, 0]
     # A vote split in halves cannot be certified.
     assert found.prediction[0] == ABSTAIN and found.radius[0] == 0.0
-    assert found.candidate[0] in (0, 1)
+
+
+def test_the_votes_that_bound_a_class_do_not_choose_it():
+    # One vote chooses, and takes class 0 of 15 % of the images; 85 % of the others are for class 1.
+    # Such an image abstains, since the class chosen has the fewer votes.
+    x = pixels(*[0.5 + SIGMA * norm.ppf(0.85)] * 60)
+    found = certificates(HalfSpace(), x, sigma=SIGMA, n0=1, n=400, generator=seeded())
+    lucky = found.candidate == 0
+    assert 3 <= lucky.sum() <= 20
+    assert (found.count[lucky] < 100).all() and (found.count[~lucky] > 300).all()
+    assert (found.prediction[lucky] == ABSTAIN).all() and (found.radius[lucky] == 0).all()
+    assert (found.prediction[~lucky] == 1).all()
 
 
 class Watch(nn.Module):
@@ -212,8 +223,11 @@ def test_a_plurality_that_is_no_majority_is_not_certified():
             u = torch.special.ndtr((x[:, 0, 0, 0] - 0.5) / SIGMA)
             return torch.stack([u < 0.4, (u >= 0.4) & (u < 0.7), u >= 0.7], 1).float()
 
-    x = pixels(0.5)
-    assert certify(Thirds(), x, sigma=SIGMA, n=5000, generator=seeded())[0].tolist() == [ABSTAIN]
+    options = {"sigma": SIGMA, "n0": 1000, "n": 5000, "generator": seeded()}
+    found = certificates(Thirds(), pixels(0.5), **options)
+    assert found.candidate.tolist() == [0]
+    assert found.count.item() == pytest.approx(2000, abs=175)
+    assert found.prediction.tolist() == [ABSTAIN] and found.radius.tolist() == [0]
 
 
 # Bad input
@@ -246,7 +260,13 @@ def test_fractional_counts(name):
 
 
 def test_the_smallest_n_that_is_named_works():
-    certify(HalfSpace(), pixels(0.5), sigma=SIGMA, n=10)
+    # Ten votes of ten give the only radius there is; an image with fewer abstains.
+    prediction, radius = certify(
+        HalfSpace(), pixels(*[0.8] * 20), sigma=SIGMA, n=10, generator=seeded()
+    )
+    largest = smoothing.largest_radius(10, sigma=SIGMA, alpha=0.001)
+    assert set(radius.tolist()) == {0.0, largest}
+    assert torch.equal(prediction == 1, radius > 0)
 
 
 @pytest.mark.parametrize(("count", "n"), [(-1, 10), (11, 10), (0, 0)])

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from rslib.attacks import Threat, pgd, run_pgd
@@ -298,3 +299,58 @@ def test_meaningless_options_are_refused(change, message):
 def test_fractional_counts_are_refused():
     with pytest.raises(TypeError, match="num_steps=2.5 must be a whole number"):
         pgd(TwoPixels(), images([0.5, 0.3]), RIGHT, **{**OPTIONS, "num_steps": 2.5})
+
+
+class Slope(nn.Module):
+    """Logits (3a - 4b, 0) of pixels a, b and c, and (1, 0) where a is above 0.8; c is not used."""
+
+    def forward(self, x):
+        a, b, _ = x.flatten(1).T
+        score = torch.where(a > 0.8, 1 + 0 * a, 3 * a - 4 * b)
+        return torch.stack([score, 0 * score], 1)
+
+
+@pytest.mark.parametrize("early_stop", [True, False])
+def test_gradients_are_counted_an_image_and_step_and_zero_where_all_pixels_are(early_stop):
+    x, y = images([0.6, 0.1, 0.5], [0.9, 0.1, 0.5], [0.1, 0.9, 0.5]), torch.zeros(3).long()
+    options = {"eps": 0.1, "step_size": 0.02, "num_steps": 4, "random_start": False}
+    result = run_pgd(Slope(), x, y, early_stop=early_stop, **options)
+    # The third image is wrong from the start, the second does not move from where all is flat.
+    assert (result.gradients, result.zero_gradients) == (8, 4)
+
+
+class Shallow(nn.Module):
+    """Ten classes, label 0: wrong at a loss of 0.72 below 0.5, right at a loss of 2.2 above."""
+
+    def forward(self, x):
+        a = x.flatten(1)
+        wrong = torch.tensor([0.0, 0.05] + 8 * [-50.0])
+        right = torch.tensor([0.1] + 9 * [0.0])
+        return torch.where(a < 0.5, wrong, right) + 1e-3 * a * torch.eye(10)[0]
+
+
+def test_a_last_iterate_that_fools_outranks_those_with_a_higher_loss():
+    x, y = torch.full((16, 1, 1, 1), 0.55), torch.zeros(16, dtype=torch.int64)
+    options = {"eps": 0.2, "step_size": 1e-6, "num_steps": 1, "generator": seeded()}
+    result = run_pgd(Shallow(), x, y, restarts=20, early_stop=False, **options)
+    assert result.fooled_last.all()
+    assert (result.x_last < 0.5).all()
+
+
+def test_the_trace_is_that_of_the_first_restart(net, batch):
+    x, y = batch
+    one, three = (
+        run_pgd(net, x, y, generator=seeded(), restarts=restarts, **OPTIONS) for restarts in (1, 3)
+    )
+    assert torch.equal(one.loss, three.loss)
+
+
+def test_an_infinite_gradient_is_refused():
+    class Root(nn.Module):
+        def forward(self, x):
+            score = 1 + x.flatten(1)[:, 0].sqrt()
+            return torch.stack([score, 0 * score], 1)
+
+    x, y = images([0.0, 0.3], [0.5, 0.3]), torch.zeros(2, dtype=torch.int64)
+    with pytest.raises(ValueError, match="NaN or infinite for 1 of 2 images"):
+        run_pgd(Root(), x, y, random_start=False, **OPTIONS)

@@ -5,6 +5,7 @@ import pytest
 
 from rslib.corruptions import ALL19, TEST15, mce
 from rslib.metrics import mean_corruption_error
+from rslib.metrics.bootstrap import resampled_means
 
 DATA = {"origin": "generated", "dataset": "cifar10", "images": 100, "seed": 0}
 
@@ -88,6 +89,7 @@ class TestRefusals:
             ({}, 0.1, "at least one corruption"),
             ({"rain": (0.1,) * 5}, 0.1, "no corruption 'rain'"),
             ({"fog": (0.1,) * 4}, 0.1, r"errors\['fog'\] has 4 values"),
+            ({"fog": (0.1,) * 6}, 0.1, r"errors\['fog'\] has 6 values"),
             ({"fog": (0.1, 0.2, 0.3, 0.4, 45)}, 0.1, "45.0 is not a fraction"),
             ({"fog": (0.1, 0.2, 0.3, 0.4, float("nan"))}, 0.1, "nan is not a fraction"),
             ({"fog": (0.1,) * 5}, -0.1, "-0.1 is not a fraction"),
@@ -161,6 +163,28 @@ class TestOutcomes:
         half = 1.96 * (coins.mean() * (1 - coins.mean()) / n) ** 0.5
         assert low == pytest.approx(coins.mean() - half, abs=half / 10)
         assert high == pytest.approx(coins.mean() + half, abs=half / 10)
+
+    @pytest.mark.parametrize(("confidence", "z"), [(0.5, 0.6745), (0.99, 2.5758)])
+    def test_the_confidence_is_that_of_the_interval(self, confidence, z):
+        n, generator = 1000, np.random.default_rng(0)
+        coins = generator.random(n) < 0.3
+        wrong = {"fog": np.tile(coins, (5, 1))}
+        options = {"clean_wrong": coins, "reference_clean_wrong": coins, "names": ["fog"]}
+        low, high = mce.interval(
+            wrong, wrong, **options, confidence=confidence, resamples=4000
+        ).error
+        half = z * (coins.mean() * (1 - coins.mean()) / n) ** 0.5
+        assert (high - low) / 2 == pytest.approx(half, rel=0.08)
+
+    def test_as_many_resamples_are_drawn_as_asked(self):
+        # Of two resamples the ends of the interval at 0.9 lie 0.9 of the way between the two.
+        wrong, clean = self.outcomes(0.3, n=50, names=["fog"])
+        options = {"clean_wrong": clean, "reference_clean_wrong": clean, "names": ["fog"]}
+        low, high = mce.interval(wrong, wrong, **options, resamples=2, confidence=0.9).error
+        rows = np.concatenate([wrong["fog"].T], 1).astype(np.float32)
+        ends = sorted(resampled_means(rows, resamples=2).mean(1))
+        gap = 0.9 * (ends[1] - ends[0])
+        assert high - low == pytest.approx(gap, abs=1e-6) and gap > 0
 
     def test_it_holds_the_score_and_repeats_itself(self):
         (wrong, clean), (base, base_clean) = self.outcomes(0.3), self.outcomes(0.6, seed=1)

@@ -61,3 +61,26 @@ def test_resampled_means_are_of_the_same_images():
     for column, found in zip(values.T, means.T, strict=True):
         result = resampled(lambda drawn, v=column: float(v[drawn].mean()), 60, resamples=50, seed=3)
         np.testing.assert_allclose(found, result.bootstrap_distribution, atol=1e-6)
+
+
+def test_the_confidence_is_that_of_the_interval():
+    # Half of the resampled means of 500 coins lie within 0.6745 standard errors.
+    values = np.repeat([0, 1], [200, 300])
+    low, high = bootstrap_interval(values, confidence=0.5, resamples=4000)
+    assert high - low == pytest.approx(2 * 0.6745 * (0.6 * 0.4 / 500) ** 0.5, rel=0.1)
+
+
+def test_the_interval_is_made_of_percentiles():
+    # No resample has a larger maximum than the images; reflected at it, the interval would.
+    values = np.arange(30.0)
+    low, high = bootstrap_interval((values,), statistic=lambda v: float(v.max()))
+    assert 20 < low < high == 29
+
+
+@pytest.mark.parametrize("resamples", [7, 150])
+def test_as_many_resamples_are_drawn_as_asked(resamples):
+    drawn = []
+    resampled(lambda places: drawn.append(len(places)) or 0.0, 5, resamples=resamples)
+    # One more is the images themselves.
+    assert len(drawn) in (resamples, resamples + 1) and set(drawn) == {5}
+    assert resampled_means(np.ones((5, 2)), resamples=resamples).shape == (resamples, 2)

@@ -43,3 +43,22 @@ def test_what_a_common_cause_explains_is_no_partial_correlation():
 def test_rank_correlations_that_are_not_defined(first, second, given):
     with pytest.raises(ValueError, match="value"):
         rank_correlation(first, second, given)
+
+
+def test_the_p_value_of_a_partial_correlation_has_a_degree_of_freedom_less():
+    from scipy.stats import t
+
+    rng = np.random.default_rng(3)
+    x, y, z = rng.normal(size=(3, 8))
+    found = rank_correlation(x, y, [z])
+    statistic = abs(found.value) * np.sqrt(5 / (1 - found.value**2))
+    assert found.p_value == pytest.approx(2 * t.sf(statistic, 5))
+    assert found.p_value != pytest.approx(2 * t.sf(statistic, 6), rel=1e-3)
+
+
+@pytest.mark.parametrize("n", [4, 5, 8, 9])
+def test_values_in_the_same_or_the_other_order_correlate_wholly(n):
+    values = np.arange(n) ** 2.0
+    for sign in (1, -1):
+        value, p_value = rank_correlation(values, sign * values**3)
+        assert value == pytest.approx(sign) and 0 <= p_value < 1e-12

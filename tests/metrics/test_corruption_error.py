@@ -1,8 +1,10 @@
 """Mean corruption error: values by hand, and clear refusals."""
 
+import numpy as np
 import pytest
 
 from rslib.metrics import mean_corruption_error
+from rslib.metrics.corruption_error import corruption_errors
 
 
 class TestMeanCorruptionError:
@@ -37,6 +39,7 @@ class TestMeanCorruptionError:
             ({"fog": [0.1] * 5, "snow": [0.1] * 5, "rain": [0.1] * 5}, r"reference \['rain'\]"),
             ({"fog": [0.1] * 4, "snow": [0.1] * 5}, r"errors\['fog'\] must be 5"),
             ({"fog": [-0.1] * 5, "snow": [0.1] * 5}, "non-negative"),
+            ({"fog": [0.1, 0.1, 0.1, 0.1, -0.1], "snow": [0.1] * 5}, "non-negative"),
             ({"fog": [float("nan")] * 5, "snow": [0.1] * 5}, "finite"),
         ],
     )
@@ -51,3 +54,8 @@ class TestMeanCorruptionError:
     def test_nothing_to_average(self):
         with pytest.raises(ValueError, match="at least one"):
             mean_corruption_error({}, {})
+
+
+@pytest.mark.parametrize("reference", [(0.1 + 0.2) - 0.3, -0.1])
+def test_a_reference_that_is_not_above_zero_defines_nothing(reference):
+    assert np.isnan(corruption_errors(np.full((2, 5), 0.1), np.full((2, 5), reference))).all()

@@ -42,3 +42,8 @@ def test_membership_counts_resamples():
 def test_values_that_have_no_front_are_refused(values):
     with pytest.raises(ValueError, match="values"):
         pareto.front(values, [True, True])
+
+
+def test_a_single_missing_value_is_refused():
+    with pytest.raises(ValueError, match="NaN"):
+        pareto.front(np.array([[1.0, np.nan], [2.0, 1.0]]), [True, True])

@@ -6,6 +6,7 @@ import torch
 from scipy.stats import binomtest
 
 from rslib.metrics import accuracy_interval, holm, mcnemar
+from rslib.metrics.shares import paired_interval
 from tests.helpers.known_run import wilson
 
 
@@ -105,3 +106,31 @@ class TestHolm:
     def test_refusals(self, p_values):
         with pytest.raises(ValueError, match="one or more numbers"):
             holm(p_values)
+
+
+class TestPairedInterval:
+    @pytest.mark.parametrize(
+        ("first", "second", "n", "low", "high"),
+        [
+            # 0 of 52, 1.96 * sqrt(1) / 52 either way; 8 / 52 and 1.96 * sqrt(9 - 64 / 52) / 52.
+            (0, 0, 50, -0.03769, 0.03769),
+            (8, 0, 50, 0.04879, 0.25891),
+            (0, 8, 50, -0.25891, -0.04879),
+            # -1 / 3 and 1.96 * sqrt(2 - 1 / 3) / 3 = 0.8434 either way, which leaves [-1, 1].
+            (0, 1, 1, -1, 0.51011),
+        ],
+    )
+    def test_by_hand(self, first, second, n, low, high):
+        assert paired_interval(first, second, n) == pytest.approx((low, high), abs=1e-5)
+
+    def test_confidence_widens(self):
+        wide = paired_interval(0, 0, 50, confidence=0.99)
+        assert wide == pytest.approx((-2.5758 / 52, 2.5758 / 52), abs=1e-5)
+
+
+def test_the_interval_of_an_accuracy_at_another_confidence_by_hand():
+    # p = 0.5, n = 100, z = 2.5758: 0.5 -/+ z / (1 + z^2 / n) * sqrt(0.0025 + z^2 / (4 n^2)).
+    z = 2.5758293
+    half = z / (1 + z**2 / 100) * (0.0025 + z**2 / 40_000) ** 0.5
+    found = accuracy_interval(50, 100, confidence=0.99)
+    assert found == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)

@@ -158,3 +158,110 @@ def test_randomization_leaves_nothing_that_was_learned():
     assert torch.equal(trained["network.pos_embed"], seen[-2]["network.pos_embed"])
     assert last["network.pos_embed"].std().item() == pytest.approx(0.02, rel=0.2)
     assert last["network.cls_token"].abs().max() < 0.1
+
+
+class Shown(nn.Module):
+    """Keeps what it is shown; three classes whose logits are the channels' means."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.append(x.clone())
+        return x.mean((2, 3))
+
+
+def test_ties_fall_in_a_random_order_that_is_the_same_for_all():
+    x = torch.rand(2, 3, 4, 4)
+    model = Shown()
+    deletion_curve(model, x, torch.zeros(2, 4, 4), TARGET, steps=4)
+    changed = [(seen != x).any(1) for seen in model.seen]
+    assert torch.equal(changed[1][0], changed[1][1]) and changed[1][0].sum() == 4
+    # Neither the first pixels nor the last, and not those of one row or column.
+    flat = changed[1][0].flatten()
+    assert not flat[:4].all() and not flat[-4:].all()
+    assert not changed[1][0].all(0).any() and not changed[1][0].all(1).any()
+    # What tied before is told apart: above all ties, pixel 13 goes first.
+    saliency = torch.zeros(2, 4, 4)
+    saliency[:, 3, 1] = 1.0
+    deletion_curve(model := Shown(), x, saliency, TARGET, steps=16)
+    assert (model.seen[1] != x).any(1)[0].nonzero().tolist() == [[3, 1]]
+
+
+def test_each_step_changes_its_share_of_the_pixels():
+    # Of 16 pixels in five steps: 3.2, 6.4, 9.6, 12.8 and 16.
+    x, model = torch.rand(2, 3, 4, 4), Shown()
+    insertion_curve(model, x, torch.rand(2, 4, 4), TARGET, steps=5)
+    assert [int((seen == x).all(1)[0].sum()) for seen in model.seen] == [0, 3, 6, 10, 13, 16]
+
+
+def test_a_curve_is_of_probabilities_among_all_classes():
+    x, model = torch.rand(2, 3, 4, 4), Shown()
+    curve = deletion_curve(model, x, torch.rand(2, 4, 4), TARGET, steps=2)
+    expected = torch.stack([seen.mean((2, 3)).softmax(1)[:, 1] for seen in model.seen], 1)
+    torch.testing.assert_close(curve, expected)
+
+
+def test_infidelity_follows_its_options(x):
+    wrong = TRUE.flip(1)
+    usual = infidelity(Corner(), x, wrong, TARGET)
+    # Maps in other units are the same map; of a linear model the error grows as sigma squared.
+    torch.testing.assert_close(infidelity(Corner(), x, 10 * wrong, TARGET), usual)
+    torch.testing.assert_close(
+        infidelity(Corner(), x, wrong, TARGET, sigma=0.1), 4 * usual, rtol=1e-3, atol=0
+    )
+    for other in ({"draws": 4}, {"seed": 1}):
+        assert not torch.allclose(infidelity(Corner(), x, wrong, TARGET, **other), usual)
+
+
+def two_layers():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 5)
+    ).eval()
+
+
+def test_randomization_explains_the_class_that_the_trained_model_predicts():
+    model, x = two_layers(), torch.rand(12, 3, 8, 8)
+    predicted, asked, models = model(x).argmax(1), [], []
+
+    def method(model, x, target):
+        asked.append(target), models.append(model(x).argmax(1))
+        return x.mean(1)
+
+    randomization_check(model, x, method)
+    assert len(asked) == 3 and all(torch.equal(each, predicted) for each in asked)
+    # The altered model would have predicted others.
+    assert torch.equal(models[0], predicted) and not torch.equal(models[1], predicted)
+
+
+def test_randomization_goes_from_the_last_layer_to_the_first_by_its_seed():
+    model, x = two_layers(), torch.rand(2, 3, 8, 8)
+    ends = []
+    for seed in (0, 0, 1):
+        seen = []
+
+        def method(model, x, target, seen=seen):
+            seen.append([p.detach().clone() for p in model.parameters()])
+            return x.mean(1)
+
+        randomization_check(model, x, method, seed=seed)
+        kept = [[torch.equal(a, b) for a, b in zip(seen[0], each, strict=True)] for each in seen]
+        assert kept == [[True] * 4, [True, True, False, False], [False] * 4]
+        ends.append(seen[-1][0])
+    assert torch.equal(ends[0], ends[1]) and not torch.equal(ends[0], ends[2])
+
+
+def test_randomization_averages_over_the_maps_that_vary():
+    model, x, calls = two_layers(), torch.rand(3, 3, 8, 8), []
+
+    def method(model, x, target):
+        calls.append(0)
+        maps = x.mean(1).clone()
+        if len(calls) > 1:
+            maps[0] = 1.0
+        return maps
+
+    for _, correlation, constant in randomization_check(model, x, method):
+        assert correlation == pytest.approx(1) and constant == 1

@@ -309,3 +309,24 @@ def test_the_other_rules_refuse_what_iou_refuses(measure):
         measure(torch.rand(1, 4, 4), torch.zeros(1, 4, 4, dtype=torch.bool))
     with pytest.raises(MaskError):
         measure(torch.rand(1, 5, 5), SQUARE)
+
+
+@pytest.mark.parametrize(("top", "kept"), [(0.30, 5), (0.28, 4), (0.01, 1), (0.97, 16)])
+def test_the_pixels_kept_are_the_nearest_whole_number(top, kept):
+    # 4.8, 4.48, 0.16 and 15.52 of 16 pixels, in order; all lie on the object of eight or past it.
+    saliency = torch.arange(16.0, 0, -1).view(1, 4, 4)
+    half = mask_of("####", "####", "....", "....")
+    expected = min(kept, 8) / max(kept, 8)
+    assert iou(saliency, half, top=top).item() == pytest.approx(expected)
+    assert ceiling(half, top=top).item() == pytest.approx(expected)
+    assert same_top(saliency, saliency.flip(1, 2), top=top).item() == pytest.approx(
+        max(0, 2 * kept - 16) / min(16, 2 * kept)
+    )
+
+
+def test_the_seed_pairs_maps_and_masks():
+    masks = torch.zeros(8, 4, 4, dtype=torch.bool)
+    for k in range(8):
+        masks[k].view(-1)[: k + 1] = True
+    found = [shuffled_pairs(masks.float(), masks, seed=seed).tolist() for seed in (0, 0, 1)]
+    assert found[0] == found[1] != found[2]

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import stat
 import subprocess
 import sys
 
@@ -370,3 +371,36 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
 def test_out_of_space_names_the_way_out(tmp_path):
     with pytest.raises(RecordError, match="free some space"), records.atomic(tmp_path / "a"):
         raise OSError(28, os.strerror(28))
+
+
+def test_a_write_is_flushed_before_it_takes_its_name_and_its_folder_after(tmp_path, monkeypatch):
+    path, done = tmp_path / "a.json", []
+    fsync, replace = os.fsync, os.replace
+
+    def kind(handle):
+        return "folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else os.fstat(handle).st_ino
+
+    monkeypatch.setattr(os, "fsync", lambda handle: done.append(kind(handle)) or fsync(handle))
+    monkeypatch.setattr(os, "replace", lambda a, b: done.append("named") or replace(a, b))
+    records.write_json(path, {"a": 1})
+    assert done == [path.stat().st_ino, "named", "folder"]
+
+
+def test_a_reader_keeps_the_file_it_has_opened_and_others_may_read_the_new_one(tmp_path):
+    path = tmp_path / "a.json"
+    records.write_json(path, {"a": 1})
+    before = os.umask(0o022)
+    try:
+        with open(path) as reader:
+            records.write_json(path, {"a": 2})
+            assert reader.read() == '{\n "a": 1\n}\n'
+    finally:
+        os.umask(before)
+    assert records.read_json(path) == {"a": 2}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_the_version_of_keys_is_in_every_key(monkeypatch):
+    before = records.key(a=1)
+    monkeypatch.setattr(records, "KEY_VERSION", records.KEY_VERSION + 1)
+    assert records.key(a=1) != before

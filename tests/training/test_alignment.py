@@ -283,3 +283,33 @@ def test_a_run_aligns_the_map_that_its_name_tells(explained_run):
     assert history and all(0 <= row["validation_iou"] <= 1 for row in history)
     with pytest.raises(ValueError, match="no timm vision transformer"):
         explained_run.trained("resnet18-aligned@through=gradient_rollout")
+
+
+def test_label_smoothing_counts(batch):
+    aligned = Aligned(beta=0, layer="features", clean=Standard(0.2))
+    expected = functional.cross_entropy(Pooled()(batch.x), batch.y, label_smoothing=0.2).item()
+    assert aligned(Pooled(), batch, torch.Generator(), 0.0).loss.item() == pytest.approx(expected)
+
+
+def test_validation_is_the_mean_over_images_with_masks(batch):
+    aligned = Aligned(layer="features")
+    third = batch._replace(x=batch.x[:1] * 2, y=batch.y[:1], masks=batch.masks[:1] & False)
+    rest = [batch._replace(x=batch.x[:1], masks=batch.masks[:1]), batch, third]
+    model = Pooled().eval()
+    found = aligned.validate(model, rest)
+    one = aligned.validate(model, [batch])
+    first = aligned.validate(model, rest[:1])
+    for name in ("validation_iou", "validation_alignment_loss"):
+        assert found[name] == pytest.approx((2 * one[name] + first[name]) / 3)
+    assert one["validation_iou"] != first["validation_iou"]
+
+
+def test_the_overlap_of_validation_takes_positive_evidence_alone():
+    # Class 1 is predicted, and its map, less channel 1, is negative: what is left is a map of
+    # zeros, of which the pixel kept is the mask's by a chance of one in four.
+    x = torch.zeros(1, 3, 2, 2)
+    x[0, 0], x[0, 1] = -2.0, torch.tensor([[0.1, 0.2], [0.3, 0.4]])
+    masks = torch.tensor([[[True, False], [False, False]]])
+    batch = Batch(x, torch.tensor([0]), torch.arange(1), masks)
+    found = Aligned(layer="features").validate(Pooled().eval(), [batch])
+    assert found["validation_iou"] == pytest.approx(0.25)

@@ -401,3 +401,108 @@ def test_sigkill_at_random_moments_changes_nothing(tmp_path):
     assert kills == 2
     assert weights(killed) == weights(whole)
     assert not [path for path in killed.rglob("*.tmp")]
+
+
+class Steps(training.Standard):
+    """Keeps a weight of the model at each step."""
+
+    def __init__(self, factor=1.0):
+        super().__init__()
+        object.__setattr__(self, "seen", [])
+        object.__setattr__(self, "factor", factor)
+
+    def __call__(self, model, batch, generator, epoch):
+        self.seen.append(model.network.fc.weight.detach().clone())
+        step = super().__call__(model, batch, generator, epoch)
+        return training.Step(self.factor * step.loss, step.logits)
+
+
+def followed(tmp_path, recipe, objective, validate, n=24, **options):
+    model = net()
+    train = data.Batches(small(n), recipe.batch_size, shuffle=True)
+    return model, training.fit(
+        model, objective, train, validate, recipe, seed=0, key="k", progress=False,
+        checkpoint_path=tmp_path / "c.safetensors", **options,
+    )  # fmt: skip
+
+
+def alike(model):
+    return {"validation_accuracy": 0.5}
+
+
+def test_the_rate_of_a_step_is_that_of_its_end_and_the_first_of_equals_is_best(tmp_path):
+    recipe = Recipe(epochs=2, batch_size=8, learning_rate=0.3, warmup_epochs=1.0, momentum=0.0)
+    objective = Steps()
+    _, state = followed(tmp_path, recipe, objective, alike)
+    # The rates of the first epoch's three steps are 0.1, 0.2 and 0.3: none is 0.
+    assert not torch.equal(objective.seen[0], objective.seen[1])
+    assert state.best_epoch == 1
+
+
+def test_a_gradient_is_clipped_to_its_length(tmp_path):
+    moved = []
+    for factor in (1e3, 1e6):
+        recipe = Recipe(epochs=1, batch_size=8, clip_norm=0.5, momentum=0.0, weight_decay=0.0)
+        objective = Steps(factor)
+        followed(tmp_path / str(factor), recipe, objective, alike)
+        moved.append((objective.seen[1] - objective.seen[0]).norm().item())
+    # At a rate of 0.1 x 0.5 a step moves all weights by no more than that, however steep the loss.
+    assert 0 < moved[0] <= 0.1 * 0.5 + 1e-6 and moved[0] == pytest.approx(moved[1], rel=1e-3)
+
+
+def test_the_average_is_what_is_judged_and_kept_as_the_best(tmp_path):
+    judged = []
+
+    def validate(model):
+        judged.append(checkpoint.weights_of(model))
+        return {"validation_accuracy": len(judged) / 10}
+
+    recipe = Recipe(epochs=2, batch_size=4, ema_decay=0.5)
+    objective = Steps()
+    model, state = followed(tmp_path, recipe, objective, validate)
+    assert all(torch.equal(state.best[name], judged[1][name]) for name in state.best)
+    assert all(torch.equal(v, judged[1][n]) for n, v in checkpoint.weights_of(model).items())
+    # The next epoch starts from the weights themselves.
+    assert not torch.equal(objective.seen[6], judged[0]["network.fc.weight"])
+
+
+def test_scores_and_losses_are_means_over_images_not_batches():
+    model, images = net().eval(), small(20)
+    whole = training.score(model, data.Batches(images, 20))
+    uneven = training.score(model, data.Batches(images, 16))
+    assert uneven == pytest.approx(whole, rel=1e-5)
+    tally = training.loop.Tally()
+    for loss, size in ((1.0, 3), (5.0, 1)):
+        logits = torch.tensor([[1.0, 0.0]] * size)
+        tally.add(training.Step(torch.tensor(loss), logits), torch.zeros(size, dtype=torch.int64))
+    tally.read()
+    assert (tally.loss, tally.accuracy) == (2.0, 1.0)
+
+
+def test_the_average_holds_buffers_too():
+    model = nn.BatchNorm1d(1)
+    average = training.loop.average_of(model, Recipe(ema_decay=0.5, ema_warmup=False))
+    average.update_parameters(model)
+    model.running_mean.fill_(4.0)
+    average.update_parameters(model)
+    assert average.module.running_mean.item() == pytest.approx(2.0)
+
+
+def test_nesterov_and_the_rates_of_muon_are_as_the_recipe_says():
+    (made,) = optimizer.build(net(), RECIPES["sgd"])
+    assert made.param_groups[0]["nesterov"] and made.param_groups[0]["momentum"] == 0.9
+    (made,) = optimizer.build(net(), Recipe())
+    assert not made.param_groups[0]["nesterov"]
+    muon, _ = optimizer.build(vit(), RECIPES["muon"])
+    assert muon.param_groups[0]["adjust_lr_fn"] == "match_rms_adamw"
+
+
+def test_an_altered_checkpoint_is_refused(tmp_path):
+    recipe = Recipe(epochs=2, batch_size=32)
+    fit(tmp_path, net(), recipe, stop_after=1)
+    path = tmp_path / "checkpoint.safetensors"
+    whole = bytearray(path.read_bytes())
+    whole[-1] ^= 1  # the last bit of a weight's last number: safetensors cannot tell
+    path.write_bytes(whole)
+    with pytest.raises(RecordError, match="it was altered"):
+        fit(tmp_path, net(), recipe)

@@ -241,3 +241,36 @@ def test_the_paper_s_plan():
 def test_only_baselines_have_a_recipe_for_the_reference_model():
     with pytest.raises(ValueError, match="no recipe for alexnet"):
         plan(settings.load("paper"), "alexnet-adversarial")
+
+
+def test_both_sides_of_trades_pull():
+    # L = -log p(x) + beta KL(p(x) || p(x')), p = sigmoid(w .) at w = 1: its derivative by w, of
+    # the clean side and of the attacked one, by finite differences at the attacked image.
+    beta, shown = 2.0, []
+
+    class Watched(Linear):
+        def forward(self, x):
+            shown.append(x.detach().item())
+            return super().forward(x)
+
+    model = Watched([1.0])
+    step = Trades(attacker(), beta=beta)(model, batch_of([[0.5]], [1]), generator(), 0.0)
+    step.loss.backward()
+    attacked = shown[-1]
+
+    def loss(w):
+        p, q = (1 / (1 + math.exp(-w * x)) for x in (0.5, attacked))
+        divergence = p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
+        return -math.log(p) + beta * divergence
+
+    slope = (loss(1 + 1e-4) - loss(1 - 1e-4)) / 2e-4
+    assert model.weight.grad.item() == pytest.approx(slope, rel=1e-4)
+
+
+@pytest.mark.parametrize(("eval_mode", "updates"), [(True, 2), (False, 5)])
+def test_trades_crafts_with_the_statistics_it_is_told_to(eval_mode, updates):
+    # Trained on are the clean images and the attacked ones; the target and two steps craft.
+    model = nn.Sequential(nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 2)).train()
+    batch = batch_of([[0.5, 0.1], [0.2, 0.9]], [1, 0])
+    Trades(attacker(steps=2, eval_mode=eval_mode))(model, batch, generator(), 0.0)
+    assert model[0].num_batches_tracked.item() == updates
