@@ -117,7 +117,7 @@ def _change(setting: str, value: Any) -> str:
 def mask_quality(run: Run, text: str) -> str:
     """How good the teachers' masks are that a text names, in a sentence; empty where not known."""
     try:
-        about = run.priors().attrs["sources"] if "teacher's" in text else {}
+        about = run.priors().attrs.get("sources", {}) if "teacher's" in text else {}
     except RecordError:
         return ""
     told = [

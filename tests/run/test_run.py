@@ -190,7 +190,7 @@ def test_bad_model_names_are_explained(tiny_run, name, said):
 
 
 def test_bad_evaluations_splits_and_seeds_are_explained(tiny_run):
-    with pytest.raises(ValueError, match="clean, fgsm, pgd, autoattack, smoothing"):
+    with pytest.raises(ValueError, match="known: clean, fgsm, pgd, budgets, transfer, autoattack"):
         tiny_run().evaluate(NAME, "gdp")
     with pytest.raises(ValueError, match="'train', 'validation' or 'test'"):
         tiny_run().data("tset")
