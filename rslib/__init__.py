@@ -8,7 +8,7 @@ are called ``rslib.tables`` and ``rslib.figures``, wherever they live.
 import importlib
 from types import ModuleType
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _ROOMS = (
     *("attacks", "corruptions", "data", "metrics", "models", "notebook", "paper", "report", "run"),
