@@ -237,3 +237,22 @@ def test_images_outside_the_threat_model_fail(moved):
     assert not check.passed and "left its threat model" in check.meaning
     lab.x_adv = x
     assert _recheck(lab).passed
+
+
+def a_lucky_start(z, score):
+    """Wrong where the first pixel lies between 0.3 and 0.7 eps, to which no gradient leads."""
+    found = (z[:, 0] > 0.3) & (z[:, 0] < 0.7)
+    return out_of(z, torch.where(found, -1.0, 1.0) - 0.1 * z[:, 1])
+
+
+def test_more_steps_go_from_another_start():
+    found = report(a_lucky_start, N, strong_steps=20)
+    # A start is lucky with a chance of 0.2; the same one would find nothing new.
+    assert 5 <= found["effort"].evidence["newly_broken"] <= 25
+
+
+def test_images_that_are_wrong_when_clean_are_not_robust():
+    x, y = images()
+    y[:10] = 1
+    found = reliability(Odd(), x, y, **OPTIONS)
+    assert found.clean_accuracy == found.pgd_accuracy == pytest.approx(0.9)
