@@ -41,7 +41,7 @@ def house(tmp_path):
         ("saliency/maps.py", "from rslib.attacks import pgd"),
         ("run/outcomes.py", "from rslib.report import labels"),
         ("store/records.py", "if TYPE_CHECKING:\n    from rslib.run.run import Run"),
-        ("report/labels.py", "import build.build"),
+        ("report/labels.py", "import book.build"),
         ("run/results.py", "if TYPE_CHECKING:\n    from rslib.run.run import Run"),
         ("run/provenance.py", "def run():\n    from rslib.run import trainer"),
         ("report/labels.py", "from rslib.run.run import Run"),

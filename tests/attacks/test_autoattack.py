@@ -435,3 +435,53 @@ def test_bad_images_and_models(function):
     broken.weight.data[0, 0] = torch.nan
     with pytest.raises(ValueError, match="NaN or infinite logits for 2 of 2"):
         function(broken, x, y, eps=EPS)
+
+
+class Threshold(nn.Module):
+    """Label 0 is right where the first pixel is above a level; other classes are far behind."""
+
+    def __init__(self, level, classes=4):
+        super().__init__()
+        self.level, self.classes = level, classes
+
+    def forward(self, x):
+        score = 20 * (x[:, 0, 0, 0] - self.level)
+        rest = [score.clamp(max=0) - 9 - k for k in range(self.classes - 2)]
+        return torch.stack([score, -score, *rest], 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "level", "brought", "label", "broken_by"),
+    [
+        (0.5, 0.45, -0.08, 0, 1),  # within the budget and wrong: taken
+        (0.9, 0.5, -0.8, 0, -1),  # wrong, but much too far away
+        (0.05, -0.02, -0.08, 0, -1),  # near enough, but darker than 0
+        (0.95, 0.5, 0.04, 0, -1),  # right
+        (0.95, 0.5, 0.0, 1, 0),  # wrong before anything was brought
+    ],
+)
+def test_what_is_brought_counts_if_it_fools_within_the_threat_model(
+    value, level, brought, label, broken_by
+):
+    x = torch.full((1, 3, 6, 6), value)
+    y = torch.tensor([label])
+    found = run_autoattack(Threshold(level), x, y, eps=0.1, known=x + brought, **QUICK)
+    assert found.broken_by.tolist() == [broken_by]
+    assert torch.equal(found.x_adv, x + brought if broken_by == 1 else x)
+
+
+def test_targeted_attacks_aim_at_up_to_nine_classes():
+    x, y = torch.full((1, 3, 6, 6), 0.9), torch.tensor([0])
+    shown = {}
+    for classes in (4, 7, 10, 12):
+        options = {"eps": 0.01, "steps": 2, "queries": 1}
+        shown[classes] = run_autoattack(Threshold(0.1, classes), x, y, **options).evaluations
+    # Each further class of the ten costs the same, and further ones cost nothing.
+    assert shown[7] - shown[4] == shown[10] - shown[7] > 0
+    assert shown[12] == shown[10]
+
+
+def test_the_full_number_of_steps_and_queries_is_the_standard():
+    x, y = torch.full((1, 3, 6, 6), 0.05), torch.tensor([0])  # wrong already: nothing is run
+    options = {"eps": 0.1, "steps": 100, "queries": 5000}
+    assert run_autoattack(Threshold(0.5), x, y, **options).label == "AutoAttack (standard)"

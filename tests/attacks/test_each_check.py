@@ -237,3 +237,31 @@ def test_images_outside_the_threat_model_fail(moved):
     assert not check.passed and "left its threat model" in check.meaning
     lab.x_adv = x
     assert _recheck(lab).passed
+
+
+def a_lucky_start(z, score):
+    """Wrong where the first pixel lies between 0.3 and 0.34 eps, to which no gradient leads."""
+    found = (z[:, 0] > 0.3) & (z[:, 0] < 0.34)
+    return out_of(z, torch.where(found, -1.0, 1.0) - 0.1 * z[:, 1])
+
+
+def test_more_steps_go_from_another_start():
+    x, _ = images(N)
+
+    def lucky(seed):
+        start = Threat("linf", EPS).random_start(x, torch.Generator().manual_seed(seed))
+        first = (start[:, 0, 0, 0] - 128 / 255) / EPS
+        return int(((first > 0.3) & (first < 0.34)).sum())
+
+    # No image is lucky at first, so that all are tried again; from the same start none would be.
+    seed = next(seed for seed in range(1000) if lucky(seed) == 0 and lucky(seed + 1) > 2)
+    found = report(a_lucky_start, N, seed=seed, strong_steps=20, examined=N)
+    assert found.pgd_accuracy == 1
+    assert found["effort"].evidence["newly_broken"] == lucky(seed + 1)
+
+
+def test_images_that_are_wrong_when_clean_are_not_robust():
+    x, y = images()
+    y[:10] = 1
+    found = reliability(Odd(), x, y, **OPTIONS)
+    assert found.clean_accuracy == found.pgd_accuracy == pytest.approx(0.9)

@@ -90,7 +90,12 @@ class TestExpectedCalibrationError:
             (torch.full((4, 3), 0.2), torch.zeros(4, dtype=int), {}, "apply softmax first"),
             (torch.full((4, 3), 1.05 / 3), torch.zeros(4, dtype=int), {}, "apply softmax first"),
             (torch.full((4, 3), 0.95 / 3), torch.zeros(4, dtype=int), {}, "apply softmax first"),
-            (torch.tensor([[1.05, -0.05]] * 4), torch.zeros(4, dtype=int), {}, "apply softmax"),
+            (
+                torch.tensor([[0.6, 0.45, -0.05]] * 4),
+                torch.zeros(4, dtype=int),
+                {},
+                "apply softmax",
+            ),
             (torch.full((4, 2), 0.5), torch.full((4,), -1), {}, "labels span -1"),
             (torch.full((4, 2), float("nan")), torch.zeros(4, dtype=int), {}, "apply softmax"),
             (torch.full((4,), 0.5), torch.zeros(4, dtype=int), {}, r"\(n, classes\) is needed"),

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from tests.mutants.mutants import HARMLESS, PROJECT, PatchError, _generated, _written, mutants
+from tests.mutants.mutants import PROJECT, PatchError, _generated, _written, mutants
 
 
 def test_every_patch_applies_and_names_tests_that_are_there():
@@ -17,7 +17,6 @@ def test_every_patch_applies_and_names_tests_that_are_there():
         for test in each.tests:
             file, _, name = test.partition("::")
             assert f"def {name}" in (PROJECT / file).read_text(), test
-    assert set(HARMLESS) <= {f"{each.file} {each.change}" for each in found}
 
 
 @pytest.mark.parametrize("text", ["x = 3", "x = 1"])

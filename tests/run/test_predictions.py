@@ -156,3 +156,17 @@ def test_corrupted_images_are_shown_in_their_range_and_never_surely():
     columns = evaluate(fine, batch_of([0.1, 0.1], [0, 1]), generator()).columns
     p = torch.sigmoid(torch.tensor([3.2, 0.0]))
     torch.testing.assert_close(columns["fog_1_confidence"], p, atol=2**-11, rtol=0)
+
+
+def test_the_last_iterate_counts_for_images_that_the_model_is_right_on():
+    # The model is right above 0.5; its twin, which searches, below 0.9, and leads from 0.45 up.
+    class Astray(Twins):
+        def of(self, model, x):
+            return Logits(lambda p: 0.9 - p, lambda p: 0 * p)
+
+    model = Logits(lambda p: p - 0.5, lambda p: 0 * p)
+    settings = PGD(eps=51, steps=5, random_start=False)
+    evaluate = predictions.under_pgd(settings, Astray())
+    columns = evaluate(model, batch_of([0.45, 0.55], [0, 0]), generator()).columns
+    assert columns["clean_correct"].tolist() == [False, True]
+    assert columns["correct_last"].tolist() == [False, True]

@@ -247,3 +247,26 @@ def test_standardized_maps():
     flat = torch.ones(1, 2, 2, requires_grad=True)
     standardize(flat).sum().backward()
     assert flat.grad.isfinite().all()
+
+
+def test_features_pooled_otherwise_have_no_closed_form(image):
+    class Largest(Pooled):
+        """The classifier takes the largest value of a feature map, not its mean."""
+
+        def forward(self, x):
+            return self.fc(self.features(x).amax((2, 3)))
+
+    # The gradient lies at the largest value alone, so its mean over four places is W / 4, as if
+    # pooled by the mean; with two places alike it is shared between them, and W / 4 again. Of the
+    # sum of squares it is 2 A W, whose mean is that of the map.
+    class Squares(Pooled):
+        def forward(self, x):
+            return self.fc(self.features(x).square().sum((2, 3)))
+
+    for model in (Largest(), Squares()):
+        with captured(model.features) as outputs:
+            logits = model(image)
+        assert linear_head(model, outputs[0], logits) is None
+    # Means of 2 A: 0.5 and 0.25, so class 0 weighs the maps by 2 * 0.5 and -4 * 0.25.
+    found = gradcam(Squares(), image, 0, layer="features", relu=False)
+    assert torch.allclose(found, torch.tensor([[[1.0, -0.5], [0.0, 0.0]]]))

@@ -1,5 +1,7 @@
 """The alignment objective against values by hand; its gradients; what is recorded of it."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -287,7 +289,9 @@ def test_a_run_aligns_the_map_that_its_name_tells(explained_run):
 
 def test_label_smoothing_counts(batch):
     aligned = Aligned(beta=0, layer="features", clean=Standard(0.2))
-    expected = functional.cross_entropy(Pooled()(batch.x), batch.y, label_smoothing=0.2).item()
+    batch = batch._replace(y=torch.tensor([0, 0]))
+    # Logits (1, 0) and (0, -1) differ by 1: 0.9 of log(1 + 1/e), and 0.1 of 1 more.
+    expected = math.log(1 + math.exp(-1)) + 0.1
     assert aligned(Pooled(), batch, torch.Generator(), 0.0).loss.item() == pytest.approx(expected)
 
 
@@ -298,8 +302,10 @@ def test_validation_is_the_mean_over_images_with_masks(batch):
     model = Pooled().eval()
     found = aligned.validate(model, rest)
     one = aligned.validate(model, [batch])
+    single = [aligned.validate(model, [Batch(*(p[k : k + 1] for p in batch))]) for k in range(2)]
     first = aligned.validate(model, rest[:1])
     for name in ("validation_iou", "validation_alignment_loss"):
+        assert one[name] == pytest.approx(sum(each[name] for each in single) / 2)
         assert found[name] == pytest.approx((2 * one[name] + first[name]) / 3)
     assert one["validation_iou"] != first["validation_iou"]
 
