@@ -551,7 +551,8 @@ def opened(executed: Path) -> Edition:
         try:
             settings_of(own.parent)
         except SettingsError as error:
-            raise BookError(f"{own} is no profile of this edition: {error}") from None
+            told = f"{own} is no profile of this edition: {error}"
+            raise BookError(f"{told}; take it from the repository") from None
     return found
 
 

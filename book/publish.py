@@ -177,7 +177,7 @@ def judge(profile: str, *, root: Path = Path()) -> Path:
     """Judge the paper's claims anew by today's rule, from the records of a published edition.
 
     Only the notebook of verdicts (:data:`book.execute.JUDGING`) is run, and its table stored; what
-    it measures itself (:mod:`rslib.verdicts.outside`) is added to the records.
+    it measures itself (`rslib/verdicts/outside.py`) is added to the records.
 
     Args:
         profile: a published profile.

@@ -49,7 +49,10 @@ def gradcam(
         x = x.clone() if x.is_inference() else x
         found = named_layer(model, layer) if layer is not None else last_feature_layer(model, x)
         with captured(found) as outputs:
-            logits = model(x if create_graph else leaf(x))
+            logits = model(x)
+            if not create_graph and all(not getattr(each, "requires_grad", 1) for each in outputs):
+                outputs.clear()  # weights up to there are frozen: gradients begin at the images
+                logits = model(leaf(x))
         if len(outputs) != 1:
             raise ValueError(
                 f"the layer ran {len(outputs)} times in one forward pass; Grad-CAM needs one that "

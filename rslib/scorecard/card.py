@@ -214,7 +214,10 @@ class Scorecard(_Part):
 def schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of ``scorecard.json``."""
     draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return draft | Scorecard.model_json_schema(mode="serialization")
+    found = draft | Scorecard.model_json_schema(mode="serialization")
+    told = {"title": "Checksum", "description": "of all the rest, by rslib.store.records"}
+    found["properties"]["checksum"] = told | {"type": "string"}
+    return found
 
 
 def fields() -> pd.DataFrame:

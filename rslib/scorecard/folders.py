@@ -239,7 +239,10 @@ def _list(own: Path) -> dict[str, Any] | None:
     """Of what, and which files, a list in a folder of ours names; None where there is no list."""
     if not (own / _LIST).exists():
         return None
-    listed = records.read_json(own / _LIST)
+    try:
+        listed = records.read_json(own / _LIST)
+    except RecordError as error:
+        raise ScorecardError(f"{own / _LIST} is not of a scorecard ({error}): {_AWAY}") from None
     of, files = listed.get("of"), listed.get("files")
     if listed.get("mark") != _MARK or not isinstance(of, dict) or not isinstance(files, dict):
         raise ScorecardError(f"{own / _LIST} is not of a scorecard: {_AWAY}")

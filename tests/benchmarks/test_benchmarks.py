@@ -5,7 +5,6 @@ Times are never asserted, only that contenders agree, that counts are right, and
 
 import copy
 import functools
-import json
 import re
 from dataclasses import replace
 from importlib.util import find_spec
@@ -874,7 +873,7 @@ def test_stages_are_summed_and_rated_by_hand():
 def test_the_stored_stages_are_those_of_the_published_records():
     from rslib.run.published import find
 
-    stored = json.loads((results.RESULTS / stages.FILE).read_text())
+    stored = records.read_json(results.RESULTS / stages.FILE)
     run = find(stored["profile"])
     again = stages.collect(run)
     assert again == stored

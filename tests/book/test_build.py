@@ -204,6 +204,7 @@ def test_publish_copies_records_notebooks_and_small_weights(tmp_path, monkeypatc
         *[f"seed0/{model}/best.safetensors"] * small,
         f"seed0/{model}/model.json",
         f"seed0/{RECORD}",
+        "weights.json",
     ]
     assert settings.load(str(target / "params.yaml")) == settings.load("cpu")
     frozen = [Requirement(line) for line in (target / "freeze.txt").read_text().splitlines()]
@@ -420,20 +421,22 @@ def test_every_citation_has_an_entry():
 def test_what_is_finished_of_a_run_is_kept_and_restored(tmp_path, monkeypatch):
     monkeypatch.delenv("RSLIB_RUNS", raising=False)
     models = tmp_path / "runs" / "cpu" / "seed0" / "models"
-    done, going = models / "resnet18-standard-0123456789", models / "vit_small-standard-9876543210"
+    done = models / f"resnet18-standard-{records.key()}"
+    going = models / "vit_small-standard-9876543210"
     for folder in (done, going):
         folder.mkdir(parents=True)
     (done / "best.safetensors").write_bytes(b"weights")
     (done / "last.safetensors").write_bytes(b"others")
     (going / "checkpoint.safetensors").write_bytes(b"half of a training")
-    (done / "model.json").write_text('{"inputs": {}}')
+    records.write_json(done / "model.json", {"inputs": {}})
     kept_masks = add_masks(models.parent, Results(settings.load("cpu"), 0, root=tmp_path / "runs"))
     target = publish.keep("cpu", root=tmp_path)
     assert target == tmp_path / PUBLISHED / "cpu"
     kept = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
     folder = f"seed0/models/{done.name}"
     weights = f"{folder}/best.safetensors"
-    assert kept == {f"{folder}/model.json", weights, f"seed0/{kept_masks}", "params.yaml"}
+    of_the_run = {"params.yaml", "weights.json"}
+    assert kept == {f"{folder}/model.json", weights, f"seed0/{kept_masks}"} | of_the_run
     assert settings.load(str(target / "params.yaml")) == settings.load("cpu")
     assert editions.published(tmp_path / PUBLISHED) == []  # no notebooks, so no edition
     shutil.rmtree(tmp_path / "runs")

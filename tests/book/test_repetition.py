@@ -1,12 +1,12 @@
 """Two runs held against each other: what is the same, what an interval explains, and what not."""
 
 import copy
-import json
 
 import pytest
 
 from book import repetition
 from book.__main__ import main
+from rslib.store import records
 
 ROWS = [
     {"model": "resnet18-standard", "quantity": "clean_accuracy", "ours": 81.5, "low": 80.0,
@@ -41,7 +41,7 @@ def compared(tmp_path):
 def write(folder, tables):
     (folder / "tables").mkdir(parents=True)
     for name, rows in tables.items():
-        (folder / "tables" / f"{name}.json").write_text(json.dumps({"metadata": {}, "rows": rows}))
+        records.write_json(folder / "tables" / f"{name}.json", {"metadata": {}, "rows": rows})
 
 
 def test_times_may_differ(compared):

@@ -190,7 +190,12 @@ def tree(tmp_path):
         command = [sys.executable, "-c", TREE.replace("{rest}", rest)]
         guard = [sys.executable, "-m", "rslib.store.locks", *options, "my runs", "--", *command]
         paths = os.environ | {"PYTHONPATH": str(PROJECT)}
-        started.append(subprocess.Popen(guard, cwd=tmp_path, env=paths))
+        # What is started by nohup ignores SIGHUP, and so does all that it starts.
+        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        try:
+            started.append(subprocess.Popen(guard, cwd=tmp_path, env=paths))
+        finally:
+            signal.signal(signal.SIGHUP, before)
         until(lambda: (tmp_path / "job").exists() and (tmp_path / "job").read_text())
         return started[-1], [int((tmp_path / each).read_text()) for each in ("job", "kernel")]
 

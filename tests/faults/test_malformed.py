@@ -23,7 +23,7 @@ TABLE = {
 NOTEBOOK, TABLES = "seed0/executed/01_one.ipynb", "seed0/tables/table1.json"
 ERRATA, SAMPLE = "seed0/errata.yaml", "sample.json"
 MODEL = f"seed0/models/resnet18-standard-{records.key()}/model.json"
-RECORD = "seed0/records/resnet18-standard/clean-0123456789.parquet"
+RECORD = f"seed0/records/resnet18-standard/clean-{records.key()}.parquet"
 
 DAMAGE = {
     NOTEBOOK: ["", "{", "[]", "null", "3", '{"cells": []}', '{"cells": 3, "metadata": {}}', "\x00"],
@@ -112,7 +112,7 @@ def test_the_command_says_it_in_words(site, capsys, monkeypatch):
     said = capsys.readouterr().err
     assert "table1.json" in said and "damaged" in said and "Traceback" not in said
     assert contents(site) == before
-    (site / PUBLISHED / "cpu" / TABLES).write_text(json.dumps(TABLE))
+    records.write_json(site / PUBLISHED / "cpu" / TABLES, TABLE)
     (site / "_toc.yml").write_text("root: intro\nroot: other\n")
     assert main(["site"]) == 1
     assert "_toc.yml" in (said := capsys.readouterr().err) and "stands twice" in said

@@ -538,7 +538,11 @@ def test_the_weight_of_alignment_is_judged_where_three_were_trained(tmp_path):
     vit = [each.replace("resnet18", "vit_small") for each in (ALIGNED, *names)]
     models = MODELS | {name: (16, 4, 1, 1) for name in (*names, *vit)}
     run = make_run(
-        tmp_path, profile="cpu", models=models, alignment={"variants": [*names, *vit[1:]]}
+        tmp_path,
+        profile="cpu",
+        models=models,
+        alignment={"variants": [*names, *vit[1:]]},
+        training={"aligned": {"beta": 0.1, "reading": "as_written"}},
     )
     assert of(verdicts.table(run), "beta_is_best").why.startswith("not tested: fewer than three")
     spread = np.linspace(-0.05, 0.05, 20)
