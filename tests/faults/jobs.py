@@ -78,9 +78,12 @@ LEFT_OUT = ("autoattack", "corruptions")  # which take longest
 
 def score(root: Path, n: int = 20, model: nn.Module | None = None, **options: Any) -> Any:
     """Score a model of a few weights in the folder ``card``."""
-    estimates.RESAMPLES = 20
     run, options = tiny(root, SCORED), {"without": LEFT_OUT, "folder": root / "card"} | options
-    return scorecard(model or Small(), None, run, n=n, progress=False, **options)
+    before, estimates.RESAMPLES = estimates.RESAMPLES, 20
+    try:
+        return scorecard(model or Small(), None, run, n=n, progress=False, **options)
+    finally:
+        estimates.RESAMPLES = before
 
 
 def replace_card(root: Path) -> None:

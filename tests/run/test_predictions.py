@@ -144,7 +144,7 @@ def test_each_attack_alone_and_pgd_first():
 
 def test_corrupted_images_are_shown_in_their_range_and_never_surely():
     shown = torch.tensor([255, 51], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 8, 8)
-    corrupted = SimpleNamespace(clean=SimpleNamespace(ids=torch.arange(2)))
+    corrupted = SimpleNamespace(clean=SimpleNamespace(ids=torch.arange(2)), archive=None)
     evaluate = predictions.UnderCorruptions(corrupted, ["fog"])
     evaluate._versions = lambda ids: {"fog_1": shown}
     # Above 0.998 for certain, at 0.2 an even chance, above which label 0 is right.

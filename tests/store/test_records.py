@@ -393,7 +393,7 @@ def test_a_reader_keeps_the_file_it_has_opened_and_others_may_read_the_new_one(t
     try:
         with open(path) as reader:
             records.write_json(path, {"a": 2})
-            assert reader.read() == '{\n "a": 1\n}\n'
+            assert json.load(reader)["a"] == 1
     finally:
         os.umask(before)
     assert records.read_json(path) == {"a": 2}
